@@ -1,0 +1,4 @@
+"""Programs that a person runs."""
+
+if __name__ != "sluicegate.scripts":
+    raise ImportError("import sluicegate.scripts, not scripts")

@@ -1,0 +1,1 @@
+"""Configuration: TOML in, checked settings out."""

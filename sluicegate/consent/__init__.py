@@ -1,0 +1,1 @@
+"""Consent: stamps on events, requirements of destinations, decisions."""

@@ -1,0 +1,1 @@
+"""Destination types and the contract they keep."""

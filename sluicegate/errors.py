@@ -1,0 +1,106 @@
+"""Every error that Sluicegate raises on purpose, as one tree.
+
+SluicegateError
+├── ConfigError            the configuration has mistakes; carries all of them
+├── NotRunning             no running system answers at this port and data directory
+├── Refused                the system answered and said no; the reason says what to do
+├── LogError               the event log cannot do what was asked
+│   ├── LogUnavailable     it cannot take events now; try again later
+│   └── LogDamaged         what is on disk cannot be trusted; never repaired silently
+├── StaleEpoch             a destination that has been replaced tried to commit
+└── DestinationError       raised by destination plugins (sluicegate.destinations.base)
+    ├── NotReady           cannot start now; try again with backoff
+    ├── CredentialsRefused the vendor does not accept us; pauses until an operator resumes
+    ├── Retry              this batch failed in a way that may pass
+    └── Rejected           the vendor will never take some of these events
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class SluicegateError(Exception):
+    """Base of every error raised on purpose; its text tells the user what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration: where it is, what stands there, why it is wrong, what to write."""
+
+    key: str
+    value: object
+    reason: str
+    suggestion: str = ""
+
+
+class ConfigError(SluicegateError):
+    """The configuration has mistakes; `problems` lists all of them, `source` names the file."""
+
+    def __init__(self, problems: Sequence[Problem], *, source: str) -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        lines = [
+            f"{source}: {p.key}: {p.reason}" + (f" ({p.suggestion})" if p.suggestion else "")
+            for p in problems
+        ]
+        super().__init__("\n".join(lines))
+
+
+class NotRunning(SluicegateError):
+    """No running system answers; start one with `sluicegate serve`."""
+
+
+class Refused(SluicegateError):
+    """The running system refused a request; the text says why."""
+
+
+class LogError(SluicegateError):
+    """The event log cannot do what was asked."""
+
+
+class LogUnavailable(LogError):
+    """The log cannot take events now (disk full, locked); nothing was stored, try again later."""
+
+
+class LogDamaged(LogError):
+    """The log's file is missing, damaged, or of a newer schema; it is never replaced silently."""
+
+
+class StaleEpoch(SluicegateError):
+    """A destination's store has been claimed by a newer epoch; the older one must stop."""
+
+
+class DestinationError(SluicegateError):
+    """Base of what a destination plugin raises to say how a call ended."""
+
+
+class NotReady(DestinationError):
+    """`initialize` or `test` could not succeed now; the load is tried again with backoff."""
+
+
+class CredentialsRefused(DestinationError):
+    """The vendor refuses us as a whole (401, 403, 404, 410, 3xx); pauses, never dead-letters."""
+
+
+class Retry(DestinationError):
+    """The batch may succeed later; `after_s` is the vendor's own wish (Retry-After), if any."""
+
+    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+        self.after_s = after_s
+        super().__init__(reason)
+
+
+class Rejected(DestinationError):
+    """The vendor will never take these events.
+
+    With a text for `reasons` the batch was refused as a whole: nothing of it was stored, and it is bisected
+    until the bad event is alone. With a mapping of index to reason those events alone are refused; the
+    others were stored when `rest_delivered`, and are sent again without the bad ones when not.
+    """
+
+    def __init__(self, reasons: str | Mapping[int, str], *, rest_delivered: bool = True) -> None:
+        self.reasons = reasons
+        self.rest_delivered = rest_delivered
+        super().__init__(reasons if isinstance(reasons, str) else f"{len(reasons)} events rejected")

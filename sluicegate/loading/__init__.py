@@ -1,0 +1,1 @@
+"""The loading table: the rules by which destinations start, fail, rest and stop."""
