@@ -41,10 +41,7 @@ class ConfigError(SluicegateError):
     def __init__(self, problems: Sequence[Problem], *, source: str) -> None:
         self.problems = tuple(problems)
         self.source = source
-        lines = [
-            f"{source}: {p.key}: {p.reason}" + (f" ({p.suggestion})" if p.suggestion else "")
-            for p in problems
-        ]
+        lines = [f"{source}: {p.key}: {p.reason}" + (f" ({p.suggestion})" if p.suggestion else "") for p in problems]
         super().__init__("\n".join(lines))
 
 

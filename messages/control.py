@@ -1,0 +1,204 @@
+"""Commands to the supervisor, and what it and its destination actors tell each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sluicegate.messages.codec import Message, message
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Configure(Message):
+    """First message to the router and the supervisor: the configuration (`Config.encode`)."""
+
+    request_id: str
+    config: bytes
+
+
+class Introduce:
+    """Tells the router where the supervisor is; not a `Message` because an actor address only travels pickled."""
+
+    __slots__ = ("supervisor",)
+
+    def __init__(self, supervisor: Any) -> None:
+        self.supervisor = supervisor
+
+    def __str__(self) -> str:
+        return "Introduce"
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Done(Message):
+    """A command was carried out; `pid` is the answering process."""
+
+    request_id: str
+    pid: int = 0
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Ensure(Message):
+    """Load these destinations if they are not; no answer."""
+
+    ids: tuple[str, ...]
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class LoadBatch(Message):
+    """Load these destinations, at most `batch_size` at a time; answered by `LoadResults`."""
+
+    request_id: str
+    ids: tuple[str, ...]
+    batch_size: int = 3
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Preload(Message):
+    """Load the enabled destinations whose whole requirement this consent grants; answered by `LoadResults`."""
+
+    request_id: str
+    consent: dict[str, bool]
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class LoadResults(Message):
+    """How each load ended: None for loaded, else the reason it is not."""
+
+    request_id: str
+    results: dict[str, str | None]
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Unload(Message):
+    """Stop a destination; what arrives for it later loads it again."""
+
+    request_id: str
+    id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class RetryLoad(Message):
+    """Try to load a failed or quarantined destination now; keeps its retry count."""
+
+    request_id: str
+    id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Reset(Message):
+    """Forget a destination's failures, then load it if anything waits for it."""
+
+    request_id: str
+    id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Pause(Message):
+    """Stop a destination and keep it stopped, over restarts too, until `Resume`."""
+
+    request_id: str
+    id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Resume(Message):
+    """End a pause, whoever set it; what waits is delivered."""
+
+    request_id: str
+    id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class ClearAll(Message):
+    """Stop every loaded destination and forget all failures; events and accounts stay."""
+
+    request_id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Drain(Message):
+    """Stop every destination for good: the system is going down; answered by `Done` when all have ended."""
+
+    request_id: str
+    deadline_s: float = 20.0
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Start(Message):
+    """First message to a destination actor: which destination it is, and its epoch."""
+
+    id: str
+    epoch: int
+    config: bytes
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Stop(Message):
+    """Finish the requests in flight, commit, and end; the exit is the answer."""
+
+    epoch: int
+    deadline_s: float = 20.0
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Loaded(Message):
+    """The destination's plugin is ready and delivers."""
+
+    id: str
+    epoch: int
+    pid: int
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class LoadFailed(Message):
+    """The plugin could not be imported, initialised or tested; the actor ends by itself."""
+
+    id: str
+    epoch: int
+    reason: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Halted(Message):
+    """The vendor refuses us as a whole, so the destination is to be paused; the actor ends by itself."""
+
+    id: str
+    epoch: int
+    reason: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Progress(Message):
+    """A sign of life, every few seconds and when something changed.
+
+    `cursor` is the last offset dealt with. `caught_up` says that it has reached the head. `idle_s` is the time since it last had an event
+    to deliver. `stalled_s` is how long its oldest call to the vendor has been running. `error` is the last delivery error, None once a batch went through.
+    """
+
+    id: str
+    epoch: int
+    cursor: int
+    caught_up: bool
+    idle_s: float
+    stalled_s: float
+    delivered: int
+    error: str | None = None

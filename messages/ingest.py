@@ -1,0 +1,68 @@
+"""What Python applications send to the router actor, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sluicegate.messages.codec import Message, message
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class ProcessEvents(Message):
+    """Accept these events; answered by `Accepted` once they are on disk, or by `Refused`.
+
+    `events` are JSON objects as bytes, shaped like the items of a Segment batch. `consent` is the default for events
+    that carry none, `{purpose: granted}`. `source` names the sending application in routing and accounts.
+    """
+
+    request_id: str
+    events: tuple[bytes, ...]
+    consent: dict[str, bool] | None = None
+    source: str = "actor"
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class ProcessEvent(Message):
+    """Accept one event given as fields; `type` is track, identify, page, screen, group or alias."""
+
+    request_id: str
+    type: str
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    event: str | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    consent: dict[str, bool] | None = None
+    source: str = "actor"
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Verdict(Message):
+    """Why one event of a request was not accepted; events without a verdict were."""
+
+    index: int
+    message_id: str | None
+    reason: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Accepted(Message):
+    """The accepted events are on disk; the first of them has this offset (0 when none was accepted)."""
+
+    request_id: str
+    offset: int
+    accepted: int
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """A request was not carried out; the reason says what to do. Nothing was changed."""
+
+    request_id: str
+    reason: str

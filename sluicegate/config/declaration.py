@@ -1,0 +1,29 @@
+"""What a destination type declares about itself before it is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call of `deliver` may hold at most, and how many calls may run at a time."""
+
+    max_events: int = 500
+    max_bytes: int = 450 * 1024
+    in_flight: int = 1
+
+
+class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base of a type's own settings: the keys of `[destinations.ID]` that are not common to all types.
+
+    Fields of type `Secret` hide themselves. `__post_init__` may raise `ValueError("KEY: why, and what to write")`.
+    """
+
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Purposes that the type always needs; a configuration may add to them and not remove."""
+    limits: ClassVar[Limits] = Limits()
+    """The vendor's limits; a configuration may lower them."""

@@ -1,0 +1,72 @@
+"""The contract of an event log, and what readers get from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sluicegate.event import EventBatch, Meta
+
+Offset = int
+"""The number of an event: dense, from 1; 0 is "before the first"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One stored batch without its event bytes: events `first` to `last`."""
+
+    first: Offset
+    count: int
+    received_at_ms: int
+    meta: Meta
+    n_bytes: int
+
+    @property
+    def last(self) -> Offset:
+        """Offset of the row's last event."""
+        return self.first + self.count - 1
+
+
+class EventLog(ABC):
+    """Durable, ordered batches of events, addressed by offset.
+
+    One instance belongs to one thread. Several processes may append and read at the same time.
+    """
+
+    @abstractmethod
+    def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
+        """Store the batches in order in one transaction; return the offset of each one's first event.
+
+        When it returns, they are on disk (fsync). Raises `LogUnavailable` when nothing was stored and trying
+        again later may work (disk full, locked). A failed fsync is fatal and is not such an error: it raises `LogDamaged`
+        and the process must end.
+        """
+
+    @abstractmethod
+    def head(self) -> Offset:
+        """Offset of the newest event, 0 in a log that never had one."""
+
+    @abstractmethod
+    def tail(self) -> Offset:
+        """Offset of the oldest event that is still stored; head() + 1 when there is none."""
+
+    @abstractmethod
+    def read(self, after: Offset, *, max_events: int, max_bytes: int) -> list[Row]:
+        """Rows with events after this offset, oldest first, at least one if there is any.
+
+        The first row may begin before `after`: rows are not cut. Stops before the row that would exceed either
+        limit. A first row that begins later than `after + 1` means that the events between are gone (expired).
+        """
+
+    @abstractmethod
+    def events(self, row: Row) -> list[bytes]:
+        """The event bytes of a row, all `row.count` of them."""
+
+    @abstractmethod
+    def trim(self, before: Offset) -> int:
+        """Forget whole rows whose events all lie before this offset; return how many events went."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files; the log can be opened again."""

@@ -1,0 +1,64 @@
+"""Where everything lies in a data directory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The layout below one data directory; only `create` touches the disk."""
+
+    root: Path
+
+    def create(self) -> None:
+        """Make the directory and its folders, readable by the owner alone."""
+        for folder in (self.root, self.stores, self.logs):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.chmod(folder, 0o700)
+
+    @property
+    def actor_key(self) -> Path:
+        """The key of the actor transport."""
+        return self.root / "actor.key"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the running launcher."""
+        return self.root / "serve.lock"
+
+    @property
+    def running(self) -> Path:
+        """What the running launcher listens on, as JSON."""
+        return self.root / "serve.json"
+
+    @property
+    def event_log(self) -> Path:
+        """The event log."""
+        return self.root / "events.db"
+
+    @property
+    def control(self) -> Path:
+        """Registered destinations and their pauses."""
+        return self.root / "control.db"
+
+    @property
+    def bell(self) -> Path:
+        """Touched at every append to the log."""
+        return self.root / "bell"
+
+    @property
+    def stores(self) -> Path:
+        """Folder of the destinations' stores."""
+        return self.root / "destinations"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of log files."""
+        return self.root / "logs"
+
+    def store(self, destination_id: str) -> Path:
+        """The store of one destination; ids are checked by the configuration, so they are safe as names."""
+        return self.stores / f"{destination_id}.db"
