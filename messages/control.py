@@ -41,7 +41,18 @@ class Done(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Ensure(Message):
-    """Load these destinations if they are not; no answer."""
+    """Events wait for these destinations: load those that are not; answered by `Running`. May be empty."""
+
+    ids: tuple[str, ...]
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class Running(Message):
+    """The destinations that have a process now and so read the log themselves; the router minds all others.
+
+    Sent to the router as the answer to each `Ensure`, and whenever the set changes.
+    """
 
     ids: tuple[str, ...]
 
@@ -190,8 +201,9 @@ class Halted(Message):
 class Progress(Message):
     """A sign of life, every few seconds and when something changed.
 
-    `cursor` is the last offset dealt with. `caught_up` says that it has reached the head. `idle_s` is the time since it last had an event
-    to deliver. `stalled_s` is how long its oldest call to the vendor has been running. `error` is the last delivery error, None once a batch went through.
+    `cursor` is the last offset dealt with, `caught_up` says that it is the head. `idle_s` is the time since it last had
+    an event to deliver, `stalled_s` how long its oldest call to the vendor has been running, `delivered` how many events
+    went out in this epoch. `error` is the last delivery error, None once a batch went through.
     """
 
     id: str

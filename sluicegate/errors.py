@@ -17,8 +17,12 @@ SluicegateError
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+MAX_SHOWN = 80
+"""Characters of a value in a problem's text; enough to recognise it."""
 
 
 class SluicegateError(Exception):
@@ -27,12 +31,25 @@ class SluicegateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration: where it is, what stands there, why it is wrong, what to write."""
+    """One mistake in a configuration: where it is, what stands there, why it is wrong, what to write.
+
+    `value` is as the file has it, with secrets masked; None when nothing stands there.
+    """
 
     key: str
     value: object
     reason: str
     suggestion: str = ""
+
+    def __str__(self) -> str:
+        place = self.key if self.value is None else f"{self.key} = {_shown(self.value)}"
+        hint = f" ({self.suggestion})" if self.suggestion else ""
+        return " ".join(f"{place}: {self.reason}{hint}".splitlines())
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 class ConfigError(SluicegateError):
@@ -41,8 +58,7 @@ class ConfigError(SluicegateError):
     def __init__(self, problems: Sequence[Problem], *, source: str) -> None:
         self.problems = tuple(problems)
         self.source = source
-        lines = [f"{source}: {p.key}: {p.reason}" + (f" ({p.suggestion})" if p.suggestion else "") for p in problems]
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
 
 
 class NotRunning(SluicegateError):

@@ -35,6 +35,11 @@ class DataDir:
         return self.root / "serve.json"
 
     @property
+    def write_key(self) -> Path:
+        """The generated write key of a system that runs without a configuration file; mode 0600."""
+        return self.root / "write-key"
+
+    @property
     def event_log(self) -> Path:
         """The event log."""
         return self.root / "events.db"

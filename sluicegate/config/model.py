@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,60 @@ from sluicegate.config.secret import Secret
 KIB = 1024
 MIB = 1024 * KIB
 
+DEFAULT_TIMEOUT_S = 30.0
+BUILT_IN_PURPOSES = ("necessary", "functionality", "experience", "measurement", "marketing")
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """Which purposes must be granted: `all` of them, or `any` one of them."""
+    """Which purposes must be granted: every one of `all` and, when `any` is not empty, at least one of `any`."""
 
-    purposes: tuple[str, ...]
-    any: bool = False
+    all: tuple[str, ...] = ()
+    any: tuple[str, ...] = ()
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """Every purpose that is looked at, once each."""
+        return tuple(dict.fromkeys(self.all + self.any))
+
+    def joined(self, purposes: Iterable[str]) -> Requirement:
+        """This requirement with more purposes that must all be granted; it only ever gets stricter."""
+        return Requirement(tuple(dict.fromkeys((*purposes, *self.all))), self.any)
+
+
+@dataclass(frozen=True, slots=True)
+class PurposesConfig:
+    """`[purposes]`: names for purposes besides the built-in ones; all names are case-sensitive."""
+
+    custom: tuple[str, ...] = ()
+    """Purposes of the operator's own."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """What a consent tool calls a purpose, and the purpose it stands for; never an alias of an alias."""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every purpose that a destination may require: the built-in ones, then the custom ones."""
+        return BUILT_IN_PURPOSES + self.custom
+
+    def resolve(self, name: str) -> str:
+        """The purpose that this name stands for: itself unless it is an alias."""
+        return self.aliases.get(name, name)
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """`[gateway]`: what it listens on, who may send, and how much (Segment's limits, segment.com/docs/connections/sources/catalog/libraries/server/http-api)."""
+    """`[gateway]`: what it listens on, who may send, and how much.
+
+    The limits are Segment's (segment.com/docs/connections/sources/catalog/libraries/server/http-api).
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
+    """0 takes a free port."""
     write_keys: Mapping[str, Secret] = field(default_factory=dict)
+    """Source name to the key that its requests carry."""
+    cors_origins: tuple[str, ...] = ("*",)
+    """Origins whose browsers may send; `*` for all."""
     max_event_bytes: int = 32 * KIB
     max_batch_bytes: int = 500 * KIB
     max_batch_events: int = 2_500
@@ -64,7 +102,7 @@ class DestinationConfig:
     batch_size: int | None = None
     batch_bytes: int | None = None
     in_flight: int | None = None
-    timeout_s: float = 30.0
+    timeout_s: float = DEFAULT_TIMEOUT_S
     test_on_load: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -79,6 +117,7 @@ class Config:
     destinations: Mapping[str, DestinationConfig]
     actor_port: int = 0
     """Loopback port of the actor system; 0 picks a free one at start."""
+    purposes: PurposesConfig = field(default_factory=PurposesConfig)
 
     def encode(self) -> bytes:
         """For the actors' configuration message; holds secrets in the clear."""

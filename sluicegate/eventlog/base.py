@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sluicegate.errors import LogError
 from sluicegate.event import EventBatch, Meta
 
 Offset = int
@@ -26,6 +27,10 @@ class Row:
     def last(self) -> Offset:
         """Offset of the row's last event."""
         return self.first + self.count - 1
+
+
+class RowGone(LogError):
+    """Retention removed a row after it was read; reading again shows what is left."""
 
 
 class EventLog(ABC):
@@ -61,11 +66,19 @@ class EventLog(ABC):
 
     @abstractmethod
     def events(self, row: Row) -> list[bytes]:
-        """The event bytes of a row, all `row.count` of them."""
+        """The event bytes of a row, all `row.count` of them; raises `RowGone` when retention was faster."""
+
+    def received_at_ms(self, after: Offset) -> int | None:
+        """When the first event after this offset arrived (Unix ms), None when there is none."""
+        rows = self.read(after, max_events=1, max_bytes=1)
+        return rows[0].received_at_ms if rows else None
 
     @abstractmethod
     def trim(self, before: Offset) -> int:
         """Forget whole rows whose events all lie before this offset; return how many events went."""
+
+    def maintain(self) -> None:  # noqa: B027  (a log may need none)
+        """Housekeeping that may take milliseconds; the writer calls it when nothing waits to be stored."""
 
     @abstractmethod
     def close(self) -> None:

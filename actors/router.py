@@ -1,0 +1,153 @@
+"""The router actor: the front door for Python applications, and the eyes of all destinations that are not loaded."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from thespian.actors import ActorAddress
+
+from sluicegate.acceptance import Acceptance, Acceptor
+from sluicegate.actors.base import SafeActor, handles
+from sluicegate.config import Config
+from sluicegate.delivery.sweeper import Sweeper
+from sluicegate.errors import LogError, SluicegateError
+from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.eventlog.writer import GroupCommit
+from sluicegate.messages.control import Configure, Done, Ensure, Introduce, Running
+from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents, Refused, Verdict
+from sluicegate.paths import DataDir
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 2.0
+ASK_IDLE_S = 10.0  # with nothing wanted: only in case that a change of what runs was not heard
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request whose events are on their way to disk."""
+
+    request_id: str
+    sender: ActorAddress
+    acceptance: Acceptance
+
+
+class RouterActor(SafeActor):
+    """Created once by the launcher; `Configure` and `Introduce` come first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._supervisor: ActorAddress | None = None
+        self._acceptor: Acceptor | None = None
+        self._commits: GroupCommit[_Waiting] | None = None
+        self._sweeper: Sweeper | None = None
+        self._wanted: tuple[str, ...] = ()
+
+    @handles(Configure)
+    def receiveMsg_Configure(self, message: Configure, sender: ActorAddress) -> None:
+        """Open the log and begin to mind the destinations."""
+        config = Config.decode(message.config)
+        data_dir = DataDir(config.data_dir)
+        self._acceptor = Acceptor(config.gateway, config.purposes)
+        stored = self.open_inbox(self._answer)
+        self._commits = GroupCommit(
+            functools.partial(SqliteLog, data_dir.event_log, create=False),
+            on_committed=lambda done: stored.put((done, None)),
+            on_failed=lambda tokens, error: stored.put(([(token, 0) for token in tokens], error)),
+            on_fatal=_end_process,
+            bell=Bell(data_dir.bell),
+        )
+        self._commits.start()
+        wanted = self.open_inbox(lambda items: self._ask_for(items[-1]))
+        self._sweeper = Sweeper(config, data_dir, on_wanted=wanted.put)
+        self._sweeper.start()
+        self.send(sender, Done(message.request_id, os.getpid()))
+
+    @handles(Introduce)
+    def receiveMsg_Introduce(self, message: Introduce, sender: ActorAddress) -> None:
+        """Take this supervisor for the one; ask it what runs."""
+        self._supervisor = message.supervisor
+        self._ask_for(self._wanted)
+
+    # -- who is wanted ----------------------------------------------------------------------------------------------
+
+    def _ask_for(self, wanted: tuple[str, ...]) -> None:
+        self._wanted = wanted
+        if self._supervisor is not None:
+            self.send(self._supervisor, Ensure(wanted))
+            self.after(ASK_AGAIN_S if wanted else ASK_IDLE_S, "ask again")
+
+    def on_timer(self, name: object) -> None:
+        """Ask again: an `Ensure` or its answer may have been lost, and a failed destination may be due."""
+        self._ask_for(self._wanted)
+
+    @handles(Running)
+    def receiveMsg_Running(self, message: Running, sender: ActorAddress) -> None:
+        """Leave these destinations to themselves, mind all others."""
+        if self._sweeper is not None:
+            self._sweeper.set_running(message.ids)
+
+    # -- events from Python applications ----------------------------------------------------------------------------
+
+    @handles(ProcessEvents)
+    def receiveMsg_ProcessEvents(self, message: ProcessEvents, sender: ActorAddress) -> None:
+        """Accept a list of events."""
+        self._accept(message, message.events, sender)
+
+    @handles(ProcessEvent)
+    def receiveMsg_ProcessEvent(self, message: ProcessEvent, sender: ActorAddress) -> None:
+        """Accept one event given as fields."""
+        event: dict[str, Any] = {**message.fields, "type": message.type}
+        named = {"userId": message.user_id, "anonymousId": message.anonymous_id, "event": message.event}
+        event |= {name: value for name, value in named.items() if value is not None}
+        self._accept(message, (msgspec.json.encode(event),), sender)
+
+    def _accept(self, message: ProcessEvents | ProcessEvent, events: tuple[bytes, ...], sender: ActorAddress) -> None:
+        if self._acceptor is None or self._commits is None:
+            self.send(sender, Refused(message.request_id, "the router is starting; try again"))
+            return
+        try:
+            acceptance = self._acceptor.accept_events(
+                events, consent=message.consent, source=message.source, received_at_ms=time.time_ns() // 1_000_000
+            )
+            waiting = _Waiting(message.request_id, sender, acceptance)
+            if len(acceptance.batch) == 0:
+                self._answer_one(waiting, 0)
+            elif not self._commits.submit(acceptance.batch, waiting):
+                self.send(sender, Refused(message.request_id, "too many events wait for the disk; try again later"))
+        except SluicegateError as error:
+            self.send(sender, Refused(message.request_id, str(error)))
+
+    def _answer(self, results: list[tuple[list[tuple[_Waiting, int]], Exception | None]]) -> None:
+        """What the writer's thread reports: requests whose events are on disk, or could not be stored."""
+        for done, error in results:
+            for waiting, offset in done:
+                if error is None:
+                    self._answer_one(waiting, offset)
+                else:
+                    self.send(waiting.sender, Refused(waiting.request_id, f"not stored, try again: {error}"))
+
+    def _answer_one(self, waiting: _Waiting, offset: int) -> None:
+        acceptance = waiting.acceptance
+        verdicts = tuple(Verdict(index, message_id, reason) for index, message_id, reason in acceptance.rejected)
+        self.send(waiting.sender, Accepted(waiting.request_id, offset, len(acceptance.batch), verdicts))
+
+    def on_exit(self) -> None:
+        """Commit what was taken, and stop minding."""
+        if self._commits is not None:
+            self._commits.close(timeout_s=5.0)
+        if self._sweeper is not None:
+            self._sweeper.stop()
+
+
+def _end_process(error: LogError) -> None:
+    """A log that cannot be trusted ends the router, without another write; the launcher starts it afresh."""
+    log.critical("the event log failed: %s", error)
+    os._exit(1)

@@ -1,0 +1,126 @@
+"""Commands that change what runs: load, preload, unload, retry, reset, pause, resume, clear."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import uuid4
+
+import click
+
+from sluicegate.errors import Refused
+from sluicegate.messages.codec import Message
+from sluicegate.messages.control import (
+    ClearAll,
+    LoadBatch,
+    LoadResults,
+    Pause,
+    Preload,
+    Reset,
+    Resume,
+    RetryLoad,
+    Unload,
+)
+from sluicegate.scripts.options import connect, json_option, system_options
+
+LOAD_TIMEOUT_S = 120.0
+
+
+def _request_id() -> str:
+    return uuid4().hex
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True)
+@click.option("--batch-size", default=3, show_default=True, type=click.IntRange(min=1), help="How many at a time.")
+@json_option
+@system_options
+def load(ids: tuple[str, ...], batch_size: int, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+    """Load destinations now instead of at their first event."""
+    with connect(config_path, data_dir) as client:
+        answer = client.ask_supervisor(LoadBatch(_request_id(), ids, batch_size), timeout_s=LOAD_TIMEOUT_S)
+    _print_results(answer, as_json)
+
+
+@click.command()
+@click.option("--consent", required=True, help="Purposes that are granted, such as measurement,marketing.")
+@json_option
+@system_options
+def preload(consent: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+    """Load every destination that this consent allows."""
+    granted = {purpose.strip(): True for purpose in consent.split(",") if purpose.strip()}
+    with connect(config_path, data_dir) as client:
+        answer = client.ask_supervisor(Preload(_request_id(), granted), timeout_s=LOAD_TIMEOUT_S)
+    _print_results(answer, as_json)
+
+
+def _print_results(answer: Message, as_json: bool) -> None:
+    assert isinstance(answer, LoadResults)
+    _echo_results(answer.results, as_json)
+    failed = sum(1 for error in answer.results.values() if error is not None)
+    if failed:
+        raise Refused(f"{failed} of {len(answer.results)} did not load")
+
+
+def _echo_results(results: Mapping[str, str | None], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(results))
+        return
+    for name, error in results.items():
+        click.echo(f"{name}: {error or 'loaded'}")
+    if not results:
+        click.echo("no destination is allowed by this consent")
+
+
+@click.command()
+@click.argument("id")
+@system_options
+def unload(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+    """Stop a destination; its next event loads it again."""
+    _command(Unload(_request_id(), id), f"{id} is unloaded", config_path, data_dir)
+
+
+@click.command()
+@click.argument("id")
+@system_options
+def retry(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+    """Try to load a failed or quarantined destination now."""
+    _command(RetryLoad(_request_id(), id), f"{id} is tried again", config_path, data_dir)
+
+
+@click.command()
+@click.argument("id")
+@system_options
+def reset(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+    """Forget a destination's failures."""
+    _command(Reset(_request_id(), id), f"{id} starts afresh", config_path, data_dir)
+
+
+@click.command()
+@click.argument("id")
+@system_options
+def pause(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+    """Stop a destination until it is resumed; its events wait."""
+    _command(Pause(_request_id(), id), f"{id} is paused", config_path, data_dir)
+
+
+@click.command()
+@click.argument("id")
+@system_options
+def resume(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+    """End a pause; what waited is delivered."""
+    _command(Resume(_request_id(), id), f"{id} is resumed", config_path, data_dir)
+
+
+@click.command()
+@system_options
+def clear(config_path: Path | None, data_dir: Path | None) -> None:
+    """Stop all destinations and forget their failures; events and accounts stay."""
+    _command(ClearAll(_request_id()), "all destinations are unloaded", config_path, data_dir)
+
+
+def _command(message: Message, done: str, config_path: Path | None, data_dir: Path | None) -> None:
+    with connect(config_path, data_dir) as client:
+        client.ask_supervisor(message)
+    click.echo(done)

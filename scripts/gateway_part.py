@@ -1,0 +1,143 @@
+"""The gateway as the launcher sees it: a forked process, a listening socket that outlives it, a control socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import signal
+import socket
+import time
+
+from sluicegate.actors.processes import die_with_parent, exited
+from sluicegate.config import Config
+from sluicegate.errors import SluicegateError
+from sluicegate.gateway.server import run
+from sluicegate.paths import DataDir
+
+log = logging.getLogger(__name__)
+
+
+class GatewayPart:
+    """Forks the gateway and talks to it in lines of JSON.
+
+    The listening socket belongs to the launcher, so that a restarting gateway refuses nobody: connections wait.
+    """
+
+    def __init__(self, config: Config, data_dir: DataDir) -> None:
+        self._config = config
+        self._data_dir = data_dir
+        self._socket = _listen(config.gateway.host, config.gateway.port)
+        host, port = self._socket.getsockname()[:2]
+        self.listening = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._control: socket.socket | None = None
+        self.pid = 0
+        self.pidfd = -1
+
+    def start(self) -> None:
+        """Fork the gateway process; the launcher must be single-threaded."""
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become_gateway(parent, theirs)
+        theirs.close()
+        self._control = ours
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def _become_gateway(self, parent: int, control: socket.socket) -> None:
+        code = 1
+        try:
+            die_with_parent(parent)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            _close_all_but(self._socket.fileno(), control.fileno())
+            code = run(self._config, listen_socket=self._socket, control_fd=control.fileno())
+        except BaseException:
+            log.exception("the gateway ended with an error")
+        finally:
+            os._exit(code)
+
+    def restart(self) -> None:
+        """Fork it again after it has ended."""
+        self._reap()
+        self.start()
+
+    def tell_ready(self, ready: bool, *reasons: str) -> None:
+        """Tell the gateway what `/ready` is to answer; a dead gateway is noticed elsewhere."""
+        if self._control is None:
+            return
+        line = json.dumps({"ready": ready, "reasons": list(reasons)}) + "\n"
+        try:
+            self._control.sendall(line.encode())
+        except OSError as error:
+            log.debug("the gateway does not listen: %s", error)
+
+    def wait_ready(self, *, timeout_s: float) -> None:
+        """Return when `/ready` answers 200; raises when it does not in time."""
+        deadline = time.monotonic() + timeout_s
+        said = "nothing"
+        while time.monotonic() < deadline and not exited([self.pidfd], timeout_s=0):
+            try:
+                said = self._ask_ready(deadline - time.monotonic())
+            except OSError as error:
+                said = str(error)
+            if said == "200":
+                return
+            exited([self.pidfd], timeout_s=0.02)
+        raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {said}")
+
+    def _ask_ready(self, timeout_s: float) -> str:
+        connection = http.client.HTTPConnection(*self._socket.getsockname()[:2], timeout=timeout_s)
+        try:
+            connection.request("GET", "/ready")
+            response = connection.getresponse()
+            body = response.read()
+            return "200" if response.status == 200 else body.decode(errors="replace")
+        finally:
+            connection.close()
+
+    def stop(self, *, timeout_s: float) -> None:
+        """SIGTERM, a while to finish requests in flight, SIGKILL; then close the listening socket."""
+        self._socket.close()
+        if self.pidfd < 0:
+            return
+        signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+        if not exited([self.pidfd], timeout_s=timeout_s):
+            log.warning("the gateway did not end in %.0f s and is killed", timeout_s)
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self._reap()
+
+    def _reap(self) -> None:
+        os.waitpid(self.pid, 0)
+        os.close(self.pidfd)
+        self.pidfd = -1
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SluicegateError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another address with --listen HOST:PORT"
+        ) from error
+    listener.listen(1024)
+    return listener
+
+
+def _close_all_but(*keep: int) -> None:
+    """Close every descriptor above standard error that this process does not need."""
+    low = 3
+    for fd in sorted(keep):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)

@@ -1,0 +1,78 @@
+"""Options that many commands share, and how they find the running system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sluicegate.client import Client
+from sluicegate.config import Config, load
+from sluicegate.paths import DataDir
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_CONFIG = Path("sluicegate.toml")
+DEFAULT_DATA_DIR = Path("data")
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`; sluicegate.toml of this folder when there is one."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="SLUICEGATE_CONFIG",
+        help="Configuration file; default: sluicegate.toml if there is one here.",
+    )(command)
+
+
+def data_dir_option(command: F) -> F:
+    """`--data-dir DIR`; overrides the configuration's."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="SLUICEGATE_DATA_DIR",
+        help="Data directory; default: the configuration's, else ./data.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """`--json`: output for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+
+
+def system_options(command: F) -> F:
+    """`--config` and `--data-dir`: which system is meant."""
+    return config_option(data_dir_option(command))
+
+
+def existing_config(config_path: Path | None) -> Path | None:
+    """The configuration file to read; a named one must exist."""
+    if config_path is not None:
+        if not config_path.is_file():
+            raise click.UsageError(f"{config_path} does not exist; write one with `sluicegate init {config_path}`")
+        return config_path
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def find_config(config_path: Path | None, data_dir: Path | None) -> Config | None:
+    """The configuration that the options name, None when there is no file."""
+    path = existing_config(config_path)
+    return load(path, environ=os.environ, data_dir=data_dir) if path else None
+
+
+def find_data_dir(config_path: Path | None, data_dir: Path | None) -> DataDir:
+    """The data directory that the options name."""
+    if data_dir is not None:
+        return DataDir(data_dir)
+    config = find_config(config_path, None)
+    return DataDir(config.data_dir if config else DEFAULT_DATA_DIR)
+
+
+def connect(config_path: Path | None, data_dir: Path | None) -> Client:
+    """A client of the running system; raises `NotRunning`."""
+    return Client(find_data_dir(config_path, data_dir).root, source="cli")

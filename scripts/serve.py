@@ -1,0 +1,64 @@
+"""Commands that start and end a system: serve, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from sluicegate.actors.processes import exited
+from sluicegate.config import Config, embedded_config, load
+from sluicegate.errors import Refused
+from sluicegate.lock import holder
+from sluicegate.logs import set_up_logs
+from sluicegate.running import find_running
+from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, system_options
+
+
+@click.command()
+@system_options
+@click.option("--listen", metavar="HOST:PORT", help="Where the gateway listens; overrides the configuration's.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Loopback port of the actor system; default: a free one.")
+@click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True
+)
+def serve(
+    config_path: Path | None, data_dir: Path | None, listen: str | None, port: int | None, log_level: str
+) -> None:
+    """Run the whole system in the foreground until SIGTERM or Ctrl-C."""
+    set_up_logs(log_level)
+    config = _configuration(config_path, data_dir, listen, port)
+    from sluicegate.scripts.launcher import Launcher
+
+    sys.exit(Launcher(config).run())
+
+
+def _configuration(config_path: Path | None, data_dir: Path | None, listen: str | None, port: int | None) -> Config:
+    path = existing_config(config_path)
+    if path is not None:
+        return load(path, environ=os.environ, data_dir=data_dir, listen=listen, actor_port=port)
+    config, new_key = embedded_config(data_dir or DEFAULT_DATA_DIR, listen=listen, actor_port=port)
+    if new_key is not None:
+        click.echo(f"no configuration: every event goes to {config.data_dir}/events.jsonl")
+        click.echo(f"write key (shown once, kept in {config.data_dir}/write-key): {new_key}")
+    return config
+
+
+@click.command()
+@click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait for its end.")
+@system_options
+def stop(timeout_s: float, config_path: Path | None, data_dir: Path | None) -> None:
+    """End the running system; returns when it has committed everything and is gone."""
+    where = find_data_dir(config_path, data_dir)
+    pid = holder(where.lock) or find_running(where).pid
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        if not exited([pidfd], timeout_s=timeout_s):
+            raise Refused(f"pid {pid} has not ended after {timeout_s:.0f} s")
+    finally:
+        os.close(pidfd)
+    click.echo("stopped")

@@ -1,0 +1,45 @@
+"""Commands around the configuration file: init, validate."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from sluicegate.config import load, template
+from sluicegate.errors import ConfigError, Refused
+from sluicegate.scripts.options import DEFAULT_CONFIG, json_option
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT_CONFIG)
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(path: Path, force: bool) -> None:
+    """Write a commented configuration to start from."""
+    if path.exists() and not force:
+        raise Refused(f"{path} exists; use --force to replace it")
+    path.write_text(template())
+    click.echo(f"wrote {path}; edit it, then: sluicegate validate {path} && sluicegate serve --config {path}")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False, exists=True), default=DEFAULT_CONFIG)
+@json_option
+def validate(path: Path, as_json: bool) -> None:
+    """Check a configuration and report every mistake in it."""
+    try:
+        config = load(path, environ=os.environ)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        rows = [
+            {"key": p.key, "value": p.value, "reason": p.reason, "suggestion": p.suggestion} for p in error.problems
+        ]
+        click.echo(json.dumps({"valid": False, "problems": rows}, default=str))
+        raise SystemExit(2) from None
+    if as_json:
+        click.echo(json.dumps({"valid": True, "problems": []}))
+    else:
+        click.echo(f"{path}: {len(config.destinations)} destinations, no mistakes")

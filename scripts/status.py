@@ -1,0 +1,70 @@
+"""Commands that look: status, stats, top."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from sluicegate.client import Client
+from sluicegate.messages.status import GetStats, GetStatus, StatsAnswer, Statuses
+from sluicegate.scripts.options import connect, json_option, system_options
+from sluicegate.scripts.tables import as_json as plain
+from sluicegate.scripts.tables import detail_table, status_table, statuses_json
+
+
+@click.command()
+@click.argument("id", required=False)
+@json_option
+@system_options
+def status(id: str | None, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+    """Show all destinations, or one of them in full."""
+    with connect(config_path, data_dir) as client:
+        answer = ask_status(client, id)
+    if as_json:
+        click.echo(json.dumps(statuses_json(answer), indent=2))
+    elif id:
+        Console().print(detail_table(answer.destinations[0]))
+    else:
+        Console().print(status_table(answer.destinations))
+
+
+def ask_status(client: Client, id: str | None = None) -> Statuses:
+    """The status of one destination or of all."""
+    answer = client.ask_supervisor(GetStatus(uuid4().hex, (id,) if id else None))
+    assert isinstance(answer, Statuses)
+    return answer
+
+
+@click.command()
+@json_option
+@system_options
+def stats(as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+    """Show how many destinations are registered, loaded, loading, failed."""
+    with connect(config_path, data_dir) as client:
+        answer = client.ask_supervisor(GetStats(uuid4().hex))
+    assert isinstance(answer, StatsAnswer)
+    if as_json:
+        click.echo(json.dumps(plain(answer.stats)))
+        return
+    for name, value in plain(answer.stats).items():
+        click.echo(f"{name:<12}{value}")
+
+
+@click.command()
+@click.option(
+    "--interval", "interval_s", default=1.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds."
+)
+@system_options
+def top(interval_s: float, config_path: Path | None, data_dir: Path | None) -> None:
+    """Watch all destinations until Ctrl-C."""
+    with connect(config_path, data_dir) as client, Live(console=Console(), auto_refresh=False) as live:
+        while True:
+            title = time.strftime("%H:%M:%S")
+            live.update(status_table(ask_status(client).destinations, title=title), refresh=True)
+            time.sleep(interval_s)

@@ -1,0 +1,22 @@
+"""Before anything starts: the files a configuration needs exist, fit this version, and know their destinations."""
+
+from __future__ import annotations
+
+from sluicegate.config import Config
+from sluicegate.paths import DataDir
+from sluicegate.registry import open_data
+
+
+def prepare_storage(config: Config, data_dir: DataDir) -> None:
+    """Create or check the event log, and register the enabled destinations at its head.
+
+    Raises `LogDamaged` when a log that existed is missing or cannot be read.
+    """
+    registry, log = open_data(data_dir)
+    try:
+        enabled = [destination.id for destination in config.destinations.values() if destination.enabled]
+        registry.register(enabled, head=log.head())
+    finally:
+        log.close()
+        registry.close()
+    data_dir.bell.touch(mode=0o600)

@@ -1,0 +1,86 @@
+"""How destinations look to a person, in tables, and to a program, in JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from sluicegate.messages.status import DestinationStatus, Stats, Statuses
+
+_COLOURS = {
+    "loaded": "green",
+    "loading": "yellow",
+    "draining": "yellow",
+    "backing_off": "red",
+    "quarantined": "bold red",
+    "paused": "magenta",
+}
+
+ACCOUNTS = ("accepted", "delivered", "pending", "held", "dead", "denied", "expired")
+
+
+def status_table(destinations: Iterable[DestinationStatus], *, title: str | None = None) -> Table:
+    """One line a destination: its state, its accounts, and what is wrong with it."""
+    table = Table(title=title, expand=False)
+    for heading in ("destination", "type", "state"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ACCOUNTS:
+        table.add_column(heading, justify="right")
+    table.add_column("note", overflow="fold")
+    for one in destinations:
+        state = Text(one.state, style=_COLOURS.get(one.state, ""))
+        counts = [f"{getattr(one, name):,}" for name in ACCOUNTS]
+        table.add_row(one.id, one.type, state, *counts, _note(one))
+    return table
+
+
+def _note(one: DestinationStatus) -> str:
+    parts = [text for text in (one.reason, one.error) if text]
+    if one.next_attempt_at is not None:
+        parts.append(f"next attempt in {max(0.0, one.next_attempt_at - time.time()):.0f} s")
+    if one.lag_seconds > 1:
+        parts.append(f"{one.lag_seconds:.0f} s behind")
+    return "; ".join(dict.fromkeys(parts))
+
+
+def detail_table(one: DestinationStatus) -> Table:
+    """All there is to know of one destination, a line each."""
+    table = Table(show_header=False, title=one.id)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for name, value in as_json(one).items():
+        table.add_row(name, "" if value is None else str(value))
+    return table
+
+
+def plain_line(one: DestinationStatus) -> str:
+    """One destination in one line of text, for output that is not a terminal."""
+    counts = " ".join(f"{name}={getattr(one, name)}" for name in ACCOUNTS)
+    note = _note(one)
+    return f"{one.id:<12} {one.state:<12} {counts}" + (f"  ({note})" if note else "")
+
+
+def as_json(message: DestinationStatus | Stats) -> dict[str, Any]:
+    """A status or the counts as JSON values."""
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    return fields
+
+
+def statuses_json(answer: Statuses) -> dict[str, Any]:
+    """The answer to a status question as `status --json` prints it."""
+    return {"destinations": [as_json(one) for one in answer.destinations], "stats": as_json(answer.stats)}
+
+
+def unbalanced(destinations: Sequence[DestinationStatus]) -> list[str]:
+    """The destinations whose accounts do not balance, in words; empty when all do."""
+    found = []
+    for one in destinations:
+        parts = sum(getattr(one, name) for name in ACCOUNTS[1:])
+        if parts != one.accepted:
+            found.append(f"{one.id}: accepted {one.accepted}, accounted for {parts}")
+    return found

@@ -1,0 +1,141 @@
+"""One trial: a load on one system, until everything has arrived at every receiver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from sluicegate.bench.events import PURPOSES, Workload, n_permitted
+from sluicegate.bench.generator import LoadPlan, LoadReport
+from sluicegate.bench.measure import tree_cpu_s
+from sluicegate.bench.processes import Helper
+from sluicegate.bench.systems import System
+from sluicegate.bench.tally import ReceiverReport
+
+POLL_S = 0.02
+SETTLE_S = 0.2
+"""CPU is read this long after the last delivery, so that its book-keeping is paid for too."""
+STALL_S = 20.0
+"""With no arrival for this long the rest counts as lost."""
+LOAD_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a trial sends: how many events, how many to a request, at what rate (0: closed loop), to which receivers
+    with what delay in milliseconds."""
+
+    count: int
+    per_request: int
+    rate: float = 0.0
+    connections: int = 8
+    delays_ms: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The result of one trial."""
+
+    system: str
+    run: str
+    shape: Shape
+    cpu_s: float
+    load: LoadReport
+    receivers: tuple[ReceiverReport, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last delivery at any receiver."""
+        return (max(report.last_ns for report in self.receivers) - self.load.start_ns) / 1e9
+
+    @property
+    def events_per_s(self) -> float:
+        """Events sent by those seconds."""
+        return self.shape.count / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def cpu_us_per_event(self) -> float:
+        """CPU of all processes of the system by events sent."""
+        return self.cpu_s * 1e6 / self.shape.count
+
+    @property
+    def lost(self) -> int:
+        """Events that a receiver should have got and did not, over all receivers."""
+        return sum(report.lost for report in self.receivers)
+
+    @property
+    def duplicates(self) -> int:
+        """Arrivals beyond the first, over all receivers."""
+        return sum(report.duplicates for report in self.receivers)
+
+    @property
+    def unexpected(self) -> int:
+        """Arrivals that should not have been, such as without consent, over all receivers."""
+        return sum(report.unexpected for report in self.receivers)
+
+    @property
+    def latencies_ms(self) -> dict[str, float]:
+        """Percentiles from request to receiver, each of the receiver where it is worst."""
+        return {
+            rank: max(report.latencies_ms[rank] for report in self.receivers if report.latencies_ms)
+            for rank in ("p50", "p99", "max")
+            if any(report.latencies_ms for report in self.receivers)
+        }
+
+    def receiver_events_per_s(self, index: int) -> float:
+        """Events for one receiver by the time from the first request to its own last delivery."""
+        report = self.receivers[index]
+        return report.expected * 1e9 / max(1, report.last_ns - self.load.start_ns)
+
+
+def run_trial(system: System, receivers: Sequence[Helper], *, run: str, shape: Shape) -> Trial:
+    """Send the load, wait for the deliveries, count them."""
+    timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    for receiver, delay_ms in zip(receivers, shape.delays_ms, strict=True):
+        receiver.ask({"do": "reset", "delay_ms": delay_ms})
+    generator = Helper("generator")
+    try:
+        plan = LoadPlan(
+            "127.0.0.1", system.port, run, timestamp, shape.count, shape.per_request, shape.connections, shape.rate
+        )
+        generator.ask(asdict(plan))
+        before_s = tree_cpu_s(system.pid)
+        load = msgspec.convert(generator.ask({}, timeout_s=LOAD_TIMEOUT_S), LoadReport)
+    finally:
+        generator.stop()
+    reports = _wait_for_arrivals(receivers, Workload(run, timestamp), shape)
+    time.sleep(SETTLE_S)
+    return Trial(system.name, run, shape, tree_cpu_s(system.pid) - before_s, load, reports)
+
+
+def _wait_for_arrivals(receivers: Sequence[Helper], workload: Workload, shape: Shape) -> tuple[ReceiverReport, ...]:
+    """What the receivers have when each has every event it is due, or when nothing has come for `STALL_S`.
+
+    Bytes are looked at first, since counting ids costs CPU that the system may still need.
+    """
+    size = len(workload.event(0))
+    due = [size * n_permitted(shape.count, purpose) for purpose in PURPOSES]
+    seen: list[int] = []
+    counted: list[int] = []
+    changed_at = time.monotonic()
+    while time.monotonic() - changed_at < STALL_S:
+        arrived = [int(receiver.ask({"do": "poll"})["n_bytes"]) for receiver in receivers]
+        if arrived != seen:
+            seen, changed_at = arrived, time.monotonic()
+        if arrived != counted and all(has >= needs for has, needs in zip(arrived, due, strict=True)):
+            counted = arrived
+            reports = _count(receivers, workload.run, shape.count)
+            if not any(report.lost for report in reports):
+                return reports
+        time.sleep(POLL_S)
+    return _count(receivers, workload.run, shape.count)
+
+
+def _count(receivers: Sequence[Helper], run: str, count: int) -> tuple[ReceiverReport, ...]:
+    for receiver, purpose in zip(receivers, PURPOSES, strict=True):
+        receiver.tell({"do": "count", "run": run, "count": count, "purpose": purpose})
+    return tuple(msgspec.convert(receiver.answer(timeout_s=300.0), ReceiverReport) for receiver in receivers)

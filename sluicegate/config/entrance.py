@@ -1,0 +1,140 @@
+"""Reading `[gateway]`, `[supervisor]` and `[actors]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sluicegate.config.keys import ACTORS, GATEWAY, SUPERVISOR
+from sluicegate.config.model import GatewayConfig, SupervisorConfig
+from sluicegate.config.names import ID_RULE, is_id
+from sluicegate.config.problems import KeyPath, Problems, Wrong
+from sluicegate.config.scalars import read_scalars, read_table, texts
+from sluicegate.config.secret import Secret
+
+MAX_PORT = 65_535
+MIN_WRITE_KEY = 8
+"""Characters; fewer can be guessed over the network in days."""
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,5})")
+_WRITE_KEY = re.compile(r"[!-9;-~]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
+
+
+def read_gateway(document: Mapping[str, Any], listen: str | None, problems: Problems) -> GatewayConfig:
+    """`[gateway]`; `listen` from the command line wins over the file."""
+    raw = read_table(document, "gateway", problems)
+    unknown_keys(raw, GATEWAY.names, ("gateway",), problems)
+    values = read_scalars(raw, GATEWAY, ("gateway",), problems)
+    values["write_keys"] = _write_keys(raw.get("write_keys"), problems)
+    for name, path, text in (
+        ("listen", ("gateway", "listen"), raw.get("listen")),
+        ("listen", ("--listen",), listen),
+        ("cors_origins", ("gateway", "cors_origins"), raw.get("cors_origins")),
+    ):
+        if text is None:
+            continue
+        try:
+            if name == "listen":
+                values["host"], values["port"] = parse_listen(text)
+            else:
+                values[name] = _origins(text)
+        except Wrong as wrong:
+            problems.add_wrong(path, wrong)
+    gateway = GatewayConfig(**values)
+    _check_order(gateway, problems)
+    return gateway
+
+
+def read_supervisor(document: Mapping[str, Any], problems: Problems) -> SupervisorConfig:
+    """`[supervisor]`."""
+    raw = read_table(document, "supervisor", problems)
+    unknown_keys(raw, SUPERVISOR.names, ("supervisor",), problems)
+    supervisor = SupervisorConfig(**read_scalars(raw, SUPERVISOR, ("supervisor",), problems))
+    if supervisor.retry_cap_s < supervisor.retry_delay_s:
+        problems.add(
+            ("supervisor", "retry_cap"),
+            f"is less than retry_delay ({supervisor.retry_delay_s:g}s)",
+            "raise it, or lower retry_delay",
+        )
+    return supervisor
+
+
+def read_actor_port(document: Mapping[str, Any], port: int | None, problems: Problems) -> int:
+    """`[actors] port`; the command line's port wins."""
+    raw = read_table(document, "actors", problems)
+    unknown_keys(raw, ACTORS.names, ("actors",), problems)
+    in_file: int = read_scalars(raw, ACTORS, ("actors",), problems).get("actor_port", 0)
+    if port is None:
+        return in_file
+    if not 0 <= port <= MAX_PORT:
+        problems.add(("--port",), f"{port} is not a port", f"write a number from 0 to {MAX_PORT}")
+    return port
+
+
+def unknown_keys(raw: Mapping[str, Any], known: tuple[str, ...], path: KeyPath, problems: Problems) -> None:
+    """Note every key that is not known."""
+    for name in raw:
+        if name not in known:
+            problems.add_unknown((*path, name), known)
+
+
+def parse_listen(value: object) -> tuple[str, int]:
+    """Host and port of "127.0.0.1:8080" or "[::1]:8080"; raises `Wrong`."""
+    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise Wrong("not HOST:PORT", 'write one like "127.0.0.1:8080" or "[::1]:8080"')
+    host, port = match[1].strip("[]"), int(match[2])
+    if not host:
+        raise Wrong("has no host", f'write "127.0.0.1:{port}", or "0.0.0.0:{port}" for all interfaces')
+    if port > MAX_PORT:
+        raise Wrong(f"{port} is not a port", f"write a number from 0 to {MAX_PORT}")
+    return host, port
+
+
+def _write_keys(raw: object, problems: Problems) -> dict[str, Secret]:
+    path = ("gateway", "write_keys")
+    if not isinstance(raw, Mapping) or not raw:
+        reason = "is missing, so that nobody could send events" if not raw else "must be a table"
+        problems.add(path, reason, 'write write_keys = { web = "${WEB_WRITE_KEY}" }')
+        return {}
+    keys: dict[str, Secret] = {}
+    owner: dict[str, str] = {}
+    for source, key in raw.items():
+        try:
+            _check_write_key(source, key)
+            if owner.setdefault(key, source) != source:
+                raise Wrong(f"is the key of {owner[key]} too", "give every source a key of its own")
+            keys[source] = Secret(key)
+        except Wrong as wrong:
+            problems.add_wrong((*path, source), wrong)
+    return keys
+
+
+def _check_write_key(source: str, key: object) -> None:
+    if not is_id(source):
+        raise Wrong("not a source name", ID_RULE)
+    if not isinstance(key, str):
+        raise Wrong("must be a text")
+    if not key:
+        raise Wrong("is empty", "check the variable")
+    if len(key) < MIN_WRITE_KEY:
+        raise Wrong(f"has fewer than {MIN_WRITE_KEY} characters", "make one with: openssl rand -hex 16")
+    if not _WRITE_KEY.fullmatch(key):
+        raise Wrong("has characters that HTTP user names cannot have", "use letters and digits")
+
+
+def _origins(value: object) -> tuple[str, ...]:
+    origins = texts(value)
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise Wrong(f"{origin!r} is not an origin", 'write one like "https://www.example.com", without a path')
+    return origins
+
+
+def _check_order(gateway: GatewayConfig, problems: Problems) -> None:
+    """Every limit must leave room for the smaller thing inside it."""
+    if gateway.max_batch_bytes < gateway.max_event_bytes:
+        problems.add(("gateway", "max_batch_size"), "is less than max_event_size", "raise it, or lower max_event_size")
+    if gateway.max_body_bytes < gateway.max_batch_bytes:
+        problems.add(("gateway", "max_body_size"), "is less than max_batch_size", "raise it, or lower max_batch_size")

@@ -1,0 +1,324 @@
+"""Every key that Sluicegate itself reads, as rows: parsing, template and reference page all come from here.
+
+Defaults are not repeated: a row names the field of the model that it fills.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sluicegate.config.model import KIB, MIB, Config, DestinationConfig, GatewayConfig, SupervisorConfig
+from sluicegate.config.units import format_duration, format_size
+
+DAY_S = 86_400.0
+
+
+class Kind(Enum):
+    """How the value of a key is written."""
+
+    FLAG = "true or false"
+    COUNT = "whole number"
+    SIZE = "size"
+    DURATION = "duration"
+    SPECIAL = "own form"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: `field` of the model takes it; numbers lie in `low` to `high`, for the reason `why`."""
+
+    name: str
+    kind: Kind
+    help: str
+    field: str = ""
+    low: float = 0
+    high: float = 0
+    why: str = ""
+    sample: str = ""
+    """What the template shows when the model has no default to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the file and the model that it becomes."""
+
+    name: str
+    help: str
+    keys: tuple[Key, ...]
+    model: type[Any] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the keys, in the order of the rows."""
+        return tuple(key.name for key in self.keys)
+
+
+def default_of(table: Table, key: Key) -> Any:
+    """The model's default for a key; None when it has none."""
+    for field in dataclasses.fields(table.model) if table.model is not None else ():
+        if field.name == (key.field or key.name) and field.default is not dataclasses.MISSING:
+            return field.default
+    return None
+
+
+def default_text(table: Table, key: Key) -> str:
+    """The default as TOML; empty when there is none."""
+    value = default_of(table, key)
+    if key.kind is Kind.FLAG:
+        return "true" if value else "false"
+    if value is None or key.kind is Kind.SPECIAL:
+        return ""
+    return number_text(key, value) if key.kind is Kind.COUNT else f'"{number_text(key, value)}"'
+
+
+def number_text(key: Key, value: float) -> str:
+    """A number in the unit of its key."""
+    if key.kind is Kind.DURATION:
+        return format_duration(value)
+    return format_size(int(value)) if key.kind is Kind.SIZE else str(int(value))
+
+
+_LISTEN = f'"{GatewayConfig().host}:{GatewayConfig().port}"'
+
+TOP = Table(
+    "",
+    "Keys outside of any table.",
+    (
+        Key(
+            "data_dir",
+            Kind.SPECIAL,
+            "Where events, cursors and keys are kept; a relative path starts at the folder of this file.",
+            sample='"data"',
+        ),
+    ),
+)
+
+GATEWAY = Table(
+    "gateway",
+    "The HTTP entrance.",
+    (
+        Key("listen", Kind.SPECIAL, "Address and port; port 0 takes a free one.", sample=_LISTEN),
+        Key(
+            "write_keys",
+            Kind.SPECIAL,
+            "Who may send: source name to write key (at least 8 characters, no spaces or colons).",
+            sample='{ web = "${WEB_WRITE_KEY}" }',
+        ),
+        Key("cors_origins", Kind.SPECIAL, 'Web pages that may send: origins, or "*" for all.', sample='["*"]'),
+        Key(
+            "max_event_size",
+            Kind.SIZE,
+            "Largest event; a larger one is rejected by itself.",
+            "max_event_bytes",
+            KIB,
+            16 * MIB,
+            "vendors take no larger ones",
+        ),
+        Key(
+            "max_batch_size",
+            Kind.SIZE,
+            "Largest batch.",
+            "max_batch_bytes",
+            KIB,
+            64 * MIB,
+            "a batch is held in memory as a whole",
+        ),
+        Key(
+            "max_batch_events",
+            Kind.COUNT,
+            "Most events in one batch.",
+            "",
+            1,
+            100_000,
+            "a batch is held in memory as a whole",
+        ),
+        Key(
+            "max_body_size",
+            Kind.SIZE,
+            "Largest request body, before and after decompression.",
+            "max_body_bytes",
+            KIB,
+            256 * MIB,
+            "a body is held in memory as a whole",
+        ),
+        Key(
+            "max_depth",
+            Kind.COUNT,
+            "Deepest nesting of an event's JSON.",
+            "",
+            4,
+            256,
+            "deeper JSON exhausts the stack of whoever parses it",
+        ),
+    ),
+    GatewayConfig,
+)
+
+SUPERVISOR = Table(
+    "supervisor",
+    "How destinations are started, tried again and stopped.",
+    (
+        Key(
+            "idle_ttl",
+            Kind.DURATION,
+            "A destination without events for this long is stopped; the next event starts it again.",
+            "idle_ttl_s",
+            0.1,
+            30 * DAY_S,
+            "stopping at once would start a process for every event",
+        ),
+        Key(
+            "max_loaded",
+            Kind.COUNT,
+            "Most destinations loaded at a time; the one idle for longest makes room.",
+            "",
+            1,
+            10_000,
+            "each loaded destination is a process",
+        ),
+        Key(
+            "spawn_timeout",
+            Kind.DURATION,
+            "How long a destination may take to load.",
+            "spawn_timeout_s",
+            0.1,
+            3_600,
+            "loading starts a process and may call the vendor",
+        ),
+        Key(
+            "retry_delay",
+            Kind.DURATION,
+            "Wait after the first failed load; doubles with every further one.",
+            "retry_delay_s",
+            0.01,
+            3_600,
+            "failing loads must not use up the processor",
+        ),
+        Key(
+            "retry_cap",
+            Kind.DURATION,
+            "Longest wait between two loads.",
+            "retry_cap_s",
+            0.01,
+            DAY_S,
+            "a vendor that is back should be noticed within a day",
+        ),
+        Key(
+            "max_retries",
+            Kind.COUNT,
+            "Failed loads tried again before the destination is quarantined.",
+            "",
+            0,
+            1_000,
+            "0 quarantines at the first failure",
+        ),
+        Key(
+            "load_batch_size",
+            Kind.COUNT,
+            "Destinations that are loaded at the same time.",
+            "",
+            1,
+            100,
+            "each load starts a process",
+        ),
+        Key(
+            "stall_timeout",
+            Kind.DURATION,
+            "A call to a vendor that runs longer is taken for hung, and its process is started anew.",
+            "stall_timeout_s",
+            1,
+            DAY_S,
+            "a healthy vendor may take seconds to answer",
+        ),
+    ),
+    SupervisorConfig,
+)
+
+ACTORS = Table(
+    "actors",
+    "The actor system, which Python applications and the admin script talk to.",
+    (Key("port", Kind.COUNT, "Loopback port; 0 takes a free one.", "actor_port", 0, 65_535, "ports end there"),),
+    Config,
+)
+
+PURPOSES = Table(
+    "purposes",
+    "What consent can be given for, besides necessary, functionality, experience, measurement and marketing.",
+    (
+        Key("custom", Kind.SPECIAL, "Purposes of your own.", sample='["newsletter"]'),
+        Key(
+            "ALIAS",
+            Kind.SPECIAL,
+            "What your consent tool calls a purpose, and the purpose it stands for.",
+            sample='"measurement"',
+        ),
+    ),
+)
+
+DESTINATION = Table(
+    "destinations.ID",
+    "One destination; all keys that are not listed here are the type's own settings.",
+    (
+        Key("type", Kind.SPECIAL, "Which kind of destination; the id when left out.", sample='"webhook"'),
+        Key(
+            "requires",
+            Kind.SPECIAL,
+            'Purposes that must be granted, always to be given: ["a", "b"] or { all = [...] }, or one of several '
+            'with { any = [...] }. ["necessary"] needs no consent.',
+            sample='{ all = ["measurement", "functionality"] }',
+        ),
+        Key("enabled", Kind.FLAG, "Whether events are delivered to it."),
+        Key(
+            "events",
+            Kind.SPECIAL,
+            "Event types that it gets (track, identify, page, screen, group, alias); all when left out.",
+            sample='["track"]',
+        ),
+        Key(
+            "batch_size",
+            Kind.COUNT,
+            "Most events in one delivery; may only lower what the type declares.",
+            "",
+            1,
+            100_000,
+            "a batch is held in memory as a whole",
+            "100",
+        ),
+        Key(
+            "batch_bytes",
+            Kind.SIZE,
+            "Largest delivery, though one event always travels; may only lower what the type declares.",
+            "",
+            KIB,
+            64 * MIB,
+            "a batch is held in memory as a whole",
+            '"100KiB"',
+        ),
+        Key(
+            "in_flight",
+            Kind.COUNT,
+            "Deliveries at the same time, each for other subjects; may only lower what the type declares.",
+            "",
+            1,
+            64,
+            "each is a thread",
+            "1",
+        ),
+        Key(
+            "timeout",
+            Kind.DURATION,
+            "How long the vendor may take to answer; less than supervisor.stall_timeout.",
+            "timeout_s",
+            0.05,
+            DAY_S,
+            "a shorter time is over before a connection stands",
+        ),
+        Key("test_on_load", Kind.FLAG, "Whether the type's connection test runs before the first delivery."),
+    ),
+    DestinationConfig,
+)
+
+TABLES = (TOP, GATEWAY, SUPERVISOR, ACTORS, PURPOSES, DESTINATION)

@@ -1,0 +1,120 @@
+"""Collecting every mistake of a configuration, without showing a secret."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sluicegate.errors import ConfigError, Problem
+
+KeyPath = tuple[str | int, ...]
+
+MASK = "***"
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
+_USER_INFO = re.compile(r"//[^/@\s]*@")
+_MIN_HIDDEN = 4
+"""Shorter texts are in too many words to be cut out of a message."""
+
+
+class Wrong(ValueError):
+    """A value that cannot stand where it stands: why, and what to write instead."""
+
+    def __init__(self, reason: str, suggestion: str = "") -> None:
+        self.reason = reason
+        self.suggestion = suggestion
+        super().__init__(reason)
+
+
+class Problems:
+    """The mistakes found so far; `document` is the file as written, before variables are put in."""
+
+    def __init__(self, document: Mapping[str, Any] | None = None) -> None:
+        self._document = document or {}
+        self._found: list[Problem] = []
+        self._hidden: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, path: KeyPath, reason: str, suggestion: str = "") -> None:
+        """Note a mistake at this key; its value is shown as written, masked where it may be a secret."""
+        value = masked(self._written(path), sensitive=is_sensitive(path))
+        self._found.append(Problem(spell(path), value, reason, suggestion))
+
+    def add_wrong(self, path: KeyPath, wrong: Wrong) -> None:
+        """Note a mistake that a parser found."""
+        self.add(path, wrong.reason, wrong.suggestion)
+
+    def add_unknown(self, path: KeyPath, known: Iterable[str]) -> None:
+        """Note a key that means nothing; its text is masked, because it may be a misspelt secret."""
+        value = masked(self._written(path), sensitive=True)
+        self._found.append(Problem(spell(path), value, "unknown key", did_you_mean(str(path[-1]), known)))
+
+    def hide(self, text: str) -> None:
+        """Keep this text out of messages that come from elsewhere."""
+        if len(text) >= _MIN_HIDDEN:
+            self._hidden.add(text)
+
+    def redact(self, message: str) -> str:
+        """The message without any hidden text."""
+        for text in sorted(self._hidden, key=len, reverse=True):
+            message = message.replace(text, MASK)
+        return message
+
+    def raise_if_any(self, source: str) -> None:
+        """Raise `ConfigError` with everything found, if anything was."""
+        if self._found:
+            raise ConfigError(self._found, source=source)
+
+    def _written(self, path: KeyPath) -> Any:
+        value: Any = self._document
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+
+def spell(path: KeyPath) -> str:
+    """A key path as TOML spells it: `destinations.crm.events[0]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            bare = part if _BARE_KEY.fullmatch(part) else json.dumps(part)
+            text += f".{bare}" if text else bare
+    return text
+
+
+def is_sensitive(path: KeyPath) -> bool:
+    """Whether what stands here may be a secret, judged by its name; a destination's id is not looked at."""
+    names = path[2:] if path[:1] == ("destinations",) else path
+    return any(isinstance(name, str) and _SENSITIVE.search(name) for name in names)
+
+
+def masked(value: Any, *, sensitive: bool) -> Any:
+    """The value for showing: texts that may be secret become `***`, unless a variable stands there."""
+    if isinstance(value, Mapping):
+        return {k: masked(v, sensitive=sensitive or bool(_SENSITIVE.search(str(k)))) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item, sensitive=sensitive) for item in value]
+    if isinstance(value, str):
+        is_variable = re.fullmatch(r"\$\{[A-Za-z0-9_]+\}", value)
+        return MASK if sensitive and not is_variable else _USER_INFO.sub(f"//{MASK}@", value)
+    return MASK if sensitive and not isinstance(value, bool | None) else value
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion for a misspelt word, or what there is to choose from."""
+    names = list(known)
+    folded = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word.lower()[:64], folded, n=1)
+    if close:
+        return f"did you mean {folded[close[0]]}?"
+    return f"known: {', '.join(names)}" if names else ""

@@ -1,0 +1,116 @@
+"""What arrived for destinations that are not running: which of them it needs, and what it denies the others.
+
+A destination without a process still has accounts. For each one the sweep looks at every row between its cursor and the
+head, by combination and without the event bytes, until it meets an event that the destination may have. From there on
+it is *wanted* and its events wait; up to there they are counted as denied, and its cursor can be moved.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sluicegate.event import Combo
+from sluicegate.eventlog.base import Offset, Row
+
+Decide = Callable[[str, Combo], str | None]
+"""(destination id, combination) to None when it may have the event, else the reason why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Events from `cursor` to `to` that a destination may not have, counted by reason."""
+
+    id: str
+    epoch: int
+    cursor: Offset
+    to: Offset
+    denied: Mapping[str, int]
+    expired: int
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One destination's place: its store's cursor, how far it was looked at, and what was denied between."""
+
+    epoch: int
+    cursor: Offset
+    seen: Offset
+    wanted: bool = False
+    expired: int = 0
+    denied: Counter[str] = field(default_factory=Counter)
+
+
+class Sweep:
+    """The destinations that are not running; not thread-safe, does no I/O."""
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
+        self._watches: dict[str, _Watch] = {}
+
+    def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
+        """Mind this destination from its store's cursor on; `wanted` when something else than the log waits for it."""
+        self._watches[destination_id] = _Watch(epoch, cursor, cursor, wanted)
+
+    def forget(self, destination_id: str) -> None:
+        """The destination runs, or is gone: it minds itself."""
+        self._watches.pop(destination_id, None)
+
+    def watched(self) -> set[str]:
+        """Ids of the destinations that are minded."""
+        return set(self._watches)
+
+    def wanted(self) -> tuple[str, ...]:
+        """Ids of the destinations for which a permitted event waits, sorted."""
+        return tuple(sorted(name for name, watch in self._watches.items() if watch.wanted))
+
+    def position(self) -> Offset | None:
+        """The offset to read on from: the least that a destination has been looked at; None when all are wanted."""
+        return min((w.seen for w in self._watches.values() if not w.wanted), default=None)
+
+    def look(self, row: Row) -> None:
+        """Judge one row for all destinations that have not seen it; rows come in order."""
+        histogram = Counter(row.meta.combo_of)
+        for name, watch in self._watches.items():
+            if watch.wanted or watch.seen >= row.last:
+                continue
+            if watch.seen + 1 < row.first:
+                watch.expired += row.first - 1 - watch.seen
+                watch.seen = row.first - 1
+            self._judge(name, watch, row, histogram)
+
+    def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
+        reasons = [self._decide(name, combo) for combo in row.meta.combos]
+        skipped = watch.seen + 1 - row.first
+        if skipped == 0 and all(reasons):
+            for index, count in histogram.items():
+                watch.denied[reasons[index] or ""] += count
+            watch.seen = row.last
+            return
+        for index in row.meta.combo_of[skipped:]:
+            reason = reasons[index]
+            if reason is None:
+                watch.wanted = True
+                return
+            watch.denied[reason] += 1
+            watch.seen += 1
+
+    def skips(self, *, at_most: int, at_least_events: int = 1) -> list[Skip]:
+        """The moves of cursors that are due, those with the most events first."""
+        due = [
+            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired)
+            for name, w in self._watches.items()
+            if w.seen - w.cursor >= at_least_events
+        ]
+        return sorted(due, key=lambda skip: skip.cursor - skip.to)[:at_most]
+
+    def skipped(self, skip: Skip) -> None:
+        """The store has taken this move."""
+        watch = self._watches.get(skip.id)
+        if watch is None or watch.cursor != skip.cursor:
+            return
+        watch.cursor = skip.to
+        watch.denied.subtract(skip.denied)
+        watch.denied += Counter()  # drops the zeroes
+        watch.expired -= skip.expired

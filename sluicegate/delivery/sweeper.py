@@ -1,0 +1,199 @@
+"""The thread that minds all destinations without a process: reads what arrived, says who is wanted, moves cursors."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from sluicegate.config import Config
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.delivery.sweep import Skip, Sweep
+from sluicegate.errors import LogError, SluicegateError
+from sluicegate.event import Combo
+from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.paths import DataDir
+from sluicegate.registry import Registry
+from sluicegate.routing import Decision, decide
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 2.0
+PASS_EVERY_S = 0.005
+SKIP_EVERY_S = 1.0
+SKIPS_AT_A_TIME = 100
+READ_EVENTS = 20_000
+READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
+
+
+class Sweeper:
+    """Runs a `Sweep` against the real log and stores.
+
+    `on_wanted` is called in the sweeper's thread with all ids for which permitted events wait, whenever they change.
+    """
+
+    def __init__(self, config: Config, data_dir: DataDir, *, on_wanted: Callable[[tuple[str, ...]], None]) -> None:
+        self._destinations = {d.id: d for d in config.destinations.values() if d.enabled}
+        self._data_dir = data_dir
+        self._on_wanted = on_wanted
+        self._sweep = Sweep(self._decide)
+        self._memo: dict[tuple[str, Combo], str | None] = {}
+        self._starts: dict[str, int] = {}
+        self._running: frozenset[str] = frozenset()
+        self._last_wanted: tuple[str, ...] = ()
+        self._next_skip = 0.0
+        self._passed_at = 0.0
+        self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def set_running(self, ids: Iterable[str]) -> None:
+        """These destinations have a process; all others are to be minded. From any thread."""
+        self._running = frozenset(ids)
+        os.eventfd_write(self._nudge, 1)
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopping = True
+        os.eventfd_write(self._nudge, 1)
+        self._thread.join()
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        bell = BellWatch(self._data_dir.bell)
+        try:
+            while not self._stopping:
+                try:
+                    self._serve(bell)
+                except LogError as error:
+                    log.error("cannot read the event log: %s", error)
+                    time.sleep(LOOK_EVERY_S)
+        finally:
+            bell.close()
+
+    def _serve(self, bell: BellWatch) -> None:
+        event_log = SqliteLog(self._data_dir.event_log, create=False)
+        try:
+            while not self._stopping:
+                bell.clear()
+                self._pass(event_log)
+                self._wait(bell)
+        finally:
+            event_log.close()
+
+    def _pass(self, event_log: SqliteLog) -> None:
+        self._passed_at = time.monotonic()
+        self._follow_running()
+        self._look(event_log)
+        wanted = self._sweep.wanted()
+        if wanted != self._last_wanted:
+            self._last_wanted = wanted
+            self._on_wanted(wanted)
+        if time.monotonic() >= self._next_skip:
+            self._next_skip = time.monotonic() + SKIP_EVERY_S
+            for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
+                self._skip(skip)
+
+    def _wait(self, bell: BellWatch) -> None:
+        poller = select.poll()
+        poller.register(self._nudge, select.POLLIN)
+        fd = bell.fileno()
+        if fd is not None and self._sweep.position() is not None:
+            poller.register(fd, select.POLLIN)
+        due = bool(self._sweep.skips(at_most=1))
+        timeout_s = max(0.0, self._next_skip - time.monotonic()) if due else LOOK_EVERY_S
+        if fd is None:
+            timeout_s = min(timeout_s, FALLBACK_POLL_S)
+        poller.poll(timeout_s * 1000)
+        self._linger()
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._nudge)
+
+    def _linger(self) -> None:
+        """Let a little come together when much arrives; an idle system is served at once."""
+        left_s = self._passed_at + PASS_EVERY_S - time.monotonic()
+        if left_s > 0:
+            poller = select.poll()
+            poller.register(self._nudge, select.POLLIN)
+            poller.poll(left_s * 1000)
+
+    def _follow_running(self) -> None:
+        running = self._running
+        for name in self._sweep.watched() & running:
+            self._sweep.forget(name)
+        fresh = set(self._destinations) - self._sweep.watched() - running
+        if not fresh:
+            return
+        if not self._starts:
+            self._starts = self._read_starts()
+        for name in fresh:
+            self._watch(name)
+
+    def _read_starts(self) -> dict[str, int]:
+        registry = Registry(self._data_dir.control)
+        try:
+            return {name: registration.start for name, registration in registry.all().items()}
+        finally:
+            registry.close()
+
+    def _watch(self, name: str) -> None:
+        path = self._data_dir.store(name)
+        if not path.exists():
+            self._sweep.watch(name, epoch=0, cursor=self._starts[name])
+            return
+        store = DestinationStore.open(path, start=self._starts[name])
+        try:
+            state = store.state()
+            self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=bool(store.replays(limit=1)))
+        finally:
+            store.close()
+
+    def _look(self, event_log: SqliteLog) -> None:
+        while (position := self._sweep.position()) is not None and not self._stopping:
+            rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+            for row in rows:
+                self._sweep.look(row)
+            if not rows or self._sweep.position() == position:
+                return
+
+    def _skip(self, skip: Skip) -> None:
+        try:
+            store = DestinationStore.open(self._data_dir.store(skip.id), start=self._starts[skip.id])
+        except SluicegateError as error:
+            log.warning("cannot open the store of %s: %s", skip.id, error)
+            return
+        try:
+            if store.skip(
+                expected_epoch=skip.epoch,
+                expected_cursor=skip.cursor,
+                cursor=skip.to,
+                denied=skip.denied,
+                expired=skip.expired,
+            ):
+                self._sweep.skipped(skip)
+            elif skip.id not in self._running:
+                self._sweep.forget(skip.id)  # it has moved on by itself: take its cursor anew
+        finally:
+            store.close()
+
+    def _decide(self, name: str, combo: Combo) -> str | None:
+        key = (name, combo)
+        try:
+            return self._memo[key]
+        except KeyError:
+            if len(self._memo) > 100_000:
+                self._memo.clear()
+            decision = decide(combo, self._destinations[name])
+            reason = None if decision is Decision.ALLOW else str(decision)
+            self._memo[key] = reason
+            return reason

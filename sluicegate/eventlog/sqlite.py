@@ -1,0 +1,203 @@
+"""The event log in one SQLite file: the default, which needs no set-up.
+
+    rows(first, count, received_at_ms, n_bytes, meta_crc, events_crc, meta, events)    one row per group commit
+    trimmed(last)                                                      the newest offset that retention removed
+
+The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
+so readers of `meta` never touch `events`. Only `trim` writes `trimmed`; an append writes one row and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from zlib import crc32
+
+import apsw
+
+from sluicegate.errors import LogDamaged, LogUnavailable
+from sluicegate.event import EventBatch, decode_events, decode_meta, encode_batch
+from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
+from sluicegate.eventlog.packing import firsts, pack
+from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, transaction
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = Schema(
+    what="event log",
+    application_id=0x53476C67,  # "SGlg"
+    version=1,
+    sql="""
+    CREATE TABLE rows (
+        first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
+        meta_crc INTEGER NOT NULL, events_crc INTEGER NOT NULL, meta BLOB NOT NULL, events BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
+    INSERT INTO trimmed VALUES (1, 0)
+    """,
+)
+
+CHECKPOINT_PAGES = 1_000
+"""Pages in the WAL after which `maintain` moves them to the database: SQLite's own default, 4 MB."""
+
+AUTO_CHECKPOINT_PAGES = 4_000
+"""The same for a log that is never idle; the commit that reaches it pays for it."""
+
+WAL_MAX_PAGES = 16_000
+"""When readers that overlap have kept the WAL from being used again until 64 MB, a checkpoint waits for them."""
+
+CHECKPOINT_WAIT_MS = 100
+
+WAL_KEEP_BYTES = 32 * 1024 * 1024
+"""What of the WAL stays allocated after a checkpoint: overwriting is cheaper than growing."""
+
+TRIM_ROWS = 100
+"""Rows removed per transaction, so that retention never holds the write lock for long."""
+
+_HEAD = """
+    coalesce((SELECT first + count - 1 FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed))
+"""
+_INSERT = f"INSERT INTO rows SELECT {_HEAD} + 1, ?, ?, ?, ?, ?, ?, ? RETURNING first"
+_READ = """
+    SELECT first, count, received_at_ms, n_bytes, meta_crc, meta FROM rows
+    WHERE first >= coalesce((SELECT max(first) FROM rows WHERE first <= ?1), 0) AND first + count > ?1
+    ORDER BY first
+"""
+_RECEIVED = """
+    SELECT received_at_ms FROM rows
+    WHERE first >= coalesce((SELECT max(first) FROM rows WHERE first <= ?1), 0) AND first + count > ?1
+    ORDER BY first LIMIT 1
+"""
+_TRIMMABLE = "SELECT first, count FROM rows WHERE first < ?1 AND first + count <= ?1 ORDER BY first LIMIT ?2"
+
+
+class SqliteLog(EventLog):
+    """The event log in the SQLite file at `path`; without `create` it must be there already."""
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
+        self._wal_pages = 0
+        self._damage: LogDamaged | None = None
+        with errors_of(path):
+            self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
+        self._db.set_wal_hook(self._on_commit)  # in place of SQLite's own checkpoints
+
+    def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
+        """Store the batches in one transaction of one or more rows; see `EventLog.append`."""
+        if self._damage is not None:
+            raise self._damage
+        rows = [self._columns(row, received_at_ms) for row in pack(batches)]
+        if not rows:
+            return firsts(batches, self.head() + 1)
+        with errors_of(self.path):
+            if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
+                start = self._insert(rows[0])
+            else:
+                with transaction(self._db):
+                    start = [self._insert(row) for row in rows][0]
+        return firsts(batches, start)
+
+    def head(self) -> Offset:
+        """Offset of the newest event; see `EventLog.head`."""
+        return self._number(f"SELECT {_HEAD}")
+
+    def tail(self) -> Offset:
+        """Offset of the oldest event; see `EventLog.tail`."""
+        return self._number(f"SELECT coalesce((SELECT first FROM rows ORDER BY first LIMIT 1), {_HEAD} + 1)")
+
+    def read(self, after: Offset, *, max_events: int, max_bytes: int) -> list[Row]:
+        """Rows with events after this offset; see `EventLog.read`."""
+        found: list[Row] = []
+        with errors_of(self.path):
+            cursor = self._db.execute(_READ, (after + 1,))
+            for first, count, received_at_ms, n_bytes, crc, meta in cursor:
+                max_events -= count
+                max_bytes -= n_bytes
+                if found and (max_events < 0 or max_bytes < 0):
+                    break
+                self._verify(meta, crc, first)
+                found.append(Row(first, count, received_at_ms, decode_meta(meta), n_bytes))
+            cursor.close()
+        return found
+
+    def events(self, row: Row) -> list[bytes]:
+        """The event bytes of a row; see `EventLog.events`."""
+        with errors_of(self.path):
+            found = self._db.execute("SELECT events_crc, events FROM rows WHERE first = ?", (row.first,)).fetchall()
+        if not found:
+            raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
+        crc, data = found[0]
+        self._verify(data, crc, row.first)
+        return decode_events(data)
+
+    def received_at_ms(self, after: Offset) -> int | None:
+        """When the first event after this offset arrived; see `EventLog.received_at_ms`."""
+        with errors_of(self.path):
+            found: int | None = self._db.execute(_RECEIVED, (after + 1,)).get
+        return found
+
+    def trim(self, before: Offset) -> int:
+        """Forget whole rows; the file keeps its size and uses the space again. See `EventLog.trim`."""
+        gone = 0
+        with errors_of(self.path):
+            while n_events := self._trim_some(before):
+                gone += n_events
+        return gone
+
+    def maintain(self) -> None:
+        """Move what has gathered in the WAL to the database; raises `LogDamaged` when the disk fails at it."""
+        if self._wal_pages < CHECKPOINT_PAGES or self._damage is not None:
+            return
+        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
+        self._wal_pages = 0
+        try:
+            with errors_of(self.path):
+                # The second kind waits for readers, and others' appends wait for it.
+                self._db.set_busy_timeout(CHECKPOINT_WAIT_MS)
+                self._db.wal_checkpoint(mode=mode)
+        except LogUnavailable as error:
+            logger.warning("the event log's WAL could not be moved to the database: %s", error)
+        finally:
+            self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
+        meta, events = encode_batch(row)
+        return len(row), received_at_ms, len(events), crc32(meta), crc32(events), meta, events
+
+    def _insert(self, columns: tuple[int | bytes, ...]) -> Offset:
+        # To the end: the transaction commits with the last step, after the row that RETURNING gives.
+        first: Offset = self._db.execute(_INSERT, columns).fetchall()[0][0]
+        return first
+
+    def _on_commit(self, db: apsw.Connection, name: str, n_pages: int) -> int:
+        self._wal_pages = n_pages
+        if n_pages >= AUTO_CHECKPOINT_PAGES:
+            try:
+                self.maintain()
+            except LogDamaged as error:  # this commit is on disk; the next one must not be tried
+                self._damage = error
+        return apsw.SQLITE_OK
+
+    def _trim_some(self, before: Offset) -> int:
+        with transaction(self._db):
+            old = self._db.execute(_TRIMMABLE, (before, TRIM_ROWS)).fetchall()
+            if not old:
+                return 0
+            self._db.execute("DELETE FROM rows WHERE first <= ?", (old[-1][0],))
+            self._db.execute("UPDATE trimmed SET last = ?", (old[-1][0] + old[-1][1] - 1,))
+        return sum(count for _, count in old)
+
+    def _number(self, sql: str) -> int:
+        with errors_of(self.path):
+            value: int = self._db.execute(sql).get
+        return value
+
+    def _verify(self, data: bytes, crc: int, first: Offset) -> None:
+        if crc32(data) != crc:
+            raise LogDamaged(f"{self.path}: the row of event {first} is damaged; restore the log from a backup")

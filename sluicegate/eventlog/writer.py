@@ -1,0 +1,195 @@
+"""Group commit: one thread that appends what all requests brought, in one transaction at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, Thread
+from typing import Generic, TypeVar
+
+from sluicegate.errors import LogDamaged, LogError, LogUnavailable
+from sluicegate.event import EventBatch
+from sluicegate.eventlog.base import EventLog, Offset
+from sluicegate.eventlog.bell import Bell
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_COMMIT_BYTES = 4 * 1024 * 1024
+MAX_COMMIT_EVENTS = 10_000
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+MAX_WAITING_EVENTS = 100_000
+
+
+class GroupCommit(Generic[T]):
+    """Appends batches in a thread of its own, all that wait as one commit, and reports each by its token.
+
+    The callbacks run in that thread, once per commit: `on_committed([(token, first offset), ...])` when the events
+    are on disk, `on_failed([token, ...], error)` when none of them was stored. `on_fatal(error)` is the last call: the log
+    can't be trusted any more and the process must end. A commit never waits for more to come; while it is under way, the
+    next one gathers.
+    """
+
+    def __init__(
+        self,
+        open_log: Callable[[], EventLog],
+        *,
+        on_committed: Callable[[list[tuple[T, Offset]]], None],
+        on_failed: Callable[[list[T], LogError], None],
+        on_fatal: Callable[[LogError], None],
+        bell: Bell | None = None,
+        clock: Callable[[], float] = time.time,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        max_waiting_events: int = MAX_WAITING_EVENTS,
+    ) -> None:
+        self._open_log = open_log
+        self._on_committed = on_committed
+        self._on_failed = on_failed
+        self._on_fatal = on_fatal
+        self._bell = bell
+        self._clock = clock
+        self._max_waiting_bytes = max_waiting_bytes
+        self._max_waiting_events = max_waiting_events
+        # SimpleQueue hands over without the interpreter's locks of Condition; None is the order to end.
+        self._queue: SimpleQueue[tuple[EventBatch, T] | None] = SimpleQueue()
+        self._held: tuple[EventBatch, T] | None = None
+        self._lock = Lock()
+        self._submitted_bytes = self._submitted_events = 0  # under the lock
+        self._settled_bytes = self._settled_events = 0  # by the thread alone
+        self._accepting = False
+        self._opened = Event()
+        self._open_error: BaseException | None = None
+        self._thread = Thread(target=self._run, name="log-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; return when the log is open, or raise what opening it raised."""
+        self._thread.start()
+        self._opened.wait()
+        if self._open_error is not None:
+            raise self._open_error
+
+    def submit(self, batch: EventBatch, token: T) -> bool:
+        """Hand a batch over, for one callback with this token; False when too much waits already, or it is closed.
+
+        The batch must not be changed afterwards. For any thread; never blocks.
+        """
+        with self._lock:
+            n_bytes, n_events = self._submitted_bytes + batch.n_bytes, self._submitted_events + len(batch)
+            if (
+                not self._accepting
+                or n_bytes - self._settled_bytes > self._max_waiting_bytes
+                or n_events - self._settled_events > self._max_waiting_events
+            ):
+                return False
+            self._submitted_bytes, self._submitted_events = n_bytes, n_events
+            self._queue.put((batch, token))
+        return True
+
+    @property
+    def waiting_events(self) -> int:
+        """How many events have been handed over and not been settled."""
+        return self._submitted_events - self._settled_events
+
+    def close(self, timeout_s: float) -> bool:
+        """Take no more, store what waits and end the thread; False when that takes longer than `timeout_s`."""
+        with self._lock:
+            if self._accepting:
+                self._accepting = False
+                self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            log = self._open_log()
+        except BaseException as error:
+            self._open_error = error
+            self._opened.set()
+            return
+        self._accepting = True
+        self._opened.set()
+        try:
+            self._serve(log)
+        except BaseException as error:
+            self._end(error)
+        finally:
+            log.close()
+
+    def _serve(self, log: EventLog) -> None:
+        going_on = True
+        while going_on:
+            if self._held is None and self._queue.empty():
+                log.maintain()
+            first = self._held or self._queue.get()
+            if first is None:
+                return
+            group, going_on = self._gather(first)
+            self._commit(log, group)
+
+    def _gather(self, first: tuple[EventBatch, T]) -> tuple[list[tuple[EventBatch, T]], bool]:
+        """What goes into one commit, and whether the thread goes on after it; one too many is held for the next."""
+        self._held = None
+        group = [first]
+        n_bytes, n_events = first[0].n_bytes, len(first[0])
+        while True:
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return group, True
+            if item is None:
+                return group, False
+            n_bytes += item[0].n_bytes
+            n_events += len(item[0])
+            if n_bytes > MAX_COMMIT_BYTES or n_events > MAX_COMMIT_EVENTS:
+                self._held = item
+                return group, True
+            group.append(item)
+
+    def _commit(self, log: EventLog, group: Sequence[tuple[EventBatch, T]]) -> None:
+        batches = [batch for batch, _ in group]
+        try:
+            offsets = log.append(batches, received_at_ms=int(self._clock() * 1000))
+        except LogUnavailable as error:
+            self._settle(batches)
+            self._on_failed([token for _, token in group], error)
+        except BaseException as error:
+            self._accepting = False
+            self._on_failed([token for _, token in group], _as_damage(error))
+            raise
+        else:
+            self._ring()
+            self._settle(batches)
+            self._on_committed([(token, offset) for (_, token), offset in zip(group, offsets, strict=True)])
+
+    def _settle(self, batches: Sequence[EventBatch]) -> None:
+        self._settled_bytes += sum(batch.n_bytes for batch in batches)
+        self._settled_events += sum(map(len, batches))
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            try:
+                self._bell.ring()
+            except OSError as error:  # costs latency only
+                logger.warning("the bell cannot be rung: %s", error)
+
+    def _end(self, error: BaseException) -> None:
+        with self._lock:
+            self._accepting = False
+        damage = _as_damage(error)
+        tokens = [] if self._held is None else [self._held[1]]
+        while not self._queue.empty():
+            item = self._queue.get()
+            if item is not None:
+                tokens.append(item[1])
+        if tokens:
+            self._on_failed(tokens, damage)
+        logger.critical("the event log cannot be written any more: %s", error, exc_info=error)
+        self._on_fatal(damage)
+
+
+def _as_damage(error: BaseException) -> LogError:
+    return error if isinstance(error, LogError) else LogDamaged(f"the log writer failed: {error!r}")

@@ -1,0 +1,90 @@
+"""What the gateway answers at which path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from sluicegate.event import EventType
+from sluicegate.gateway.answer import Answer, refusal
+
+if TYPE_CHECKING:
+    from sluicegate.gateway.exchange import Exchange
+
+Handler = Callable[["Exchange"], None]
+
+SINGLE_PATHS = {kind: (f"/v1/{kind}", f"/v1/{kind[0]}") for kind in EventType}
+"""One event a request; the short forms are those of analytics-next."""
+BATCH_PATHS = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
+CLIENT_METRICS_PATH = "/v1/m"
+"""Where analytics-next reports about itself; taken and dropped."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """A path, its one method (HEAD goes with GET, OPTIONS with all), and who handles it."""
+
+    path: str
+    method: bytes
+    handle: Handler
+
+    def refusal(self, method: bytes) -> Answer | None:
+        """Why a request of this method is not handled here, None if it is."""
+        if method == self.method or method == b"OPTIONS" or (method == b"HEAD" and self.method == b"GET"):
+            return None
+        if self is UNKNOWN:
+            return refusal(404, "not_found", "nothing is here; events go to /v1/batch or /v1/track")
+        allowed = b"GET, HEAD, OPTIONS" if self.method == b"GET" else b"POST, OPTIONS"
+        answer = refusal(405, "method_not_allowed", f"use {self.method.decode()} for {self.path}")
+        return Answer(answer.status, answer.body, headers=((b"Allow", allowed),))
+
+
+def _nothing(exchange: Exchange) -> None:
+    raise NotImplementedError
+
+
+UNKNOWN = Route("other", b"", _nothing)
+"""Stands for every path that is not served, so that metrics have one label for all of them."""
+
+
+class Routes:
+    """Finds the route of a request target."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_path = {route.path.encode(): route for route in routes}
+
+    def find(self, target: bytes) -> tuple[Route, bytes]:
+        """The route and the query; a trailing slash, a scheme and a host do not matter."""
+        route = self._by_path.get(target)
+        if route is not None:
+            return route, b""
+        path, _, query = target.partition(b"?")
+        if not path.startswith(b"/"):
+            path = _without_authority(path)
+        return self._by_path.get(path.rstrip(b"/"), UNKNOWN), query
+
+
+def _without_authority(path: bytes) -> bytes:
+    """The path of a target in absolute form, which servers must accept (RFC 9112, 3.2.2)."""
+    _, _, rest = path.partition(b"://")
+    _, slash, path = rest.partition(b"/")
+    return slash + path
+
+
+def query_value(query: bytes, name: bytes) -> bytes | None:
+    """The first value of a parameter in a query, percent-decoded."""
+    for pair in query.split(b"&"):
+        key, _, value = pair.partition(b"=")
+        if key == name:
+            return unquote_to_bytes(value)
+    return None
+
+
+def event_routes(single: Callable[[str], Handler], *, batch: Handler, drop: Handler) -> list[Route]:
+    """The routes that take events: `single(type)` makes the handler of one type."""
+    routes = [Route(path, b"POST", single(kind)) for kind, paths in SINGLE_PATHS.items() for path in paths]
+    routes += [Route(path, b"POST", batch) for path in BATCH_PATHS]
+    routes.append(Route(CLIENT_METRICS_PATH, b"POST", drop))
+    return routes

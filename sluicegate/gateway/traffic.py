@@ -1,0 +1,126 @@
+"""What all connections share: the numbers that bound them, and the one timer that ends slow ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from sluicegate.gateway.answer import Answer, refusal, unavailable
+from sluicegate.gateway.cors import Cors
+from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.limits import Limits
+from sluicegate.gateway.routes import Routes
+from sluicegate.metrics import GatewayMetrics
+
+if TYPE_CHECKING:
+    from sluicegate.gateway.protocol import Connection
+
+INLINE_BODY_BYTES = 64 * 1024
+"""A refused body up to this size is read and dropped, so that the connection can go on."""
+
+
+class Traffic:
+    """Counts requests and bytes in hand, and knows every connection. `now` is the loop's time."""
+
+    def __init__(
+        self, routes: Routes, *, limits: Limits, cors: Cors, metrics: GatewayMetrics, clock: Callable[[], float]
+    ) -> None:
+        self.routes = routes
+        self.limits = limits
+        self.cors = cors
+        self.metrics = metrics
+        self.clock = clock
+        self.connections: set[Connection] = set()
+        self.in_hand = 0
+        self.buffered_bytes = 0
+        self.draining = False
+        self.date = b""
+        self._on_idle: Callable[[], None] | None = None
+        self.tick(0.0)
+
+    def tick(self, now: float) -> None:
+        """End the connections that are too slow; to be called about once a second, or oftener for short limits."""
+        self.date = formatdate(usegmt=True).encode()
+        for connection in list(self.connections):
+            connection.check(now)
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> bool:
+        """Note a new connection; false if there are too many."""
+        if len(self.connections) >= self.limits.max_connections or self.draining:
+            self.metrics.refused_connections += 1
+            return False
+        self.connections.add(connection)
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+        if self._on_idle is not None and not self.connections:
+            self._on_idle()
+
+    def drain(self, on_idle: Callable[[], None]) -> None:
+        """Let the requests in hand end, and close every connection that has none; then call `on_idle`."""
+        self.draining = True
+        self._on_idle = on_idle
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        if not self.connections:
+            on_idle()
+
+    def abort(self) -> None:
+        """Cut what is left."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def admit(self, exchange: Exchange, n_bytes: int) -> None:
+        """Decide whether a request's body of this many bytes will be read; refuses it with 429 if that is too much."""
+        limits = self.limits
+        if self.in_hand > limits.max_requests:
+            exchange.refused = overloaded("too many requests at once")
+        elif not self.hold(exchange, n_bytes):
+            exchange.refused = overloaded("too many bytes in hand")
+        if exchange.refused is not None and not 0 <= n_bytes <= INLINE_BODY_BYTES:
+            exchange.keep_alive = False
+
+    def hold(self, exchange: Exchange, n_bytes: int) -> bool:
+        """Count more bytes for this request's body; false if there is no room for them."""
+        if n_bytes <= 0:
+            return True
+        if self.buffered_bytes + n_bytes > self.limits.max_buffered_bytes:
+            return False
+        self.buffered_bytes += n_bytes
+        exchange.held_bytes += n_bytes
+        return True
+
+    def answered(self, exchange: Exchange, answer: Answer) -> None:
+        """Note the answer to a request, and put it in the form in which it is sent."""
+        self.release(exchange)
+        self.metrics.count_request(exchange.route.path, answer.status)
+        headers = exchange.headers
+        origin = headers.get(b"origin")
+        if exchange.method == b"OPTIONS":
+            extra = self.cors.preflight_lines(origin, headers.get(b"access-control-request-headers"))
+        else:
+            extra = self.cors.lines(origin) if origin is not None else b""
+        if answer.close or (self.draining and exchange.connection.is_last(exchange)):
+            exchange.keep_alive = False
+        exchange.wire = answer.wire(
+            date=self.date, extra=extra, keep_alive=exchange.keep_alive, head_only=exchange.method == b"HEAD"
+        )
+
+    def release(self, exchange: Exchange) -> None:
+        """A request is no longer in hand; `in_hand` counted it since its header was complete."""
+        self.in_hand -= 1
+        self.buffered_bytes -= exchange.held_bytes
+        exchange.held_bytes = 0
+
+
+def overloaded(what: str) -> Answer:
+    """429: the Segment SDKs wait as long as `Retry-After` says after 429, and ignore it after 503."""
+    wait = unavailable("", "").headers[0][1]
+    return refusal(429, "overloaded", f"{what}; send again later", retry_after_s=int(wait))

@@ -1,0 +1,62 @@
+"""One launcher for one data directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from pathlib import Path
+
+from sluicegate.errors import SluicegateError
+
+_FLOCK = "hhqqi"  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
+
+
+class AlreadyRunning(SluicegateError):
+    """Another launcher holds the data directory."""
+
+
+class DataDirLock:
+    """A POSIX record lock on a file: the kernel drops it with its process, and forked children do not inherit it."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+
+    def acquire(self, *, timeout_s: float) -> None:
+        """Take the lock; raises `AlreadyRunning` when another process still holds it after the time-out."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() >= deadline:
+                    pid = holder(self._path)
+                    raise AlreadyRunning(
+                        f"{self._path.parent} is in use by a running Sluicegate (pid {pid});"
+                        " stop it with `sluicegate stop`, or choose another data directory"
+                    ) from None
+                time.sleep(0.05)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        os.close(self._fd)
+
+
+def holder(path: Path) -> int | None:
+    """The pid of the process that holds the lock, None when nobody does.
+
+    Opening and closing the file would drop a lock that this same process holds, so the holder must not ask.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+    kind, _, _, _, pid = struct.unpack(_FLOCK, answer)
+    return None if kind == fcntl.F_UNLCK else int(pid)

@@ -1,0 +1,186 @@
+"""Opening SQLite databases the one way that all stores use, and naming what goes wrong with them.
+
+A database is built beside its place and linked into it when it is complete, so a file that is there is whole: an
+empty or foreign one is damage, never a fresh start.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import apsw
+
+from sluicegate.errors import LogDamaged, LogUnavailable
+
+Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
+BUSY_TIMEOUT_MS = 5_000
+PAGE_SIZE = 4096
+
+# Before these a reset of the WAL could race with a commit and corrupt the file (sqlite.org/wal.html#walresetbug).
+FIRST_SAFE = (3, 51, 3)
+SAFE_BACKPORTS = {(3, 50): 7, (3, 44): 6}
+
+_FSYNC_FAILED = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
+_READ_FAILED = {
+    apsw.SQLITE_IOERR_READ,
+    apsw.SQLITE_IOERR_SHORT_READ,
+    apsw.SQLITE_IOERR_DATA,
+    apsw.SQLITE_IOERR_CORRUPTFS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What kind of database a file is: `application_id` marks the kind, `version` its layout, `sql` makes it."""
+
+    what: str
+    application_id: int
+    version: int
+    sql: str
+
+
+def connect(
+    path: Path,
+    schema: Schema,
+    *,
+    synchronous: Synchronous = "FULL",
+    create: bool = True,
+    readonly: bool = False,
+) -> apsw.Connection:
+    """Open the database of this kind at `path` in WAL mode; make it when `create` and there is none.
+
+    Raises `LogDamaged` for a file that is missing (without `create`), of another kind, of a newer version, or
+    unreadable, and for an SQLite that is not safe to use; `LogUnavailable` when trying again may help.
+    """
+    check_version(apsw.sqlite_lib_version())
+    with errors_of(path):
+        if not path.exists():
+            _require_creatable(path, schema, create=create and not readonly)
+            _build(path, schema)
+        flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
+        connection = apsw.Connection(str(path), flags=flags)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            _check_schema(connection, path, schema)
+            connection.pragma("synchronous", synchronous)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def check_version(version: str) -> None:
+    """Raise `LogDamaged` when this version of SQLite may damage a database that several processes write."""
+    number = tuple(int(part) for part in version.split(".")[:3])
+    if number >= FIRST_SAFE or number[2] >= SAFE_BACKPORTS.get(number[:2], 1_000):
+        return
+    raise LogDamaged(f"SQLite {version} can corrupt databases in WAL mode; install apsw 3.51.3 or newer")
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into `LogUnavailable` and `LogDamaged`, with the path in their text."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translated(error, path) from error
+    except OSError as error:
+        raise LogUnavailable(f"{path}: {error.strerror or error}") from error
+
+
+def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:
+    """What an SQLite error at this path means to us.
+
+    A failed fsync is damage: the kernel may have dropped the pages and would report success the next time
+    (wiki.postgresql.org/wiki/Fsync_Errors), so only a new process that reads the disk again can know.
+    """
+    extended = getattr(error, "extendedresult", 0)
+    if extended in _FSYNC_FAILED:
+        return LogDamaged(f"{path}: the disk failed to store data (fsync); restart reads what is really there")
+    if extended in _READ_FAILED:
+        return LogDamaged(f"{path}: cannot be read back from the disk: {error}")
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
+        return LogDamaged(f"{path}: is damaged: {error}; restore it from a backup")
+    if isinstance(error, apsw.FullError):
+        return LogUnavailable(f"{path}: the disk is full")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return LogUnavailable(f"{path}: is locked by another process for more than {BUSY_TIMEOUT_MS // 1000} s")
+    if isinstance(
+        error,
+        apsw.IOError | apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError | apsw.NoMemError,
+    ):
+        return LogUnavailable(f"{path}: {error}")
+    return LogDamaged(f"{path}: {error}")
+
+
+def _require_creatable(path: Path, schema: Schema, *, create: bool) -> None:
+    if not create:
+        raise LogDamaged(
+            f"{path}: the {schema.what} is missing; restore it from a backup, or remove the data directory"
+        )
+    for leftover in (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")):
+        # SQLite would replay it into the new file.
+        if leftover.exists() and leftover.stat().st_size:
+            raise LogDamaged(f"{path}: the {schema.what} is missing but {leftover.name} is there; restore both")
+
+
+def _build(path: Path, schema: Schema) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)  # made with mode 0600
+    try:
+        connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.pragma("synchronous", "OFF")
+            connection.pragma("page_size", PAGE_SIZE)
+            connection.pragma("application_id", schema.application_id)
+            connection.execute(f"BEGIN; {schema.sql}; PRAGMA user_version = {schema.version}; COMMIT")
+            connection.pragma("journal_mode", "WAL")
+        finally:
+            connection.close()
+        os.fsync(handle)
+        with suppress(FileExistsError):  # another process was faster, with the same
+            os.link(name, path)
+        _fsync_folder(path.parent)
+    finally:
+        os.close(handle)
+        for leftover in (name, f"{name}-wal", f"{name}-shm", f"{name}-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(leftover)
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_schema(connection: apsw.Connection, path: Path, schema: Schema) -> None:
+    kind = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if kind != schema.application_id:
+        raise LogDamaged(f"{path}: is not a Sluicegate {schema.what}; restore it from a backup")
+    if version > schema.version:
+        raise LogDamaged(
+            f"{path}: was written by a newer version (layout {version}, this one reads {schema.version}); "
+            "upgrade Sluicegate"
+        )
+
+
+@contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """One transaction that takes the write lock at once, so that it never fails half-way for another's commit."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # some errors have rolled back already
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,169 @@
+"""Small actors and messages for the tests of the actor system."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+from thespian.actors import ActorAddress
+
+from sluicegate.actors.base import Child, SafeActor, handles
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    request_id: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    request_id: str
+    text: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Asks a Worker for one of its tricks."""
+
+    what: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    what: str
+    request_id: str = ""
+    values: tuple[object, ...] = ()
+
+
+class Echo(SafeActor):
+    @handles(Ping)
+    def receiveMsg_Ping(self, message: Ping, sender: ActorAddress) -> None:
+        self.send(sender, Pong(message.request_id, message.text, os.getpid()))
+
+
+class Parent(Echo):
+    """Starts an Echo for each Spawn, and counts their ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.children: list[Child] = []
+        self.exits: list[str] = []
+
+    @handles(Spawn)
+    def receiveMsg_Spawn(self, message: Spawn, sender: ActorAddress) -> None:
+        child = self.create_child(Echo)
+        assert child is not None
+        self.children.append(child)
+        self.send(child.address, Ping(message.request_id))
+        self.send(sender, Told("spawned", message.request_id, (child.pid,)))
+
+    @handles(Pong)
+    def receiveMsg_Pong(self, message: Pong, sender: ActorAddress) -> None:
+        self.exits.append(f"pong {message.pid}")
+
+    @handles(Do)
+    def receiveMsg_Do(self, message: Do, sender: ActorAddress) -> None:
+        self.send(sender, Told(message.what, message.request_id, tuple(self.exits)))
+
+    def on_child_exited(self, address: ActorAddress) -> None:
+        self.exits.append("exit")
+
+
+class Worker(SafeActor):
+    """Does what it is told, for better or worse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[object] = []
+
+    @handles(Do)
+    def receiveMsg_Do(self, message: Do, sender: ActorAddress) -> None:
+        getattr(self, f"do_{message.what}")(message, sender)
+
+    def do_report(self, message: Do, sender: ActorAddress) -> None:
+        self.send(sender, Told("report", message.request_id, tuple(self.seen)))
+
+    def do_raise(self, message: Do, sender: ActorAddress) -> None:
+        self.seen.append("raised")
+        raise ValueError("on purpose")
+
+    def do_exit(self, message: Do, sender: ActorAddress) -> None:
+        raise SystemExit(3)
+
+    def do_sleep(self, message: Do, sender: ActorAddress) -> None:
+        self.send(sender, Told("sleeping", message.request_id))
+        time.sleep(3600)
+
+    def do_timers(self, message: Do, sender: ActorAddress) -> None:
+        self.after(0.05, "second")
+        self.after(0.01, "first")
+        self.after(0.01, "moved")
+        self.after(0.07, "moved")
+        self.after(0.02, "cancelled")
+        self.cancel("cancelled")
+        self.after(0.03, "raises")
+
+    def on_timer(self, name: Hashable) -> None:
+        self.seen.append(name)
+        if name == "raises":
+            raise ValueError("on purpose")
+
+    def do_threads(self, message: Do, sender: ActorAddress) -> None:
+        inbox = self.open_inbox(self.seen.extend)
+        for number in range(4):
+            threading.Thread(target=lambda n=number: [inbox.put(n) for _ in range(100)]).start()
+
+    def do_sockets(self, message: Do, sender: ActorAddress) -> None:
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                target = os.readlink(f"/proc/self/fd/{name}")
+            except OSError:
+                continue
+            if target.startswith("socket:"):
+                found.append(target)
+        self.send(sender, Told("sockets", message.request_id, tuple(found)))
+
+    def do_files(self, message: Do, sender: ActorAddress) -> None:
+        values = tuple(os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2))
+        self.send(sender, Told("files", message.request_id, values))
+
+    def do_own_fork(self, message: Do, sender: ActorAddress) -> None:
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(3600)
+        self.send(sender, Told("own_fork", message.request_id, (pid,)))
+
+
+class Unlucky(SafeActor):
+    def __init__(self) -> None:
+        super().__init__()
+        raise ValueError("on purpose")
+
+
+class Touch:
+    """Unpickling one makes a file: what an attacker would send, in its mildest form."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open, (str(self.path), "w")
+
+
+def listening(port: int) -> socket.socket:
+    """A connection to a port of this machine."""
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
