@@ -119,9 +119,9 @@ class Endpoint:
     def greet(self, *, timeout_s: float) -> Sent:
         """Whether the admin process answers us: DONE when it does, else why not."""
         answer, outcome = self.exchange(QueryExists(), QueryAck, timeout_s=timeout_s)
-        if outcome is Sent.DONE and (answer is None or answer.inShutdown):
-            return Sent.FAILED
-        return outcome
+        if answer is not None:
+            return Sent.FAILED if answer.inShutdown else Sent.DONE
+        return Sent.FAILED if outcome is Sent.DONE else outcome
 
     def find(self, global_name: str, *, timeout_s: float) -> ActorAddress | None:
         """The actor with this global name; None when there is none, or the admin process does not answer."""

@@ -10,14 +10,17 @@ T = TypeVar("T")
 
 
 class Outbox(Generic[T]):
-    """First in, first out for each receiver, with one message at a time on its way to each.
+    """First in, first out for each receiver, with one batch at a time on its way to each.
 
     So messages from one actor to another keep their order, and a receiver that does not answer holds up nobody but
     itself. All operations take constant time except `expire`, which looks at each receiver's oldest message.
     Not thread-safe: the transport guards it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, size_of: Callable[[T], int], max_items: int, max_bytes: int) -> None:
+        self._size_of = size_of
+        self._max_items = max_items
+        self._max_bytes = max_bytes
         self._waiting: dict[Hashable, deque[T]] = {}
         self._ready: deque[Hashable] = deque()
         self._on_the_way: set[Hashable] = set()
@@ -33,7 +36,7 @@ class Outbox(Generic[T]):
 
     @property
     def ready(self) -> bool:
-        """True when `take` would give a message."""
+        """True when `take` may give a batch."""
         return bool(self._ready)
 
     def put(self, receiver: Hashable, item: T) -> None:
@@ -46,23 +49,22 @@ class Outbox(Generic[T]):
         queue.append(item)
         self._count += 1
 
-    def take(self) -> T | None:
-        """The next message whose receiver has none on its way; it is on its way until `done`."""
+    def take(self) -> list[T]:
+        """The next batch, for a receiver that has none on its way; it is on its way until `done`. Empty when none."""
         while self._ready:
             receiver = self._ready.popleft()
             queue = self._waiting.get(receiver)
-            if not queue or receiver in self._on_the_way:
-                continue
-            item = queue.popleft()
-            self._count -= 1
-            self._on_the_way.add(receiver)
-            if not queue:
-                del self._waiting[receiver]
-            return item
-        return None
+            if queue and receiver not in self._on_the_way:
+                batch = self._cut(queue)
+                self._count -= len(batch)
+                self._on_the_way.add(receiver)
+                if not queue:
+                    del self._waiting[receiver]
+                return batch
+        return []
 
     def done(self, receiver: Hashable) -> None:
-        """The message on its way to this receiver has arrived or failed."""
+        """The batch on its way to this receiver has arrived or failed."""
         if receiver in self._on_the_way:
             self._on_the_way.discard(receiver)
             if receiver in self._waiting:
@@ -78,3 +80,11 @@ class Outbox(Generic[T]):
                 del self._waiting[receiver]
         self._count -= len(gone)
         return gone
+
+    def _cut(self, queue: deque[T]) -> list[T]:
+        """The front of a queue: at least one message, and no more than fit."""
+        batch = [queue.popleft()]
+        left = self._max_bytes - self._size_of(batch[0])
+        while queue and len(batch) < self._max_items and (left := left - self._size_of(queue[0])) >= 0:
+            batch.append(queue.popleft())
+        return batch

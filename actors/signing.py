@@ -8,6 +8,7 @@ import pickle
 from sluicegate.errors import SluicegateError
 
 _TAG_BYTES = 32
+_LENGTH_BYTES = 4
 _ACK = b"ack"
 
 
@@ -16,34 +17,42 @@ class NotSigned(SluicegateError):
 
 
 class Envelope:
-    """Seals and opens messages with one key: a frame is HMAC-SHA256 of the pickle, then the pickle.
+    """Seals and opens messages with one key.
 
-    This keeps out everybody who has not the key. It does not hide contents, and does not stop a replay of what
-    somebody read off the loopback interface, which needs root.
+    A sealed message is its length (4 bytes) and tag (HMAC-SHA256 of the pickle), then the pickle; several of them
+    make a batch. This keeps out everybody who has not the key. It does not hide contents, and does not stop a replay
+    of what somebody read off the loopback interface, which needs root.
     """
 
     __slots__ = ("_key", "ack")
 
     refusal = b"REFUSED"
-    """The answer to a frame that is not accepted; unsigned, so that a peer with another key can tell why."""
+    """The answer to what is not accepted; unsigned, so that a peer with another key can tell why."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self.ack = hmac.digest(key, _ACK, "sha256")
-        """The answer to a frame that is accepted: only who has the key can give it."""
+        """The answer to what is accepted: only who has the key can give it."""
 
     def seal(self, message: object) -> bytes:
-        """Tag and pickle of a message."""
+        """The sealed message; raises what pickle raises."""
         data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        return hmac.digest(self._key, data, "sha256") + data
+        return len(data).to_bytes(_LENGTH_BYTES) + hmac.digest(self._key, data, "sha256") + data
 
-    def open(self, sealed: bytes) -> object:
-        """The message; raises `NotSigned` before unpickling what was not signed with our key."""
-        tag, data = sealed[:_TAG_BYTES], sealed[_TAG_BYTES:]
-        if not hmac.compare_digest(tag, hmac.digest(self._key, data, "sha256")):
-            raise NotSigned("a message was not signed with this system's key")
-        return pickle.loads(data)
+    def verify(self, batch: bytes) -> list[bytes]:
+        """The pickles of sealed messages; raises `NotSigned` unless every one was signed with our key."""
+        pickles: list[bytes] = []
+        start = 0
+        while start < len(batch):
+            begin = start + _LENGTH_BYTES + _TAG_BYTES
+            end = begin + int.from_bytes(batch[start : start + _LENGTH_BYTES])
+            tag, data = batch[start + _LENGTH_BYTES : begin], batch[begin:end]
+            if end > len(batch) or not hmac.compare_digest(tag, hmac.digest(self._key, data, "sha256")):
+                raise NotSigned("a message was not signed with this system's key")
+            pickles.append(data)
+            start = end
+        return pickles
 
-    def is_ack(self, frame: bytes) -> bool:
+    def is_ack(self, answer: bytes) -> bool:
         """True for the signed answer of a peer that accepted our message."""
-        return hmac.compare_digest(frame, self.ack)
+        return hmac.compare_digest(answer, self.ack)

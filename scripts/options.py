@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
+from sluicegate import config
 from sluicegate.client import Client
-from sluicegate.config import Config, load
+from sluicegate.config import DEFAULT_FILE, Config
 from sluicegate.paths import DataDir
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_CONFIG = Path("sluicegate.toml")
 DEFAULT_DATA_DIR = Path("data")
 
 
@@ -56,21 +56,21 @@ def existing_config(config_path: Path | None) -> Path | None:
         if not config_path.is_file():
             raise click.UsageError(f"{config_path} does not exist; write one with `sluicegate init {config_path}`")
         return config_path
-    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
 def find_config(config_path: Path | None, data_dir: Path | None) -> Config | None:
     """The configuration that the options name, None when there is no file."""
     path = existing_config(config_path)
-    return load(path, environ=os.environ, data_dir=data_dir) if path else None
+    return config.load(path, environ=os.environ, data_dir=data_dir) if path else None
 
 
 def find_data_dir(config_path: Path | None, data_dir: Path | None) -> DataDir:
-    """The data directory that the options name."""
+    """The data directory that the options name; needs none of the configuration's secrets."""
     if data_dir is not None:
         return DataDir(data_dir)
-    config = find_config(config_path, None)
-    return DataDir(config.data_dir if config else DEFAULT_DATA_DIR)
+    path = existing_config(config_path)
+    return DataDir(config.find_data_dir(path, environ=os.environ) if path else DEFAULT_DATA_DIR)
 
 
 def connect(config_path: Path | None, data_dir: Path | None) -> Client:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from sluicegate.config import load, template
+from sluicegate.config import DEFAULT_FILE, load, template
 from sluicegate.errors import ConfigError, Refused
-from sluicegate.scripts.options import DEFAULT_CONFIG, json_option
+from sluicegate.scripts.options import json_option
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT_CONFIG)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT_FILE)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def init(path: Path, force: bool) -> None:
     """Write a commented configuration to start from."""
@@ -25,7 +25,7 @@ def init(path: Path, force: bool) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False, exists=True), default=DEFAULT_CONFIG)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False, exists=True), default=DEFAULT_FILE)
 @json_option
 def validate(path: Path, as_json: bool) -> None:
     """Check a configuration and report every mistake in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluicegate.accounts import check_cursors
 from sluicegate.config import Config
 from sluicegate.paths import DataDir
 from sluicegate.registry import open_data
@@ -10,12 +11,12 @@ from sluicegate.registry import open_data
 def prepare_storage(config: Config, data_dir: DataDir) -> None:
     """Create or check the event log, and register the enabled destinations at its head.
 
-    Raises `LogDamaged` when a log that existed is missing or cannot be read.
+    Raises `LogDamaged` when a log that existed is missing, cannot be read, or is older than what was read from it.
     """
     registry, log = open_data(data_dir)
     try:
         enabled = [destination.id for destination in config.destinations.values() if destination.enabled]
-        registry.register(enabled, head=log.head())
+        check_cursors(data_dir, registry.register(enabled, head=log.head()), head=log.head())
     finally:
         log.close()
         registry.close()

@@ -4,6 +4,7 @@ SluicegateError
 ├── ConfigError            the configuration has mistakes; carries all of them
 ├── NotRunning             no running system answers at this port and data directory
 ├── Refused                the system answered and said no; the reason says what to do
+├── BodyRefused            a request's body as a whole cannot be accepted; none of its events was
 ├── LogError               the event log cannot do what was asked
 │   ├── LogUnavailable     it cannot take events now; try again later
 │   └── LogDamaged         what is on disk cannot be trusted; never repaired silently
@@ -67,6 +68,16 @@ class NotRunning(SluicegateError):
 
 class Refused(SluicegateError):
     """The running system refused a request; the text says why."""
+
+
+class BodyRefused(SluicegateError):
+    """A body was refused as a whole: `code` for programs, the text for people, `status` for HTTP (400 or 413)."""
+
+    def __init__(self, code: str, message: str, *, status: int = 400) -> None:
+        self.code = code
+        self.message = message
+        self.status = status
+        super().__init__(message)
 
 
 class LogError(SluicegateError):

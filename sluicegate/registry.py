@@ -11,7 +11,7 @@ from sluicegate.errors import LogDamaged
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
-from sluicegate.sqlite import Schema, connect, errors_of, transaction
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 
 SCHEMA = Schema(
     what="control database",
@@ -71,9 +71,10 @@ class Registry:
     def all(self) -> dict[str, Registration]:
         """Every destination that was ever registered, configured or not, by id."""
         with errors_of(self.path):
-            rows = self._db.execute(
-                "SELECT id, start, registered_at_ms, paused_reason, paused_at_ms FROM destinations ORDER BY id"
-            ).fetchall()
+            rows = fetch(
+                self._db,
+                "SELECT id, start, registered_at_ms, paused_reason, paused_at_ms FROM destinations ORDER BY id",
+            )
         return {row[0]: Registration(*row) for row in rows}
 
     def set_paused(self, destination_id: str, reason: str | None) -> None:
@@ -91,7 +92,7 @@ class Registry:
     def log_created(self) -> bool:
         """Whether this data directory has ever had an event log."""
         with errors_of(self.path):
-            return bool(self._db.execute("SELECT log_created FROM facts").get)
+            return bool(fetch(self._db, "SELECT log_created FROM facts")[0][0])
 
     def mark_log_created(self) -> None:
         """Remember that there is an event log: from now on a missing one is damage."""

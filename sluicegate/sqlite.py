@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
@@ -133,24 +134,28 @@ def _require_creatable(path: Path, schema: Schema, *, create: bool) -> None:
 def _build(path: Path, schema: Schema) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)  # made with mode 0600
     try:
-        connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
-            connection.pragma("synchronous", "OFF")
-            connection.pragma("page_size", PAGE_SIZE)
-            connection.pragma("application_id", schema.application_id)
-            connection.execute(f"BEGIN; {schema.sql}; PRAGMA user_version = {schema.version}; COMMIT")
-            connection.pragma("journal_mode", "WAL")
-        finally:
-            connection.close()
-        os.fsync(handle)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_image(schema))
+            file.flush()
+            os.fsync(handle)
         with suppress(FileExistsError):  # another process was faster, with the same
             os.link(name, path)
         _fsync_folder(path.parent)
     finally:
-        os.close(handle)
-        for leftover in (name, f"{name}-wal", f"{name}-shm", f"{name}-journal"):
-            with suppress(FileNotFoundError):
-                os.unlink(leftover)
+        os.unlink(name)
+
+
+@lru_cache
+def _image(schema: Schema) -> bytes:
+    """An empty database of this kind, as its file is."""
+    connection = apsw.Connection(":memory:")
+    connection.pragma("page_size", PAGE_SIZE)
+    connection.pragma("application_id", schema.application_id)
+    connection.execute(f"BEGIN; {schema.sql}; PRAGMA user_version = {schema.version}; COMMIT")
+    image = bytearray(connection.serialize("main"))
+    connection.close()
+    image[18:20] = b"\2\2"  # in WAL mode (sqlite.org/fileformat2.html#file_format_version_numbers)
+    return bytes(image)
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -171,6 +176,11 @@ def _check_schema(connection: apsw.Connection, path: Path, schema: Schema) -> No
             f"{path}: was written by a newer version (layout {version}, this one reads {schema.version}); "
             "upgrade Sluicegate"
         )
+
+
+def fetch(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> list[Any]:
+    """All rows of a statement, run to its end."""
+    return connection.execute(sql, bindings).fetchall()
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from sluicegate.config.secret import Secret
 if TYPE_CHECKING:
     from sluicegate.config.embedded import embedded_config
     from sluicegate.config.reader import DEFAULT_FILE, find_data_dir, load
+    from sluicegate.config.sample import template
     from sluicegate.config.settings import effective_limits, settings_for
-    from sluicegate.config.template import template
 
 __all__ = [
     "BUILT_IN_PURPOSES",
@@ -51,7 +51,7 @@ _HOMES = {
     "find_data_dir": "reader",
     "load": "reader",
     "settings_for": "settings",
-    "template": "template",
+    "template": "sample",
 }
 
 

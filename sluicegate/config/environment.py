@@ -27,7 +27,7 @@ def substitute(document: Mapping[str, Any], environ: Mapping[str, str], problems
 
 def _walk(value: Any, path: KeyPath, environ: Mapping[str, str], problems: Problems) -> Any:
     if isinstance(value, Mapping | list) and len(path) >= MAX_DEPTH:
-        problems.add(path[:4], f"nested more than {MAX_DEPTH} levels deep")
+        problems.add_unreadable(path[:4], f"nested more than {MAX_DEPTH} levels deep")
         return None
     if isinstance(value, Mapping):
         return {str(key): _walk(item, (*path, str(key)), environ, problems) for key, item in value.items()}
@@ -43,9 +43,9 @@ def _walk(value: Any, path: KeyPath, environ: Mapping[str, str], problems: Probl
 
 def _check_number(value: Any, path: KeyPath, problems: Problems) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        problems.add(path, "not a finite number")
+        problems.add_unreadable(path, "not a finite number")
     elif isinstance(value, int) and not -_INT64 <= value < _INT64:
-        problems.add(path, "does not fit into 64 bits")
+        problems.add_unreadable(path, "does not fit into 64 bits")
 
 
 def _expand(text: str, path: KeyPath, environ: Mapping[str, str], problems: Problems) -> str:
@@ -54,11 +54,11 @@ def _expand(text: str, path: KeyPath, environ: Mapping[str, str], problems: Prob
             return "${"
         name = match[1]
         if name is None or not _NAME.fullmatch(name):
-            problems.add(path, "${ without a variable's name", "write ${NAME}, or $${ for a literal ${")
+            problems.add_unreadable(path, "${ without a variable's name", "write ${NAME}, or $${ for a literal ${")
             return ""
         value = environ.get(name)
         if value is None:
-            problems.add(path, f"the environment has no variable {name}", f"set it first: export {name}=...")
+            problems.add_unreadable(path, f"the environment has no variable {name}", f"set it first: export {name}=...")
             return ""
         problems.hide(value)
         return value
@@ -67,6 +67,6 @@ def _expand(text: str, path: KeyPath, environ: Mapping[str, str], problems: Prob
     try:
         expanded.encode()
     except UnicodeEncodeError:
-        problems.add(path, "not Unicode text", "check the encoding of the variable")
+        problems.add_unreadable(path, "not Unicode text", "check the encoding of the variable")
         return ""
     return expanded

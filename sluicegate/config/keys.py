@@ -38,7 +38,8 @@ class Key:
     high: float = 0
     why: str = ""
     sample: str = ""
-    """What the template shows when the model has no default to show."""
+    """What the template shows where the model has no default that TOML could write."""
+    sample_is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def default_text(table: Table, key: Key) -> str:
     if key.kind is Kind.FLAG:
         return "true" if value else "false"
     if value is None or key.kind is Kind.SPECIAL:
-        return ""
+        return key.sample if key.sample_is_default else ""
     return number_text(key, value) if key.kind is Kind.COUNT else f'"{number_text(key, value)}"'
 
 
@@ -92,6 +93,7 @@ TOP = Table(
             Kind.SPECIAL,
             "Where events, cursors and keys are kept; a relative path starts at the folder of this file.",
             sample='"data"',
+            sample_is_default=True,
         ),
     ),
 )
@@ -100,14 +102,22 @@ GATEWAY = Table(
     "gateway",
     "The HTTP entrance.",
     (
-        Key("listen", Kind.SPECIAL, "Address and port; port 0 takes a free one.", sample=_LISTEN),
+        Key(
+            "listen", Kind.SPECIAL, "Address and port; port 0 takes a free one.", sample=_LISTEN, sample_is_default=True
+        ),
         Key(
             "write_keys",
             Kind.SPECIAL,
             "Who may send: source name to write key (at least 8 characters, no spaces or colons).",
             sample='{ web = "${WEB_WRITE_KEY}" }',
         ),
-        Key("cors_origins", Kind.SPECIAL, 'Web pages that may send: origins, or "*" for all.', sample='["*"]'),
+        Key(
+            "cors_origins",
+            Kind.SPECIAL,
+            'Web pages that may send: origins, or "*" for all.',
+            sample='["*"]',
+            sample_is_default=True,
+        ),
         Key(
             "max_event_size",
             Kind.SIZE,

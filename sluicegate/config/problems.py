@@ -16,6 +16,7 @@ MASK = "***"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^/@\s]*@")
+_WITHOUT_SECRETS = ("supervisor", "actors")
 _MIN_HIDDEN = 4
 """Shorter texts are in too many words to be cut out of a message."""
 
@@ -36,12 +37,15 @@ class Problems:
         self._document = document or {}
         self._found: list[Problem] = []
         self._hidden: set[str] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
+        self._unreadable: set[KeyPath] = set()
 
     def add(self, path: KeyPath, reason: str, suggestion: str = "") -> None:
-        """Note a mistake at this key; its value is shown as written, masked where it may be a secret."""
+        """Note a mistake at this key; its value is shown as written, masked where it may be a secret.
+
+        Nothing is noted where a value that cannot be read has been reported, because it would be a mere consequence.
+        """
+        if any(unreadable[: len(path)] == path for unreadable in self._unreadable):
+            return
         value = masked(self._written(path), sensitive=is_sensitive(path))
         self._found.append(Problem(spell(path), value, reason, suggestion))
 
@@ -49,9 +53,16 @@ class Problems:
         """Note a mistake that a parser found."""
         self.add(path, wrong.reason, wrong.suggestion)
 
+    def add_unreadable(self, path: KeyPath, reason: str, suggestion: str = "") -> None:
+        """Note a value that stands for nothing, such as a variable that is not set."""
+        self.add(path, reason, suggestion)
+        self._unreadable.add(path)
+
     def add_unknown(self, path: KeyPath, known: Iterable[str]) -> None:
-        """Note a key that means nothing; its text is masked, because it may be a misspelt secret."""
-        value = masked(self._written(path), sensitive=True)
+        """Note a key that means nothing; its text is masked where it may be a misspelt secret."""
+        value = self._written(path)
+        is_safe = isinstance(value, int | float) or path[0] in _WITHOUT_SECRETS
+        value = masked(value, sensitive=not is_safe or is_sensitive(path))
         self._found.append(Problem(spell(path), value, "unknown key", did_you_mean(str(path[-1]), known)))
 
     def hide(self, text: str) -> None:
@@ -87,7 +98,7 @@ def spell(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            bare = part if _BARE_KEY.fullmatch(part) else json.dumps(part)
+            bare = part if _BARE_KEY.fullmatch(part) else json.dumps(part, ensure_ascii=False)
             text += f".{bare}" if text else bare
     return text
 
@@ -107,7 +118,7 @@ def masked(value: Any, *, sensitive: bool) -> Any:
     if isinstance(value, str):
         is_variable = re.fullmatch(r"\$\{[A-Za-z0-9_]+\}", value)
         return MASK if sensitive and not is_variable else _USER_INFO.sub(f"//{MASK}@", value)
-    return MASK if sensitive and not isinstance(value, bool | None) else value
+    return MASK if sensitive and value is not None and not isinstance(value, bool) else value
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

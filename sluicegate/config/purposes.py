@@ -19,10 +19,7 @@ def read_purposes(document: Mapping[str, Any], problems: Problems) -> PurposesCo
     raw = read_table(document, "purposes", problems)
     custom: tuple[str, ...] = ()
     if CUSTOM in raw:
-        try:
-            custom = _custom(raw[CUSTOM])
-        except Wrong as wrong:
-            problems.add_wrong(("purposes", CUSTOM), wrong)
+        custom = _custom(raw[CUSTOM], problems)
     known = BUILT_IN_PURPOSES + custom
     aliases: dict[str, str] = {}
     for name, target in raw.items():
@@ -69,7 +66,7 @@ def _required(value: object, purposes: PurposesConfig) -> tuple[str, ...]:
     for name in names:
         if purposes.resolve(name) not in purposes.known:
             guess = did_you_mean(name, (*purposes.known, *purposes.aliases))
-            raise Wrong(f"unknown purpose {name!r}", f"{guess} Or {_define(name)}" if "?" in guess else _define(name))
+            raise Wrong(f"unknown purpose {name!r}", f"{guess} or {_define(name)}")
     return tuple(dict.fromkeys(map(purposes.resolve, names)))
 
 
@@ -77,13 +74,20 @@ def _define(name: str) -> str:
     return f'define it: [purposes] custom = ["{name}"]'
 
 
-def _custom(value: object) -> tuple[str, ...]:
-    names = texts(value)
-    for name in names:
-        _check_name(name)
-        if name in BUILT_IN_PURPOSES:
-            raise Wrong(f"{name} is built in", "leave it out")
-    return names
+def _custom(value: object, problems: Problems) -> tuple[str, ...]:
+    """The names that are right; those that are not become problems."""
+    path = ("purposes", CUSTOM)
+    right = []
+    try:
+        for name in texts(value):
+            if name in BUILT_IN_PURPOSES:
+                problems.add(path, f"{name} is built in", "leave it out")
+                continue
+            _check_name(name)
+            right.append(name)
+    except Wrong as wrong:
+        problems.add_wrong(path, wrong)
+    return tuple(right)
 
 
 def _alias(name: str, target: object, known: tuple[str, ...]) -> str:

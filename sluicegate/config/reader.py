@@ -78,7 +78,6 @@ def from_document(
     """The configuration in a parsed file that lies in `folder`; `source` names it in `ConfigError`."""
     problems = Problems(document)
     values = substitute(document, environ, problems)
-    problems.raise_if_any(source)
     unknown_keys(values, _TOP_KEYS, (), problems)
     purposes = read_purposes(values, problems)
     supervisor = read_supervisor(values, problems)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sluicegate.config.keys import TABLES, Key, Table, default_text
-from sluicegate.config.template import range_text
+from sluicegate.config.sample import range_text
 
 _BLOCK = re.compile(r"(<!-- keys: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TOP_NAME = "top"

@@ -16,7 +16,7 @@ from sluicegate.config.problems import KeyPath, Problems, Wrong, is_sensitive
 from sluicegate.config.secret import Secret
 
 _PLACE = re.compile(r"^(?P<reason>.*?)(?: - at `\$?(?P<place>[^`]*)`)?$", re.DOTALL)
-_PLACE_PART = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
+_PLACE_PART = re.compile(r"\.([A-Za-z_][\w-]*)|\[([0-9]+)\]")
 
 
 def settings_for(type_name: str, raw: Mapping[str, Any], settings_type: type[Settings]) -> Settings:

@@ -1,1 +1,1 @@
-"""Consent: stamps on events, requirements of destinations, decisions."""
+"""What people allow: reading it from events, and judging what a destination requires."""

@@ -153,8 +153,8 @@ class Sweeper:
             return
         store = DestinationStore.open(path, start=self._starts[name])
         try:
-            state = store.state()
-            self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=bool(store.replays(limit=1)))
+            state = store.state
+            self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=bool(store.letters.replays(limit=1)))
         finally:
             store.close()
 

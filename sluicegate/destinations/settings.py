@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from sluicegate.config.declaration import Limits, Settings
 from sluicegate.config.secret import Secret
+
+OWN_HEADERS = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "idempotency-key"}
+)
+"""Headers that the webhook sets itself, besides all that begin with `webhook-`."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class FileSettings(Settings):
@@ -27,14 +34,42 @@ class WebhookSettings(Settings):
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=450 * 1024, in_flight=8)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("url: not a web address; write https://host/path")
+        _check_url(self.url)
+        for name, value in self.headers.items():
+            _check_header(name, value)
 
 
 class ConsoleSettings(Settings):
-    """No settings; events are printed."""
+    """`path` of the file that gets the lines, else they go to the log of the actors; a relative one lies below the data directory."""
+
+    path: str | None = None
 
 
 class NullSettings(Settings):
     """No settings; events are counted and forgotten."""
+
+    limits: ClassVar[Limits] = Limits(max_events=5_000, max_bytes=4 * 1024 * 1024)
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        port_is_wrong = parts.port == 0
+    except ValueError:
+        raise ValueError("url: not a web address; write https://host/path") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port_is_wrong:
+        raise ValueError("url: not a web address; write https://host/path")
+    if parts.username or parts.password:
+        raise ValueError('url: has a user name or password; write headers = { Authorization = "Basic ${NAME}" }')
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError("url: has characters that an address cannot have; write them percent-encoded")
+
+
+def _check_header(name: str, value: Secret) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"headers: {name!r} is not a header name; use letters, digits and -")
+    if name.lower() in OWN_HEADERS or name.lower().startswith("webhook-"):
+        raise ValueError(f"headers: {name} is set by Sluicegate; remove it")
+    text = value.reveal()
+    if any(ord(c) < 32 or ord(c) == 127 or ord(c) > 255 for c in text):
+        raise ValueError(f"headers: the value of {name} has characters that a header cannot have; remove them")

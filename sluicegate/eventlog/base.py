@@ -44,8 +44,8 @@ class EventLog(ABC):
         """Store the batches in order in one transaction; return the offset of each one's first event.
 
         When it returns, they are on disk (fsync). Raises `LogUnavailable` when nothing was stored and trying
-        again later may work (disk full, locked). A failed fsync is fatal and is not such an error: it raises `LogDamaged`
-        and the process must end.
+        again later may work (disk full, locked). A failed fsync is fatal and is not such an error: it raises
+        `LogDamaged` and the process must end.
         """
 
     @abstractmethod

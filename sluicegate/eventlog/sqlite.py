@@ -20,7 +20,7 @@ from sluicegate.errors import LogDamaged, LogUnavailable
 from sluicegate.event import EventBatch, decode_events, decode_meta, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.packing import firsts, pack
-from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, transaction
+from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class SqliteLog(EventLog):
                 start = self._insert(rows[0])
             else:
                 with transaction(self._db):
-                    start = [self._insert(row) for row in rows][0]
+                    start, *_ = [self._insert(row) for row in rows]
         return firsts(batches, start)
 
     def head(self) -> Offset:
@@ -125,7 +125,7 @@ class SqliteLog(EventLog):
     def events(self, row: Row) -> list[bytes]:
         """The event bytes of a row; see `EventLog.events`."""
         with errors_of(self.path):
-            found = self._db.execute("SELECT events_crc, events FROM rows WHERE first = ?", (row.first,)).fetchall()
+            found = fetch(self._db, "SELECT events_crc, events FROM rows WHERE first = ?", (row.first,))
         if not found:
             raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
         crc, data = found[0]
@@ -135,8 +135,8 @@ class SqliteLog(EventLog):
     def received_at_ms(self, after: Offset) -> int | None:
         """When the first event after this offset arrived; see `EventLog.received_at_ms`."""
         with errors_of(self.path):
-            found: int | None = self._db.execute(_RECEIVED, (after + 1,)).get
-        return found
+            found = fetch(self._db, _RECEIVED, (after + 1,))
+        return found[0][0] if found else None
 
     def trim(self, before: Offset) -> int:
         """Forget whole rows; the file keeps its size and uses the space again. See `EventLog.trim`."""
@@ -172,7 +172,7 @@ class SqliteLog(EventLog):
 
     def _insert(self, columns: tuple[int | bytes, ...]) -> Offset:
         # To the end: the transaction commits with the last step, after the row that RETURNING gives.
-        first: Offset = self._db.execute(_INSERT, columns).fetchall()[0][0]
+        first: Offset = fetch(self._db, _INSERT, columns)[0][0]
         return first
 
     def _on_commit(self, db: apsw.Connection, name: str, n_pages: int) -> int:
@@ -186,7 +186,7 @@ class SqliteLog(EventLog):
 
     def _trim_some(self, before: Offset) -> int:
         with transaction(self._db):
-            old = self._db.execute(_TRIMMABLE, (before, TRIM_ROWS)).fetchall()
+            old = fetch(self._db, _TRIMMABLE, (before, TRIM_ROWS))
             if not old:
                 return 0
             self._db.execute("DELETE FROM rows WHERE first <= ?", (old[-1][0],))
@@ -195,7 +195,7 @@ class SqliteLog(EventLog):
 
     def _number(self, sql: str) -> int:
         with errors_of(self.path):
-            value: int = self._db.execute(sql).get
+            value: int = fetch(self._db, sql)[0][0]
         return value
 
     def _verify(self, data: bytes, crc: int, first: Offset) -> None:

@@ -28,9 +28,9 @@ class GroupCommit(Generic[T]):
     """Appends batches in a thread of its own, all that wait as one commit, and reports each by its token.
 
     The callbacks run in that thread, once per commit: `on_committed([(token, first offset), ...])` when the events
-    are on disk, `on_failed([token, ...], error)` when none of them was stored. `on_fatal(error)` is the last call: the log
-    can't be trusted any more and the process must end. A commit never waits for more to come; while it is under way, the
-    next one gathers.
+    are on disk, `on_failed([token, ...], error)` when none of them was stored. `on_fatal(error)` is the last call: the
+    log can't be trusted any more (or a callback raised) and the process must end. A commit never waits for more to
+    come; while it is under way, the next one gathers.
     """
 
     def __init__(

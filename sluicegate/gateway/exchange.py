@@ -20,15 +20,15 @@ class Exchange:
     __slots__ = (
         "body",
         "connection",
+        "decided",
+        "headers",
         "held_bytes",
         "keep_alive",
         "linger",
         "method",
         "query",
-        "refused",
         "route",
         "wire",
-        "headers",
     )
 
     def __init__(self, connection: Connection, method: bytes, headers: dict[bytes, bytes]) -> None:
@@ -44,7 +44,7 @@ class Exchange:
         self.keep_alive = False
         self.linger = False
         """The client may still be sending what nobody will read."""
-        self.refused: Answer | None = None
+        self.decided: Answer | None = None
         """The answer, when it was clear before the body came; the body is then dropped."""
         self.wire: bytes | None = None
         """The answer as sent."""

@@ -196,12 +196,12 @@ class Connection(asyncio.Protocol):
         exchange = self._begin(method)
         exchange.keep_alive = version == "1.1" and parser.should_keep_alive()
         exchange.route, exchange.query = self.traffic.routes.find(self._target)
-        exchange.refused = exchange.route.refusal(method)
+        exchange.decided = exchange.route.decide(method)
         self._phase = _BODY
         self._timed = None
         if length:
             self._expect_body(exchange, length)
-        elif exchange.refused is None:
+        elif exchange.decided is None:
             self.traffic.admit(exchange, 0)
 
     def _expect_body(self, exchange: Exchange, length: int) -> None:
@@ -209,15 +209,15 @@ class Connection(asyncio.Protocol):
             if length < 0:
                 raise HeadRefused(malformed("send no Upgrade header together with Transfer-Encoding"))
             self._upgrade_left = length
-        if exchange.refused is None:
+        if exchange.decided is None:
             self.traffic.admit(exchange, length)
         if b"expect" in self._fields:
-            if exchange.refused is not None:
-                raise HeadRefused(_closing(exchange.refused))
+            if exchange.decided is not None:
+                raise HeadRefused(_closing(exchange.decided))
             if not self._pending:
                 self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if exchange.refused is not None and not exchange.keep_alive:
-            raise HeadRefused(_closing(exchange.refused))
+        if exchange.decided is not None and not exchange.keep_alive:
+            raise HeadRefused(_closing(exchange.decided))
 
     def on_chunk_header(self) -> None:
         """A chunk begins."""
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         assert exchange is not None
         if self._body_bytes > self._limits.max_body_bytes:
             raise HeadRefused(body_too_large(self._limits))
-        if exchange.refused is None:
+        if exchange.decided is None:
             if self._chunks and not self.traffic.hold(exchange, len(data)):
                 raise HeadRefused(_closing(overloaded("too many bytes in hand")))
             self._body.append(data)
@@ -253,13 +253,20 @@ class Connection(asyncio.Protocol):
         self._pending.append(exchange)
         if len(self._pending) >= self._limits.max_pipelined:
             self._set_reading()
-        if exchange.refused is not None:
-            exchange.reply(exchange.refused)
+        if exchange.decided is not None:
+            exchange.reply(exchange.decided)
         else:
+            self._handle(exchange)
+
+    def _handle(self, exchange: Exchange) -> None:
+        try:
             exchange.route.handle(exchange)
+        except Exception:
+            log.exception("cannot handle a request to %s", exchange.route.path)
+            exchange.reply(refusal(500, "internal_error", "this is a defect; the log of the gateway tells more"))
 
     # -- requests that offer an upgrade ------------------------------------------------------------------------------
-    # A server may ignore an offer (RFC 9110, 7.8), but llhttp stops at the end of such a header and leaves the body to us.
+    # A server may ignore an offer (RFC 9110, 7.8), but llhttp stops after such a header and leaves the body to us.
 
     def _go_on_after_upgrade(self, rest: bytes) -> None:
         if self._upgrade_left and rest:
@@ -378,7 +385,10 @@ class Connection(asyncio.Protocol):
             self._too_slow(now)
         elif self._phase is _BODY and self._timed is _BODY:
             elapsed = now - self._since
-            if elapsed > self._limits.body_grace_s and max(self._raw, self._body_bytes) < self._limits.min_body_rate * elapsed:
+            if (
+                elapsed > self._limits.body_grace_s
+                and max(self._raw, self._body_bytes) < self._limits.min_body_rate * elapsed
+            ):
                 self._refuse(refusal(408, "too_slow", "the body arrives too slowly", close=True))
 
     def _too_slow(self, now: float) -> None:

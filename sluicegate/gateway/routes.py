@@ -30,10 +30,12 @@ class Route:
     method: bytes
     handle: Handler
 
-    def refusal(self, method: bytes) -> Answer | None:
-        """Why a request of this method is not handled here, None if it is."""
-        if method == self.method or method == b"OPTIONS" or (method == b"HEAD" and self.method == b"GET"):
+    def decide(self, method: bytes) -> Answer | None:
+        """The answer to a request of this method that needs no handler and no body; None when it needs them."""
+        if method == self.method or (method == b"HEAD" and self.method == b"GET"):
             return None
+        if method == b"OPTIONS":
+            return _OPTIONS
         if self is UNKNOWN:
             return refusal(404, "not_found", "nothing is here; events go to /v1/batch or /v1/track")
         allowed = b"GET, HEAD, OPTIONS" if self.method == b"GET" else b"POST, OPTIONS"
@@ -47,6 +49,9 @@ def _nothing(exchange: Exchange) -> None:
 
 UNKNOWN = Route("other", b"", _nothing)
 """Stands for every path that is not served, so that metrics have one label for all of them."""
+
+
+_OPTIONS = Answer(200, b"")
 
 
 class Routes:

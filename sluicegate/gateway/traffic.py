@@ -81,10 +81,10 @@ class Traffic:
         """Decide whether a request's body of this many bytes will be read; refuses it with 429 if that is too much."""
         limits = self.limits
         if self.in_hand > limits.max_requests:
-            exchange.refused = overloaded("too many requests at once")
+            exchange.decided = overloaded("too many requests at once")
         elif not self.hold(exchange, n_bytes):
-            exchange.refused = overloaded("too many bytes in hand")
-        if exchange.refused is not None and not 0 <= n_bytes <= INLINE_BODY_BYTES:
+            exchange.decided = overloaded("too many bytes in hand")
+        if exchange.decided is not None and not 0 <= n_bytes <= INLINE_BODY_BYTES:
             exchange.keep_alive = False
 
     def hold(self, exchange: Exchange, n_bytes: int) -> bool:

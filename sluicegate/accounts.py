@@ -1,0 +1,160 @@
+"""Where every event went, per destination: accepted = delivered + pending + held + dead + denied + expired.
+
+The layout of a destination's store is here because all who read accounts need it; `delivery.store` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+
+from sluicegate.errors import LogDamaged, LogError
+from sluicegate.eventlog.base import EventLog, Offset
+from sluicegate.paths import DataDir
+from sluicegate.registry import Registration
+from sluicegate.sqlite import Schema, connect, errors_of, fetch
+
+logger = logging.getLogger(__name__)
+
+STORE_SCHEMA = Schema(
+    what="destination store",
+    application_id=0x53477374,  # "SGst"
+    version=1,
+    sql="""
+    CREATE TABLE state (
+        epoch INTEGER NOT NULL, start INTEGER NOT NULL, cursor INTEGER NOT NULL,
+        delivered INTEGER NOT NULL, dead INTEGER NOT NULL, expired INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO state VALUES (0, -1, -1, 0, 0, 0);
+    CREATE TABLE denied (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE dead_letters (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, log_offset INTEGER NOT NULL,
+        message_id TEXT NOT NULL, combo TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL,
+        first_attempt_at_ms INTEGER NOT NULL, last_attempt_at_ms INTEGER NOT NULL, entered_at_ms INTEGER NOT NULL,
+        event BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX dead_letters_message_id ON dead_letters (message_id);
+    CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay'
+    """,
+)
+
+# One statement, so that counts and cursor are of one moment.
+_STATE = """
+    SELECT epoch, start, cursor, delivered, dead, expired, (SELECT json_group_object(reason, n) FROM denied) FROM state
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """What one store says: events after `start` up to `cursor` are settled, and how.
+
+    The counts add up: delivered + dead + expired + all of `denied` = cursor - start. `epoch` 0: never claimed.
+    """
+
+    epoch: int
+    start: Offset
+    cursor: Offset
+    delivered: int = 0
+    dead: int = 0
+    expired: int = 0
+    denied: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One destination's account, in events; `denied_by` has the reasons, `held` has its place and is 0 so far."""
+
+    accepted: int
+    delivered: int
+    pending: int
+    held: int
+    dead: int
+    denied: int
+    expired: int
+    denied_by: Mapping[str, int]
+    cursor: Offset
+    epoch: int
+
+
+def read_state(connection: apsw.Connection) -> StoreState:
+    """The state in an open store."""
+    *numbers, denied = fetch(connection, _STATE)[0]
+    return StoreState(*numbers, denied=json.loads(denied))
+
+
+def account_of(state: StoreState, *, head: Offset) -> Account:
+    """The account of a store when the log ends at `head`, which may have been read before the store was."""
+    head = max(head, state.cursor)
+    return Account(
+        accepted=head - state.start,
+        delivered=state.delivered,
+        pending=head - state.cursor,
+        held=0,
+        dead=state.dead,
+        denied=sum(state.denied.values()),
+        expired=state.expired,
+        denied_by=state.denied,
+        cursor=state.cursor,
+        epoch=state.epoch,
+    )
+
+
+def read_accounts(data_dir: DataDir, registered: Mapping[str, Registration], *, head: Offset) -> dict[str, Account]:
+    """The accounts of these destinations; read `head` from the log first.
+
+    One that has no store yet has everything since its start pending. One whose store cannot be read is left out, with
+    a warning: it must not hide the others.
+    """
+    stored = _stored(data_dir)
+    accounts = {}
+    for id_, registration in registered.items():
+        start = registration.start
+        try:
+            state = _read_store(data_dir.store(id_)) if id_ in stored else StoreState(0, start, start)
+        except LogError as error:
+            logger.warning("the account of %s cannot be read: %s", id_, error)
+            continue
+        accounts[id_] = account_of(state, head=head)
+    return accounts
+
+
+def oldest_pending_ms(log: EventLog, cursors: Iterable[Offset]) -> dict[Offset, int]:
+    """When the first event after each cursor arrived (Unix ms); cursors without such an event are left out."""
+    arrived = {cursor: log.received_at_ms(cursor) for cursor in set(cursors)}
+    return {cursor: at_ms for cursor, at_ms in arrived.items() if at_ms is not None}
+
+
+def check_cursors(data_dir: DataDir, registered: Iterable[str], *, head: Offset) -> None:
+    """Raise `LogDamaged` when a destination has read past the end of the log: an older log has taken its place.
+
+    For the start of the system, when nothing else runs; events would be skipped silently otherwise.
+    """
+    for id_ in _stored(data_dir).intersection(registered):
+        cursor = _read_store(data_dir.store(id_)).cursor
+        if cursor > head:
+            raise LogDamaged(
+                f"the event log ends at event {head}, but destination {id_!r} has read up to {cursor}; "
+                "restore the newest log"
+            )
+
+
+def _stored(data_dir: DataDir) -> set[str]:
+    try:
+        return {name[:-3] for name in os.listdir(data_dir.stores) if name.endswith(".db")}
+    except FileNotFoundError:
+        return set()
+
+
+def _read_store(path: Path) -> StoreState:
+    connection = connect(path, STORE_SCHEMA, readonly=True)
+    try:
+        with errors_of(path):
+            return read_state(connection)
+    finally:
+        connection.close()

@@ -1,0 +1,147 @@
+"""The stamp: what an event itself says about consent, whichever dialect it says it in.
+
+A dialect is one member of the event, read by one function that yields `(category, value)`, where the value counts only
+when it is a JSON boolean. To read one more, add its member to `Parts`, its reader to `_READERS`. What does not stand on the
+event (a header of the request, what the subject decided earlier) is joined with the stamp by whoever decides, not here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sluicegate.consent.requirement import NECESSARY
+
+MAX_CATEGORIES = 100
+MAX_CATEGORY_LENGTH = 128
+"""Consent tools use a handful of short ids (Segment: under 35 characters); the bound keeps a stamp small."""
+
+_ABOUT_THE_DECISION = frozenset({"givenAt", "decidedAt"})
+"""Members of c15t's consent object that tell when, not what."""
+
+Pairs = tuple[tuple[str, Any], ...]
+
+
+class Parts(NamedTuple):
+    """The members of an event that tell consent, each as raw JSON; empty for one that the event does not have."""
+
+    consent: bytes = b""
+    """`consent`, of c15t and walkerOS."""
+    segment: bytes = b""
+    """`context.consent`."""
+    rudderstack: bytes = b""
+    """`context.consentManagement`."""
+
+
+class Stamp(NamedTuple):
+    """The purposes that are decided, how many values could not be read, and whether `necessary` was refused."""
+
+    decided: Mapping[str, bool]
+    malformed: int = 0
+    necessary_refused: bool = False
+
+
+class DuplicateKey(ValueError):
+    """A consent object has the same key twice, so that two readers could understand it differently."""
+
+
+class _Malformed(ValueError):
+    """A consent object is not shaped like its dialect."""
+
+
+def read_stamp(parts: Parts, *, aliases: Mapping[str, str]) -> Stamp:
+    """What these parts decide, the most restrictive for each purpose; raises `DuplicateKey`.
+
+    `aliases` maps a category to the purpose that it stands for; a category without one is a purpose itself. A value
+    that is no boolean leaves its purpose undecided whatever else grants it. After an object of the wrong shape nothing
+    is granted at all, by no dialect, while what any dialect denies stays denied.
+    """
+    votes: dict[str, list[object]] = {}
+    malformed = misshapen = 0
+    for raw, reader in zip(parts, _READERS, strict=True):
+        if not raw:
+            continue
+        try:
+            for category, value in reader(_parse(raw)):
+                malformed += not isinstance(value, bool)
+                votes.setdefault(aliases.get(category, category), []).append(value)
+        except _Malformed:
+            misshapen += 1
+    refused = False in votes.pop(NECESSARY, ())
+    decided = {purpose: value for purpose, said in votes.items() if (value := _strictest(said)) is not None}
+    if len(votes) > MAX_CATEGORIES:
+        misshapen += 1
+        decided = dict(sorted(decided.items(), key=lambda item: item[1])[:MAX_CATEGORIES])
+    if misshapen:
+        decided = {purpose: False for purpose, granted in decided.items() if not granted}
+    return Stamp(decided, malformed + misshapen, refused)
+
+
+def _strictest(values: Iterable[object]) -> bool | None:
+    """False if one value denies, True if all grant, None if something cannot be read."""
+    said = list(values)
+    if any(value is False for value in said):
+        return False
+    return True if all(value is True for value in said) else None
+
+
+def _parse(raw: bytes) -> object:
+    try:
+        return json.loads(raw, object_pairs_hook=_unique_pairs)
+    except DuplicateKey:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise _Malformed from error
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> Pairs:
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise DuplicateKey
+    return tuple(pairs)
+
+
+def _members(value: object) -> Pairs:
+    """The members of an object: parsed objects are tuples of pairs here, arrays are lists."""
+    if not isinstance(value, tuple):
+        raise _Malformed
+    return value
+
+
+def _named(pairs: Pairs) -> Iterator[tuple[str, object]]:
+    for category, value in pairs:
+        if len(category) > MAX_CATEGORY_LENGTH:
+            raise _Malformed
+        yield category, value
+
+
+def _read_flat(value: object) -> Iterator[tuple[str, object]]:
+    """c15t and walkerOS: `{"measurement": true, "marketing": false, "givenAt": 1700000000000}`."""
+    yield from _named(tuple(pair for pair in _members(value) if pair[0] not in _ABOUT_THE_DECISION))
+
+
+def _read_segment(value: object) -> Iterator[tuple[str, object]]:
+    """Segment: `{"categoryPreferences": {"Advertising": false}}`."""
+    for key, preferences in _members(value):
+        if key == "categoryPreferences":
+            yield from _named(_members(preferences))
+
+
+def _read_rudderstack(value: object) -> Iterator[tuple[str, object]]:
+    """RudderStack: `{"allowedConsentIds": [...], "deniedConsentIds": [...]}`; an id in both is denied."""
+    for key, granted in (("deniedConsentIds", False), ("allowedConsentIds", True)):
+        for name, ids in _members(value):
+            if name == key:
+                yield from _named(tuple((category, granted) for category in _texts(ids)))
+
+
+def _texts(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise _Malformed
+    texts = [item for item in value if isinstance(item, str)]
+    if len(texts) < len(value):
+        raise _Malformed
+    return texts
+
+
+_READERS: tuple[Callable[[object], Iterator[tuple[str, object]]], ...] = (_read_flat, _read_segment, _read_rudderstack)

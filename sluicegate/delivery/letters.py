@@ -1,0 +1,205 @@
+"""Dead letters: events that a destination will not get unless an operator replays them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from sluicegate.event import Combo
+from sluicegate.eventlog.base import Offset
+from sluicegate.sqlite import errors_of, fetch, transaction
+
+Value = str | int
+
+
+class LetterStatus(StrEnum):
+    """Where a dead letter stands; one that was delivered or denied by a replay is gone."""
+
+    DEAD = "dead"
+    REPLAY = "replay"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One event with why and when it failed; times are Unix milliseconds.
+
+    `combo` is what consent decides by when it is replayed, when the log may have forgotten the event. `id` is
+    given by the store. A dropped letter has no event bytes left.
+    """
+
+    offset: Offset
+    message_id: str
+    combo: Combo
+    event: bytes
+    reason: str
+    attempts: int
+    first_attempt_at_ms: int
+    last_attempt_at_ms: int
+    entered_at_ms: int
+    id: int = 0
+    status: LetterStatus = LetterStatus.DEAD
+
+    @property
+    def type(self) -> str:
+        """The event's type."""
+        return self.combo.type
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which letters are meant: all conditions that are set; without `status`, those that are not dropped.
+
+    `reason` is a part of the reason, in any case; `since_ms` and `until_ms` (exclusive) bound the time of entry.
+    """
+
+    reason: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    message_id: str | None = None
+    ids: Sequence[int] | None = None
+    status: LetterStatus | None = None
+
+    def where(self) -> tuple[str, dict[str, Value]]:
+        """The SQL condition and its bindings."""
+        conditions = {
+            "instr(lower(reason), :reason) > 0": ("reason", self.reason and self.reason.lower()),
+            "entered_at_ms >= :since_ms": ("since_ms", self.since_ms),
+            "entered_at_ms < :until_ms": ("until_ms", self.until_ms),
+            "message_id = :message_id": ("message_id", self.message_id),
+            "id IN (SELECT value FROM json_each(:ids))": ("ids", None if self.ids is None else _json(list(self.ids))),
+            "status = :status": ("status", self.status and self.status.value),
+        }
+        chosen = {sql: binding for sql, binding in conditions.items() if binding[1] is not None}
+        sql = " AND ".join([*chosen, "1"] if self.status else [*chosen, "status <> 'dropped'"])
+        return sql, {name: value for name, value in chosen.values() if value is not None}
+
+
+_EVERY = LetterFilter()
+_COLUMNS = (
+    "log_offset, message_id, combo, event, reason, attempts, first_attempt_at_ms, last_attempt_at_ms, entered_at_ms, "
+    "id, status"
+)
+
+
+class DeadLetters:
+    """The dead letters in an open store; counts belong to the store."""
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+
+    def list(self, where: LetterFilter = _EVERY, *, limit: int = 100, after: int = 0) -> Sequence[DeadLetter]:
+        """Letters with an id greater than `after`, oldest first."""
+        condition, bindings = where.where()
+        with errors_of(self._path):
+            rows = fetch(
+                self._db,
+                f"SELECT {_COLUMNS} FROM dead_letters WHERE id > :after AND {condition} ORDER BY id LIMIT :limit",
+                {**bindings, "after": after, "limit": limit},
+            )
+        return [_letter(row) for row in rows]
+
+    def count(self, where: LetterFilter = _EVERY) -> int:
+        """How many letters are meant."""
+        condition, bindings = where.where()
+        with errors_of(self._path):
+            n: int = fetch(self._db, f"SELECT count(*) FROM dead_letters WHERE {condition}", bindings)[0][0]
+        return n
+
+    def show(self, letter_id: int) -> DeadLetter | None:
+        """The letter with this id, dropped or not; None when there is none."""
+        with errors_of(self._path):
+            rows = fetch(self._db, f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
+        return _letter(rows[0]) if rows else None
+
+    def find(self, message_id: str) -> Sequence[DeadLetter]:
+        """All letters of this message, dropped or not."""
+        with errors_of(self._path):
+            rows = fetch(
+                self._db, f"SELECT {_COLUMNS} FROM dead_letters WHERE message_id = ? ORDER BY id", (message_id,)
+            )
+        return [_letter(row) for row in rows]
+
+    def mark_replay(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
+        """Ask for delivery again of at most `limit` letters (-1: all); return how many were marked."""
+        return self._change("status = 'replay'", replace(where, status=LetterStatus.DEAD), limit)
+
+    def drop(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
+        """Forget the event bytes of at most `limit` letters (-1: all); they stay counted as dead. Returns how many."""
+        if where.status is LetterStatus.DROPPED:
+            return 0
+        return self._change("status = 'dropped', event = x''", where, limit)
+
+    def _change(self, assignments: str, where: LetterFilter, limit: int) -> int:
+        condition, bindings = where.where()
+        with errors_of(self._path), transaction(self._db):
+            fetch(
+                self._db,
+                f"UPDATE dead_letters SET {assignments} WHERE id IN "
+                f"(SELECT id FROM dead_letters WHERE {condition} ORDER BY id LIMIT :limit)",
+                {**bindings, "limit": limit},
+            )
+            return self._db.changes()
+
+
+def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -> None:
+    """Add letters inside the caller's transaction; their ids are ignored."""
+    connection.executemany(
+        f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+        (_columns(letter) for letter in letters),
+    )
+
+
+def remove_letters(connection: apsw.Connection, ids: Sequence[int]) -> set[int]:
+    """Remove letters that a replay has settled, inside the caller's transaction; return those that were there.
+
+    Also one that was dropped while its replay was under way: what happened to it is known now.
+    """
+    rows = connection.execute(
+        "DELETE FROM dead_letters WHERE status IN ('replay', 'dropped') "
+        "AND id IN (SELECT value FROM json_each(?)) RETURNING id",
+        (_json(list(ids)),),
+    )
+    return {row[0] for row in rows}
+
+
+def fail_letters(connection: apsw.Connection, reasons: Mapping[int, str], *, now_ms: int) -> None:
+    """Put letters whose replay failed back among the dead, inside the caller's transaction."""
+    connection.executemany(
+        "UPDATE dead_letters SET status = 'dead', reason = ?, attempts = attempts + 1, last_attempt_at_ms = ? "
+        "WHERE id = ? AND status = 'replay'",
+        [(reason, now_ms, id_) for id_, reason in reasons.items()],
+    )
+
+
+def _columns(letter: DeadLetter) -> tuple[Value | bytes, ...]:
+    return (
+        letter.offset,
+        letter.message_id,
+        _json(letter.combo),
+        letter.event,
+        letter.reason,
+        letter.attempts,
+        letter.first_attempt_at_ms,
+        letter.last_attempt_at_ms,
+        letter.entered_at_ms,
+        letter.status.value,
+    )
+
+
+def _letter(row: Sequence[object]) -> DeadLetter:
+    columns: Iterator[object] = iter(row)
+    fields = dict(zip(_COLUMNS.replace("log_offset", "offset").split(", "), columns, strict=True))
+    fields["combo"] = msgspec.json.decode(str(fields["combo"]), type=Combo)
+    fields["status"] = LetterStatus(str(fields["status"]))
+    return DeadLetter(**fields)  # type: ignore[arg-type]
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

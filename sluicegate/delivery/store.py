@@ -1,0 +1,172 @@
+"""The store of one destination: its cursor, the epoch that may commit, its counts and its dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+
+from sluicegate.accounts import STORE_SCHEMA, StoreState, read_state
+from sluicegate.delivery.letters import (
+    DeadLetter,
+    DeadLetters,
+    LetterFilter,
+    LetterStatus,
+    fail_letters,
+    insert_letters,
+    remove_letters,
+)
+from sluicegate.errors import StaleEpoch
+from sluicegate.eventlog.base import Offset
+from sluicegate.sqlite import connect, errors_of, transaction
+
+_NOTHING: Mapping[str, int] = {}
+
+
+class DestinationStore:
+    """One destination's SQLite file; an instance belongs to one thread, several processes may have the file open.
+
+    Every change is one transaction. What a killed process committed stays; a power cut may take back the last commits
+    (`synchronous=NORMAL`), which moves the cursor back and so repeats deliveries, and loses no event.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self.path = path
+        self._db = connection
+        self.letters = DeadLetters(connection, path)
+
+    @classmethod
+    def open(cls, path: Path, *, start: Offset) -> DestinationStore:
+        """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start."""
+        connection = connect(path, STORE_SCHEMA, synchronous="NORMAL")
+        with errors_of(path):
+            if read_state(connection).start < 0:
+                connection.execute("UPDATE state SET start = ?1, cursor = ?1 WHERE start < 0", (start,))
+        return cls(connection, path)
+
+    def state(self) -> StoreState:
+        """Cursor, epoch and counts of one moment."""
+        with errors_of(self.path):
+            return read_state(self._db)
+
+    def claim(self, epoch: int) -> StoreState:
+        """Make `epoch` the one that may commit and return what it takes over; `StaleEpoch` unless it is greater."""
+        with errors_of(self.path), transaction(self._db):
+            self._db.execute("UPDATE state SET epoch = ?1 WHERE epoch < ?1", (epoch,))
+            if not self._db.changes():
+                raise StaleEpoch(f"{self.path.stem}: epoch {epoch} comes after epoch {read_state(self._db).epoch}")
+            return read_state(self._db)
+
+    def commit(
+        self,
+        epoch: int,
+        *,
+        cursor: Offset,
+        delivered: int = 0,
+        expired: int = 0,
+        denied: Mapping[str, int] = _NOTHING,
+        dead_letters: Sequence[DeadLetter] = (),
+    ) -> None:
+        """Move the cursor and count what it passed, all or nothing.
+
+        Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
+        cursor moves by.
+        """
+        n_dead = len(dead_letters)
+        counted = _total(delivered, expired, denied) + n_dead
+        with errors_of(self.path), transaction(self._db):
+            self._db.execute(
+                "UPDATE state SET cursor = ?1, delivered = delivered + ?2, dead = dead + ?3, expired = expired + ?4 "
+                "WHERE epoch = ?5 AND ?1 - cursor = ?6",
+                (cursor, delivered, n_dead, expired, epoch, counted),
+            )
+            if not self._db.changes():
+                self._refuse(epoch, f"the cursor moves to {cursor} but {counted} events are counted")
+            self._count_denied(denied)
+            if dead_letters:
+                insert_letters(self._db, dead_letters)
+
+    def skip(
+        self,
+        *,
+        expected_epoch: int,
+        expected_cursor: Offset,
+        cursor: Offset,
+        denied: Mapping[str, int] = _NOTHING,
+        expired: int = 0,
+    ) -> bool:
+        """Move the cursor over events that need no delivery, if epoch and cursor still are as expected.
+
+        For the router, on destinations that are not loaded; False and no change when somebody was faster.
+        """
+        counted = _total(0, expired, denied)
+        if counted != cursor - expected_cursor:
+            raise ValueError(f"the cursor moves by {cursor - expected_cursor} but {counted} events are counted")
+        with errors_of(self.path), transaction(self._db):
+            self._db.execute(
+                "UPDATE state SET cursor = ?, expired = expired + ? WHERE epoch = ? AND cursor = ?",
+                (cursor, expired, expected_epoch, expected_cursor),
+            )
+            if not self._db.changes():
+                return False
+            self._count_denied(denied)
+        return True
+
+    def replays(self, *, limit: int) -> Sequence[DeadLetter]:
+        """The oldest letters that an operator wants delivered again; `settle_replay` says how that went."""
+        return self.letters.list(LetterFilter(status=LetterStatus.REPLAY), limit=limit)
+
+    def settle_replay(
+        self,
+        epoch: int,
+        *,
+        delivered: Sequence[int] = (),
+        failed: Mapping[int, str],
+        denied: Mapping[int, str],
+        now_ms: int,
+    ) -> None:
+        """Say how replays ended, by letter id: `failed` has the new reason, `denied` the reason of the denial.
+
+        Delivered and denied letters are removed and counted as such instead of as dead. Ids that are not there, or were
+        settled already, change nothing. Raises `StaleEpoch` like `commit`.
+        """
+        with errors_of(self.path), transaction(self._db):
+            if read_state(self._db).epoch != epoch:
+                self._refuse(epoch, "")
+            n_delivered = len(remove_letters(self._db, delivered))
+            reasons = [denied[id_] for id_ in remove_letters(self._db, list(denied))]
+            fail_letters(self._db, failed, now_ms=now_ms)
+            self._db.execute(
+                "UPDATE state SET dead = dead - ?, delivered = delivered + ?",
+                (n_delivered + len(reasons), n_delivered),
+            )
+            self._count_denied({reason: reasons.count(reason) for reason in set(reasons)})
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has changed the store; about 5 us."""
+        with errors_of(self.path):
+            version: int = self._db.pragma("data_version")
+        return version
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+    def _count_denied(self, denied: Mapping[str, int]) -> None:
+        if denied:
+            self._db.executemany(
+                "INSERT INTO denied VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", list(denied.items())
+            )
+
+    def _refuse(self, epoch: int, mistake: str) -> None:
+        current = read_state(self._db).epoch
+        if current != epoch:
+            raise StaleEpoch(f"{self.path.stem}: epoch {epoch} was replaced by epoch {current}")
+        raise ValueError(mistake)
+
+
+def _total(delivered: int, expired: int, denied: Mapping[str, int]) -> int:
+    if min(delivered, expired, *denied.values()) < 0:
+        raise ValueError("a count is negative")
+    return delivered + expired + sum(denied.values())

@@ -1,0 +1,167 @@
+"""`webhook`: posts batches as Segment does, `{"batch": [...], "sentAt": ...}`, signed by Standard Webhooks.
+
+The headers are those of standardwebhooks.com: `webhook-id`, `webhook-timestamp`, and with a secret
+`webhook-signature: v1,BASE64` over "ID.TIMESTAMP.BODY" (HMAC-SHA256). `webhook-id`, which is also the `Idempotency-Key`,
+is the same whenever the same events are sent again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import threading
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from sluicegate import __version__
+from sluicegate.config.secret import Secret
+from sluicegate.destinations.base import Batch, Context, Destination
+from sluicegate.destinations.http import Answer, HttpConnection, Origin
+from sluicegate.destinations.settings import WebhookSettings
+from sluicegate.errors import CredentialsRefused, DestinationError, NotReady, Rejected, Retry
+
+RETRY_STATUSES = frozenset({408, 425, 429})
+REFUSED_STATUSES = frozenset({401, 403, 404, 410})
+MAX_RETRY_AFTER_S = 3600
+
+
+class Webhook(Destination):
+    """Posts each batch over a connection of the calling thread."""
+
+    settings_type = WebhookSettings
+
+    def __init__(self, settings: WebhookSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        url = urlsplit(settings.url)
+        self._origin = Origin.of(url)
+        self._key = signing_key(settings.secret) if settings.secret else None
+        self._head = _fixed_head(url.path or "/", url.query, self._origin, settings)
+        self._threads = threading.local()
+        self._connections: list[HttpConnection] = []
+
+    def test(self) -> None:
+        """Connect, TLS included, and send nothing."""
+        connection = HttpConnection(self._origin)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise NotReady(f"{self._origin} cannot be reached: {_text(error)}") from error
+        finally:
+            connection.close()
+
+    def deliver(self, batch: Batch) -> None:
+        """Post the batch; the answer's status decides (`outcome_of`)."""
+        body = body_of(batch.raws)
+        request = self._request(batch.message_ids, body)
+        try:
+            answer = self._connection().exchange(request, timeout_s=self.context.timeout_s)
+        except OSError as error:
+            raise Retry(f"{self._origin}: {_text(error)}") from error
+        error = outcome_of(answer, str(self._origin))
+        if error is not None:
+            raise error
+
+    def destroy(self) -> None:
+        """Close all connections."""
+        for connection in self._connections:
+            connection.close()
+
+    def _connection(self) -> HttpConnection:
+        connection: HttpConnection | None = getattr(self._threads, "connection", None)
+        if connection is None:
+            connection = self._threads.connection = HttpConnection(self._origin)
+            self._connections.append(connection)
+        return connection
+
+    def _request(self, message_ids: Iterable[str], body: bytes) -> bytes:
+        key = idempotency_key(self.context.id, message_ids)
+        timestamp = int(time.time())
+        lines = [
+            f"Content-Length: {len(body)}",
+            f"Idempotency-Key: {key}",
+            f"webhook-id: {key}",
+            f"webhook-timestamp: {timestamp}",
+        ]
+        if self._key:
+            lines.append(f"webhook-signature: {signature(self._key, key, timestamp, body)}")
+        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", body))
+
+
+def body_of(raws: Iterable[bytes]) -> bytes:
+    """The request body: the events as they were received, never decoded."""
+    sent_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return b'{"batch":[' + b",".join(raws) + b'],"sentAt":"' + sent_at.encode() + b'"}'
+
+
+def idempotency_key(destination_id: str, message_ids: Iterable[str]) -> str:
+    """The same text for the same events to the same destination, whenever and however often they are sent."""
+    digest = hashlib.sha256("\n".join((destination_id, *message_ids)).encode("utf-8", "surrogatepass"))
+    return "msg_" + digest.hexdigest()[:32]
+
+
+def signing_key(secret: Secret) -> bytes:
+    """The key in a secret: base64 behind `whsec_`, else the bytes of the text."""
+    text = secret.reveal()
+    if text.startswith("whsec_"):
+        try:
+            return base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except binascii.Error:
+            pass  # a text like any other
+    return text.encode()
+
+
+def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of `webhook-signature`."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, content, "sha256")).decode()
+
+
+def outcome_of(answer: Answer, name: str) -> DestinationError | None:
+    """What an answer means: None for 2xx, else the error to raise."""
+    status = answer.status
+    if 200 <= status < 300:
+        return None
+    text = f"{name} answered {status}" + (f": {answer.excerpt}" if answer.excerpt else "")
+    if status >= 500 or status in RETRY_STATUSES:
+        return Retry(text, after_s=retry_after_s(answer.headers.get("retry-after"), now=time.time()))
+    if 300 <= status < 400:
+        return CredentialsRefused(f"{name} answered {status}: redirects are not followed; write the final address")
+    if status in REFUSED_STATUSES:
+        return CredentialsRefused(text)
+    return Rejected(text)
+
+
+def retry_after_s(value: str | None, *, now: float) -> float | None:
+    """Seconds to wait by a `Retry-After` header (a number or an HTTP date), at most 1 h; None for none or nonsense."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:10]), MAX_RETRY_AFTER_S))
+    try:
+        wait = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait, 0.0), float(MAX_RETRY_AFTER_S))
+
+
+def _fixed_head(path: str, query: str, origin: Origin, settings: WebhookSettings) -> bytes:
+    target = path + (f"?{query}" if query else "")
+    headers = {
+        "Host": origin.header,
+        "User-Agent": f"sluicegate/{__version__}",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        **{name: value.reveal() for name, value in settings.headers.items()},
+    }
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+def _text(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__

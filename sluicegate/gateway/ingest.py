@@ -1,0 +1,167 @@
+"""From a request's body to the event log, and from the log's word to the answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from sluicegate.acceptance import Acceptance, Acceptor, BodyRefused, read_write_key
+from sluicegate.errors import LogError
+from sluicegate.event import EventBatch
+from sluicegate.eventlog.base import Offset
+from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
+from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
+from sluicegate.gateway.compression import MAGIC, plain_body
+from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.readiness import Readiness
+from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
+from sluicegate.gateway.traffic import overloaded
+from sluicegate.metrics import GatewayMetrics
+
+_UNAUTHORIZED = refusal(
+    401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
+)
+_DROPPED = Answer(200, b'{"success":true}')
+
+
+class Waiting(NamedTuple):
+    """A request whose events are on their way to the disk."""
+
+    exchange: Exchange
+    answer: Answer
+    n_events: int
+    since: float
+
+
+class Writer(Protocol):
+    """What of `GroupCommit` is used here."""
+
+    def submit(self, batch: EventBatch, token: Waiting) -> bool:
+        """Take a batch, or not."""
+        ...
+
+
+class Ingest:
+    """Handlers of the paths that take events; an event is answered for when it is on disk, and not before."""
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        keys: WriteKeys,
+        *,
+        writer: Writer,
+        metrics: GatewayMetrics,
+        readiness: Readiness,
+        max_body_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._acceptor = acceptor
+        self._keys = keys
+        self._writer = writer
+        self._metrics = metrics
+        self._readiness = readiness
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Where they are."""
+        return event_routes(self._single, batch=self._batch, drop=self._drop)
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def _single(self, kind: str) -> Handler:
+        accept = self._acceptor.accept_single
+
+        def handle(exchange: Exchange) -> None:
+            self._take(exchange, lambda body, source: accept(body, type=kind, source=source, received_at_ms=_unix_ms()))
+
+        return handle
+
+    def _batch(self, exchange: Exchange) -> None:
+        accept = self._acceptor.accept_batch
+        self._take(exchange, lambda body, source: accept(body, source=source, received_at_ms=_unix_ms()))
+
+    def _drop(self, exchange: Exchange) -> None:
+        exchange.reply(_DROPPED)
+
+    def _take(self, exchange: Exchange, accept: Callable[[bytes, str], Acceptance]) -> None:
+        """Authorise, decompress, accept and hand over to the log; answer at once if any of it fails."""
+        body, exchange.body = exchange.body, b""
+        headers = exchange.headers
+        source = self._keys.source_of_header(headers.get(b"authorization", b""))
+        key = _key_outside_body(exchange) if source is None else None
+        if key is not None and (source := self._keys.source(key)) is None:
+            exchange.reply(_UNAUTHORIZED)
+            return
+        if b"content-encoding" in headers or body.startswith(MAGIC):
+            plain = plain_body(body, encoding=headers.get(b"content-encoding", b""), max_bytes=self._max_body_bytes)
+            if isinstance(plain, Answer):
+                exchange.reply(plain)
+                return
+            body = plain
+        try:
+            source = source or self._source_in_body(body)
+            if source is None:
+                exchange.reply(_UNAUTHORIZED)
+                return
+            acceptance = accept(body, source)
+        except BodyRefused as refused:
+            exchange.reply(refusal(refused.status, refused.code, refused.message))
+            return
+        self._hand_over(exchange, acceptance)
+
+    def _source_in_body(self, body: bytes) -> str | None:
+        key = read_write_key(body)
+        return None if key is None else self._keys.source(key.encode("utf-8", "surrogatepass"))
+
+    def _hand_over(self, exchange: Exchange, acceptance: Acceptance) -> None:
+        batch, rejected = acceptance.batch, acceptance.rejected
+        verdicts = [
+            {"index": index, "messageId": message_id, "reason": reason} for index, message_id, reason in rejected
+        ]
+        for _, _, reason in rejected:
+            self._metrics.rejected[reason] += 1
+        answer = accepted(len(batch), verdicts)
+        if not batch:
+            exchange.reply(answer)
+        elif not self._writer.submit(batch, Waiting(exchange, answer, len(batch), self._clock())):
+            exchange.reply(overloaded("the event log is behind"))
+
+    # -- the log's word ---------------------------------------------------------------------------------------------
+
+    def committed(self, done: Sequence[tuple[Waiting, Offset]]) -> None:
+        """These requests' events are on disk."""
+        metrics = self._metrics
+        n_events = 0
+        for waiting, _ in done:
+            n_events += waiting.n_events
+            waiting.exchange.reply(waiting.answer)
+        metrics.accepted += n_events
+        metrics.commit_events.observe(n_events)
+        metrics.commit_seconds.observe(self._clock() - done[0][0].since)
+        self._readiness.append_succeeded()
+
+    def failed(self, tokens: Sequence[Waiting], error: LogError) -> None:
+        """These requests' events are not stored."""
+        self._metrics.failed_commits += len(tokens)
+        self._readiness.append_failed(str(error), self._clock())
+        for waiting in tokens:
+            waiting.exchange.reply(
+                unavailable("log_unavailable", "the event log cannot take events now; send again later")
+            )
+
+
+def _key_outside_body(exchange: Exchange) -> bytes | None:
+    """The key by which a request wants to be known, the first of: Authorization, X-Write-Key, query."""
+    headers = exchange.headers
+    key = key_of_authorization(headers.get(b"authorization", b""))
+    if key is None and b"x-write-key" in headers:
+        key = key_of_write_key_header(headers[b"x-write-key"])
+    if key is None and exchange.query:
+        key = query_value(exchange.query, b"writeKey") or None
+    return key
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,194 @@
+"""The gateway process: everything put together, started, and ended in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import uvloop
+
+from sluicegate.acceptance import Acceptor
+from sluicegate.config.model import Config
+from sluicegate.errors import LogError, SluicegateError
+from sluicegate.eventlog.base import EventLog
+from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.eventlog.writer import GroupCommit
+from sluicegate.gateway.auth import WriteKeys
+from sluicegate.gateway.control import ControlLine
+from sluicegate.gateway.cors import Cors
+from sluicegate.gateway.ingest import Ingest, Waiting
+from sluicegate.gateway.limits import Limits
+from sluicegate.gateway.probes import Probes, StatusProvider
+from sluicegate.gateway.protocol import Connection
+from sluicegate.gateway.readiness import Readiness
+from sluicegate.gateway.routes import Routes
+from sluicegate.gateway.status import SupervisorStatus
+from sluicegate.gateway.traffic import Traffic
+from sluicegate.metrics import GatewayMetrics
+from sluicegate.paths import DataDir
+
+log = logging.getLogger(__name__)
+
+MAX_TICK_S = 1.0
+RESERVED_FDS = 256
+CLOSE_TIMEOUT_S = 5.0
+BACKLOG = 1_024
+GC_THRESHOLD = 20_000
+"""New objects between collections: requests are freed by reference counts, so there is little to find."""
+
+
+class Server:
+    """The gateway on one event loop; `run` makes a process of it."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        limits: Limits | None = None,
+        open_log: Callable[[], EventLog] | None = None,
+        status_provider: StatusProvider | None = None,
+        on_fatal: Callable[[LogError], None] = lambda error: None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_fatal = on_fatal
+        self.limits = limits or Limits.of(config.gateway)
+        self.readiness = Readiness()
+        self.metrics = GatewayMetrics()
+        data_dir = DataDir(config.data_dir)
+        self._bell = Bell(data_dir.bell)
+        self._writer: GroupCommit[Waiting] = GroupCommit(
+            open_log or (lambda: SqliteLog(data_dir.event_log)),
+            on_committed=lambda done: self._call(self._ingest.committed, done),
+            on_failed=lambda tokens, error: self._call(self._ingest.failed, tokens, error),
+            on_fatal=lambda error: self._call(self._on_fatal, error),
+            bell=self._bell,
+        )
+        self._ingest = self._make_ingest(config)
+        self._probes = Probes(
+            self.readiness,
+            self.metrics,
+            status_provider=status_provider or SupervisorStatus(config),
+            clock=self._loop.time,
+        )
+        self.traffic = Traffic(
+            Routes([*self._ingest.routes(), *self._probes.routes()]),
+            limits=self.limits,
+            cors=Cors(config.gateway.cors_origins),
+            metrics=self.metrics,
+            clock=self._loop.time,
+        )
+        self._listener: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def _make_ingest(self, config: Config) -> Ingest:
+        return Ingest(
+            Acceptor(config),
+            WriteKeys(config.gateway.write_keys),
+            writer=self._writer,
+            metrics=self.metrics,
+            readiness=self.readiness,
+            max_body_bytes=self.limits.max_body_bytes,
+            clock=self._loop.time,
+        )
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        """From the writer's thread to the loop; a loop that has ended has no clients left to tell."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *args)
+
+    async def start(self, listen_socket: socket.socket) -> None:
+        """Open the log, then accept connections on a bound socket; raises `LogError` when the log cannot be opened."""
+        await self._loop.run_in_executor(None, self._writer.start)
+        self._listener = await self._loop.create_server(
+            lambda: Connection(self.traffic), sock=listen_socket, backlog=BACKLOG
+        )
+        self._tick()
+
+    def _tick(self) -> None:
+        limits = self.limits
+        self.traffic.tick(self._loop.time())
+        shortest = min(limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s)
+        self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
+
+    async def stop(self) -> None:
+        """Accept no more, answer the requests in hand within `drain_s`, store what waits, close the log."""
+        self.readiness.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        idle = asyncio.Event()
+        self.traffic.drain(idle.set)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(idle.wait(), self.limits.drain_s)
+        if not await self._loop.run_in_executor(None, self._writer.close, CLOSE_TIMEOUT_S):
+            log.error("the event log did not finish its last commit in %.0f s", CLOSE_TIMEOUT_S)
+        await asyncio.sleep(0)  # the last commit's answers
+        self.traffic.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._probes.close()
+        self._bell.close()
+
+
+def run(config: Config, *, listen_socket: socket.socket, control_fd: int) -> int:
+    """Be the gateway process until SIGTERM or until the launcher is gone; return the exit code.
+
+    0 after an orderly end, 1 when the log cannot be opened or can no longer be trusted. Call it in a process of its
+    own that has one thread. `control_fd` is the line to the launcher, see `ControlLine`; what is told: `{"listening":
+    "HOST:PORT"}` once connections are accepted, `{"fatal": "..."}` before an exit with 1.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the launcher decides
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_main(config, listen_socket, control_fd))
+
+
+async def _main(config: Config, listen_socket: socket.socket, control_fd: int) -> int:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[LogError | None] = loop.create_future()
+
+    def end(error: LogError | None = None) -> None:
+        if not ended.done():
+            ended.set_result(error)
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    server = Server(config, limits=_within_descriptors(Limits.of(config.gateway)), on_fatal=end)
+    control = ControlLine(control_fd, server.readiness, on_gone=end)
+    try:
+        await server.start(listen_socket)
+    except (SluicegateError, OSError) as error:
+        control.tell(fatal=str(error))
+        log.critical("the gateway cannot start: %s", error)
+        return 1
+    host, port = listen_socket.getsockname()[:2]
+    control.tell(listening=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    _calm_collector()
+    failure = await ended
+    if failure is not None:
+        control.tell(fatal=str(failure))
+        log.critical("the gateway ends: %s", failure)
+    await server.stop()
+    control.close()
+    return 0 if failure is None else 1
+
+
+def _calm_collector() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+
+def _within_descriptors(limits: Limits) -> Limits:
+    """Take as many descriptors as the system lets us, and no more connections than fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.max_connections + RESERVED_FDS
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return replace(limits, max_connections=max(1, min(limits.max_connections, soft - RESERVED_FDS)))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.end_to_end.harness import System, track
+from tests.end_to_end.receiver import Receiver
+
+DESTINATIONS = """
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+[destinations.crm]
+type = "webhook"
+requires = ["measurement"]
+url = "{url}"
+[destinations.ads]
+type = "null"
+requires = ["marketing"]
+"""
+
+MakeSystem = Callable[..., System]
+
+
+def test_destination_starts_with_its_first_permitted_event(system: MakeSystem, receiver: Receiver) -> None:
+    running = system(DESTINATIONS.format(url=receiver.url)).start()
+    before = running.statuses()
+
+    running.post([track(consent={}), track(consent={"measurement": False})])
+    archive = running.until_delivered("archive", 2)
+    crm_after_denials = running.until("crm", "done with its denials", lambda s: s.denied == 2)
+    wanted = track(consent={"measurement": True})
+    running.post([wanted])
+    crm = running.until_delivered("crm", 1)
+
+    assert {one.state for one in before.values()} == {"registered"}
+    assert archive.loaded and archive.pid
+    assert crm_after_denials.last_attempt is None and crm_after_denials.pid is None
+    assert crm_after_denials.denied_by == {"consent_denied": 1, "consent_undecided": 1}
+    assert crm.loaded
+    assert receiver.ids() == [wanted["messageId"]]
+
+
+def test_destination_nobody_consented_to_is_never_started(system: MakeSystem, receiver: Receiver) -> None:
+    running = system(DESTINATIONS.format(url=receiver.url)).start()
+
+    running.post([track(consent={"measurement": True, "marketing": False}) for _ in range(300)])
+    running.until_delivered("crm", 300)
+    ads = running.until("ads", "done with its denials", lambda s: s.pending == 0)
+
+    assert (ads.state, ads.last_attempt, ads.epoch, ads.pid) == ("registered", None, 0, None)
+    assert (ads.accepted, ads.denied) == (300, 300)
+
+
+def test_idle_destination_stops_and_the_next_event_wakes_it(system: MakeSystem, receiver: Receiver) -> None:
+    running = system('[supervisor]\nidle_ttl = "1s"\n' + DESTINATIONS.format(url=receiver.url)).start()
+    running.post([track(consent={"measurement": True})])
+    first = running.until_delivered("crm", 1)
+
+    running.until("crm", "stopped", lambda s: s.state == "registered" and s.pid is None)
+    running.post([track(consent={"measurement": True})])
+    second = running.until_delivered("crm", 2)
+
+    assert second.epoch > first.epoch
+    assert len(receiver.ids()) == 2
