@@ -8,9 +8,10 @@ from typing import Self
 
 from thespian.actors import ActorAddress
 
+from sluicegate.actors.addresses import LOOPBACK
 from sluicegate.actors.endpoint import Endpoint, Sent
 from sluicegate.actors.logfile import silence_thespians_log
-from sluicegate.actors.transport import LOOPBACK, transport_class
+from sluicegate.actors.transport import transport_class
 from sluicegate.errors import NotRunning
 
 _CONNECT_TIMEOUT_S = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import stat
@@ -196,7 +197,7 @@ class SafeActor(Actor):
             return
         self._armed_at = None
         for name in self._timers.take_due(time.monotonic()):
-            self._guarded(lambda name=name: self.on_timer(name))
+            self._guarded(functools.partial(self.on_timer, name))
         self._arm()
 
     def _look(self, ready: list[int]) -> None:

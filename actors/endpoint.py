@@ -19,7 +19,8 @@ from thespian.system.transport import (
     TransmitOnly,
 )
 
-from sluicegate.actors.transport import Transport, address_of, cheap_names
+from sluicegate.actors.addresses import address_of
+from sluicegate.actors.transport import Transport, cheap_names
 from sluicegate.errors import Refused
 
 
@@ -99,10 +100,10 @@ class Endpoint:
 
         def is_answer(answer: object) -> bool:
             if isinstance(answer, PoisonMessage):
-                answer = answer.poisonMessage
-                return type(answer) is type(message) and getattr(answer, "request_id", None) == request_id
+                poison = answer.poisonMessage
+                return type(poison) is type(message) and bool(getattr(poison, "request_id", None) == request_id)
             if request_id is not None:
-                return getattr(answer, "request_id", None) == request_id
+                return bool(getattr(answer, "request_id", None) == request_id)
             return isinstance(answer, Thespian_SystemStatus) or not isinstance(answer, ActorSystemMessage)
 
         answer = self.receive(is_answer, self.send(address, message), timeout_s=timeout_s)

@@ -43,8 +43,8 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
-def release_inherited_sockets() -> None:
-    """Let go of every socket that came with the fork; call it before opening own ones.
+def release_inherited_sockets(*, spare: Sequence[int] = ()) -> None:
+    """Let go of every socket that came with the fork, except those spared; call it before opening own ones.
 
     The numbers stay occupied by /dev/null: objects of the parent's Python code that are still in memory may close
     them later, and must not hit a new file that happens to have the same number.
@@ -52,7 +52,7 @@ def release_inherited_sockets() -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for name in os.listdir("/proc/self/fd"):
         fd = int(name)
-        if fd > 2 and _is_socket(fd):
+        if fd > 2 and fd not in spare and _is_socket(fd):
             os.dup2(null, fd, inheritable=False)
     os.close(null)
 

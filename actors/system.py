@@ -21,11 +21,12 @@ from thespian.system.messages.multiproc import EndpointConnected
 from thespian.system.multiprocCommon import detach_child
 
 from sluicegate.actors import processes
+from sluicegate.actors.addresses import LOOPBACK
 from sluicegate.actors.admin import run_admin
 from sluicegate.actors.attached import AttachedSystem, attach
 from sluicegate.actors.endpoint import Endpoint, Sending, Sent
 from sluicegate.actors.logfile import LogFile, keep_thespians_log
-from sluicegate.actors.transport import LOOPBACK, transport_class
+from sluicegate.actors.transport import transport_class
 from sluicegate.errors import NotRunning, SluicegateError
 
 _START_TIMEOUT_S = 5.0

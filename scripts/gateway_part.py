@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 
-from sluicegate.actors.processes import die_with_parent, exited
+from sluicegate.actors.processes import die_with_parent, exited, release_inherited_sockets
 from sluicegate.config import Config
 from sluicegate.errors import SluicegateError
 from sluicegate.gateway.server import run
@@ -53,7 +53,7 @@ class GatewayPart:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            _close_all_but(self._socket.fileno(), control.fileno())
+            release_inherited_sockets(spare=[self._socket.fileno(), control.fileno()])
             code = run(self._config, listen_socket=self._socket, control_fd=control.fileno())
         except BaseException:
             log.exception("the gateway ended with an error")
@@ -132,12 +132,3 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.listen(1024)
     return listener
-
-
-def _close_all_but(*keep: int) -> None:
-    """Close every descriptor above standard error that this process does not need."""
-    low = 3
-    for fd in sorted(keep):
-        os.closerange(low, fd)
-        low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") < 65536 else 65536)

@@ -22,16 +22,12 @@ from sluicegate.sqlite import Schema, connect, errors_of, fetch
 
 logger = logging.getLogger(__name__)
 
-STORE_SCHEMA = Schema(
-    what="destination store",
-    application_id=0x53477374,  # "SGst"
-    version=1,
-    sql="""
+_STORE_SQL = """
     CREATE TABLE state (
         epoch INTEGER NOT NULL, start INTEGER NOT NULL, cursor INTEGER NOT NULL,
         delivered INTEGER NOT NULL, dead INTEGER NOT NULL, expired INTEGER NOT NULL
     ) STRICT;
-    INSERT INTO state VALUES (0, -1, -1, 0, 0, 0);
+    INSERT INTO state VALUES (0, {start}, {start}, 0, 0, 0);
     CREATE TABLE denied (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE dead_letters (
         id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, log_offset INTEGER NOT NULL,
@@ -41,8 +37,7 @@ STORE_SCHEMA = Schema(
     ) STRICT;
     CREATE INDEX dead_letters_message_id ON dead_letters (message_id);
     CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay'
-    """,
-)
+"""
 
 # One statement, so that counts and cursor are of one moment.
 _STATE = """
@@ -82,10 +77,20 @@ class Account:
     epoch: int
 
 
+def store_schema(start: Offset) -> Schema:
+    """The layout of a store; a new one has everything up to `start` behind it."""
+    return Schema(
+        what="destination store",
+        application_id=0x53477374,  # "SGst"
+        version=1,
+        sql=_STORE_SQL.format(start=int(start)),
+    )
+
+
 def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
-    *numbers, denied = fetch(connection, _STATE)[0]
-    return StoreState(*numbers, denied=json.loads(denied))
+    epoch, start, cursor, delivered, dead, expired, denied = fetch(connection, _STATE)[0]
+    return StoreState(epoch, start, cursor, delivered, dead, expired, json.loads(denied))
 
 
 def account_of(state: StoreState, *, head: Offset) -> Account:
@@ -152,7 +157,7 @@ def _stored(data_dir: DataDir) -> set[str]:
 
 
 def _read_store(path: Path) -> StoreState:
-    connection = connect(path, STORE_SCHEMA, readonly=True)
+    connection = connect(path, store_schema(0), readonly=True)
     try:
         with errors_of(path):
             return read_state(connection)

@@ -40,8 +40,8 @@ class Combo(NamedTuple):
     """Everything about an event that routing and consent look at; equal events share one.
 
     `stamp` has the purposes the event's own consent decided, sorted: `(("marketing", False), ...)`; a purpose that is
-    not in it is undecided. `integrations_off` names what the event's `integrations` forbids, lower-cased and sorted;
-    with `all_off` everything is forbidden but what `integrations_on` names.
+    not in it is undecided. `integrations_off` names what the event's `integrations` forbids, sorted and written as
+    `plain_name` does; with `all_off` everything is forbidden but what `integrations_on` names.
     """
 
     type: str
@@ -151,6 +151,11 @@ def stamp_of(decided: Mapping[str, bool]) -> tuple[tuple[str, bool], ...]:
     return tuple(sorted(decided.items()))
 
 
+def plain_name(name: str) -> str:
+    """A destination's name in the spelling that is compared: "Google Analytics 4" and "google_analytics-4" are one."""
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
 def names_of(names: Iterable[str]) -> tuple[str, ...]:
-    """Destination names lower-cased, once each, sorted."""
-    return tuple(sorted({name.lower() for name in names}))
+    """Destination names in their plain spelling, once each, sorted."""
+    return tuple(sorted({plain_name(name) for name in names}))

@@ -21,7 +21,6 @@ from sluicegate.errors import LogDamaged, LogUnavailable
 
 Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
 BUSY_TIMEOUT_MS = 5_000
-PAGE_SIZE = 4096
 
 # Before these a reset of the WAL could race with a commit and corrupt the file (sqlite.org/wal.html#walresetbug).
 FIRST_SAFE = (3, 51, 3)
@@ -38,12 +37,16 @@ _READ_FAILED = {
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What kind of database a file is: `application_id` marks the kind, `version` its layout, `sql` makes it."""
+    """What kind of database a file is: `application_id` marks the kind, `version` its layout, `sql` makes it.
+
+    `page_size` in bytes is SQLite's own default unless there is a reason.
+    """
 
     what: str
     application_id: int
     version: int
     sql: str
+    page_size: int = 4096
 
 
 def connect(
@@ -78,8 +81,8 @@ def connect(
 
 def check_version(version: str) -> None:
     """Raise `LogDamaged` when this version of SQLite may damage a database that several processes write."""
-    number = tuple(int(part) for part in version.split(".")[:3])
-    if number >= FIRST_SAFE or number[2] >= SAFE_BACKPORTS.get(number[:2], 1_000):
+    major, minor, patch = (int(part) for part in version.split(".")[:3])
+    if (major, minor, patch) >= FIRST_SAFE or patch >= SAFE_BACKPORTS.get((major, minor), 1_000):
         return
     raise LogDamaged(f"SQLite {version} can corrupt databases in WAL mode; install apsw 3.51.3 or newer")
 
@@ -145,11 +148,11 @@ def _build(path: Path, schema: Schema) -> None:
         os.unlink(name)
 
 
-@lru_cache
+@lru_cache(maxsize=8)
 def _image(schema: Schema) -> bytes:
     """An empty database of this kind, as its file is."""
     connection = apsw.Connection(":memory:")
-    connection.pragma("page_size", PAGE_SIZE)
+    connection.pragma("page_size", schema.page_size)
     connection.pragma("application_id", schema.application_id)
     connection.execute(f"BEGIN; {schema.sql}; PRAGMA user_version = {schema.version}; COMMIT")
     image = bytearray(connection.serialize("main"))

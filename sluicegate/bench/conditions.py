@@ -6,16 +6,16 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import apsw
-import httptools
 import msgspec
-import uvloop
 
-from sluicegate import __version__
 from sluicegate.bench.events import USERS, Workload
 from sluicegate.bench.measure import filesystem, fsync_ms
+
+PACKAGES = ("sluicegate", "uvloop", "httptools", "msgspec")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,7 @@ def conditions(folder: Path, *, connections: int, runs: int, events: int) -> Con
         cpu=_cpu(),
         kernel=platform.release(),
         python=platform.python_version(),
-        versions={
-            "sluicegate": __version__,
-            "SQLite": apsw.sqlite_lib_version(),
-            "uvloop": uvloop.__version__,
-            "httptools": httptools.__version__,
-            "msgspec": msgspec.__version__,
-        },
+        versions={name: version(name) for name in PACKAGES} | {"SQLite": apsw.sqlite_lib_version()},
         filesystem=filesystem(folder),
         fsync_ms=fsync_ms(folder),
         load_average=os.getloadavg()[0],

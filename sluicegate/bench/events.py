@@ -25,7 +25,7 @@ SENT_WIDTH = 19
 _SPREAD = 2_654_435_761  # odd, so it keeps parity; spreads consecutive numbers over the users
 
 _PROPERTIES = (
-    '"sku":"G-7421","price":19.95,"qty":2,"cat":"shoes","size":"42","ref":"mail","ab":"b","lang":"de",'
+    '"sku":"G74","price":19.95,"qty":2,"cat":"shoes","size":"42","ref":"mail","ab":"b","lang":"de",'
     '"cur":"EUR","tax":3.19,"step":4,"pos":11,"list":"sale","new":true,"w":1920,"h":1080,"v":"4.2","cc":"AT","t":87'
 )
 
@@ -47,7 +47,7 @@ class Workload:
         marketing = "true" if permitted(number, "marketing") else "false"
         return (
             f'{{"type":"track","event":"Product Added","userId":"user-{user:06d}",'
-            f'"anonymousId":"0f4c6a1e-anon-{user:06d}","messageId":"{self.message_id(number)}",'
+            f'"anonymousId":"anon-{user:06d}","messageId":"{self.message_id(number)}",'
             f'"properties":{{"sent_ns":"{0:0{SENT_WIDTH}d}",{_PROPERTIES}}},"timestamp":"{self.timestamp}",'
             f'"context":{{"consent":{{"categoryPreferences":'
             f'{{"functionality":true,"measurement":true,"marketing":{marketing}}}}}}}}}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -95,7 +96,12 @@ class Session:
         self._runs = 0
 
     def measure(self, mode: Mode) -> None:
-        """Measure one mode and keep the result."""
+        """Measure one mode and keep the result; its data is deleted when it succeeded."""
+        self._measure(mode)
+        for folder in self.plan.folder.glob("system-*"):
+            shutil.rmtree(folder)
+
+    def _measure(self, mode: Mode) -> None:
         plan = self.plan
         match mode:
             case Mode.BATCHES:

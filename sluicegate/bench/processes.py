@@ -20,6 +20,9 @@ from sluicegate.bench.measure import started, tree
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 
+ORPHAN_GRACE_S = 1.0
+"""Time for processes that end with their parent to notice that it has gone."""
+
 
 def spawn(command: Sequence[str], *, output: int | IO[bytes], piped_input: bool = True) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own that gets SIGTERM when this one dies.
@@ -49,7 +52,10 @@ def end(process: subprocess.Popen[bytes], *, grace_s: float) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    return sum(_kill(pid) for pid, start in members.items() if start is not None and started(pid) == start)
+    left = _wait_gone(members, ORPHAN_GRACE_S)
+    killed = sum(_kill(pid) for pid in left)
+    _wait_gone(members, ORPHAN_GRACE_S)
+    return killed
 
 
 class Helper:
@@ -116,6 +122,18 @@ def _close(pipe: IO[bytes]) -> None:
 
 def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_gone(members: dict[int, int | None], timeout_s: float) -> list[int]:
+    """Wait until none of them is alive; returns those that are after all."""
+    deadline = time.monotonic() + timeout_s
+    while (left := _alive(members)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return left
+
+
+def _alive(members: dict[int, int | None]) -> list[int]:
+    return [pid for pid, start in members.items() if start is not None and started(pid) == start]
 
 
 def _kill(pid: int) -> bool:

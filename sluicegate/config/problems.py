@@ -109,12 +109,17 @@ def is_sensitive(path: KeyPath) -> bool:
     return any(isinstance(name, str) and _SENSITIVE.search(name) for name in names)
 
 
-def masked(value: Any, *, sensitive: bool) -> Any:
-    """The value for showing: texts that may be secret become `***`, unless a variable stands there."""
+def masked(value: Any, *, sensitive: bool, levels: int = 4) -> Any:
+    """The value for showing, `levels` deep: what may be secret becomes `***`, unless a variable stands there."""
+    if isinstance(value, Mapping | list | tuple) and not levels:
+        return "..."
     if isinstance(value, Mapping):
-        return {k: masked(v, sensitive=sensitive or bool(_SENSITIVE.search(str(k)))) for k, v in value.items()}
+        return {
+            name: masked(item, sensitive=sensitive or bool(_SENSITIVE.search(str(name))), levels=levels - 1)
+            for name, item in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [masked(item, sensitive=sensitive) for item in value]
+        return [masked(item, sensitive=sensitive, levels=levels - 1) for item in value]
     if isinstance(value, str):
         is_variable = re.fullmatch(r"\$\{[A-Za-z0-9_]+\}", value)
         return MASK if sensitive and not is_variable else _USER_INFO.sub(f"//{MASK}@", value)

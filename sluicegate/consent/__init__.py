@@ -1,1 +1,1 @@
-"""What people allow: reading it from events, and judging what a destination requires."""
+"""Consent: stamps on events, requirements of destinations, decisions."""

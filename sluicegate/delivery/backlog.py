@@ -1,7 +1,7 @@
 """Permitted events that wait for a call, in log order, as columns.
 
-Pure. An event belongs to one of 255 slots by the hash of its subject; slots are what lanes own. Slots are computed only when
-several calls share the events, so that a destination that takes its events one call at a time never pays for them.
+Pure. An event belongs to one of 255 slots by the hash of its subject; slots are what lanes own. Slots are computed
+only when several calls share the events: a destination that takes its events one call at a time never pays for them.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Backlog:
         )
 
     def take_groups(self, n_groups: int, busy: frozenset[int] | set[int]) -> list[Columns]:
-        """Take up to `n_groups` batches of free slots, no slot in two of them, each the oldest that one call may hold."""
+        """Take up to `n_groups` batches of the oldest events of slots that are not busy, no slot in two of them."""
         self._index()
         free = [slot for slot in range(N_SLOTS) if slot not in busy]
         batches = []

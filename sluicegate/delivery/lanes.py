@@ -1,9 +1,9 @@
 """Which events go out in which call, and what follows from how a call ended.
 
-Pure: threads, clock and disk are the worker's. A **lane** is one batch on its way, from its first call until each of its
-events is delivered or dead; it owns the subjects of its events for as long, so a subject's events are never in two calls
-at once and never overtake each other, through retries, bisection and partial rejections. A lane may consist of several
-**parts** (bisection makes them), which go out one after the other.
+Pure: threads, clock and disk are the worker's. A **lane** is one batch on its way, from its first call until each of
+its events is delivered or dead; it owns the subjects of its events for as long, so a subject's events are never in two
+calls at once and never overtake each other, through retries, bisection and partial rejections. A lane may consist of
+several **parts** (bisection makes them), which go out one after the other.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
@@ -27,7 +28,7 @@ RETRY_AFTER_CAP_S = 3600.0
 """Longest wait that a vendor may ask for."""
 GIVE_UP_AFTER_S = 24 * 3600.0
 GIVE_UP_ATTEMPTS = 8
-"""An event is given up after both this many attempts and this time (RudderStack's rule: either alone gives up too early)."""
+"""An event is given up after both this many attempts and this time: either alone gives up too early."""
 SPLIT_ATTEMPTS = 5
 """From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor, and a vendor that
 comes back gets 1, 2, 4, ... events instead of everything at once."""
@@ -35,6 +36,8 @@ FAST_S = 0.005
 """Calls shorter than this go out one at a time: more at a time would only cost threads."""
 SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""
+MAX_SPAN = 1_000_000
+"""Offsets between the cursor and the last one read; only denials behind a failing event ever make so many."""
 
 
 @dataclass(slots=True)
@@ -103,14 +106,19 @@ class Lanes:
     # Filling
 
     @property
+    def room_events(self) -> int:
+        """Events that may still be read from the log: the read-ahead is two calls for each that may run."""
+        return self._window * self._limits.max_events - len(self._backlog) - self._n_away
+
+    @property
+    def room_bytes(self) -> int:
+        """The same in bytes of events that wait for a call."""
+        return self._window * self._limits.max_bytes - self._backlog.n_bytes
+
+    @property
     def wants_more(self) -> bool:
-        """Whether more should be read from the log: the read-ahead is two calls for each that may run."""
-        waiting = len(self._backlog)
-        return (
-            waiting + self._n_away < self._window * self._limits.max_events
-            and self._backlog.n_bytes < self._window * self._limits.max_bytes
-            and len(self.settlement) < 1_000_000
-        )
+        """Whether more should be read from the log."""
+        return self.room_events > 0 and self.room_bytes > 0 and len(self.settlement) < MAX_SPAN
 
     @property
     def idle(self) -> bool:
@@ -132,6 +140,11 @@ class Lanes:
         self.settlement.extend(states)
         self._backlog.extend(events)
 
+    def expire(self, count: int) -> None:
+        """Add offsets that are no longer in the log."""
+        if count > 0:
+            self.settlement.expire(count)
+
     def add_replays(self, events: Columns) -> None:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
         queue = Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
@@ -144,8 +157,8 @@ class Lanes:
 
     @property
     def replaying(self) -> bool:
-        """Whether a replay has not ended."""
-        return any(lane.replay for lane in self._lanes)
+        """Whether a replay has not ended, or `replays` has not told of its end."""
+        return bool(self._replayed or self._buried_again) or any(lane.replay for lane in self._lanes)
 
     # Going out
 
@@ -252,11 +265,10 @@ class Lanes:
 
     def _refuse_some(self, lane: Lane, part: Part, error: Rejected, now: float) -> None:
         n_events = len(part.events)
-        bad = {index: reason for index, reason in dict(error.reasons).items() if 0 <= index < n_events}  # type: ignore[arg-type]
-        if len(bad) < len(error.reasons) or not bad:
-            if not error.reasons and error.rest_delivered:
-                return self._deliver(lane, part.events)
-            text = f"the plugin rejected events {sorted(error.reasons)} of a batch of {n_events}"  # type: ignore[type-var]
+        reasons = dict(cast(Mapping[int, str], error.reasons))
+        bad = {index: reason for index, reason in reasons.items() if 0 <= index < n_events}
+        if len(bad) < len(reasons) or not bad:
+            text = f"the plugin rejected events {sorted(reasons)} of a batch of {n_events}"
             return self._postpone(lane, part, Retry(text), now)
         lane.failures = 0
         rest = part.events.pick([index for index in range(n_events) if index not in bad])
@@ -302,7 +314,7 @@ class Lanes:
         return self.settlement.advance()
 
     def replays(self) -> tuple[list[int], list[Dead]]:
-        """Offsets of the replayed dead letters that were delivered, and those that are dead again, since the last call."""
+        """Ids of the replayed letters that were delivered, and those that are dead again, since the last call."""
         settled = self._replayed, self._buried_again
         self._replayed, self._buried_again = [], []
         return settled

@@ -136,6 +136,10 @@ class DeadLetters:
             return 0
         return self._change("status = 'dropped', event = x''", where, limit)
 
+    def replays(self, *, limit: int) -> Sequence[DeadLetter]:
+        """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went."""
+        return self.list(LetterFilter(status=LetterStatus.REPLAY), limit=limit)
+
     def _change(self, assignments: str, where: LetterFilter, limit: int) -> int:
         condition, bindings = where.where()
         with errors_of(self._path), transaction(self._db):

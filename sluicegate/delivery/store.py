@@ -7,12 +7,10 @@ from pathlib import Path
 
 import apsw
 
-from sluicegate.accounts import STORE_SCHEMA, StoreState, read_state
+from sluicegate.accounts import StoreState, read_state, store_schema
 from sluicegate.delivery.letters import (
     DeadLetter,
     DeadLetters,
-    LetterFilter,
-    LetterStatus,
     fail_letters,
     insert_letters,
     remove_letters,
@@ -39,12 +37,9 @@ class DestinationStore:
     @classmethod
     def open(cls, path: Path, *, start: Offset) -> DestinationStore:
         """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start."""
-        connection = connect(path, STORE_SCHEMA, synchronous="NORMAL")
-        with errors_of(path):
-            if read_state(connection).start < 0:
-                connection.execute("UPDATE state SET start = ?1, cursor = ?1 WHERE start < 0", (start,))
-        return cls(connection, path)
+        return cls(connect(path, store_schema(start), synchronous="NORMAL"), path)
 
+    @property
     def state(self) -> StoreState:
         """Cursor, epoch and counts of one moment."""
         with errors_of(self.path):
@@ -112,10 +107,6 @@ class DestinationStore:
                 return False
             self._count_denied(denied)
         return True
-
-    def replays(self, *, limit: int) -> Sequence[DeadLetter]:
-        """The oldest letters that an operator wants delivered again; `settle_replay` says how that went."""
-        return self.letters.list(LetterFilter(status=LetterStatus.REPLAY), limit=limit)
 
     def settle_replay(
         self,

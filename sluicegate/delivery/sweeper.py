@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
+from sluicegate.delivery.retention import trim_before
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.errors import LogError, SluicegateError
@@ -19,7 +21,7 @@ from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
-from sluicegate.routing import Decision, decide
+from sluicegate.routing import Decision, RoutingTable
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ LOOK_EVERY_S = 2.0
 PASS_EVERY_S = 0.005
 SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
+TRIM_EVERY_S = 600.0
 READ_EVENTS = 20_000
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
 
@@ -42,11 +45,12 @@ class Sweeper:
         self._data_dir = data_dir
         self._on_wanted = on_wanted
         self._sweep = Sweep(self._decide)
-        self._memo: dict[tuple[str, Combo], str | None] = {}
+        self._table = RoutingTable(self._destinations.values())
         self._starts: dict[str, int] = {}
         self._running: frozenset[str] = frozenset()
         self._last_wanted: tuple[str, ...] = ()
         self._next_skip = 0.0
+        self._next_trim = time.monotonic() + TRIM_EVERY_S
         self._passed_at = 0.0
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -103,6 +107,30 @@ class Sweeper:
             self._next_skip = time.monotonic() + SKIP_EVERY_S
             for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
                 self._skip(skip)
+
+        if time.monotonic() >= self._next_trim:
+            self._next_trim = time.monotonic() + TRIM_EVERY_S
+            self._trim(event_log)
+
+    def _trim(self, event_log: SqliteLog) -> None:
+        registry = Registry(self._data_dir.control)
+        try:
+            registered = {name: one for name, one in registry.all().items() if name in self._destinations}
+        finally:
+            registry.close()
+        head = event_log.head()
+        accounts = read_accounts(self._data_dir, registered, head=head)
+        if len(accounts) < len(registered):
+            return  # a store cannot be read: what it needs is not known
+        before = trim_before(
+            (account.cursor for account in accounts.values()),
+            tail=event_log.tail(),
+            head=head,
+            received_at_ms=event_log.received_at_ms,
+            now_ms=time.time_ns() // 1_000_000,
+        )
+        if trimmed := event_log.trim(before):
+            log.info("the event log let go of %d events that all destinations have dealt with", trimmed)
 
     def _wait(self, bell: BellWatch) -> None:
         poller = select.poll()
@@ -187,13 +215,5 @@ class Sweeper:
             store.close()
 
     def _decide(self, name: str, combo: Combo) -> str | None:
-        key = (name, combo)
-        try:
-            return self._memo[key]
-        except KeyError:
-            if len(self._memo) > 100_000:
-                self._memo.clear()
-            decision = decide(combo, self._destinations[name])
-            reason = None if decision is Decision.ALLOW else str(decision)
-            self._memo[key] = reason
-            return reason
+        decision = self._table.decide(combo, name)
+        return None if decision is Decision.ALLOW else decision

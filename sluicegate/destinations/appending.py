@@ -44,7 +44,8 @@ class AppendFile:
         try:
             self._append(self._fd, lines)
         except OSError:
-            self.close()  # after a failed fsync the kernel may have dropped the pages: only a new look at the file helps
+            # After a failed fsync the kernel may have dropped the pages: only a new look at the file helps.
+            self.close()
             raise
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ for the whole exchange, a response of one byte a second included. No redirects, 
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -105,10 +106,8 @@ class HttpConnection:
             if self._socket is None:
                 self._socket = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
             self._socket.settimeout(_left(deadline))
-            try:
+            with contextlib.suppress(ConnectionError):  # one that answers early (413) may close without reading on
                 self._socket.sendall(request)  # its time limit is for all of it
-            except ConnectionError:
-                pass  # a server that has answered early (413) may close without reading on: look for its answer
             while not reader.done:
                 self._socket.settimeout(_left(deadline))
                 reader.feed(self._socket.recv(_RECEIVE_BYTES))

@@ -32,13 +32,17 @@ def _entry(name: str) -> EntryPoint:
     if entries:
         return entries[0]
     known = ", ".join(sorted(entry_points(group=TYPES_GROUP).names))
-    raise NotReady(f"no installed package has a destination type {name!r} (there are: {known}); pip install its package")
+    raise NotReady(
+        f"no installed package has a destination type {name!r} (there are: {known}); pip install its package"
+    )
 
 
 def _missing(name: str, entry: EntryPoint, error: ModuleNotFoundError) -> str:
     dist = entry.dist.metadata["Name"] if entry.dist else "its package"
     if error.name and entry.module.split(".")[0] == error.name.split(".")[0]:
-        return f"type {name!r}: {dist} is registered but {entry.module} is not there; pip install --force-reinstall {dist}"
+        return (
+            f"type {name!r}: {dist} is registered but {entry.module} is not there; pip install --force-reinstall {dist}"
+        )
     extras = entry.dist.metadata.get_all("Provides-Extra") or [] if entry.dist else []
     wanted = f"'{dist}[{name}]'" if name in extras else (error.name or "").split(".")[0]
     return f"type {name!r} needs the module {error.name}, which is not installed; pip install {wanted}"

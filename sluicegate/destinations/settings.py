@@ -28,7 +28,7 @@ class WebhookSettings(Settings):
     """`url` that gets the batches, extra `headers`, and the `secret` that signs them (Standard Webhooks)."""
 
     url: str
-    headers: dict[str, Secret] = {}
+    headers: dict[str, Secret] = {}  # noqa: RUF012  (msgspec copies it)
     secret: Secret | None = None
 
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=450 * 1024, in_flight=8)
@@ -40,7 +40,7 @@ class WebhookSettings(Settings):
 
 
 class ConsoleSettings(Settings):
-    """`path` of the file that gets the lines, else they go to the log of the actors; a relative one lies below the data directory."""
+    """`path` of the file that gets the lines, relative to the data directory; without it they go to the actors' log."""
 
     path: str | None = None
 

@@ -1,8 +1,8 @@
 """`webhook`: posts batches as Segment does, `{"batch": [...], "sentAt": ...}`, signed by Standard Webhooks.
 
 The headers are those of standardwebhooks.com: `webhook-id`, `webhook-timestamp`, and with a secret
-`webhook-signature: v1,BASE64` over "ID.TIMESTAMP.BODY" (HMAC-SHA256). `webhook-id`, which is also the `Idempotency-Key`,
-is the same whenever the same events are sent again.
+`webhook-signature: v1,BASE64` over "ID.TIMESTAMP.BODY" (HMAC-SHA256). `webhook-id`, which is also the
+`Idempotency-Key`, is the same whenever the same events are sent again.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Webhook(Destination):
             answer = self._connection().exchange(request, timeout_s=self.context.timeout_s)
         except OSError as error:
             raise Retry(f"{self._origin}: {_text(error)}") from error
-        error = outcome_of(answer, str(self._origin))
-        if error is not None:
-            raise error
+        failure = outcome_of(answer, str(self._origin))
+        if failure is not None:
+            raise failure
 
     def destroy(self) -> None:
         """Close all connections."""

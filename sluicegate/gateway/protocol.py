@@ -13,6 +13,7 @@ import asyncio
 import enum
 import logging
 from collections import deque
+from typing import cast
 
 import httptools
 
@@ -86,8 +87,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; with too many connections, say so and end."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._deadline = self.traffic.clock() + self._limits.keep_alive_s
         if not self.traffic.opened(self):
             answer = unavailable("too_many_connections", "try again later", close=True)

@@ -40,8 +40,8 @@ def installed() -> Plugins:
 @pytest.fixture
 def read(installed: Plugins) -> Read:
     def read_document(document: Document, **options: Any) -> Config:
-        options = {"source": "test.toml", "folder": Path("/srv"), "environ": {}, "plugins": installed} | options
-        return from_document(document, **options)
+        standard: dict[str, Any] = {"folder": Path("/srv"), "environ": {}, "plugins": installed}
+        return from_document(document, source="test.toml", **standard | options)
 
     return read_document
 

@@ -118,8 +118,17 @@ def test_a_table_must_be_a_table(document: Document, problems_of: ProblemsOf, ta
 
 @pytest.mark.parametrize(
     ("source", "key"),
-    [("Web", "long-enough"), ("../x", "long-enough"), ("a", "short"), ("a", ""), ("a", 12345678), ("a", "with space 1")]
-    + [("a", "with:colon"), ("a", "ümläuts-everywhere"), ("other", "web-write-key")],
+    [
+        ("Web", "long-enough"),
+        ("../x", "long-enough"),
+        ("a", "short"),
+        ("a", ""),
+        ("a", 12345678),
+        ("a", "with space 1"),
+        ("a", "with:colon"),
+        ("a", "ümläuts-everywhere"),
+        ("other", "web-write-key"),
+    ],
 )
 def test_a_bad_write_key_is_refused_and_not_shown(
     document: Document, problems_of: ProblemsOf, source: str, key: object

@@ -29,8 +29,22 @@ def test_requirements_are_read_and_aliases_resolved(written: object, requirement
 
 @pytest.mark.parametrize(
     "written",
-    ["necessary", [], {}, {"all": []}, {"any": []}, {"all": ["necessary"], "any": []}, {"some": ["necessary"]}]
-    + [[1], None, True, 3, [""], {"all": "necessary"}, {"all": {"any": ["necessary"]}}],
+    [
+        "necessary",
+        [],
+        {},
+        {"all": []},
+        {"any": []},
+        {"all": ["necessary"], "any": []},
+        {"some": ["necessary"]},
+        [1],
+        None,
+        True,
+        3,
+        [""],
+        {"all": "necessary"},
+        {"all": {"any": ["necessary"]}},
+    ],
 )
 def test_what_is_no_requirement_is_refused(written: object) -> None:
     with pytest.raises(Wrong):

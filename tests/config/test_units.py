@@ -9,8 +9,18 @@ from sluicegate.config.units import format_duration, format_size, parse_duration
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [("300ms", 0.3), ("30s", 30), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("2d", 172800), ("1.5s", 1.5)]
-    + [(7, 7), (0.25, 0.25), ("12", 12)],
+    [
+        ("300ms", 0.3),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h", 3600),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("1.5s", 1.5),
+        (7, 7),
+        (0.25, 0.25),
+        ("12", 12),
+    ],
 )
 def test_durations_are_read_in_seconds(written: object, seconds: float) -> None:
     assert parse_duration_s(written) == pytest.approx(seconds)

@@ -1,0 +1,101 @@
+"""The ways in: a batch, a single event, and events from an actor message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from sluicegate.acceptance.body import check_own_keys, checked_text, open_batch
+from sluicegate.acceptance.combining import Combiner, Scope, Told
+from sluicegate.acceptance.message_id import MessageIds
+from sluicegate.acceptance.single import SingleReader
+from sluicegate.acceptance.times import Clock
+from sluicegate.acceptance.uniform import read_uniform
+from sluicegate.acceptance.verdict import Acceptance, BadEvent, Reason, Rejection
+from sluicegate.config.model import GatewayConfig, PurposesConfig
+from sluicegate.consent.stamp import Parts
+from sluicegate.errors import BodyRefused
+from sluicegate.event import EventBatch
+
+
+class Acceptor:
+    """Takes events in within the limits of the gateway, whatever way they come; for one thread.
+
+    `source` names who sends, and `received_at_ms` is when, in Unix milliseconds. A body that cannot be taken as a whole
+    raises `BodyRefused`; otherwise every event has a verdict of its own.
+    """
+
+    def __init__(self, limits: GatewayConfig, purposes: PurposesConfig | None = None) -> None:
+        self._limits = limits
+        self._combiner = Combiner(aliases=(purposes or PurposesConfig()).aliases)
+        self._single = SingleReader(limits, MessageIds())
+
+    def accept_batch(self, body: bytes, *, source: str, received_at_ms: int) -> Acceptance:
+        """Accept `{"batch": [...]}`; what the body says beside it about consent holds for events that say nothing."""
+        limits = self._limits
+        body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
+        opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
+        scope = self._combiner.scope(source, opened.default)
+        clock = Clock(received_at_ms, opened.sent_ms)
+        accepted = read_uniform(body, opened, scope, clock, limits)
+        if accepted is not None:
+            return accepted
+        check_own_keys(body, opened.events)
+        return self._one_by_one(opened.events, scope, clock)
+
+    def accept_single(self, body: bytes, *, type: str, source: str, received_at_ms: int) -> Acceptance:
+        """Accept the body of `/v1/track` and its like: one event, whose `type` the address tells."""
+        limits = self._limits
+        body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes)).strip(b" \t\r\n")
+        accepted = self._one_by_one([body], self._combiner.scope(source, Told()), Clock(received_at_ms), kind=type)
+        for rejection in accepted.rejected:
+            if rejection.reason in (Reason.NOT_JSON, Reason.NOT_OBJECT):
+                raise BodyRefused(rejection.reason.name.lower(), f"the body is {rejection.reason}")
+        return accepted
+
+    def accept_events(
+        self, events: Sequence[bytes], *, consent: Mapping[str, bool] | None, source: str, received_at_ms: int
+    ) -> Acceptance:
+        """Accept events from an actor message; `consent` holds for events that tell nothing about it."""
+        limits = self._limits
+        if len(events) > limits.max_batch_events:
+            raise BodyRefused("too_many", f"a message may have {limits.max_batch_events} events", status=413)
+        default = Told(Parts(consent=b"" if consent is None else msgspec.json.encode(consent)))
+        scope = self._combiner.scope(source, default)
+        clock = Clock(received_at_ms)
+        return self._joined(events, scope, clock) or self._one_by_one(events, scope, clock)
+
+    def _joined(self, events: Sequence[bytes], scope: Scope, clock: Clock) -> Acceptance | None:
+        """The events read like a batch body; None when they are not one in the same pieces."""
+        body = b'{"batch":[' + b",".join(events) + b"]}"
+        limits = self._limits
+        try:
+            body = checked_text(body, max_bytes=limits.max_body_bytes)
+            opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
+        except BodyRefused:
+            return None
+        if opened.events != list(events):
+            return None
+        return read_uniform(body, opened, scope, clock, limits)
+
+    def _one_by_one(
+        self, events: Sequence[bytes], scope: Scope, clock: Clock, *, kind: str | None = None
+    ) -> Acceptance:
+        accepted = Acceptance(EventBatch())
+        batch = accepted.batch
+        for index, raw in enumerate(events):
+            try:
+                taken = self._single.read(raw, scope, clock, kind=kind)
+            except BadEvent as bad:
+                accepted.rejected.append(Rejection(index, bad.message_id, bad.reason))
+                continue
+            batch.combos.append(taken.combined.combo)
+            batch.message_ids.append(taken.message_id)
+            batch.user_ids.append(taken.user_id)
+            batch.anonymous_ids.append(taken.anonymous_id)
+            batch.times_ms.append(taken.time_ms)
+            batch.events.append(taken.event)
+            batch.n_bytes += len(taken.event)
+            accepted.malformed_consent += taken.combined.malformed
+        return accepted

@@ -1,0 +1,247 @@
+"""The body of a request: its limits, its members, and its events as they were sent."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, NoReturn
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sluicegate.acceptance.combining import Told
+from sluicegate.acceptance.head import ABSENT, LooseContext
+from sluicegate.acceptance.times import read_ms
+from sluicegate.consent.stamp import DuplicateKey, Parts
+from sluicegate.errors import BodyRefused
+
+TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]', re.DOTALL)
+"""Strings as a whole, and the characters that give JSON its structure."""
+
+OPENING = b"{["
+
+ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+"""A letter written as an escape, which hides a key from a search for its name; no serializer does that."""
+
+_TELLING = frozenset({"context", "consent", "consentManagement"})
+
+
+class _Body(Struct):
+    batch: list[Raw]
+    sentAt: Raw = ABSENT
+    consent: Raw = ABSENT
+    context: Raw = ABSENT
+    integrations: Raw = ABSENT
+
+
+class _Keyed(Struct):
+    writeKey: Any = None
+
+
+class _KeyedBatch(Struct):
+    writeKey: Any = None
+    batch: Raw = ABSENT
+
+
+_BODY = msgspec.json.Decoder(_Body)
+_CONTEXT = msgspec.json.Decoder(LooseContext)
+_KEYED = msgspec.json.Decoder(_KeyedBatch)
+_KEYED_EVENTS = msgspec.json.Decoder(list[_Keyed])
+_ANY = msgspec.json.Decoder()
+
+
+class Opened(NamedTuple):
+    """A batch body: the raw events, what it says for all of them, and whether its syntax is right throughout."""
+
+    events: list[bytes]
+    default: Told
+    sent_ms: int | None
+    sound: bool
+    consent_members: int
+    """How many of the members that tell consent the body itself has, beside its events."""
+
+
+def checked_text(body: bytes, *, max_bytes: int) -> bytes:
+    """The body without a byte order mark; raises `BodyRefused` when it is too large or not UTF-8."""
+    if len(body) > max_bytes:
+        raise BodyRefused("too_large", f"the body has more than {max_bytes} bytes; send smaller batches", status=413)
+    if not body.isascii():
+        body = body.removeprefix(codecs.BOM_UTF8)
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            raise BodyRefused("not_utf8", "the body is not UTF-8; encode the JSON as UTF-8") from None
+    return body
+
+
+def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
+    """The members of a batch body; raises `BodyRefused` for one that is not a JSON object with a list `batch`."""
+    try:
+        decoded, events, sound = _BODY.decode(body), None, True
+    except msgspec.ValidationError:
+        raise _not_a_batch() from None
+    except (msgspec.DecodeError, RecursionError):
+        # One event with a NaN or half a surrogate pair makes the whole body no JSON; the others can be saved.
+        decoded, events = _salvage(body, max_events=max_events)
+        sound = False
+    events = list(map(bytes, decoded.batch)) if events is None else events
+    if len(events) > max_events:
+        _too_many(max_events)
+    default = _defaults(decoded, max_depth=max_depth)
+    return Opened(events, default, _sent_ms(decoded.sentAt), sound, sum(map(bool, default.parts)))
+
+
+def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
+    """Refuse a batch body that itself, beside its events, tells consent twice; raises `BodyRefused`."""
+    own = mentions(body)
+    own.subtract(sum(map(mentions, events), Counter()))
+    if may_repeat(own) and has_duplicate(_without_events(body)[0]):
+        raise BodyRefused("duplicate_key", "the batch has a key that tells consent twice")
+
+
+def mentions(raw: bytes) -> Counter[str]:
+    """How many keys that tell consent these bytes can have; texts that only look like one count too."""
+    return Counter(
+        consent=raw.count(b'"consent'), context=raw.count(b'"context"'), escaped=len(ESCAPED_LETTER.findall(raw))
+    )
+
+
+def may_repeat(found: Counter[str]) -> bool:
+    """Whether these mentions can be the same key twice."""
+    return found["consent"] > 1 or found["context"] > 1 or found["escaped"] > 0
+
+
+def has_duplicate(raw: bytes) -> bool:
+    """Whether an object in this JSON has a key that tells consent twice."""
+    try:
+        json.loads(raw, object_pairs_hook=_refuse_duplicates)
+    except DuplicateKey:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
+    told = [key for key, _ in pairs if key in _TELLING]
+    if len(told) > len(set(told)):
+        raise DuplicateKey
+
+
+def write_key_of(body: bytes) -> str | None:
+    """The `writeKey` of a body, or the one that its events agree on; None when there is none to be read."""
+    try:
+        found = _KEYED.decode(body)
+        if found.writeKey is None and found.batch is not ABSENT:
+            keys = {event.writeKey for event in _KEYED_EVENTS.decode(found.batch)} - {None}
+            return _text(keys.pop()) if len(keys) == 1 else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
+        return None
+    return _text(found.writeKey)
+
+
+def depth_exceeds(raw: bytes, limit: int) -> bool:
+    """Whether JSON is nested more deeply than this; counts before it looks."""
+    if raw.count(b"{") + raw.count(b"[") <= limit:
+        return False
+    depth = 0
+    for token in TOKEN.finditer(raw):
+        character = raw[token.start()]
+        if character in OPENING:
+            depth += 1
+            if depth > limit:
+                return True
+        elif character in b"}]":
+            depth -= 1
+    return False
+
+
+def _salvage(body: bytes, *, max_events: int) -> tuple[_Body, list[bytes]]:
+    """The batch without its events, and the text of each event, when the body as a whole can't be decoded."""
+    rest, events = _without_events(body)
+    if len(events) > max_events:
+        _too_many(max_events)
+    try:
+        decoded = _BODY.decode(rest)
+    except (msgspec.DecodeError, RecursionError):
+        raise _not_json() from None
+    if decoded.batch:
+        raise _not_json()
+    return decoded, events
+
+
+def _without_events(body: bytes) -> tuple[bytes, list[bytes]]:
+    """The body with an empty `batch`, and what stood in it; the body itself when it has none that ends."""
+    places = list(_separators(body))
+    if not places or body[places[-1]] != 0x5D:
+        return body, []
+    events = [body[start + 1 : end].strip() for start, end in pairwise(places)]
+    return body[: places[0] + 1] + body[places[-1] :], [] if events == [b""] else events
+
+
+def _separators(body: bytes) -> Iterator[int]:
+    """Where the list `batch` opens, has its commas, and closes; ends early for a body that does not close it."""
+    depth, key, text, inside = 0, b"", b"", False
+    for token in TOKEN.finditer(body):
+        place = token.start()
+        character = body[place]
+        if character in OPENING:
+            depth += 1
+            if depth == 2 and character == 0x5B and key == b'"batch"':
+                inside = True
+                yield place
+        elif character in b"}]":
+            depth -= 1
+            if inside and depth == 1:
+                yield place
+                return
+        elif inside:
+            if depth == 2 and character == 0x2C:
+                yield place
+        elif depth == 1 and character == 0x22:
+            text = token[0]
+        elif depth == 1:
+            key = text if character == 0x3A else b""
+
+
+def _defaults(decoded: _Body, *, max_depth: int) -> Told:
+    context = LooseContext()
+    if decoded.context is not ABSENT and bytes(decoded.context) != b"null":
+        try:
+            context = _CONTEXT.decode(decoded.context)
+        except (msgspec.DecodeError, RecursionError):
+            raise BodyRefused("context", "the batch's context must be an object") from None
+    parts = Parts(bytes(decoded.consent), bytes(context.consent), bytes(context.consentManagement))
+    integrations = bytes(decoded.integrations)
+    if any(depth_exceeds(part, max_depth) for part in (*parts, integrations)):
+        raise BodyRefused("too_deep", f"the batch's own members are nested more than {max_depth} deep")
+    return Told(parts, integrations)
+
+
+def _sent_ms(raw: Raw) -> int | None:
+    if raw is ABSENT:
+        return None
+    try:
+        return read_ms(_ANY.decode(raw))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _not_json() -> BodyRefused:
+    return BodyRefused("not_json", "the body is not valid JSON")
+
+
+def _not_a_batch() -> BodyRefused:
+    return BodyRefused("not_a_batch", 'the body must be a JSON object with a list of events: {"batch": [...]}')
+
+
+def _too_many(max_events: int) -> NoReturn:
+    raise BodyRefused("too_many", f"a batch may have {max_events} events; send smaller batches", status=413)

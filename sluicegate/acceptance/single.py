@@ -1,0 +1,184 @@
+"""One event at a time: every check, every correction, and a verdict of its own."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from sluicegate.acceptance.body import depth_exceeds, has_duplicate, may_repeat, mentions
+from sluicegate.acceptance.combining import Combined, Scope
+from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
+from sluicegate.acceptance.message_id import MessageIds
+from sluicegate.acceptance.times import Clock, EventTime, read_ms, write_ms
+from sluicegate.acceptance.verdict import BadEvent, Reason
+from sluicegate.config.model import GatewayConfig
+from sluicegate.event import EventType
+
+CONSENT_EVENT = "Segment Consent Preference Updated"
+"""segment.com/docs/privacy/consent-management/consent-in-segment-connect"""
+
+_TYPES = frozenset(kind.value for kind in EventType)
+_HEAD = msgspec.json.Decoder(LooseHead)
+_CONTEXT = msgspec.json.Decoder(LooseContext)
+_PREFERENCES = msgspec.json.Decoder(dict[str, Raw])
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Taken(NamedTuple):
+    """One accepted event: what is stored, and the columns beside it."""
+
+    event: bytes
+    combined: Combined
+    message_id: str
+    user_id: str | None
+    anonymous_id: str | None
+    time_ms: int
+
+
+class SingleReader:
+    """Reads events one by one; slower than `uniform`, and the one that knows what is wrong."""
+
+    def __init__(self, limits: GatewayConfig, ids: MessageIds) -> None:
+        self._limits = limits
+        self._ids = ids
+
+    def read(self, raw: bytes, scope: Scope, clock: Clock, *, kind: str | None = None) -> Taken:
+        """Accept one event; `kind` is the type of the address that it was sent to. Raises `BadEvent`."""
+        self._check_shape(raw)
+        head = _decode(raw)
+        message_id = _message_id(head.messageId)
+        try:
+            return self._accept(raw, head, message_id, scope, clock, kind)
+        except BadEvent as bad:
+            bad.message_id = message_id
+            raise
+
+    def _check_shape(self, raw: bytes) -> None:
+        if len(raw) > self._limits.max_event_bytes:
+            raise BadEvent(Reason.TOO_LARGE)
+        if depth_exceeds(raw, self._limits.max_depth):
+            raise BadEvent(Reason.TOO_DEEP)
+        if may_repeat(mentions(raw)) and has_duplicate(raw):
+            raise BadEvent(Reason.DUPLICATE_KEY)
+
+    def _accept(
+        self, raw: bytes, head: LooseHead, message_id: str | None, scope: Scope, clock: Clock, kind: str | None
+    ) -> Taken:
+        kind = _kind(head.type, kind)
+        user_id, anonymous_id = _subject_id(head.userId), _subject_id(head.anonymousId)
+        _check_type_rules(head, kind, has_subject=bool(user_id or anonymous_id))
+        context = _context(head.context)
+        if head.event == CONSENT_EVENT and kind == EventType.TRACK:
+            _check_preferences(context.consent)
+        key = (
+            kind,
+            bytes(head.consent),
+            bytes(context.consent),
+            bytes(context.consentManagement),
+            bytes(head.integrations),
+        )
+        combined = scope[key]
+        sent_ms = read_ms(head.sentAt)
+        clock = clock if sent_ms is None else Clock(clock.received_ms, sent_ms)
+        time = clock.correct(head.timestamp, head.originalTimestamp)
+        stored_id = message_id or self._ids.next()
+        event = _completed(raw, head, kind, stored_id, time, clock)
+        return Taken(event, combined, stored_id, user_id, anonymous_id, time.ms)
+
+
+def _decode(raw: bytes) -> LooseHead:
+    try:
+        raw.decode()
+        return _HEAD.decode(raw)
+    except msgspec.ValidationError:
+        raise BadEvent(Reason.NOT_JSON if raw.startswith(b"{") else Reason.NOT_OBJECT) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadEvent(Reason.NOT_JSON) from None
+
+
+def _message_id(value: object) -> str | None:
+    """The id to use, or None for an event that needs one."""
+    if value is UNSET or value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH:
+        raise BadEvent(Reason.MESSAGE_ID)
+    return value
+
+
+def _kind(value: object, address: str | None) -> str:
+    if value is UNSET or value is None:
+        value = address
+    if not isinstance(value, str) or value not in _TYPES:
+        raise BadEvent(Reason.TYPE)
+    if address is not None and value != address:
+        raise BadEvent(Reason.TYPE_DIFFERS)
+    return value
+
+
+def _subject_id(value: object) -> str | None:
+    """An id as text; an empty one counts as none, because several SDKs send it for nobody."""
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return str(value)
+    if value is not None and not (isinstance(value, str) and len(value) <= MAX_ID_LENGTH):
+        raise BadEvent(Reason.SUBJECT)
+    return value or None
+
+
+def _check_type_rules(head: LooseHead, kind: str, *, has_subject: bool) -> None:
+    """What Segment's specification requires of each type (segment.com/docs/connections/spec)."""
+    if not has_subject:
+        raise BadEvent(Reason.NO_SUBJECT)
+    if kind == EventType.TRACK and not (isinstance(head.event, str) and head.event):
+        raise BadEvent(Reason.NO_EVENT_NAME)
+    if kind == EventType.GROUP and not _is_id(head.groupId):
+        raise BadEvent(Reason.NO_GROUP_ID)
+    if kind == EventType.ALIAS and not _is_id(head.previousId):
+        raise BadEvent(Reason.NO_PREVIOUS_ID)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
+def _context(raw: Raw) -> LooseContext:
+    if raw is ABSENT or bytes(raw) == b"null":
+        return LooseContext()
+    try:
+        return _CONTEXT.decode(raw)
+    except msgspec.DecodeError:
+        raise BadEvent(Reason.CONTEXT) from None
+
+
+def _check_preferences(consent: Raw) -> None:
+    try:
+        found = _PREFERENCES.decode(consent)
+        _PREFERENCES.decode(found["categoryPreferences"])
+    except (msgspec.DecodeError, KeyError):
+        raise BadEvent(Reason.NO_PREFERENCES) from None
+
+
+def _completed(raw: bytes, head: LooseHead, kind: str, message_id: str, time: EventTime, clock: Clock) -> bytes:
+    """The bytes to store: as sent, with what is missing put in front."""
+    received = write_ms(clock.received_ms)
+    missing: dict[str, Any] = {"receivedAt": received}
+    if head.type is UNSET or head.type is None:
+        missing["type"] = kind
+    if head.messageId is UNSET or head.messageId is None:
+        missing["messageId"] = message_id
+    if time.rewrite:
+        missing["timestamp"] = write_ms(time.ms)
+    replaces = head.receivedAt is not ABSENT or None in (head.type, head.messageId)
+    if replaces or (time.rewrite and head.timestamp is not UNSET):
+        return _rewritten(raw, head, missing)
+    return msgspec.json.encode(missing)[:-1] + b"," + raw[1:]
+
+
+def _rewritten(raw: bytes, head: LooseHead, changes: dict[str, Any]) -> bytes:
+    """The event with members replaced; the values of all others keep their bytes."""
+    members: dict[str, Any] = dict(_MEMBERS.decode(raw))
+    if "timestamp" in changes and head.timestamp not in (UNSET, None) and head.originalTimestamp in (UNSET, None):
+        members["originalTimestamp"] = members["timestamp"]
+    members.update(changes)
+    return msgspec.json.encode(members)

@@ -1,0 +1,84 @@
+"""The time of an event: reading what clients write, and correcting a clock that is wrong."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+MAX_SKEW_MS = 60_000
+"""A client's clock within a minute is taken as right: part of the difference is the way of the request."""
+
+MAX_AHEAD_MS = 86_400_000
+"""No event is from more than a day after it arrived; local time written as UTC is at most 14 hours ahead."""
+
+Aware = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class EventTime(NamedTuple):
+    """When an event happened, in Unix milliseconds, and whether its `timestamp` says something else or nothing."""
+
+    ms: int
+    rewrite: bool
+
+
+class Clock(NamedTuple):
+    """When a request was received and when its client says that it was sent, both in Unix milliseconds."""
+
+    received_ms: int
+    sent_ms: int | None = None
+
+    @property
+    def offset_ms(self) -> int:
+        """What has to be added to the client's times; zero when it did not say when it sent."""
+        return 0 if self.sent_ms is None else self.received_ms - self.sent_ms
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the client's clock is off by more than a request takes."""
+        return abs(self.offset_ms) > MAX_SKEW_MS
+
+    @property
+    def latest(self) -> datetime:
+        """The latest time that an event of this request can have."""
+        return EPOCH + timedelta(milliseconds=self.received_ms + MAX_AHEAD_MS)
+
+    def clamp(self, ms: int) -> int:
+        """The nearest time that an event of this request can have."""
+        return min(max(ms, 0), self.received_ms + MAX_AHEAD_MS)
+
+    def correct(self, timestamp: object, original: object) -> EventTime:
+        """The time of an event from its `timestamp` and `originalTimestamp` as decoded (None when absent)."""
+        given = read_ms(timestamp)
+        if given is not None:
+            ms = self.clamp(given + self.offset_ms if self.wrong else given)
+            return EventTime(ms, ms != given)
+        base = read_ms(original)
+        ms = self.received_ms if base is None else self.clamp(base + self.offset_ms)
+        return EventTime(ms, True)
+
+
+def read_ms(value: object) -> int | None:
+    """Unix milliseconds of an ISO 8601 text, in UTC if it names no offset; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment: datetime = msgspec.convert(value, Aware)
+    except msgspec.ValidationError:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // MILLISECOND
+
+
+def write_ms(ms: int) -> str:
+    """Unix milliseconds as clients write times: `2026-01-31T08:00:00.000Z`."""
+    moment = EPOCH + timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,120 @@
+"""A batch in which nothing is odd, column by column: the path that nearly every request takes.
+
+Checks that hold for all events at once cost a fraction of the same checks event by event. Whatever is odd about any of
+the events makes `read_uniform` give up, and the batch is read one by one (`single`), with the same result.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+import msgspec
+
+from sluicegate.acceptance.body import ESCAPED_LETTER, Opened
+from sluicegate.acceptance.combining import Combined, Key, Scope
+from sluicegate.acceptance.head import ABSENT, StrictBatch, StrictHead, contexts_decoded
+from sluicegate.acceptance.single import CONSENT_EVENT
+from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
+from sluicegate.acceptance.verdict import Acceptance, BadEvent
+from sluicegate.config.model import GatewayConfig
+from sluicegate.event import EventBatch
+
+_TRACK = {"track"}
+_NEED_MORE_IDS = {"group", "alias"}
+
+_STRICT = msgspec.json.Decoder(StrictBatch)
+
+
+def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
+    """All events of a batch body, or None when one of them has to be looked at closely."""
+    if not opened.sound or clock.wrong or not _flat(opened.events, limits):
+        return None
+    heads = _heads(body)
+    if heads is None or not _plain(heads, clock):
+        return None
+    try:
+        combined = [scope[key] for key in map(_key, heads)]
+    except BadEvent:
+        return None
+    # A name that is there more often than the decoder saw it is in a value, or there twice.
+    if body.count(b'"consent') != opened.consent_members + sum([one.own_members for one in combined]):
+        return None
+    malformed = sum([one.malformed for one in combined])
+    return Acceptance(_batch(heads, opened.events, combined, clock), malformed_consent=malformed)
+
+
+def _flat(events: list[bytes], limits: GatewayConfig) -> bool:
+    """Whether every event is within its limits."""
+    if not events or max(map(len, events)) > limits.max_event_bytes:
+        return False
+    if max(map(bytes.count, events, repeat(b"{"))) > limits.max_depth:
+        return False
+    # Most events have no array: asking for one byte is a memchr, ten times as fast as counting.
+    lists = [event for event in events if 0x5B in event]
+    return all(event.count(b"{") + event.count(b"[") <= limits.max_depth for event in lists)
+
+
+def _heads(body: bytes) -> list[StrictHead] | None:
+    """The heads of all events, if none is odd and none has two contexts."""
+    if b"\\u00" in body and ESCAPED_LETTER.search(body):
+        return None
+    before = next(contexts_decoded)
+    try:
+        heads = _STRICT.decode(body).batch
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    decoded = next(contexts_decoded) - before - 1
+    return heads if decoded == sum([head.context is not None for head in heads]) else None
+
+
+def _plain(heads: list[StrictHead], clock: Clock) -> bool:
+    """Whether every event has what its type needs, and times that need no correction."""
+    types = {head.type for head in heads}
+    if types != _TRACK and (types & _NEED_MORE_IDS or not all([h.event or h.type != "track" for h in heads])):
+        return False
+    names = [head.event for head in heads]
+    if (types == _TRACK and not all(names)) or CONSENT_EVENT in names:
+        return False
+    if not all([head.anonymousId or head.userId for head in heads]):
+        return False
+    if [head for head in heads if head.receivedAt is not ABSENT]:
+        return False
+    for sent_at in {head.sentAt for head in heads}:
+        sent_ms = read_ms(sent_at)
+        if sent_ms is not None and abs(clock.received_ms - sent_ms) > MAX_SKEW_MS:
+            return False
+    times = [head.timestamp for head in heads]
+    return min(times) >= EPOCH and max(times) <= clock.latest
+
+
+def _key(head: StrictHead) -> Key:
+    context = head.context
+    if context is None:
+        return head.type, bytes(head.consent), b"", b"", bytes(head.integrations)
+    return (
+        head.type,
+        bytes(head.consent),
+        bytes(context.consent),
+        bytes(context.consentManagement),
+        bytes(head.integrations),
+    )
+
+
+def _batch(heads: list[StrictHead], events: list[bytes], combined: list[Combined], clock: Clock) -> EventBatch:
+    prefix = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
+    return EventBatch(
+        combos=[one.combo for one in combined],
+        message_ids=[head.messageId for head in heads],
+        user_ids=_texts([head.userId for head in heads]),
+        anonymous_ids=_texts([head.anonymousId for head in heads]),
+        times_ms=[(head.timestamp - EPOCH) // MILLISECOND for head in heads],
+        events=[prefix + event[1:] for event in events],
+        n_bytes=sum(map(len, events)) + len(events) * (len(prefix) - 1),
+    )
+
+
+def _texts(ids: list[str | int | None]) -> list[str | None]:
+    """Numbers as text and empty ids as none; the ids as they are when there is neither."""
+    if "" not in ids and {str, type(None)}.issuperset(map(type, ids)):
+        return ids  # type: ignore[return-value]
+    return [None if one is None or one == "" else str(one) for one in ids]

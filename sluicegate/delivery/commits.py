@@ -1,0 +1,123 @@
+"""What has been settled and is still to be written to the destination's store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from sluicegate.delivery.backlog import Columns
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.reader import Decide, Reader
+from sluicegate.delivery.settlement import Dead, Progress
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.event import Combo
+
+REPLAYS_AT_A_TIME = 500
+UNKNOWN_COMBO = Combo("", "")
+"""For a dead event that the log has already forgotten: without a stamp consent is undecided, so it is not replayed."""
+
+
+class Commits:
+    """Gathers progress from the lanes and commits it; what could not be committed stays gathered."""
+
+    def __init__(self, store: DestinationStore, lanes: Lanes, reader: Reader, *, epoch: int) -> None:
+        self._store = store
+        self._lanes = lanes
+        self._reader = reader
+        self._epoch = epoch
+        self._gathered = Progress(lanes.settlement.cursor)
+        self._replayed: list[int] = []
+        self._buried_again: list[Dead] = []
+        self._store_version: int | None = None
+        self.cursor = lanes.settlement.cursor
+        self.delivered = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(len(self._gathered) or self._replayed or self._buried_again)
+
+    def gather(self) -> bool:
+        """Take what the lanes have settled; say whether there is something to commit."""
+        progress = self._lanes.progress()
+        if len(progress):
+            self._gathered.add(progress)
+        replayed, buried_again = self._lanes.replays()
+        self._replayed += replayed
+        self._buried_again += buried_again
+        return self.pending
+
+    def commit(self) -> None:
+        """Write it; raises `StaleEpoch` and `LogError`, and then nothing is forgotten."""
+        gathered = self._gathered
+        if len(gathered):
+            self._store.commit(
+                self._epoch,
+                cursor=gathered.cursor,
+                delivered=gathered.delivered,
+                expired=gathered.expired,
+                denied=gathered.denied,
+                dead_letters=self._letters(gathered.dead),
+            )
+            self._gathered = Progress(gathered.cursor)
+            self.cursor = gathered.cursor
+            self.delivered += gathered.delivered
+        if self._replayed or self._buried_again:
+            self._settle(self._replayed, self._buried_again)
+            self.delivered += len(self._replayed)
+            self._replayed, self._buried_again = [], []
+
+    def take_replays(self, permits: Decide) -> None:
+        """Give the lanes the dead letters that wait for replay, if the store was changed by others since the last time.
+
+        Consent is decided again, now; letters that may no longer go out are counted as denied.
+        """
+        unsettled = self._lanes.replaying or self._replayed or self._buried_again
+        if unsettled or (version := self._store.data_version()) == self._store_version:
+            return
+        letters = self._store.replays(limit=REPLAYS_AT_A_TIME)
+        if len(letters) < REPLAYS_AT_A_TIME:
+            self._store_version = version
+        reasons = {letter.id: permits(letter.combo) for letter in letters}
+        denied = {id_: reason for id_, reason in reasons.items() if reason is not None}
+        if denied:
+            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=_wall_ms(time.monotonic()))
+        self._lanes.add_replays(_columns([letter for letter in letters if letter.id not in denied]))
+
+    def _settle(self, replayed: Sequence[int], buried_again: Sequence[Dead]) -> None:
+        self._store.settle_replay(
+            self._epoch,
+            delivered=replayed,
+            failed={dead.offset: dead.reason for dead in buried_again},
+            denied={},
+            now_ms=_wall_ms(time.monotonic()),
+        )
+
+    def _letters(self, dead: Sequence[Dead]) -> list[DeadLetter]:
+        now_ms = _wall_ms(time.monotonic())
+        return [
+            DeadLetter(
+                offset=one.offset,
+                message_id=one.message_id,
+                combo=self._reader.combo(one.offset) or UNKNOWN_COMBO,
+                event=one.raw,
+                reason=one.reason,
+                attempts=one.attempts,
+                first_attempt_at_ms=_wall_ms(one.first_attempt),
+                last_attempt_at_ms=_wall_ms(one.last_attempt),
+                entered_at_ms=now_ms,
+            )
+            for one in dead
+        ]
+
+
+def _columns(letters: Sequence[DeadLetter]) -> Columns:
+    # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
+    message_ids = [letter.message_id for letter in letters]
+    return Columns([letter.id for letter in letters], message_ids, message_ids, [letter.event for letter in letters])
+
+
+def _wall_ms(monotonic_s: float) -> int:
+    """A monotonic time as Unix milliseconds, by the wall clock of now."""
+    return round((time.time() - time.monotonic() + monotonic_s) * 1000)

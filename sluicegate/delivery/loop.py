@@ -1,0 +1,174 @@
+"""The delivery loop: end calls, read on, start calls, commit, wait.
+
+Rules are in `lanes`; this file has the clock and the order of things.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from dataclasses import dataclass
+
+from sluicegate.delivery.calls import Calls, Ended
+from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.plugin import Plugin, error_text
+from sluicegate.delivery.reader import Reader
+from sluicegate.delivery.report import Vitals
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.delivery.waiting import Waiting
+from sluicegate.errors import LogUnavailable
+from sluicegate.eventlog.base import EventLog
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 2.0
+"""The log is looked at this often whether the bell has rung or not."""
+COMMIT_EVERY_S = 0.02
+"""Progress is committed at most this often; a killed process repeats at most what it delivered in this time."""
+PACE_S = 0.002
+"""After a cycle that delivered little the next begins this long after it began: singles that come in thousands a second
+are then delivered together, and the first after a pause still goes out at once."""
+STORE_RETRY_S = 1.0
+"""Wait after the log or the store could not be used."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """The wish to end, set from any thread."""
+
+    asked: threading.Event
+    deadline_s: float = 0.0
+
+
+class DeliveryLoop:
+    """Delivers from a cursor on, until stopped or halted; belongs to one thread."""
+
+    def __init__(
+        self,
+        plugin: Plugin,
+        store: DestinationStore,
+        log: EventLog,
+        *,
+        name: str,
+        epoch: int,
+        cursor: int,
+        waiting: Waiting,
+        stop: Stop,
+        vitals: Vitals,
+    ) -> None:
+        self._plugin = plugin
+        self._waiting = waiting
+        self._stop = stop
+        self._vitals = vitals
+        self._lanes = Lanes(cursor, plugin.limits)
+        self._reader = Reader(log, plugin.permits, self._lanes)
+        self._commits = Commits(store, self._lanes, self._reader, epoch=epoch)
+        self._calls = Calls(plugin.instance.deliver, name=name, wake=waiting.wake)
+        self._few = plugin.limits.max_events // 2
+        self._unread = True
+        self._n_started = 0
+        self._looked_at = self._committed_at = -math.inf
+        self._resume_at = -math.inf
+        vitals.oldest_call_s = self._calls.oldest_s
+        vitals.cursor = cursor
+
+    def run(self) -> str | None:
+        """Deliver until asked to stop, then finish; the reason when the vendor has refused us, else None."""
+        while not self._stop.asked.is_set() and self._lanes.halted is None:
+            began = time.monotonic()
+            try:
+                self._cycle(began)
+            except LogUnavailable as error:
+                self._trouble(error, began)
+            self._wait(began)
+        self._finish()
+        return None if self._lanes.halted is None else self._plugin.mask(self._lanes.halted)
+
+    def _cycle(self, now: float) -> None:
+        self._n_started = 0
+        self._end_calls()
+        if now < self._resume_at:
+            return
+        self._read(now)
+        self._start_calls(time.monotonic())
+        self._commit(time.monotonic())
+
+    def _end_calls(self) -> None:
+        for ended in self._calls.ended():
+            self._complete(ended)
+
+    def _complete(self, ended: Ended) -> None:
+        self._lanes.complete(ended.work, ended.error, now=ended.at)
+        self._vitals.last_event_at = ended.at
+        if ended.error is None:
+            self._vitals.error = None
+        else:
+            self._vitals.error = self._plugin.mask(error_text(ended.error))
+            logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)
+
+    def _read(self, now: float) -> None:
+        if now >= self._looked_at + LOOK_EVERY_S:
+            self._unread = True
+        if self._unread and self._lanes.wants_more:
+            if now >= self._looked_at + LOOK_EVERY_S:
+                self._commits.take_replays(self._plugin.permits)
+            self._looked_at = now
+            self._unread = self._reader.fill() > 0
+
+    def _start_calls(self, now: float) -> None:
+        works = self._lanes.next_batches(now)
+        if works:
+            self._vitals.caught_up = False
+            self._vitals.last_event_at = now
+            self._n_started = sum(len(work.batch) for work in works)
+        if len(works) == 1 and self._lanes.fast and not self._calls.n_running:
+            self._complete(self._calls.run(works[0]))  # in place: a thread's hop costs more than such a call
+            return
+        for work in works:
+            self._calls.submit(work)
+
+    def _commit(self, now: float, *, at_once: bool = False) -> None:
+        pending = self._commits.gather()
+        if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
+            self._committed_at = now
+            self._commits.commit()
+            self._vitals.cursor, self._vitals.delivered = self._commits.cursor, self._commits.delivered
+            pending = False
+        self._vitals.caught_up = not pending and not self._unread and self._lanes.idle
+
+    def _trouble(self, error: LogUnavailable, now: float) -> None:
+        self._vitals.error = self._plugin.mask(error_text(error))
+        logger.warning("the log or the store cannot be used, trying again: %s", self._vitals.error)
+        self._resume_at = now + STORE_RETRY_S
+
+    def _wait(self, began: float) -> None:
+        now = time.monotonic()
+        if self._n_started > self._few and now >= self._resume_at:
+            return
+        if self._unread and self._lanes.wants_more and now >= self._resume_at:
+            self._waiting.for_wake(began + PACE_S - now)
+            return
+        due = min(self._looked_at + LOOK_EVERY_S, self._lanes.next_due(now))
+        if self._commits.pending:
+            due = min(due, self._committed_at + COMMIT_EVERY_S)
+        if self._waiting.for_any(max(due, self._resume_at) - now):
+            self._unread = True
+            self._waiting.for_wake(began + PACE_S - time.monotonic())
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + self._deadline_s()
+        while self._calls.n_running and time.monotonic() < deadline:
+            self._waiting.for_wake(deadline - time.monotonic())
+            self._end_calls()
+            deadline = min(deadline, time.monotonic() + self._deadline_s())
+        self._calls.close()
+        try:
+            self._commit(time.monotonic(), at_once=True)
+        except LogUnavailable as error:
+            self._trouble(error, time.monotonic())
+
+    def _deadline_s(self) -> float:
+        return self._stop.deadline_s if self._stop.asked.is_set() else self._plugin.instance.context.timeout_s

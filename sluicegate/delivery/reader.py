@@ -1,0 +1,92 @@
+"""From rows of the log to events in lanes: what is permitted goes on, the rest is settled where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import compress
+
+from sluicegate.delivery.backlog import Columns
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.settlement import UNFINISHED
+from sluicegate.event import Combo, Meta
+from sluicegate.eventlog.base import EventLog, Row, RowGone
+
+Decide = Callable[[Combo], str | None]
+"""A combination to None when the destination may have it, else the reason why not."""
+
+MIN_READ_EVENTS = 1_000
+MIN_READ_BYTES = 1024 * 1024
+MAX_TABLES = 1_000
+_IS_UNFINISHED = bytes(state == UNFINISHED for state in range(256))
+
+
+class Reader:
+    """Reads what follows the last known offset; decides once per combination, and fetches no event bytes in vain."""
+
+    def __init__(self, log: EventLog, decide: Decide, lanes: Lanes) -> None:
+        self._log = log
+        self._decide = decide
+        self._lanes = lanes
+        self._tables: dict[tuple[Combo, ...], bytes] = {}
+
+    def fill(self) -> int:
+        """Read on as far as the lanes have room; return by how many offsets, 0 at the head of the log."""
+        lanes = self._lanes
+        before = lanes.settlement.last
+        rows = self._log.read(
+            before,
+            max_events=max(MIN_READ_EVENTS, lanes.room_events),
+            max_bytes=max(MIN_READ_BYTES, lanes.room_bytes),
+        )
+        for row in rows:
+            try:
+                self._take(row)
+            except RowGone:
+                break  # it shows as a gap at the next look
+        return lanes.settlement.last - before
+
+    def combo(self, offset: int) -> Combo | None:
+        """The combination of one event, None when the log no longer has it."""
+        for row in self._log.read(offset - 1, max_events=1, max_bytes=1):
+            if row.first <= offset <= row.last:
+                return row.meta.combos[row.meta.combo_of[offset - row.first]]
+        return None
+
+    def _take(self, row: Row) -> None:
+        lanes, meta = self._lanes, row.meta
+        states = meta.combo_of.translate(self._table(meta.combos))
+        known = max(0, lanes.settlement.last + 1 - row.first)
+        states = states[known:]
+        events = self._events(row, known, states) if UNFINISHED in states else Columns()
+        lanes.expire(row.first - lanes.settlement.last - 1)
+        lanes.add(states, events)
+
+    def _events(self, row: Row, known: int, states: bytes) -> Columns:
+        offsets = range(row.first + known, row.last + 1)
+        message_ids, subjects, raws = row.meta.message_ids, _subjects(row.meta), self._log.events(row)
+        if known:
+            message_ids, subjects, raws = message_ids[known:], subjects[known:], raws[known:]
+        if not any(states):
+            return Columns(offsets, message_ids, subjects, raws)
+        chosen = states.translate(_IS_UNFINISHED)
+        return Columns(*(list(compress(column, chosen)) for column in (offsets, message_ids, subjects, raws)))  # type: ignore[arg-type]
+
+    def _table(self, combos: tuple[Combo, ...]) -> bytes:
+        """Maps a combination's index to the state in which its events begin."""
+        table = self._tables.get(combos)
+        if table is None:
+            if len(self._tables) >= MAX_TABLES:
+                self._tables.clear()
+            reasons = [self._decide(combo) for combo in combos]
+            code = self._lanes.settlement.code
+            table = bytes(UNFINISHED if reason is None else code(reason) for reason in reasons).ljust(256, b"\x00")
+            self._tables[combos] = table
+        return table
+
+
+def _subjects(meta: Meta) -> list[str]:
+    """`Meta.subject` of each event."""
+    if all(meta.anonymous_ids):
+        return meta.anonymous_ids  # type: ignore[return-value]
+    columns = zip(meta.anonymous_ids, meta.user_ids, meta.message_ids, strict=True)
+    return [anonymous or user or message for anonymous, user, message in columns]

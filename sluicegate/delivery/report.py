@@ -1,0 +1,65 @@
+"""What a delivery worker tells the actor that owns it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ReportKind(StrEnum):
+    """`LOADED` comes at most once and first; exactly one of the others comes last, from a worker that has ended."""
+
+    LOADED = "loaded"
+    """The plugin is ready; events are being delivered."""
+    STOPPED = "stopped"
+    """As it was asked to."""
+    FAILED = "failed"
+    """The plugin could not be loaded, or the log or store cannot be used: try again with backoff."""
+    HALTED = "halted"
+    """The vendor refuses us as a whole: pause until an operator resumes."""
+    SUPERSEDED = "superseded"
+    """A newer epoch has claimed the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report; `reason` is a text for the operator, without secrets."""
+
+    kind: ReportKind
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How a worker is doing at this moment.
+
+    `cursor` and `delivered` (since the start of the worker) are what is committed. `caught_up`: everything in the log
+    is dealt with and committed. `idle_s` is the time since there last was an event to deliver, `stalled_s` the age of
+    the oldest running call. `error` is the last delivery or storage error, None once a batch went through.
+    """
+
+    cursor: int
+    caught_up: bool
+    idle_s: float
+    stalled_s: float
+    delivered: int
+    error: str | None
+
+
+@dataclass(slots=True)
+class Vitals:
+    """The numbers behind `Snapshot`: written by the worker's thread, read by any."""
+
+    cursor: int = 0
+    delivered: int = 0
+    caught_up: bool = False
+    last_event_at: float = field(default_factory=time.monotonic)
+    error: str | None = None
+    oldest_call_s: Callable[[], float] = lambda: 0.0
+
+    def snapshot(self) -> Snapshot:
+        """All of them at this moment."""
+        idle_s = time.monotonic() - self.last_event_at
+        return Snapshot(self.cursor, self.caught_up, idle_s, self.oldest_call_s(), self.delivered, self.error)

@@ -1,0 +1,147 @@
+"""The thread that delivers to one destination: reads the log, calls the plugin, commits.
+
+    load      import, settings, claim the epoch, initialize(), test()          LOADED, or FAILED / HALTED / SUPERSEDED
+    deliver   end calls, read on, start calls, commit, wait                    until stopped, halted or superseded
+    finish    wait for the calls in flight, commit, destroy()                  STOPPED, ...
+
+The middle is `loop`, and its rules are `lanes`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sluicegate.config.model import DestinationConfig
+from sluicegate.delivery.loop import DeliveryLoop, Stop
+from sluicegate.delivery.plugin import Plugin, error_text, make_plugin
+from sluicegate.delivery.report import Report, ReportKind, Snapshot, Vitals
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.delivery.waiting import Waiting
+from sluicegate.errors import ConfigError, CredentialsRefused, NotReady, StaleEpoch
+from sluicegate.eventlog.bell import BellWatch
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.paths import DataDir
+
+logger = logging.getLogger(__name__)
+
+
+class DeliveryWorker:
+    """Delivers to one destination in a thread of its own.
+
+    `report` is called in that thread: LOADED once the plugin is ready, and one final report, after which it ends.
+    """
+
+    def __init__(
+        self,
+        destination: DestinationConfig,
+        data_dir: DataDir,
+        epoch: int,
+        report: Callable[[Report], object],
+        *,
+        start_offset: int,
+        make: Callable[[DestinationConfig, DataDir], Plugin] = make_plugin,
+    ) -> None:
+        self._destination = destination
+        self._data_dir = data_dir
+        self._epoch = epoch
+        self._report = report
+        self._start_offset = start_offset
+        self._make = make
+        self._bell = BellWatch(data_dir.bell)
+        self._waiting = Waiting(self._bell)
+        self._stop = Stop(threading.Event())
+        self._vitals = Vitals()
+        self._thread = threading.Thread(target=self._run, name=f"delivery-{destination.id}", daemon=True)
+
+    # From any thread
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 20.0) -> None:
+        """Ask for the end; returns at once.
+
+        Calls in flight may finish within `deadline_s`; the events of those that do not are delivered again later.
+        """
+        self._stop.deadline_s = deadline_s
+        self._stop.asked.set()
+        self._waiting.wake()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; say whether it has come."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def snapshot(self) -> Snapshot:
+        """How it is doing; takes microseconds, whatever the plugin does."""
+        return self._vitals.snapshot()
+
+    # In the worker's thread
+
+    def _run(self) -> None:
+        try:
+            final = self._load_and_deliver()
+        except BaseException as error:  # the actor must hear of it, whatever it is
+            logger.exception("delivery to %s ended", self._destination.id)
+            final = Report(ReportKind.FAILED, error_text(error))
+        self._report(final)
+
+    def _load_and_deliver(self) -> Report:
+        try:
+            plugin = self._make(self._destination, self._data_dir)
+        except (NotReady, ConfigError) as error:
+            return Report(ReportKind.FAILED, error_text(error))
+        except CredentialsRefused as error:
+            return Report(ReportKind.HALTED, error_text(error))
+        store = DestinationStore.open(self._data_dir.store(self._destination.id), start=self._start_offset)
+        try:
+            cursor = store.claim(self._epoch).cursor
+            failure = self._initialize(plugin)
+            if failure is not None:
+                return failure
+            return self._deliver(plugin, store, cursor)
+        except StaleEpoch as error:
+            return Report(ReportKind.SUPERSEDED, error_text(error))
+        finally:
+            self._destroy(plugin)
+            store.close()
+
+    def _deliver(self, plugin: Plugin, store: DestinationStore, cursor: int) -> Report:
+        log = SqliteLog(self._data_dir.event_log, create=False)
+        try:
+            loop = DeliveryLoop(
+                plugin,
+                store,
+                log,
+                name=self._destination.id,
+                epoch=self._epoch,
+                cursor=cursor,
+                waiting=self._waiting,
+                stop=self._stop,
+                vitals=self._vitals,
+            )
+            self._report(Report(ReportKind.LOADED))
+            halted = loop.run()
+        finally:
+            log.close()
+        return Report(ReportKind.STOPPED) if halted is None else Report(ReportKind.HALTED, halted)
+
+    def _initialize(self, plugin: Plugin) -> Report | None:
+        try:
+            plugin.instance.initialize()
+            if self._destination.test_on_load:
+                plugin.instance.test()
+        except CredentialsRefused as error:
+            return Report(ReportKind.HALTED, plugin.mask(error_text(error)))
+        except BaseException as error:
+            return Report(ReportKind.FAILED, plugin.mask(error_text(error)))
+        return None
+
+    def _destroy(self, plugin: Plugin) -> None:
+        try:
+            plugin.instance.destroy()
+        except BaseException as error:
+            logger.warning("destroy() of %s failed: %s", self._destination.id, plugin.mask(error_text(error)))

@@ -1,0 +1,76 @@
+"""Whether an event may go to a destination, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from sluicegate.config.model import DestinationConfig
+from sluicegate.consent.requirement import State, judge
+from sluicegate.event import Combo, plain_name
+
+MAX_DECISIONS = 65_536
+"""Decisions that a table remembers: about 5 MB, and far more combinations than sources produce in practice."""
+
+
+class Decision(StrEnum):
+    """Allowed, or the reason why not; the reasons are what accounts of denied events are kept by."""
+
+    ALLOW = "allow"
+    EVENT_TYPE = "event_type"
+    """The destination does not want events of this type."""
+    INTEGRATIONS = "integrations"
+    """The event's `integrations` takes the destination out."""
+    CONSENT_DENIED = "consent_denied"
+    """A purpose that the destination requires was refused."""
+    CONSENT_UNDECIDED = "consent_undecided"
+    """Nobody said yes or no to a purpose that the destination requires; not delivered, like a refusal."""
+
+
+_BY_STATE = {
+    State.GRANTED: Decision.ALLOW,
+    State.DENIED: Decision.CONSENT_DENIED,
+    State.UNDECIDED: Decision.CONSENT_UNDECIDED,
+}
+
+
+def decide(combo: Combo, destination: DestinationConfig) -> Decision:
+    """The decision for every event of this combination; `integrations` only ever takes away."""
+    if destination.events and combo.type not in destination.events:
+        return Decision.EVENT_TYPE
+    if not _integrated(combo, {plain_name(destination.id), plain_name(destination.type)}):
+        return Decision.INTEGRATIONS
+    return _BY_STATE[judge(destination.requires, dict(combo.stamp))]
+
+
+def _integrated(combo: Combo, names: set[str]) -> bool:
+    if not names.isdisjoint(combo.integrations_off):
+        return False
+    return not combo.all_off or not names.isdisjoint(combo.integrations_on)
+
+
+class RoutingTable:
+    """The decisions for a fixed set of destinations, each taken once per combination and then looked up."""
+
+    def __init__(self, destinations: Iterable[DestinationConfig], *, max_decisions: int = MAX_DECISIONS) -> None:
+        self._destinations = tuple(destinations)
+        self._rows: dict[Combo, Mapping[str, Decision]] = {}
+        self._max_rows = max(1, max_decisions // max(1, len(self._destinations)))
+
+    def decisions(self, combo: Combo) -> Mapping[str, Decision]:
+        """The decision for every destination, by its id."""
+        row = self._rows.get(combo)
+        if row is None:
+            if len(self._rows) >= self._max_rows:
+                self._rows.clear()
+            row = {destination.id: decide(combo, destination) for destination in self._destinations}
+            self._rows[combo] = row
+        return row
+
+    def decide(self, combo: Combo, destination_id: str) -> Decision:
+        """The decision for one destination; raises `KeyError` for one that is not in the table."""
+        return self.decisions(combo)[destination_id]
+
+    def permitted(self, combo: Combo) -> tuple[str, ...]:
+        """The ids of the destinations that may have events of this combination."""
+        return tuple(name for name, decision in self.decisions(combo).items() if decision is Decision.ALLOW)

@@ -1,0 +1,1 @@
+"""Contract suites and doubles, for our own tests and for those of plugin authors."""

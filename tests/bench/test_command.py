@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sluicegate.bench.modes import Results
+from sluicegate.scripts.bench import bench
+
+
+def test_command_measures_the_straight_line_and_leaves_nothing(tmp_path: Path) -> None:
+    arguments = ["--system", "straight", "--mode", "batches,singles", "--events", "1000", "--runs", "1", "--json"]
+
+    result = CliRunner().invoke(bench, [*arguments, "--dir", str(tmp_path)])
+
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [(row["load"], row["lost"], row["duplicates"]) for row in report["rows"]] == [
+        ("batches", 0, 0),
+        ("singles", 0, 0),
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_fails_when_events_were_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Results, "faults", 3)
+    arguments = ["--system", "straight", "--mode", "batches", "--events", "100", "--runs", "1"]
+
+    result = CliRunner().invoke(bench, [*arguments, "--dir", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "3 events were lost" in result.stderr
+
+
+def test_unknown_mode_is_a_usage_error() -> None:
+    result = CliRunner().invoke(bench, ["--mode", "batches,warp"])
+
+    assert result.exit_code == 2
+    assert "warp" in result.output

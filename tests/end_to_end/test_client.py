@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluicegate import Client
+from sluicegate.errors import NotRunning
+from sluicegate.messages.ingest import Accepted, ProcessEvent
+from tests.end_to_end.harness import System
+
+MakeSystem = Callable[..., System]
+
+CONFIG = """
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+[destinations.ads]
+type = "null"
+requires = ["marketing"]
+"""
+
+
+def test_client_sends_every_kind_of_event_and_tells_which_were_refused(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        ids = [
+            client.track("Bought", user_id="u", properties={"total": 1}, consent={"marketing": True}),
+            client.identify(user_id="u", traits={"plan": "pro"}),
+            client.page("Home", anonymous_id="a"),
+            client.screen("Start", anonymous_id="a"),
+            client.group("g", user_id="u"),
+            client.alias("a", user_id="u"),
+        ]
+        client.track("Nobody did this")
+        verdicts = client.flush()
+        archive = running.until_delivered("archive", 6)
+        ads = running.until_delivered("ads", 1)
+
+    stored = [json.loads(line) for line in (running.data_dir.root / "events.jsonl").read_text().splitlines()]
+    assert {event["messageId"] for event in stored} == set(ids)
+    assert [v.index for v in verdicts] == [6]
+    assert archive.denied == 0
+    assert ads.denied_by == {"consent_undecided": 5}
+
+
+def test_single_event_message_is_answered_with_its_offset(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+    client = running.client
+
+    first = client._ask("sluicegate.router", ProcessEvent("r1", "track", user_id="u", event="One"))
+    second = client._ask("sluicegate.router", ProcessEvent("r2", "track", user_id="u", event="Two"))
+
+    assert first == Accepted("r1", 1, 1)
+    assert second == Accepted("r2", 2, 1)
+
+
+def test_many_events_are_stored_in_order(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        for number in range(1_000):
+            client.track("Counted", anonymous_id="one", properties={"n": number})
+    running.until_delivered("archive", 1_000)
+
+    lines = (running.data_dir.root / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["properties"]["n"] for line in lines] == list(range(1_000))
+
+
+def test_client_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(NotRunning, match="sluicegate serve"):
+        Client(tmp_path)
+
+
+def test_wrong_argument_names_those_that_exist(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+
+    with pytest.raises(TypeError, match="anonymous_id"):
+        running.client.track("Bought", userid="u")

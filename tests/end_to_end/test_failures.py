@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.harness import System, track
+from tests.end_to_end.plugins import install
+
+MakeSystem = Callable[..., System]
+
+CONFIG = """
+[supervisor]
+retry_delay = "100ms"
+retry_cap = "{retry_cap}"
+max_retries = 2
+stall_timeout = "2s"
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+[destinations.broken]
+type = "{type}"
+requires = ["necessary"]
+test_on_load = true
+"""
+
+
+def broken(system: MakeSystem, folder: Path, type: str, *, retry_cap: str = "1s") -> System:
+    running = system(CONFIG.format(type=type, retry_cap=retry_cap), environ=install(folder))
+    return running.start()
+
+
+def test_plugin_that_raises_at_import_shows_its_error_and_its_events_wait(system: MakeSystem, tmp_path: Path) -> None:
+    running = broken(system, tmp_path, "bad_import")
+
+    running.post([track() for _ in range(5)])
+    failed = running.until("broken", "failed", lambda s: s.error is not None)
+    archive = running.until_delivered("archive", 5)
+
+    assert "import says no" in (failed.error or "")
+    assert failed.pending == 5
+    assert archive.error is None
+
+
+def test_failing_load_is_retried_then_quarantined_and_retry_brings_it_back(system: MakeSystem, tmp_path: Path) -> None:
+    running = broken(system, tmp_path, "bad_start", retry_cap="300s")
+
+    running.post([track()])
+    quarantined = running.until("broken", "quarantined", lambda s: s.state == "quarantined")
+    running.data_dir.root.joinpath("vendor-is-up").touch()
+    answer = running.admin("retry", "broken")
+    back = running.until_delivered("broken", 1)
+
+    assert "the vendor is down" in (quarantined.error or "")
+    assert quarantined.retry_count >= 2
+    assert quarantined.pending == 1
+    assert answer.returncode == 0, answer.stderr
+    assert back.loaded and back.error is None
+
+
+def test_refused_credentials_pause_until_resumed(system: MakeSystem, tmp_path: Path) -> None:
+    running = broken(system, tmp_path, "bad_test")
+
+    running.post([track()])
+    paused = running.until("broken", "paused", lambda s: s.state == "paused")
+
+    assert "the key was revoked" in (paused.reason or "")
+    assert (paused.pending, paused.dead) == (1, 0)
+
+
+def test_plugin_that_raises_in_deliver_shows_its_error_and_is_retried(system: MakeSystem, tmp_path: Path) -> None:
+    running = broken(system, tmp_path, "bad_deliver")
+
+    running.post([track()])
+    failing = running.until("broken", "failing", lambda s: s.error is not None)
+    running.until_delivered("archive", 1)
+
+    assert "deliver has a bug" in (failing.error or "")
+    assert (failing.pending, failing.dead) == (1, 0)
+
+
+@pytest.mark.parametrize("type", ["hanging", "suicidal"])
+def test_plugin_that_hangs_or_dies_is_replaced_and_delivers(system: MakeSystem, tmp_path: Path, type: str) -> None:
+    running = broken(system, tmp_path, type)
+
+    running.post([track() for _ in range(3)])
+    after = running.until_delivered("broken", 3)
+    running.until_delivered("archive", 3)
+
+    assert after.epoch >= 2
+
+
+def test_stopped_process_leaves_status_answering_and_is_replaced(system: MakeSystem, tmp_path: Path) -> None:
+    running = broken(system, tmp_path, "null")
+    running.post([track()])
+    before = running.until_delivered("broken", 1)
+    assert before.pid
+
+    os.kill(before.pid, signal.SIGSTOP)
+    running.post([track()])
+    running.until_delivered("archive", 2)
+    after = running.until_delivered("broken", 2)
+
+    assert after.epoch > before.epoch

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+import pytest
+
+from sluicegate.config.secret import Secret
+from sluicegate.gateway import auth
+from sluicegate.gateway.auth import MAX_CACHED, WriteKeys, key_of_authorization
+from tests.gateway.harness import Client, batch, track
+
+
+def basic(user: str) -> bytes:
+    return b"Authorization: Basic " + base64.b64encode(user.encode()) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        basic("web-key:"),
+        basic("web-key:anything"),
+        basic("web-key"),
+        b"authorization: basic " + base64.b64encode(b"web-key:") + b"\r\n",
+        b"Authorization: Bearer web-key\r\n",
+        b"X-Write-Key: web-key\r\n",
+        b"X-Write-Key: web-key:secret\r\n",
+    ],
+)
+def test_key_in_a_header_is_accepted(client: Client, headers: bytes) -> None:
+    assert client.post("/v1/track", track(), headers=headers).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/track?writeKey=web-key", "/v1/track?a=b&writeKey=web%2Dkey"])
+def test_key_in_the_query_is_accepted(client: Client, path: str) -> None:
+    assert client.post(path, track(), headers=b"").status == 200
+
+
+def test_key_in_the_body_is_accepted(client: Client) -> None:
+    single = client.post("/v1/track", track(writeKey="web-key"), headers=b"")
+    many = client.post("/v1/batch", {**batch("a"), "writeKey": "web-key"}, headers=b"")
+
+    assert (single.status, many.status) == (200, 200)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"",
+        basic("nobody:"),
+        basic(":web-key"),
+        b"Authorization: Basic !!!\r\n",
+        b"Authorization: Digest web-key\r\n",
+        b"Authorization: Bearer \r\n",
+        b"Authorization: Bearer web-ke\r\n",
+        b"Authorization: Bearer web-key2\r\n",
+        b"X-Write-Key: :web-key\r\n",
+        b"X-Write-Key: " + b"k" * 5_000 + b"\r\n",
+    ],
+)
+def test_missing_or_unknown_key_is_401(client: Client, headers: bytes) -> None:
+    answer = client.post("/v1/track", track(), headers=headers)
+
+    assert (answer.status, answer.json["code"]) == (401, "invalid_write_key")
+
+
+def test_first_key_decides_even_if_a_later_one_is_right(client: Client) -> None:
+    answer = client.post("/v1/track?writeKey=web-key", track(writeKey="web-key"), headers=basic("nobody:"))
+
+    assert answer.status == 401
+
+
+def test_every_key_is_compared_by_digest_without_early_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return a == b
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    keys = WriteKeys({"a": Secret("key-a"), "b": Secret("key-b"), "c": Secret("key-c")})
+
+    found = [keys.source(key) for key in (b"key-a", b"key-c", b"nobody")]
+
+    assert found == ["a", "c", None]
+    assert len(compared) == 9
+    assert {b for _, b in compared} == set(_sha256([b"key-a", b"key-c", b"nobody"]))
+
+
+def test_remembered_header_is_not_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = WriteKeys({"a": Secret("key-a")})
+    header = b"Bearer key-a"
+    keys.source_of_header(header)
+    monkeypatch.setattr(auth, "hmac", None)
+
+    assert keys.source_of_header(header) == "a"
+
+
+def test_remembered_headers_are_bounded() -> None:
+    keys = WriteKeys({"a": Secret("key-a")})
+
+    for number in range(3 * MAX_CACHED):
+        keys.source_of_header(b"Basic " + base64.b64encode(b"key-a:%d" % number))
+
+    assert len(keys._known) <= MAX_CACHED
+
+
+def test_wrong_headers_are_not_remembered() -> None:
+    keys = WriteKeys({"a": Secret("key-a")})
+
+    assert keys.source_of_header(b"Bearer wrong") is None
+    assert keys._known == {}
+
+
+def test_authorization_without_a_key_is_none() -> None:
+    values = [b"", b"Basic", b"Basic Og==", b"Bearer", b"Negotiate x"]
+
+    assert [key_of_authorization(value) for value in values] == [None] * 5
+
+
+def _sha256(keys: Sequence[bytes]) -> list[bytes]:
+    return [hashlib.sha256(key).digest() for key in keys]

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sluicegate.gateway.limits import Limits
+from tests.gateway.conftest import StartGateway
+from tests.gateway.harness import BASIC, Client, RunningGateway, request, track
+
+HEAD = b"POST /v1/track HTTP/1.1\r\nHost: a\r\n" + BASIC
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+MIB = 1024 * 1024
+
+
+def quick(**shorter: float) -> Limits:
+    """The limits with these times in seconds instead of the long ones."""
+    return Limits(**shorter)  # type: ignore[arg-type]
+
+
+def test_declared_body_above_the_limit_is_413_before_it_is_read(client: Client) -> None:
+    answer = client.ask(HEAD + b"Content-Length: %d\r\n\r\n" % (4 * MIB + 1))
+
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+    assert answer.json["code"] == "body_too_large"
+
+
+def test_refused_client_that_sends_on_still_reads_the_answer(client: Client) -> None:
+    client.send(HEAD + b"Content-Length: %d\r\n\r\n" % (16 * MIB))
+    client.send(bytes(8 * MIB))
+
+    assert client.answer().status == 413
+
+
+def test_chunked_body_above_the_limit_is_413(client: Client) -> None:
+    client.send(CHUNKED)
+    for _ in range(5):
+        client.send(b"100000\r\n" + bytes(MIB) + b"\r\n")
+
+    assert client.answer().status == 413
+
+
+def test_body_of_exactly_the_limit_is_read(client: Client) -> None:
+    body = json.dumps(track()).encode().ljust(4 * MIB)
+
+    assert client.ask(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body).status in (200, 413)
+    assert client.get("/health").status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"X: " + b"v" * 8_200 + b"\r\n",
+        b"N" * 8_200 + b": v\r\n",
+        b"".join(b"X%d: v\r\n" % number for number in range(100)),
+        b"".join(b"X%d: " % number + b"v" * 4_000 + b"\r\n" for number in range(9)),
+    ],
+    ids=["long value", "long name", "many fields", "many bytes"],
+)
+def test_header_above_a_limit_is_431(client: Client, fields: bytes) -> None:
+    answer = client.ask(HEAD + fields + b"\r\n")
+
+    assert (answer.status, answer.headers["connection"]) == (431, "close")
+
+
+def test_header_that_never_ends_is_431(client: Client) -> None:
+    client.send(HEAD + b"X: ")
+    for _ in range(5):
+        client.send(b"v" * 8_000)
+
+    assert client.answer().status == 431
+
+
+def test_long_target_is_414(client: Client) -> None:
+    assert client.ask(b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n").status == 414
+
+
+def test_flood_of_small_chunks_is_refused(client: Client) -> None:
+    client.send(CHUNKED + b"1\r\na\r\n" * 10_000)
+
+    assert client.answer().status == 400
+
+
+def test_endless_chunk_extension_is_refused(client: Client) -> None:
+    client.send(CHUNKED)
+    client.send(b"1;")
+    for _ in range(20):
+        client.send(b"x" * 8_000)
+
+    assert client.answer().status == 400
+
+
+def test_trailers_count_as_header_fields(client: Client) -> None:
+    client.send(CHUNKED + b"2\r\n{}\r\n0\r\n" + b"T: v\r\n" * 101 + b"\r\n")
+
+    assert client.answer().status == 431
+
+
+def test_header_that_takes_too_long_is_408(start_gateway: StartGateway) -> None:
+    client = start_gateway(limits=quick(head_timeout_s=0.2)).client()
+
+    client.send(HEAD)
+
+    assert client.answer().status == 408
+    client.close()
+
+
+def test_header_that_trickles_is_408(start_gateway: StartGateway) -> None:
+    client = start_gateway(limits=quick(head_timeout_s=0.3)).client()
+    client.socket.settimeout(0.05)
+
+    answered = b""
+    for byte in HEAD * 20:
+        client.send(bytes([byte]))
+        try:
+            answered = client.socket.recv(100)
+            break
+        except TimeoutError:
+            continue
+
+    assert answered.startswith(b"HTTP/1.1 408 ")
+    client.close()
+
+
+def test_body_that_takes_too_long_is_408(start_gateway: StartGateway) -> None:
+    client = start_gateway(limits=quick(body_timeout_s=0.2, head_timeout_s=0.4)).client()
+
+    client.send(HEAD + b"Content-Length: 9\r\n\r\n{")
+
+    assert client.answer().status == 408
+    client.close()
+
+
+def test_body_that_comes_too_slowly_is_408(start_gateway: StartGateway) -> None:
+    client = start_gateway(limits=quick(body_grace_s=0.2)).client()
+
+    client.send(HEAD + b"Content-Length: 9\r\n\r\n{")
+    answer = client.answer()
+
+    assert (answer.status, answer.json["code"]) == (408, "too_slow")
+    client.close()
+
+
+def test_idle_connection_is_closed_without_a_word(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=quick(keep_alive_s=0.2))
+    fresh, used = running.client(), running.client()
+    used.get("/health")
+
+    assert fresh.ended()
+    assert used.ended()
+    fresh.close()
+    used.close()
+
+
+def test_client_that_reads_no_answers_is_cut(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=quick(write_timeout_s=0.2, linger_s=0.2))
+    client = running.client()
+    client.socket.settimeout(0.2)
+
+    with pytest.raises((TimeoutError, ConnectionError)):
+        while True:
+            client.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+    client.socket.settimeout(10)
+    with pytest.raises(ConnectionError):
+        while True:
+            client.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+    client.close()
+
+
+def test_too_many_requests_at_once_are_429_with_retry_after(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=Limits(max_requests=2))
+    waiting = [running.client() for _ in range(2)]
+    for client in waiting:
+        client.send(HEAD + b"Content-Length: 9\r\n\r\n{")
+        _until_seen(running, client)
+    late = running.client()
+
+    answer = late.ask(request("/v1/track", track()))
+
+    assert (answer.status, answer.json["code"]) == (429, "overloaded")
+    assert 1 <= int(answer.headers["retry-after"]) <= 5
+    waiting.pop().close()
+    assert _until_served(late) == 200
+    for client in [*waiting, late]:
+        client.close()
+
+
+def test_bodies_in_memory_are_bounded(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=Limits(max_buffered_bytes=MIB))
+    first = running.client()
+    first.send(HEAD + b"Content-Length: %d\r\n\r\n{" % MIB)
+    _until_seen(running, first)
+    second, third = running.client(), running.client()
+
+    declared = second.ask(HEAD + b"Content-Length: 200000\r\n\r\n")
+    chunked = third.ask(CHUNKED + b"2\r\n{}\r\n")
+
+    assert (declared.status, declared.headers["connection"]) == (429, "close")
+    assert (chunked.status, chunked.headers["connection"]) == (429, "close")
+    for client in (first, second, third):
+        client.close()
+
+
+def test_too_many_connections_are_503(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=Limits(max_connections=1))
+    first, second = running.client(), running.client()
+    first.get("/health")
+
+    answer = second.answer()
+
+    assert (answer.status, answer.json["code"]) == (503, "too_many_connections")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert second.ended()
+    first.close()
+    second.close()
+
+
+def _until_seen(running: RunningGateway, client: Client) -> None:
+    """Wait until the gateway has the header that this client sent."""
+    for _ in range(1_000):
+        if running.call(lambda: any(c._current for c in running.server.traffic.connections if _is(c, client))):
+            return
+    raise AssertionError("the gateway did not see the request")
+
+
+def _is(connection: object, client: Client) -> bool:
+    transport = connection._transport  # type: ignore[attr-defined]
+    return bool(transport.get_extra_info("peername") == client.socket.getsockname())
+
+
+def _until_served(client: Client) -> int:
+    for _ in range(1_000):
+        status = client.post("/v1/track", track()).status
+        if status != 429:
+            break
+    return status
