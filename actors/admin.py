@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from thespian.system import multiprocCommon
+from thespian.system.addressManager import ActorLocalAddress
+from thespian.system.messages.admin import PendingActorResponse
 from thespian.system.multiprocCommon import MultiProcAdmin
 
 from sluicegate.actors import processes
@@ -36,12 +38,22 @@ class Admin(MultiProcAdmin):
         self._activate()
         return True
 
+    def h_ChildActorExited(self, envelope: Any) -> Any:
+        """A child has ended; whoever waits for one that has not even reported is told."""
+        details = envelope.message.childAddress.addressDetails
+        if isinstance(details, ActorLocalAddress) and not self.isShuttingDown():
+            for request in list(self._pendingChildren.get(details.addressInstanceNum, ())):
+                self._sendPendingActorResponse(
+                    request, None, PendingActorResponse.ERROR_Invalid_ActorClass, "its process ended while starting"
+                )
+        return super().h_ChildActorExited(envelope)
+
     def _sendPendingActorResponse(
         self, request: Any, address: Any, errorCode: Any = None, errorStr: Any = None
     ) -> None:
         """Answer a request for an actor; one that failed must not keep its global name reserved."""
         super()._sendPendingActorResponse(request, address, errorCode, errorStr)
-        if errorCode:
+        if errorCode and not self.isShuttingDown():
             for child in [c for c, waiting in self._pendingChildren.items() if request in waiting]:
                 del self._pendingChildren[child]
 

@@ -17,6 +17,8 @@ from thespian.system.transport import (
 from thespian.system.transport.asyncTransportBase import exclusive_processing
 from thespian.system.transport.TCPTransport import TCPTransport
 
+from sluicegate.actors.outbox import Outbox
+
 
 class Loop(TCPTransport):
     """Takes the place of Thespian's loop, which forgets a timer that is due within the same microsecond.
@@ -26,6 +28,7 @@ class Loop(TCPTransport):
     """
 
     _aborting_run: bool
+    _outbox: Outbox[Any]
     _finished_intents: list[Any]
     _watches: list[int]
 
@@ -38,9 +41,12 @@ class Loop(TCPTransport):
         only_send = handler is TransmitOnly or isinstance(handler, TransmitOnly)
         if hasattr(self, "_aborting_run"):
             del self._aborting_run
-        while not hasattr(self, "_aborting_run") or (self._aborting_run and self._on_the_way()):
+        while not hasattr(self, "_aborting_run") or (self._aborting_run and self._unsent()):
             if self.run_time.view().expired():
                 break
+            if self._finished_intents:
+                self._tell_finished()
+                continue
             if only_send:
                 if not self._on_the_way():
                     return 0
@@ -54,6 +60,7 @@ class Loop(TCPTransport):
                 continue
             before = self._on_the_way()
             self._round(only_send=only_send)
+            self._tell_finished()
             if only_send and self._on_the_way() < before:
                 return self._on_the_way()
         return Thespian__Run_Terminated() if hasattr(self, "_aborting_run") else Thespian__Run_Expired()
@@ -61,6 +68,10 @@ class Loop(TCPTransport):
     def _on_the_way(self) -> int:
         """How many batches have been sent and not acknowledged."""
         return len(self._transmitIntents) + len(self._waitingTransmits)
+
+    def _unsent(self) -> bool:
+        """True while there is something to send, to be acknowledged, or to be called back for."""
+        return bool(self._on_the_way() or self._finished_intents or self._outbox)
 
     def _round(self, *, only_send: bool) -> None:
         """Wait for something to happen, and do what it asks for except handling messages."""
@@ -77,6 +88,9 @@ class Loop(TCPTransport):
                 self._processIntentTimeouts()
                 self._drop_late_incoming()
             self._notice_watched(events)
+
+    def _tell_finished(self) -> None:
+        """Call back for what has been sent or has failed; this may start the sending of more."""
         finished, self._finished_intents = self._finished_intents, []
         for intent, status in finished:
             intent.tx_done(status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import logging
 import socket
 import threading
@@ -51,13 +51,19 @@ class Sender(TCPTransport):
         return sealed
 
     def scheduleTransmit(self, address_manager: Any, intent: Any, has_exclusive_flag: bool = False) -> None:
-        """Take a message for sending; a log record is written to the log at once instead."""
+        """Take a message for sending.
+
+        A log record is written to the log at once instead. A message to ourselves is not pickled: Thespian could
+        not tell a parent of a child that died before it had an address.
+        """
         if isinstance(intent.message, logging.LogRecord):
             if self.log is not None:
                 self.log.handle(intent.message)
             intent.tx_done(SendStatus.Sent)
-            return
-        super().scheduleTransmit(address_manager, intent, has_exclusive_flag)
+        elif address_manager is None and intent.targetAddr == self.myAddress:
+            self._hand_to_self(intent, has_exclusive_flag)
+        else:
+            super().scheduleTransmit(address_manager, intent, has_exclusive_flag)
 
     def _canSendNow(self) -> bool:
         return self._outbox.ready and self._aTB_numPendingTransmits < MAX_ON_THE_WAY
@@ -89,14 +95,18 @@ class Sender(TCPTransport):
         if isinstance(intent.message, Thespian__UpdateWork):
             intent.tx_done(SendStatus.Sent)
         elif port_of(intent.targetAddr) == port_of(self.myAddress):
-            self._processReceivedEnvelope(ReceiveEnvelope(intent.targetAddr, intent.message), has_exclusive_flag)
-            intent.tx_done(SendStatus.Sent)
+            self._hand_to_self(intent, has_exclusive_flag)
         elif not self._queue_tx(intent):
             return
         while self._canSendNow() and self._runQueued(has_exclusive_flag):
             pass
         if self._runner not in (None, threading.get_ident()):
             self.interrupt_wait()  # that thread may sleep in a select that does not know of the new socket
+
+    def _hand_to_self(self, intent: Any, has_exclusive_flag: bool) -> None:
+        """Receive our own message without the detour over the network."""
+        self._processReceivedEnvelope(ReceiveEnvelope(intent.targetAddr, intent.message), has_exclusive_flag)
+        intent.tx_done(SendStatus.Sent)
 
     def _runQueued(self, has_exclusive_flag: bool = False) -> bool:
         """Start sending the next batch; False when there is none, or another thread is at it."""
@@ -155,20 +165,24 @@ class Sender(TCPTransport):
         return again
 
     def _next_XMIT_1(self, intent: Any) -> bool:
-        """Connect, and send at once: over loopback the connection is there when `connect` returns."""
+        """Connect and send at once: over loopback the connection is there although `connect` says "in progress"."""
         intent.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         intent.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        problem = intent.socket.connect_ex((LOOPBACK, intent.receiver_port))
-        if problem not in (0, errno.EINPROGRESS):
-            dead = problem == errno.ECONNREFUSED
-            return bool(self._finishIntent(intent, SendStatus.DeadTarget if dead else SendStatus.Failed))
         intent.stage = self._XMITStepSendData
         intent.amtSent = 0
-        return self._nextTransmitStep(intent) if problem == 0 else True
+        try:
+            with contextlib.suppress(BlockingIOError):
+                intent.socket.connect((LOOPBACK, intent.receiver_port))
+            intent.amtSent = intent.socket.send(intent.serMsg)
+        except BlockingIOError:
+            return True  # goes on when the connection is there
+        except (ConnectionRefusedError, BrokenPipeError):
+            return bool(self._finishIntent(intent, SendStatus.DeadTarget))
+        return self._next_XMIT_3(intent) if intent.amtSent == len(intent.serMsg) else True
 
     def _next_XMIT_2(self, intent: Any) -> bool:
         again: bool = super()._next_XMIT_2(intent)
-        return self._nextTransmitStep(intent) if intent.stage == self._XMITStepShutdownWrite else again
+        return self._next_XMIT_3(intent) if intent.stage == self._XMITStepShutdownWrite else again
 
     def _next_XMIT_3(self, intent: Any) -> bool:
         intent.ackbuf = FrameBuffer()

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def demo(keep: bool) -> None:
     finally:
         system.stop()
         receiver.close()
+    shutil.rmtree(folder)  # after a failure it stays, with the logs
 
 
 class _System:
@@ -170,7 +172,7 @@ class Story:
             self._view.say(plain_line(one))
         received, again = self._receiver.counts()
         self._view.say(
-            f"the receiver got {received} different events, {again} of them more than once (at least once is the promise)"
+            f"the receiver got {received} different events, and {again} again after the kill: at least once is the promise"
         )
         wrong = unbalanced(statuses.destinations)
         wrong += [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -26,11 +27,11 @@ ACCOUNTS = ("accepted", "delivered", "pending", "held", "dead", "denied", "expir
 
 def status_table(destinations: Iterable[DestinationStatus], *, title: str | None = None) -> Table:
     """One line a destination: its state, its accounts, and what is wrong with it."""
-    table = Table(title=title, expand=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("destination", "type", "state"):
         table.add_column(heading, no_wrap=True)
     for heading in ACCOUNTS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     table.add_column("note", overflow="fold")
     for one in destinations:
         state = Text(one.state, style=_COLOURS.get(one.state, ""))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluicegate.version import __version__
+
 if TYPE_CHECKING:
     from sluicegate.client import Client
-
-__version__ = "0.1.0"
 
 __all__ = ["Client", "__version__"]
 

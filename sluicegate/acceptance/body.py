@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import sub
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -97,28 +97,37 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
 
 def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
     """Refuse a batch body that itself, beside its events, tells consent twice; raises `BodyRefused`."""
-    own = mentions(body)
-    own.subtract(sum(map(mentions, events), Counter()))
-    if may_repeat(own) and has_duplicate(_without_events(body)[0]):
+    if Mentions.of(body).less(map(Mentions.of, events)).may_repeat and has_duplicate(_without_events(body)[0]):
         raise BodyRefused("duplicate_key", "the batch has a key that tells consent twice")
 
 
-def mentions(raw: bytes) -> Counter[str]:
-    """How many keys that tell consent these bytes can have; texts that only look like one count too."""
-    return Counter(
-        consent=raw.count(b'"consent'), context=raw.count(b'"context"'), escaped=len(ESCAPED_LETTER.findall(raw))
-    )
+class Mentions(NamedTuple):
+    """How many keys that tell consent some bytes can have; texts that only look like one count too."""
 
+    consent: int
+    context: int
+    escaped: int
 
-def may_repeat(found: Counter[str]) -> bool:
-    """Whether these mentions can be the same key twice."""
-    return found["consent"] > 1 or found["context"] > 1 or found["escaped"] > 0
+    @classmethod
+    def of(cls, raw: bytes) -> Mentions:
+        """Those in these bytes."""
+        escaped = len(ESCAPED_LETTER.findall(raw)) if b"\\u00" in raw else 0
+        return cls(raw.count(b'"consent'), raw.count(b'"context"'), escaped)
+
+    def less(self, others: Iterable[Mentions]) -> Mentions:
+        """What remains without those of the others."""
+        return Mentions(*map(sub, self, map(sum, zip((0, 0, 0), *others, strict=True))))
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether these can be the same key twice."""
+        return self.consent > 1 or self.context > 1 or self.escaped > 0
 
 
 def has_duplicate(raw: bytes) -> bool:
     """Whether an object in this JSON has a key that tells consent twice."""
     try:
-        json.loads(raw, object_pairs_hook=_refuse_duplicates)
+        _DUPLICATES.decode(raw.decode())
     except DuplicateKey:
         return True
     except (ValueError, RecursionError):
@@ -130,6 +139,9 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
     told = [key for key, _ in pairs if key in _TELLING]
     if len(told) > len(set(told)):
         raise DuplicateKey
+
+
+_DUPLICATES = json.JSONDecoder(object_pairs_hook=_refuse_duplicates)
 
 
 def write_key_of(body: bytes) -> str | None:

@@ -22,7 +22,7 @@ contexts_decoded = itertools.count()
 """Counts decoded `context` objects: as many as events have one, or some event has two. Not for several threads."""
 
 MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
-SubjectId = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-(2**63), lt=2**63)]
+SubjectId = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class StrictContext(Struct, gc=False):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from sluicegate.acceptance.body import depth_exceeds, has_duplicate, may_repeat, mentions
+from sluicegate.acceptance.body import Mentions, depth_exceeds, has_duplicate
 from sluicegate.acceptance.combining import Combined, Scope
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
 from sluicegate.acceptance.message_id import MessageIds
@@ -60,7 +60,7 @@ class SingleReader:
             raise BadEvent(Reason.TOO_LARGE)
         if depth_exceeds(raw, self._limits.max_depth):
             raise BadEvent(Reason.TOO_DEEP)
-        if may_repeat(mentions(raw)) and has_duplicate(raw):
+        if Mentions.of(raw).may_repeat and has_duplicate(raw):
             raise BadEvent(Reason.DUPLICATE_KEY)
 
     def _accept(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
 
 from sluicegate.event import EventBatch
 
@@ -39,7 +38,8 @@ class BadEvent(ValueError):
         super().__init__(reason.value)
 
 
-class Rejection(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rejection:
     """One event that was not accepted: its place in the request, its id if it has one, and why."""
 
     index: int

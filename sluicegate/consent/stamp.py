@@ -1,8 +1,9 @@
 """The stamp: what an event itself says about consent, whichever dialect it says it in.
 
-A dialect is one member of the event, read by one function that yields `(category, value)`, where the value counts only
-when it is a JSON boolean. To read one more, add its member to `Parts`, its reader to `_READERS`. What does not stand on the
-event (a header of the request, what the subject decided earlier) is joined with the stamp by whoever decides, not here.
+A dialect is one member of the event, read by one function that yields `(category, value)`, where the value counts
+only when it is a JSON boolean. To read one more, add its member to `Parts` and its reader to `_READERS`. What does not
+stand on the event (a header of the request, what its subject decided earlier) is joined with the stamp by whoever
+decides, not here.
 """
 
 from __future__ import annotations

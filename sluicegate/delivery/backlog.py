@@ -6,13 +6,14 @@ only when several calls share the events: a destination that takes its events on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import accumulate, compress
 from operator import itemgetter
 
 N_SLOTS = 255
 TAKEN = 255
 """Stands in the slot column for an event that is gone; compacted away in bulk."""
+_ALL_SLOTS = bytes(range(N_SLOTS))
 
 
 class Columns:
@@ -108,45 +109,42 @@ class Backlog:
         self.n_bytes -= size
         return events
 
-    def count_free(self, busy: frozenset[int] | set[int]) -> int:
+    def count_free(self, busy: Set[int]) -> int:
         """How many waiting events are of a subject that no lane owns."""
         self._index()
-        live = memoryview(self._slots)[self._head :]
-        return len(live) - len(
-            bytes(live).translate(None, bytes(i for i in range(256) if i not in busy and i != TAKEN))
-        )
+        live = self._slots[self._head :]
+        return len(live) - len(live.translate(None, _free(busy)))
 
-    def take_groups(self, n_groups: int, busy: frozenset[int] | set[int]) -> list[Columns]:
-        """Take up to `n_groups` batches of the oldest events of slots that are not busy, no slot in two of them."""
+    def take_groups(self, n_groups: int, busy: Set[int]) -> list[tuple[Columns, Set[int]]]:
+        """Take up to `n_groups` batches of the oldest events of slots that are not busy, each with its slots."""
         self._index()
-        free = [slot for slot in range(N_SLOTS) if slot not in busy]
-        batches = []
-        for group in range(n_groups):
-            events = self._take_slots(free[group::n_groups])
-            if events:
-                batches.append(events)
+        free = _free(busy)
+        taken = [self._take_slots(free[group::n_groups]) for group in range(n_groups)]
         if self._n_taken * 2 > len(self._columns):
             self._compact()
-        return batches
+        return [(events, slots) for events, slots in taken if slots]
 
-    def _take_slots(self, slots: Sequence[int]) -> Columns:
+    def _take_slots(self, wanted: bytes) -> tuple[Columns, Set[int]]:
         table = bytearray(256)
-        for slot in slots:
+        for slot in wanted:
             table[slot] = 1
-        selected = self._slots.translate(table)
+        selected, slots = self._slots.translate(table), self._slots
         indices: list[int] = []
         at = selected.find(1, self._head)
         while at >= 0 and len(indices) < self._max_events:
             indices.append(at)
             at = selected.find(1, at + 1)
         events = self._columns.pick(indices)
-        if events.n_bytes() > self._max_bytes:
+        if (size := events.n_bytes()) > self._max_bytes:
             events = events.slice(0, self._fitting(events.raws))
+            size = events.n_bytes()
+        owned = set()
         for index in indices[: len(events)]:
-            self._slots[index] = TAKEN
+            owned.add(slots[index])
+            slots[index] = TAKEN
         self._n_taken += len(events)
-        self.n_bytes -= events.n_bytes()
-        return events
+        self.n_bytes -= size
+        return events, owned
 
     def _fitting(self, raws: list[bytes]) -> int:
         sizes = accumulate(map(len, raws))
@@ -170,3 +168,7 @@ class Backlog:
         else:
             return
         self._head = self._n_taken = 0
+
+
+def _free(busy: Set[int]) -> bytes:
+    return _ALL_SLOTS.translate(None, bytes(busy))

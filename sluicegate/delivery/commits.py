@@ -76,7 +76,7 @@ class Commits:
         unsettled = self._lanes.replaying or self._replayed or self._buried_again
         if unsettled or (version := self._store.data_version()) == self._store_version:
             return
-        letters = self._store.replays(limit=REPLAYS_AT_A_TIME)
+        letters = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
         if len(letters) < REPLAYS_AT_A_TIME:
             self._store_version = version
         reasons = {letter.id: permits(letter.combo) for letter in letters}

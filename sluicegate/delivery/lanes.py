@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from typing import cast
 
 from sluicegate.backoff import backoff_s
@@ -65,14 +65,14 @@ class Lane:
     started: float = 0.0
     due: float = -math.inf
     failures: int = 0
-    _slots: set[int] | None = field(default=None, repr=False)
+    known_slots: Set[int] | None = None
 
     @property
-    def slots(self) -> set[int]:
+    def slots(self) -> Set[int]:
         """The slots it owns."""
-        if self._slots is None:
-            self._slots = {slot for part in self.parts for slot in part.events.slots()}
-        return self._slots
+        if self.known_slots is None:
+            self.known_slots = {slot for part in self.parts for slot in part.events.slots()}
+        return self.known_slots
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +86,7 @@ class Work:
 class Lanes:
     """The events between the cursor and what was read of the log, and the calls that deliver them."""
 
-    def __init__(
-        self, cursor: int, limits: Limits, *, random: Callable[[], float] = _random.random, window: int | None = None
-    ) -> None:
+    def __init__(self, cursor: int, limits: Limits, *, random: Callable[[], float] = _random.random) -> None:
         self.settlement = Settlement(cursor)
         self.halted: str | None = None
         """Why the vendor refuses us as a whole; nothing goes out any more."""
@@ -97,7 +95,6 @@ class Lanes:
         self._backlog = Backlog(max_events=limits.max_events, max_bytes=limits.max_bytes)
         self._lanes: list[Lane] = []
         self._n_away = 0
-        self._window = window or 2 * limits.in_flight
         self._not_before = -math.inf
         self._service_s = math.inf
         self._replayed: list[int] = []
@@ -107,13 +104,18 @@ class Lanes:
 
     @property
     def room_events(self) -> int:
-        """Events that may still be read from the log: the read-ahead is two calls for each that may run."""
-        return self._window * self._limits.max_events - len(self._backlog) - self._n_away
+        """Events that may still be read from the log."""
+        return self._read_ahead * self._limits.max_events - len(self._backlog) - self._n_away
 
     @property
     def room_bytes(self) -> int:
         """The same in bytes of events that wait for a call."""
-        return self._window * self._limits.max_bytes - self._backlog.n_bytes
+        return self._read_ahead * self._limits.max_bytes - self._backlog.n_bytes
+
+    @property
+    def _read_ahead(self) -> int:
+        """Calls to keep events for: two for each that may run; one at a time is served best from a warm cache."""
+        return 2 * (self._limits.in_flight if FAST_S <= self._service_s < math.inf else 1)
 
     @property
     def wants_more(self) -> bool:
@@ -170,8 +172,8 @@ class Lanes:
         due = [lane for lane in self._lanes if not lane.running and lane.due <= now][: max(0, room)]
         works = [self._start(lane, now) for lane in due]
         if len(self._backlog) and now >= self._not_before:
-            for events in self._new_batches(now, room - len(works)):
-                works.append(self._start(self._add_lane(deque([Part(events)])), now))
+            for events, slots in self._new_batches(now, room - len(works)):
+                works.append(self._start(self._add_lane(deque([Part(events)]), slots=slots), now))
         return works
 
     def next_due(self, now: float) -> float:
@@ -183,7 +185,7 @@ class Lanes:
             times += [self._not_before, self._youngest_start() + SHARE_AFTER_S]
         return min((time for time in times if time > now), default=math.inf)
 
-    def _new_batches(self, now: float, room: int) -> list[Columns]:
+    def _new_batches(self, now: float, room: int) -> list[tuple[Columns, Set[int] | None]]:
         lanes = [lane for lane in self._lanes if not lane.replay]
         room = min(room, self._limits.in_flight - len(lanes))
         if room <= 0:
@@ -191,16 +193,16 @@ class Lanes:
         if not lanes:
             n_calls = self._n_calls(len(self._backlog))
             if n_calls <= 1 or self.fast or room == 1:
-                return [self._backlog.take_head()]
-            return self._backlog.take_groups(min(room, math.ceil(n_calls)), frozenset())
+                return [(self._backlog.take_head(), None)]
+            return [*self._backlog.take_groups(min(room, math.ceil(n_calls)), frozenset())]
         patient = self.n_running > 0 and now < self._youngest_start() + SHARE_AFTER_S
         if patient and (self.fast or self._n_calls(len(self._backlog)) < 0.5):
             return []
-        busy = set().union(*(lane.slots for lane in lanes))
+        busy = frozenset[int]().union(*(lane.slots for lane in lanes))
         n_calls = self._n_calls(self._backlog.count_free(busy))
         if not n_calls or (patient and n_calls < 0.5):
             return []
-        return self._backlog.take_groups(1 if self.fast else min(room, math.ceil(n_calls)), busy)
+        return [*self._backlog.take_groups(1 if self.fast else min(room, math.ceil(n_calls)), busy)]
 
     def _n_calls(self, n_events: int) -> float:
         share = n_events / max(1, len(self._backlog))
@@ -209,8 +211,8 @@ class Lanes:
     def _youngest_start(self) -> float:
         return max((lane.started for lane in self._lanes if lane.running), default=-math.inf)
 
-    def _add_lane(self, parts: deque[Part], *, replay: bool = False) -> Lane:
-        lane = Lane(parts, replay=replay)
+    def _add_lane(self, parts: deque[Part], *, replay: bool = False, slots: Set[int] | None = None) -> Lane:
+        lane = Lane(parts, replay=replay, known_slots=slots)
         self._lanes.append(lane)
         self._n_away += sum(len(part.events) for part in parts)
         return lane

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from sluicegate import __version__
+from sluicegate.version import __version__
 from sluicegate.config.secret import Secret
 from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.destinations.http import Answer, HttpConnection, Origin

@@ -92,13 +92,12 @@ class SqliteLog(EventLog):
         rows = [self._columns(row, received_at_ms) for row in pack(batches)]
         if not rows:
             return firsts(batches, self.head() + 1)
-        with errors_of(self.path):
-            if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
-                start = self._insert(rows[0])
-            else:
-                with transaction(self._db):
-                    start, *_ = [self._insert(row) for row in rows]
-        return firsts(batches, start)
+        try:
+            with errors_of(self.path):
+                return firsts(batches, self._store(rows))
+        except LogDamaged as error:
+            self._damage = error
+            raise
 
     def head(self) -> Offset:
         """Offset of the newest event; see `EventLog.head`."""
@@ -170,6 +169,13 @@ class SqliteLog(EventLog):
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, events = encode_batch(row)
         return len(row), received_at_ms, len(events), crc32(meta), crc32(events), meta, events
+
+    def _store(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
+        if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
+            return self._insert(rows[0])
+        with transaction(self._db):
+            first, *_ = [self._insert(row) for row in rows]
+        return first
 
     def _insert(self, columns: tuple[int | bytes, ...]) -> Offset:
         # To the end: the transaction commits with the last step, after the row that RETURNING gives.

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from sluicegate.acceptance import Acceptance, Acceptor, BodyRefused, read_write_key
+from sluicegate.acceptance import Acceptance, Acceptor, write_key_of
+from sluicegate.errors import BodyRefused
 from sluicegate.errors import LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
@@ -112,7 +113,7 @@ class Ingest:
         self._hand_over(exchange, acceptance)
 
     def _source_in_body(self, body: bytes) -> str | None:
-        key = read_write_key(body)
+        key = write_key_of(body)
         return None if key is None else self._keys.source(key.encode("utf-8", "surrogatepass"))
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance) -> None:

@@ -65,7 +65,7 @@ class Server:
         data_dir = DataDir(config.data_dir)
         self._bell = Bell(data_dir.bell)
         self._writer: GroupCommit[Waiting] = GroupCommit(
-            open_log or (lambda: SqliteLog(data_dir.event_log)),
+            open_log or (lambda: SqliteLog(data_dir.event_log, create=False)),
             on_committed=lambda done: self._call(self._ingest.committed, done),
             on_failed=lambda tokens, error: self._call(self._ingest.failed, tokens, error),
             on_fatal=lambda error: self._call(self._on_fatal, error),
@@ -90,7 +90,7 @@ class Server:
 
     def _make_ingest(self, config: Config) -> Ingest:
         return Ingest(
-            Acceptor(config),
+            Acceptor(config.gateway, config.purposes),
             WriteKeys(config.gateway.write_keys),
             writer=self._writer,
             metrics=self.metrics,

@@ -36,8 +36,6 @@ class Process:
     pid: int | None = None
     caught_up: bool = False
     idle_since: float = 0.0
-    first_delivered: int | None = None
-    """What its first `Progress` counted as delivered."""
 
     @property
     def ending(self) -> bool:
@@ -107,7 +105,6 @@ class Slot:
         self.error = error[:MAX_ERROR_CHARS]
         self.failures += 1
         self.retry_count += 1
-        self.wanted = True  # it was needed, and what it was needed for is not done
 
     def crash(self, now: float) -> bool:
         """Count a crash; true when there were too many of them lately."""

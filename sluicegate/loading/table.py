@@ -63,6 +63,10 @@ class LoadingTable:
         """All that are registered."""
         return tuple(self._slots)
 
+    def running(self) -> tuple[str, ...]:
+        """Those that have a process, in whatever state, and so may write to their stores."""
+        return tuple(slot.id for slot in self._slots.values() if slot.process is not None)
+
     def status(self, id: str) -> LoadingStatus:
         """Snapshot of one destination; raises `Refused` for an unknown one."""
         return self._known(id).status()
@@ -226,22 +230,22 @@ class LoadingTable:
         delivered: int,
         error: str | None = None,
     ) -> list[Effect]:
-        """A sign of life. From one whose `loaded` was lost it means that too."""
+        """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not."""
         self._arrive(now)
         slot = self._slots.get(id)
         process = slot.running(epoch) if slot is not None else None
         if slot is None or process is None or process.ending:
             return self._settle(now)
         if process.phase is Phase.STARTING:
+            if not caught_up and not delivered:
+                return self._settle(now)
             self._life.ready(slot, process, now)
         process.deadline = now + self._config.stall_timeout_s
         process.caught_up = caught_up
         process.idle_since = now - idle_s
         slot.last_used = process.idle_since
         slot.error = error
-        if process.first_delivered is None:
-            process.first_delivered = delivered
-        elif delivered - process.first_delivered >= HEALTHY_DELIVERED:
+        if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
         if stalled_s >= self._config.stall_timeout_s:
             self._life.overdue(slot, process, now)

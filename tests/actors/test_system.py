@@ -148,10 +148,11 @@ def test_system_starts_again_at_once_after_its_admin_was_killed(started: Started
 
 def test_stop_ends_an_actor_that_does_not_listen(started: Started) -> None:
     worker = started.system.create(Worker, global_name="worker")
-    started.system.ask(worker, Do("sleep", "1"), timeout_s=5)
+    sleeps = started.system.ask(worker, Do("sleep", "1"), timeout_s=5)
 
     started.system.stop(timeout_s=0.5)
 
+    assert isinstance(sleeps, Told)
     assert processes.tree(started.system.admin_pid) == []
 
 

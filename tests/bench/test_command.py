@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from sluicegate.bench.measure import started, tree
 from sluicegate.bench.modes import Results
 from sluicegate.scripts.bench import bench
 
@@ -39,3 +43,22 @@ def test_unknown_mode_is_a_usage_error() -> None:
 
     assert result.exit_code == 2
     assert "warp" in result.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_command_ends_all_that_it_started(number: signal.Signals, tmp_path: Path) -> None:
+    arguments = ["--system", "straight", "--mode", "batches", "--events", "100", "--runs", "1000"]
+    command = [sys.executable, "-c", "from sluicegate.scripts.bench import bench; bench()", *arguments]
+    process = subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.readline()
+    members = tree(process.pid)
+
+    process.send_signal(number)
+    process.stderr.read()
+
+    assert process.wait() == 1
+    assert len(members) >= 5
+    assert [pid for pid in members if started(pid) is not None] == []
+    assert list(tmp_path.iterdir()) == []
+    process.stderr.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sluicegate.bench.events import WRITE_KEY
 from sluicegate.bench.systems import Declared, hooks, toml
+from sluicegate.config.reader import load
 
 
 def test_configuration_has_three_webhooks_with_a_purpose_each(tmp_path: Path) -> None:
@@ -25,3 +26,13 @@ def test_configuration_takes_a_thousand_destinations(tmp_path: Path) -> None:
     declared = {f"d{n}": Declared("file", "marketing", {"path": f"{n}.jsonl"}) for n in range(1_000)}
 
     assert len(tomllib.loads(toml(tmp_path, 1, declared))["destinations"]) == 1_000
+
+
+def test_configurations_are_valid(tmp_path: Path) -> None:
+    file = tmp_path / "bench.toml"
+    for declared in (hooks([1, 2, 3]), {"cold": Declared("file", "measurement", {"path": str(tmp_path / "cold")})}):
+        file.write_text(toml(tmp_path / "data", 8080, declared))
+
+        config = load(file, environ={})
+
+        assert list(config.destinations) == list(declared)

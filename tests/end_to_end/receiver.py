@@ -16,6 +16,13 @@ def always_200(body: dict[str, Any]) -> tuple[int, dict[str, str]]:
     return 200, {}
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that were killed are part of the tests."""
+
+
 class Receiver:
     """Remembers the events of batches that it answered with 200, in order, and the headers of every request."""
 
@@ -47,8 +54,7 @@ class Receiver:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

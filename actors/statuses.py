@@ -1,0 +1,75 @@
+"""What `GetStatus` answers: the loading states joined with the accounts on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from sluicegate.accounts import Account, oldest_pending_ms, read_accounts
+from sluicegate.actors.records import Records
+from sluicegate.config.model import DestinationConfig
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.loading.status import LoadingStatus
+from sluicegate.messages.status import DestinationStatus
+
+
+def describe(
+    states: Sequence[LoadingStatus],
+    destinations: Mapping[str, DestinationConfig],
+    records: Records,
+) -> tuple[DestinationStatus, ...]:
+    """The full status of each; opens the log and the stores for reading and closes them again.
+
+    The states' times are of `time.monotonic`. One whose store cannot be read has an account of zeros.
+    """
+    log = SqliteLog(records.data_dir.event_log, create=False)
+    try:
+        registered = {state.id: records.registered[state.id] for state in states}
+        accounts = read_accounts(records.data_dir, registered, head=log.head())
+        arrived_ms = oldest_pending_ms(log, [account.cursor for account in accounts.values() if account.pending])
+    finally:
+        log.close()
+    to_unix_s = time.time() - time.monotonic()
+    described = []
+    for state in states:
+        account = accounts.get(state.id)
+        lag_s = 0.0
+        if account is not None and account.cursor in arrived_ms:
+            lag_s = max(0.0, time.time() - arrived_ms[account.cursor] / 1000)
+        described.append(_join(state, destinations[state.id].type, account, lag_s=lag_s, to_unix_s=to_unix_s))
+    return tuple(described)
+
+
+def _join(
+    state: LoadingStatus, type: str, account: Account | None, *, lag_s: float, to_unix_s: float
+) -> DestinationStatus:
+    def unix(at: float | None) -> float | None:
+        return None if at is None else at + to_unix_s
+
+    accepted = account or Account(0, 0, 0, 0, 0, 0, 0, {}, 0, 0)
+    return DestinationStatus(
+        id=state.id,
+        type=type,
+        state=state.state.value,
+        loading=state.loading,
+        loaded=state.loaded,
+        error=state.error,
+        last_attempt=unix(state.last_attempt),
+        retry_count=state.retry_count,
+        next_attempt_at=unix(state.next_attempt_at),
+        reason=state.reason,
+        epoch=state.epoch,
+        pid=state.pid,
+        loaded_at=unix(state.loaded_at),
+        last_used=unix(state.last_used),
+        lag_events=accepted.pending,
+        lag_seconds=lag_s,
+        accepted=accepted.accepted,
+        delivered=accepted.delivered,
+        pending=accepted.pending,
+        held=accepted.held,
+        dead=accepted.dead,
+        denied=accepted.denied,
+        expired=accepted.expired,
+        denied_by=dict(accepted.denied_by),
+    )

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from sluicegate.config.declaration import Limits
+from sluicegate.delivery.backlog import Columns
+from sluicegate.delivery.lanes import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS, Lanes
+from sluicegate.destinations.base import Batch
+from sluicegate.errors import CredentialsRefused, Rejected, Retry
+from tests.delivery.lanes_harness import Harness
+
+LIMITS = Limits(max_events=100, max_bytes=100_000, in_flight=8)
+DAY_S = 24 * 3600.0
+
+
+def columns(first: int, n: int, *, subjects: int = 50) -> Columns:
+    offsets = range(first, first + n)
+    return Columns(offsets, [f"m{o}" for o in offsets], [f"s{o % subjects}" for o in offsets], [b"{}"] * n)
+
+
+def filled(n: int, limits: Limits = LIMITS) -> Lanes:
+    lanes = Lanes(0, limits, random=lambda: 0.5)
+    lanes.add(bytes(n), columns(1, n))
+    return lanes
+
+
+def test_few_events_go_out_in_one_call() -> None:
+    lanes = filled(60)
+
+    works = lanes.next_batches(0.0)
+
+    assert [len(work.batch) for work in works] == [60]
+
+
+def test_many_events_go_out_in_as_many_calls_as_fill_up() -> None:
+    lanes = filled(350)
+
+    works = lanes.next_batches(0.0)
+
+    assert len(works) == 4
+    assert sum(len(work.batch) for work in works) > 300
+
+
+def test_never_more_calls_than_may_be_in_flight() -> None:
+    lanes = filled(1_600)
+
+    assert len(lanes.next_batches(0.0)) == 8
+    assert lanes.next_batches(10.0) == []
+
+
+def test_fast_vendor_gets_one_call_at_a_time() -> None:
+    lanes = filled(350)
+    for work in lanes.next_batches(0.0):
+        lanes.complete(work, None, now=0.001)
+    lanes.add(bytes(600), columns(351, 600))
+
+    assert len(lanes.next_batches(0.002)) == 1
+
+
+def test_few_events_wait_for_company_while_a_call_runs_but_not_long() -> None:
+    lanes = filled(10)
+    lanes.next_batches(0.0)
+    lanes.add(bytes(10), Columns(range(11, 21), ["m"] * 10, [f"new {n}" for n in range(10)], [b"{}"] * 10))
+
+    assert lanes.next_batches(0.001) == []
+    due = lanes.next_due(0.001)
+    assert due == pytest.approx(0.025)
+    assert len(lanes.next_batches(due)) == 1
+
+
+def test_failed_batch_is_sent_again_unchanged_after_its_backoff() -> None:
+    lanes = filled(3)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Retry("busy"), now=1.0)
+
+    assert lanes.next_batches(1.0) == []
+    assert lanes.next_due(1.0) == 1.5
+    (again,) = lanes.next_batches(1.5)
+    assert again.batch.offsets == work.batch.offsets
+    assert (work.batch.attempt, again.batch.attempt) == (1, 2)
+
+
+def test_backoff_doubles_to_its_cap() -> None:
+    lanes = filled(1)
+    now, waits = 0.0, []
+    for _ in range(12):
+        (work,) = lanes.next_batches(now)
+        lanes.complete(work, ConnectionError("down"), now=now)
+        waits.append(lanes.next_due(now) - now)
+        now = lanes.next_due(now)
+
+    assert waits[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert waits[-1] == 150.0
+
+
+def test_retry_after_wins_over_backoff_and_holds_new_calls_too() -> None:
+    lanes = filled(3)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Retry("slow down", after_s=60.0), now=0.0)
+    lanes.add(bytes(3), Columns([4, 5, 6], ["m"] * 3, ["x", "y", "z"], [b"{}"] * 3))
+
+    assert lanes.next_batches(59.0) == []
+    assert lanes.next_due(59.0) == 60.0
+    assert len(lanes.next_batches(60.0)) == 1
+    assert len(lanes.next_batches(60.1)) == 1
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(1e9, 3600.0), (-5.0, 0.5), (float("nan"), 0.5), (float("inf"), 0.5)])
+def test_retry_after_is_capped_and_nonsense_is_ignored(asked: float, waited: float) -> None:
+    lanes = filled(1)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Retry("no", after_s=asked), now=0.0)
+
+    assert lanes.next_due(0.0) == waited
+
+
+def test_one_bad_event_of_a_hundred_costs_at_most_fourteen_more_calls() -> None:
+    for bad in range(1, 101):
+        harness = Harness(
+            lambda batch, _, bad=bad: Rejected("400") if bad in batch.offsets else None,  # type: ignore[misc]
+            limits=Limits(max_events=100),
+            subjects=["one"] * 100,
+        )
+
+        total = harness.run()
+
+        assert (total.cursor, total.delivered, [one.offset for one in total.dead]) == (100, 99, [bad])
+        assert len(harness.calls) <= 1 + 14
+
+
+def test_named_events_are_dead_and_the_rest_delivered() -> None:
+    lanes = filled(4)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Rejected({1: "no user", 3: "too old"}), now=0.0)
+    progress = lanes.progress()
+
+    assert progress.delivered == 2
+    assert [(one.offset, one.reason) for one in progress.dead] == [(2, "no user"), (4, "too old")]
+
+
+def test_rest_is_sent_again_when_nothing_was_stored() -> None:
+    lanes = filled(4)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Rejected({0: "bad"}, rest_delivered=False), now=0.0)
+    (again,) = lanes.next_batches(0.0)
+
+    assert again.batch.offsets == [2, 3, 4]
+
+
+@pytest.mark.parametrize("reasons", [{}, {7: "there is no such event"}, {-1: "nor this"}])
+def test_rejection_that_makes_no_sense_counts_as_retry(reasons: dict[int, str]) -> None:
+    lanes = filled(3)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Rejected(reasons, rest_delivered=False), now=0.0)
+
+    assert lanes.next_due(0.0) == 0.5
+    assert len(lanes.progress()) == 0
+
+
+def test_refused_credentials_halt_everything_and_kill_nothing() -> None:
+    lanes = filled(1_000)
+    works = lanes.next_batches(0.0)
+
+    lanes.complete(works[0], CredentialsRefused("401"), now=1.0)
+    lanes.complete(works[1], None, now=1.0)
+
+    assert lanes.halted == "401"
+    assert lanes.next_batches(1e6) == []
+    assert not lanes.progress().dead
+
+
+def test_event_is_given_up_after_a_day_and_eight_attempts_and_not_before() -> None:
+    harness = Harness(lambda batch, now: Retry("500"), limits=Limits(in_flight=1), subjects=["a"])
+
+    total = harness.run(max_s=2 * DAY_S)
+
+    (dead,) = total.dead
+    assert dead.last_attempt - dead.first_attempt >= GIVE_UP_AFTER_S
+    assert dead.attempts >= GIVE_UP_ATTEMPTS
+    assert "500" in dead.reason
+
+
+def test_event_that_breaks_the_vendor_is_isolated_and_the_others_are_delivered() -> None:
+    harness = Harness(
+        lambda batch, now: Retry("500") if 30 in batch.offsets else None, limits=Limits(), subjects=["one"] * 60
+    )
+
+    total = harness.run(max_s=2 * DAY_S)
+
+    assert [one.offset for one in total.dead] == [30]
+    assert total.delivered == 59
+
+
+def test_long_outage_kills_at_most_a_trickle() -> None:
+    harness = Harness(
+        lambda batch, now: Retry("down") if now < 2 * DAY_S else None, limits=LIMITS, subjects=["a", "b"] * 2_000
+    )
+
+    total = harness.run(max_s=4 * DAY_S)
+
+    assert total.cursor == 4_000
+    # after the first day at most one event per lane and 5 minutes of backoff (half of it on average) is given up
+    assert len(total.dead) < 2 * 8 * 300 * 2
+    assert harness.calls[-1][0] < 2 * DAY_S + 3600
+
+
+def test_replayed_letters_are_told_apart_and_keep_out_of_the_order() -> None:
+    lanes = filled(0)
+    lanes.add_replays(Columns([71, 72, 73], ["a", "b", "c"], ["a", "b", "c"], [b"{}"] * 3))
+    assert lanes.replaying
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Rejected({1: "still bad"}), now=0.0)
+    assert lanes.replaying
+    delivered, dead = lanes.replays()
+
+    assert delivered == [71, 73]
+    assert [(one.offset, one.reason) for one in dead] == [(72, "still bad")]
+    assert len(lanes.progress()) == 0
+    assert not lanes.replaying
+
+
+def test_replay_never_exceeds_the_calls_in_flight() -> None:
+    lanes = filled(10, Limits(in_flight=1))
+    (work,) = lanes.next_batches(0.0)
+    lanes.add_replays(Columns([1], ["a"], ["a"], [b"{}"]))
+
+    assert lanes.next_batches(0.0) == []
+    lanes.complete(work, None, now=0.1)
+    assert len(lanes.next_batches(0.1)) == 1
+
+
+def test_read_ahead_is_bounded_in_events_and_bytes() -> None:
+    lanes = Lanes(0, Limits(max_events=10, max_bytes=100, in_flight=2))
+
+    lanes.add(bytes(4), Columns(range(1, 5), ["m"] * 4, ["s"] * 4, [b"x" * 100] * 4))
+    assert not lanes.wants_more
+
+    lanes = Lanes(0, Limits(max_events=10, max_bytes=10_000, in_flight=2))
+    lanes.add(bytes(40), columns(1, 40))
+    assert not lanes.wants_more
+
+
+def test_events_of_other_subjects_pass_a_batch_that_backs_off() -> None:
+    harness = Harness(
+        lambda batch, now: Retry("500") if 1 in batch.offsets and now < 1_000 else None,
+        limits=Limits(max_events=10, in_flight=4),
+        subjects=["poison", *[f"s{n}" for n in range(199)]],
+    )
+
+    harness.run(max_s=900)
+
+    assert len(harness.delivered) > 60
+    assert harness.total.cursor == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fifty_subjects_keep_their_order_through_500_500_200(seed: int) -> None:
+    random = Random(seed)
+    subjects = [f"s{n % 50}" for n in range(50 * 40)]
+    answers = {}
+
+    def vendor(batch: Batch, now: float) -> BaseException | None:
+        key = tuple(batch.offsets)
+        answers[key] = answers.get(key, 0) + 1
+        return Retry("500") if answers[key] < 3 else None
+
+    harness = Harness(vendor, limits=LIMITS, subjects=subjects, duration_s=lambda: random.random(), seed=seed)
+
+    total = harness.run()
+
+    assert total.delivered == total.cursor == 2_000
+    by_subject: dict[str, list[int]] = {}
+    for offset in harness.delivered:
+        by_subject.setdefault(subjects[offset - 1], []).append(offset)
+    assert all(offsets == sorted(offsets) and len(offsets) == 40 for offsets in by_subject.values())

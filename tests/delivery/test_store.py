@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sluicegate.accounts import StoreState
+from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.errors import LogDamaged, LogUnavailable, StaleEpoch
+from sluicegate.event import Combo
+from sluicegate.testing.disk import FaultyDisk
+
+COMBO = Combo("track", "web", (("ads", True), ("necessary", True)), ("crm",), ("mail",), False)
+
+
+def letter(offset: int, *, reason: str = "400 bad name", entered_at_ms: int = 30) -> DeadLetter:
+    return DeadLetter(
+        offset,
+        f"m-{offset}",
+        COMBO,
+        b'{"type":"track"}',
+        reason,
+        attempts=2,
+        first_attempt_at_ms=10,
+        last_attempt_at_ms=20,
+        entered_at_ms=entered_at_ms,
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "crm.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[DestinationStore]:
+    store = DestinationStore.open(path, start=0)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def with_letters(store: DestinationStore) -> DestinationStore:
+    store.claim(1)
+    store.commit(
+        1,
+        cursor=3,
+        dead_letters=[
+            letter(1, reason="400 Bad Name", entered_at_ms=10),
+            letter(2, reason="413 too large", entered_at_ms=20),
+            letter(3, reason="400 bad name", entered_at_ms=30),
+        ],
+    )
+    return store
+
+
+def ids(letters: object) -> list[int]:
+    return [item.id for item in letters]  # type: ignore[attr-defined]
+
+
+def test_new_store_begins_at_its_start(path: Path) -> None:
+    assert DestinationStore.open(path, start=7).state == StoreState(epoch=0, start=7, cursor=7)
+
+
+def test_old_store_keeps_its_own_start(path: Path) -> None:
+    DestinationStore.open(path, start=7).close()
+
+    assert DestinationStore.open(path, start=9).state.start == 7
+
+
+def test_commit_moves_cursor_and_counts_together(path: Path, store: DestinationStore) -> None:
+    store.claim(1)
+
+    store.commit(1, cursor=7, delivered=3, expired=1, denied={"a": 1, "b": 1}, dead_letters=[letter(4)])
+    store.commit(1, cursor=9, denied={"a": 2})
+
+    expected = StoreState(1, start=0, cursor=9, delivered=3, dead=1, expired=1, denied={"a": 3, "b": 1})
+    assert store.state == expected
+    assert DestinationStore.open(path, start=0).state == expected
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_only_a_greater_epoch_may_claim(store: DestinationStore, epoch: int) -> None:
+    store.claim(2)
+
+    with pytest.raises(StaleEpoch):
+        store.claim(epoch)
+
+    assert store.claim(3).epoch == 3
+
+
+def test_replaced_epoch_cannot_commit(path: Path, store: DestinationStore) -> None:
+    store.claim(1)
+    DestinationStore.open(path, start=0).claim(2)
+
+    with pytest.raises(StaleEpoch, match="epoch 1 was replaced by epoch 2"):
+        store.commit(1, cursor=1, delivered=1)
+    with pytest.raises(StaleEpoch):
+        store.settle_replay(1, failed={}, denied={}, now_ms=1)
+
+    assert store.state.cursor == 0
+
+
+@pytest.mark.parametrize("delivered", [0, 2, -1])
+def test_counts_must_be_what_the_cursor_moves_by(store: DestinationStore, delivered: int) -> None:
+    store.claim(1)
+
+    with pytest.raises(ValueError, match="count"):
+        store.commit(1, cursor=1, delivered=delivered)
+
+    assert store.state == StoreState(1, start=0, cursor=0)
+
+
+def test_failed_commit_keeps_nothing_of_its_parts(path: Path) -> None:
+    disk = FaultyDisk()
+    try:
+        store = DestinationStore.open(path, start=0)
+        store.claim(1)
+        disk.full = True
+
+        with pytest.raises(LogUnavailable, match="disk is full"):
+            store.commit(1, cursor=2, denied={"a": 1}, dead_letters=[letter(1)])
+        disk.full = False
+
+        assert (store.state.cursor, store.state.denied, store.letters.count()) == (0, {}, 0)
+        store.commit(1, cursor=1, delivered=1)
+        store.close()
+    finally:
+        disk.unregister()
+
+
+def test_skip_moves_only_what_it_expected(store: DestinationStore) -> None:
+    store.claim(3)
+
+    assert not store.skip(expected_epoch=2, expected_cursor=0, cursor=1, denied={"a": 1})
+    assert not store.skip(expected_epoch=3, expected_cursor=1, cursor=2, denied={"a": 1})
+    assert store.skip(expected_epoch=3, expected_cursor=0, cursor=3, denied={"a": 2}, expired=1)
+
+    assert store.state == StoreState(3, start=0, cursor=3, expired=1, denied={"a": 2})
+
+
+def test_skip_must_count_what_it_skips(store: DestinationStore) -> None:
+    with pytest.raises(ValueError, match="the cursor moves by 2"):
+        store.skip(expected_epoch=0, expected_cursor=0, cursor=2, denied={"a": 1})
+
+
+def test_letter_is_kept_as_it_was(with_letters: DestinationStore) -> None:
+    found = with_letters.letters.show(2)
+
+    assert found is not None
+    assert (found.offset, found.message_id, found.combo, found.type) == (2, "m-2", COMBO, "track")
+    assert (found.event, found.reason, found.attempts) == (b'{"type":"track"}', "413 too large", 2)
+    assert (found.first_attempt_at_ms, found.last_attempt_at_ms, found.entered_at_ms) == (10, 20, 20)
+    assert found.status is LetterStatus.DEAD
+    assert with_letters.letters.show(99) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (LetterFilter(), [1, 2, 3]),
+        (LetterFilter(reason="BAD name"), [1, 3]),
+        (LetterFilter(since_ms=20), [2, 3]),
+        (LetterFilter(until_ms=20), [1]),
+        (LetterFilter(reason="400", since_ms=11), [3]),
+        (LetterFilter(message_id="m-2"), [2]),
+        (LetterFilter(ids=[3, 1, 99]), [1, 3]),
+        (LetterFilter(ids=[]), []),
+        (LetterFilter(reason="%"), []),
+        (LetterFilter(status=LetterStatus.REPLAY), []),
+    ],
+)
+def test_filter_chooses_letters(with_letters: DestinationStore, where: LetterFilter, expected: list[int]) -> None:
+    assert ids(with_letters.letters.list(where)) == expected
+    assert with_letters.letters.count(where) == len(expected)
+
+
+def test_letters_are_listed_in_pages(with_letters: DestinationStore) -> None:
+    letters = with_letters.letters
+
+    assert ids(letters.list(limit=2)) == [1, 2]
+    assert ids(letters.list(limit=2, after=2)) == [3]
+
+
+def test_replayed_letters_are_marked_in_steps(with_letters: DestinationStore) -> None:
+    letters = with_letters.letters
+
+    marked = [letters.mark_replay(limit=2) for _ in range(3)]
+
+    assert marked == [2, 1, 0]
+    assert ids(letters.replays(limit=2)) == [1, 2]
+
+
+def test_settled_replays_move_between_the_counts(with_letters: DestinationStore) -> None:
+    with_letters.letters.mark_replay()
+
+    with_letters.settle_replay(1, delivered=[1], failed={2: "500 again"}, denied={3: "ads denied"}, now_ms=99)
+
+    state = with_letters.state
+    assert (state.delivered, state.dead, state.denied, state.cursor) == (1, 1, {"ads denied": 1}, 3)
+    (left,) = with_letters.letters.list()
+    assert (left.id, left.status, left.reason, left.attempts) == (2, LetterStatus.DEAD, "500 again", 3)
+    assert (left.last_attempt_at_ms, left.first_attempt_at_ms) == (99, 10)
+
+
+def test_replay_settled_twice_counts_once(with_letters: DestinationStore) -> None:
+    with_letters.letters.mark_replay(LetterFilter(ids=[1]))
+
+    for _ in range(2):
+        with_letters.settle_replay(1, delivered=[1, 2], failed={}, denied={}, now_ms=99)
+
+    assert (with_letters.state.delivered, with_letters.state.dead) == (1, 2)
+
+
+def test_dropped_letter_stays_counted_as_dead(with_letters: DestinationStore) -> None:
+    letters = with_letters.letters
+
+    dropped = letters.drop(LetterFilter(reason="400"))
+
+    assert (dropped, with_letters.state.dead, letters.count()) == (2, 3, 1)
+    assert [(item.status, item.event) for item in letters.find("m-1")] == [(LetterStatus.DROPPED, b"")]
+    assert letters.mark_replay(LetterFilter(ids=[1])) == 0
+    assert letters.drop(LetterFilter(status=LetterStatus.DROPPED)) == 0
+
+
+def test_letter_dropped_during_its_replay_counts_as_what_became_of_it(with_letters: DestinationStore) -> None:
+    with_letters.letters.mark_replay()
+    with_letters.letters.drop()
+
+    with_letters.settle_replay(1, delivered=[1], failed={2: "500"}, denied={}, now_ms=99)
+
+    assert (with_letters.state.delivered, with_letters.state.dead) == (1, 2)
+    assert with_letters.letters.find("m-2")[0].status is LetterStatus.DROPPED
+
+
+def test_other_connections_changes_are_noticed(path: Path, store: DestinationStore) -> None:
+    store.claim(1)
+    before = store.data_version()
+    store.commit(1, cursor=1, dead_letters=[letter(1)])
+    own = store.data_version()
+
+    DestinationStore.open(path, start=0).letters.mark_replay()
+
+    assert own == before
+    assert store.data_version() != before
+
+
+def test_store_file_of_another_kind_is_refused(path: Path) -> None:
+    path.write_bytes(b"")
+
+    with pytest.raises(LogDamaged, match="is not a Sluicegate destination store"):
+        DestinationStore.open(path, start=0)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two processes on one store, with epochs and expectations that may be stale, against a plain model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        path = Path(self._folder.name) / "crm.db"
+        self.stores = [DestinationStore.open(path, start=5) for _ in range(2)]
+        self.epoch = 0
+        self.counts = {"delivered": 0, "dead": 0, "expired": 0}
+        self.denied: dict[str, int] = {}
+        self.letters: dict[int, LetterStatus] = {}
+
+    @property
+    def cursor(self) -> int:
+        return 5 + sum(self.counts.values()) + sum(self.denied.values())
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+        self._folder.cleanup()
+
+    def deny(self, denied: dict[str, int]) -> None:
+        for reason, n in denied.items():
+            self.denied[reason] = self.denied.get(reason, 0) + n
+
+    who = st.integers(0, 1)
+    few = st.integers(0, 3)
+    reasons = st.dictionaries(st.sampled_from("ab"), st.integers(1, 3))
+
+    @rule(who=who, step=st.integers(-1, 2))
+    def claim(self, who: int, step: int) -> None:
+        if step <= 0:
+            with pytest.raises(StaleEpoch):
+                self.stores[who].claim(self.epoch + step)
+        else:
+            self.stores[who].claim(self.epoch + step)
+            self.epoch += step
+
+    @rule(who=who, age=st.integers(0, 1), delivered=few, expired=few, denied=reasons, n_dead=few)
+    def commit(self, who: int, age: int, delivered: int, expired: int, denied: dict[str, int], n_dead: int) -> None:
+        cursor = self.cursor + delivered + expired + sum(denied.values()) + n_dead
+        letters = [letter(self.cursor + 1 + index) for index in range(n_dead)]
+
+        def commit() -> None:
+            self.stores[who].commit(
+                self.epoch - age,
+                cursor=cursor,
+                delivered=delivered,
+                expired=expired,
+                denied=denied,
+                dead_letters=letters,
+            )
+
+        if age:
+            with pytest.raises(StaleEpoch):
+                commit()
+            return
+        commit()
+        self.counts["delivered"] += delivered
+        self.counts["expired"] += expired
+        self.counts["dead"] += n_dead
+        self.deny(denied)
+        for item in self.stores[who].letters.list(limit=1_000):
+            self.letters.setdefault(item.id, LetterStatus.DEAD)
+
+    @rule(who=who, age=st.integers(0, 1), back=st.integers(0, 1), denied=reasons, expired=few)
+    def skip(self, who: int, age: int, back: int, denied: dict[str, int], expired: int) -> None:
+        start = self.cursor - back
+        moved = self.stores[who].skip(
+            expected_epoch=self.epoch - age,
+            expected_cursor=start,
+            cursor=start + sum(denied.values()) + expired,
+            denied=denied,
+            expired=expired,
+        )
+        assert moved == (not age and not back)
+        if moved:
+            self.counts["expired"] += expired
+            self.deny(denied)
+
+    @precondition(lambda self: self.letters)
+    @rule(who=who, data=st.data(), drop=st.booleans())
+    def mark(self, who: int, data: st.DataObject, drop: bool) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.letters)), unique=True))
+        where = LetterFilter(ids=chosen)
+        allowed = {LetterStatus.DEAD, LetterStatus.REPLAY} if drop else {LetterStatus.DEAD}
+        changed = [id_ for id_ in chosen if self.letters[id_] in allowed]
+
+        n = self.stores[who].letters.drop(where) if drop else self.stores[who].letters.mark_replay(where)
+
+        assert n == len(changed)
+        self.letters.update(dict.fromkeys(changed, LetterStatus.DROPPED if drop else LetterStatus.REPLAY))
+
+    @precondition(lambda self: self.letters)
+    @rule(who=who, data=st.data(), age=st.integers(0, 1))
+    def settle(self, who: int, data: st.DataObject, age: int) -> None:
+        outcome = st.sampled_from(["delivered", "failed", "denied"])
+        outcomes = data.draw(st.dictionaries(st.sampled_from(sorted(self.letters)), outcome))
+        chosen = {kind: [i for i, o in outcomes.items() if o == kind] for kind in ("delivered", "failed", "denied")}
+
+        def settle() -> None:
+            self.stores[who].settle_replay(
+                self.epoch - age,
+                delivered=chosen["delivered"],
+                failed=dict.fromkeys(chosen["failed"], "500"),
+                denied=dict.fromkeys(chosen["denied"], "a"),
+                now_ms=1,
+            )
+
+        if age:
+            with pytest.raises(StaleEpoch):
+                settle()
+            return
+        settle()
+        self._model_settle(outcomes)
+
+    def _model_settle(self, outcomes: dict[int, str]) -> None:
+        for id_, kind in outcomes.items():
+            if kind == "failed" and self.letters[id_] is LetterStatus.REPLAY:
+                self.letters[id_] = LetterStatus.DEAD
+            elif kind != "failed" and self.letters[id_] is not LetterStatus.DEAD:
+                del self.letters[id_]
+                self.counts["dead"] -= 1
+                if kind == "delivered":
+                    self.counts["delivered"] += 1
+                else:
+                    self.deny({"a": 1})
+
+    @invariant()
+    def both_see_the_model(self) -> None:
+        expected = StoreState(self.epoch, 5, self.cursor, **self.counts, denied=self.denied)
+        assert [store.state for store in self.stores] == [expected, expected]
+        assert len(self.letters) == self.counts["dead"]
+
+    @invariant()
+    def letters_have_the_status_of_the_model(self) -> None:
+        for status in LetterStatus:
+            found = ids(self.stores[0].letters.list(LetterFilter(status=status), limit=1_000))
+            assert found == sorted(id_ for id_, known in self.letters.items() if known is status)
+
+
+TestStoreMachine = StoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
