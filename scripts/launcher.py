@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from sluicegate.actors.keys import load_or_create_key
+from sluicegate.actors.processes import processes
 from sluicegate.actors.router import RouterActor
 from sluicegate.actors.supervisor import SupervisorActor
 from sluicegate.actors.system import RunningSystem, free_port, start
@@ -29,6 +30,7 @@ from sluicegate.scripts.storage import prepare_storage
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 25.0
+LOCK_TIMEOUT_S = 5.0  # a predecessor that was killed may take a moment to be gone
 MAX_RESTARTS = 5
 RESTART_WINDOW_S = 60.0
 
@@ -79,8 +81,9 @@ class Launcher:
 
     def _start(self) -> None:
         self._data_dir.create()
-        self._lock = DataDirLock(self._data_dir.lock)
-        self._lock.acquire(timeout_s=5.0)
+        lock = DataDirLock(self._data_dir.lock)
+        lock.acquire(timeout_s=LOCK_TIMEOUT_S)
+        self._lock = lock
         prepare_storage(self._config, self._data_dir)
         self._gateway = GatewayPart(self._config, self._data_dir)
         self._start_actors()
@@ -174,6 +177,14 @@ class Launcher:
             self._note_restart("the gateway")
             self._gateway.restart()
         self._gateway.tell_ready(True)
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        """Let go of dead processes that have become ours, as the reaper of all that is below."""
+        assert self._gateway is not None
+        for process in processes():
+            if process.zombie and process.parent == os.getpid() and process.pid != self._gateway.pid:
+                os.waitpid(process.pid, os.WNOHANG)
 
     def _replace(self, dead: _Actor, start_again: Callable[[], None]) -> None:
         os.close(dead.pidfd)

@@ -8,19 +8,21 @@ from sluicegate.config.model import DestinationConfig, Requirement
 from sluicegate.event import Combo, names_of, stamp_of
 from sluicegate.routing import Decision, RoutingTable, decide
 
+YES = {"measurement": True}
+NO = {"measurement": False}
+
 
 def destination(id: str = "crm", type: str = "webhook", **changes: Any) -> DestinationConfig:
     return DestinationConfig(id, type, **{"requires": Requirement(all=("measurement",)), **changes})
 
 
-def combo(
-    *, kind: str = "track", off: tuple[str, ...] = (), on: tuple[str, ...] = (), all_off: bool = False, **said: bool
-) -> Combo:
-    return Combo(kind, "web", stamp_of(said), names_of(off), names_of(on), all_off)
+def combo(said: dict[str, bool] | None = None, /, **changes: Any) -> Combo:
+    names = {key: names_of(changes.pop(key)) for key in ("integrations_off", "integrations_on") if key in changes}
+    return Combo("track", "web", stamp_of(said or {}))._replace(**names, **changes)
 
 
 def test_event_with_every_required_purpose_granted_is_allowed() -> None:
-    assert decide(combo(measurement=True), destination()) is Decision.ALLOW
+    assert decide(combo(YES), destination()) is Decision.ALLOW
 
 
 def test_event_without_consent_is_undecided_unless_only_necessary_is_required() -> None:
@@ -29,54 +31,57 @@ def test_event_without_consent_is_undecided_unless_only_necessary_is_required() 
 
 
 def test_denied_purpose_denies() -> None:
-    assert decide(combo(measurement=False), destination()) is Decision.CONSENT_DENIED
+    assert decide(combo(NO), destination()) is Decision.CONSENT_DENIED
 
 
 def test_event_type_that_is_not_wanted_is_denied() -> None:
     wants_pages = destination(events=("page",))
 
-    assert decide(combo(measurement=True), wants_pages) is Decision.EVENT_TYPE
-    assert decide(combo(kind="page", measurement=True), wants_pages) is Decision.ALLOW
+    assert decide(combo(YES), wants_pages) is Decision.EVENT_TYPE
+    assert decide(combo(YES, type="page"), wants_pages) is Decision.ALLOW
 
 
 @pytest.mark.parametrize("name", ["crm", "CRM", "Webhook", "webhook"])
 def test_statement_11_integrations_take_away_by_id_or_type_whatever_the_consent(name: str) -> None:
-    assert decide(combo(off=(name,), measurement=True), destination()) is Decision.INTEGRATIONS
+    assert decide(combo(YES, integrations_off=(name,)), destination()) is Decision.INTEGRATIONS
 
 
 def test_display_names_of_vendors_match_plain_ids() -> None:
     ga4 = destination(id="google-analytics_4", type="ga4")
 
-    assert decide(combo(off=("Google Analytics 4",), measurement=True), ga4) is Decision.INTEGRATIONS
+    assert decide(combo(YES, integrations_off=("Google Analytics 4",)), ga4) is Decision.INTEGRATIONS
 
 
 def test_statement_11_all_off_leaves_only_what_is_named_and_consent_is_still_needed() -> None:
-    only_crm = {"all_off": True, "on": ("CRM",)}
+    only_crm: dict[str, Any] = {"all_off": True, "integrations_on": ("CRM",)}
 
-    assert decide(combo(measurement=True, **only_crm), destination()) is Decision.ALLOW
-    assert decide(combo(measurement=True, **only_crm), destination(id="other", type="file")) is Decision.INTEGRATIONS
-    assert decide(combo(measurement=False, **only_crm), destination()) is Decision.CONSENT_DENIED
+    assert decide(combo(YES, **only_crm), destination()) is Decision.ALLOW
+    assert decide(combo(YES, **only_crm), destination(id="other", type="file")) is Decision.INTEGRATIONS
+    assert decide(combo(NO, **only_crm), destination()) is Decision.CONSENT_DENIED
     assert decide(combo(**only_crm), destination()) is Decision.CONSENT_UNDECIDED
 
 
 def test_name_that_is_both_on_and_off_is_off() -> None:
-    assert decide(combo(off=("webhook",), on=("crm",), measurement=True), destination()) is Decision.INTEGRATIONS
+    assert (
+        decide(combo(YES, integrations_off=("webhook",), integrations_on=("crm",)), destination())
+        is Decision.INTEGRATIONS
+    )
 
 
 def test_table_answers_for_every_destination_and_remembers() -> None:
     table = RoutingTable([destination(), destination(id="ads", requires=Requirement(all=("marketing",)))])
-    event = combo(measurement=True)
+    event = combo(YES)
 
     assert table.permitted(event) == ("crm",)
     assert table.decide(event, "ads") is Decision.CONSENT_UNDECIDED
-    assert table.decisions(event) is table.decisions(combo(measurement=True))
+    assert table.decisions(event) is table.decisions(combo(YES))
 
 
 def test_table_stays_within_its_bound() -> None:
     table = RoutingTable([destination()], max_decisions=10)
 
     for number in range(100):
-        table.decisions(combo(**{f"purpose{number}": True}))
+        table.decisions(combo({f"purpose{number}": True}))
 
     assert len(table._rows) <= 10
 
@@ -93,7 +98,9 @@ requirements = st.builds(
 def test_nothing_but_full_consent_is_ever_allowed(
     said: dict[str, bool], off: tuple[str, ...], on: tuple[str, ...], all_off: bool, requirement: Requirement
 ) -> None:
-    decision = decide(combo(off=off, on=on, all_off=all_off, **said), destination(requires=requirement))
+    decision = decide(
+        combo(said, integrations_off=off, integrations_on=on, all_off=all_off), destination(requires=requirement)
+    )
 
     granted = {"necessary"} | {purpose for purpose, value in said.items() if value}
     enough = set(requirement.all) <= granted and (not requirement.any or bool(granted & set(requirement.any)))
@@ -106,8 +113,8 @@ def test_nothing_but_full_consent_is_ever_allowed(
 
 @given(stamps, requirements, purposes)
 def test_denying_a_purpose_never_releases(said: dict[str, bool], requirement: Requirement, purpose: str) -> None:
-    before = decide(combo(**said), destination(requires=requirement))
+    before = decide(combo(said), destination(requires=requirement))
 
-    after = decide(combo(**{**said, purpose: False}), destination(requires=requirement))
+    after = decide(combo({**said, purpose: False}), destination(requires=requirement))
 
     assert after is not Decision.ALLOW or before is Decision.ALLOW

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import repeat
-from operator import sub
 from typing import Annotated, NamedTuple
 
 import msgspec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+MINUTE = timedelta(minutes=1)
 
 MAX_SKEW_MS = 60_000
 """A client's clock within a minute is taken as right: part of the difference is the way of the request."""
@@ -47,13 +46,13 @@ class Clock(NamedTuple):
         return abs(self.offset_ms) > MAX_SKEW_MS
 
     @property
-    def latest(self) -> datetime:
+    def latest_ms(self) -> int:
         """The latest time that an event of this request can have."""
-        return EPOCH + timedelta(milliseconds=self.received_ms + MAX_AHEAD_MS)
+        return self.received_ms + MAX_AHEAD_MS
 
     def clamp(self, ms: int) -> int:
         """The nearest time that an event of this request can have."""
-        return min(max(ms, 0), self.received_ms + MAX_AHEAD_MS)
+        return min(max(ms, 0), self.latest_ms)
 
     def correct(self, timestamp: object, original: object) -> EventTime:
         """The time of an event from its `timestamp` and `originalTimestamp` as decoded (None when absent)."""
@@ -83,14 +82,13 @@ def read_ms(value: object) -> int | None:
 
 
 def milliseconds(moments: Sequence[datetime]) -> list[int]:
-    """Unix milliseconds of moments from 1970 on; cheap when they are within a day, as those of a request mostly are."""
-    first = min(moments)
-    if (max(moments) - first).days:
+    """Unix milliseconds of moments; half the work when all are of one minute, as those of a request mostly are."""
+    minute = min(moments).replace(second=0, microsecond=0)
+    if max(moments) - minute >= MINUTE:
         return [(moment - EPOCH) // MILLISECOND for moment in moments]
-    start_ms = (first - EPOCH) // MILLISECOND
-    start = EPOCH + timedelta(milliseconds=start_ms)
-    spans = map(sub, moments, repeat(start))
-    return [start_ms + span.seconds * 1_000 + span.microseconds // 1_000 for span in spans]
+    # Offsets from UTC are whole minutes (RFC 3339), so that they don't touch the fields below.
+    start_ms = (minute - EPOCH) // MILLISECOND
+    return [start_ms + moment.second * 1_000 + moment.microsecond // 1_000 for moment in moments]
 
 
 @lru_cache(maxsize=256)

@@ -139,7 +139,7 @@ class Session:
             for contender in contenders:
                 if contender in self.plan.contenders:
                     systems.append(self._start(contender))
-                    run_trial(systems[-1], self._receivers, run=self._run_name(), shape=WARM_UP)
+                    self._warm_up(systems[-1])
             for index in range(self.plan.runs):
                 for row, shape in shapes.items():
                     for system in systems:
@@ -147,6 +147,11 @@ class Session:
         finally:
             for system in systems:
                 self.results.survivors += system.stop()
+
+    def _warm_up(self, system: System) -> None:
+        trial = run_trial(system, self._receivers, run=self._run_name(), shape=WARM_UP)
+        if trial.lost:
+            raise BenchError(f"{system.name} did not deliver {trial.lost} events of its warm-up: {system.explain()}")
 
     def _trial(self, row: str, index: int, system: System, shape: Shape) -> None:
         trial = run_trial(system, self._receivers, run=self._run_name(), shape=shape)

@@ -29,6 +29,9 @@ class System(Protocol):
     def stop(self) -> int:
         """End it; returns how many of its processes had to be killed after its end."""
 
+    def explain(self) -> str:
+        """What it has to say about itself when something went wrong."""
+
 
 class Straight:
     """The straight line."""
@@ -45,6 +48,10 @@ class Straight:
         """End it."""
         self._helper.stop()
         return 0
+
+    def explain(self) -> str:
+        """Nothing but that it runs."""
+        return "it writes no log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +93,15 @@ class Sluicegate:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise BenchError(f"`sluicegate serve` has ended with {self._process.returncode}:\n{self._tail()}")
+                raise BenchError(f"`sluicegate serve` has ended with {self._process.returncode}:{self.explain()}")
             if _is_ready(self.port):
                 return
             time.sleep(0.02)
-        raise BenchError(f"`sluicegate serve` was not ready within {READY_TIMEOUT_S:.0f} s:\n{self._tail()}")
+        raise BenchError(f"`sluicegate serve` was not ready within {READY_TIMEOUT_S:.0f} s:{self.explain()}")
 
-    def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+    def explain(self) -> str:
+        """The end of its log."""
+        return "\n" + "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
 
 def hooks(ports: list[int]) -> dict[str, Declared]:

@@ -89,7 +89,8 @@ class Trial:
     def receiver_events_per_s(self, index: int) -> float:
         """Events for one receiver by the time from the first request to its own last delivery."""
         report = self.receivers[index]
-        return report.expected * 1e9 / max(1, report.last_ns - self.load.start_ns)
+        took_ns = report.last_ns - self.load.start_ns
+        return report.expected * 1e9 / took_ns if took_ns > 0 else 0.0
 
 
 def run_trial(system: System, receivers: Sequence[Helper], *, run: str, shape: Shape) -> Trial:

@@ -30,6 +30,8 @@ class Commits:
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
         self._store_version: int | None = None
+        self.more_replays = False
+        """Whether letters waited for replay beyond those that were taken, and these have been settled."""
         self.cursor = lanes.settlement.cursor
         self.delivered = 0
 
@@ -67,6 +69,7 @@ class Commits:
             self._settle(self._replayed, self._buried_again)
             self.delivered += len(self._replayed)
             self._replayed, self._buried_again = [], []
+            self.more_replays = self._store_version is None
 
     def take_replays(self, permits: Decide) -> None:
         """Give the lanes the dead letters that wait for replay, if the store was changed by others since the last time.
@@ -77,8 +80,8 @@ class Commits:
         if unsettled or (version := self._store.data_version()) == self._store_version:
             return
         letters = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
-        if len(letters) < REPLAYS_AT_A_TIME:
-            self._store_version = version
+        self._store_version = version if len(letters) < REPLAYS_AT_A_TIME else None
+        self.more_replays = False
         reasons = {letter.id: permits(letter.combo) for letter in letters}
         denied = {id_: reason for id_, reason in reasons.items() if reason is not None}
         if denied:

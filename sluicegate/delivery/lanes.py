@@ -128,6 +128,11 @@ class Lanes:
         return not self._lanes and not len(self._backlog) and not len(self.settlement)
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether there are events that are in no call now."""
+        return bool(len(self._backlog)) or any(not lane.running for lane in self._lanes)
+
+    @property
     def fast(self) -> bool:
         """Whether the vendor answers so fast that one call at a time is best."""
         return self._service_s < FAST_S
@@ -177,7 +182,7 @@ class Lanes:
         return works
 
     def next_due(self, now: float) -> float:
-        """When `next_batches` may have more than at `now` although nothing else happens; infinity for never."""
+        """When `next_batches`, last asked at `now`, has more although nothing else happens; infinity for never."""
         if self.halted is not None:
             return math.inf
         times = [lane.due for lane in self._lanes if not lane.running]

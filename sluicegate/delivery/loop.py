@@ -70,8 +70,9 @@ class DeliveryLoop:
         self._few = plugin.limits.max_events // 2
         self._unread = True
         self._n_started = 0
-        self._looked_at = self._committed_at = -math.inf
-        self._resume_at = -math.inf
+        self._ran_in_place = False
+        self._timeout_s = plugin.instance.context.timeout_s
+        self._looked_at = self._committed_at = self._batched_at = self._resume_at = -math.inf
         vitals.oldest_call_s = self._calls.oldest_s
         vitals.cursor = cursor
 
@@ -111,21 +112,22 @@ class DeliveryLoop:
 
     def _read(self, now: float) -> None:
         if now >= self._looked_at + LOOK_EVERY_S:
-            self._unread = True
-        if self._unread and self._lanes.wants_more:
-            if now >= self._looked_at + LOOK_EVERY_S:
-                self._commits.take_replays(self._plugin.permits)
             self._looked_at = now
+            self._unread = True
+            self._commits.take_replays(self._plugin.permits)
+        if self._unread and self._lanes.wants_more:
             self._unread = self._reader.fill() > 0
 
     def _start_calls(self, now: float) -> None:
         works = self._lanes.next_batches(now)
+        self._batched_at = now
+        self._ran_in_place = len(works) == 1 and self._lanes.fast and not self._calls.n_running
         if works:
             self._vitals.caught_up = False
             self._vitals.last_event_at = now
             self._n_started = sum(len(work.batch) for work in works)
-        if len(works) == 1 and self._lanes.fast and not self._calls.n_running:
-            self._complete(self._calls.run(works[0]))  # in place: a thread's hop costs more than such a call
+        if self._ran_in_place:
+            self._complete(self._calls.run(works[0]))  # a thread's hop would cost more than such a call
             return
         for work in works:
             self._calls.submit(work)
@@ -135,6 +137,8 @@ class DeliveryLoop:
         if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
             self._committed_at = now
             self._commits.commit()
+            if self._commits.more_replays:
+                self._looked_at = -math.inf
             self._vitals.cursor, self._vitals.delivered = self._commits.cursor, self._commits.delivered
             pending = False
         self._vitals.caught_up = not pending and not self._unread and self._lanes.idle
@@ -146,29 +150,33 @@ class DeliveryLoop:
 
     def _wait(self, began: float) -> None:
         now = time.monotonic()
-        if self._n_started > self._few and now >= self._resume_at:
+        if now < self._resume_at:
+            self._waiting.for_wake(self._resume_at - now)
+        elif self._n_started > self._few or (self._ran_in_place and self._lanes.has_waiting):
             return
-        if self._unread and self._lanes.wants_more and now >= self._resume_at:
+        elif self._unread and self._lanes.wants_more:
             self._waiting.for_wake(began + PACE_S - now)
-            return
-        due = min(self._looked_at + LOOK_EVERY_S, self._lanes.next_due(now))
-        if self._commits.pending:
-            due = min(due, self._committed_at + COMMIT_EVERY_S)
-        if self._waiting.for_any(max(due, self._resume_at) - now):
+        elif self._waiting.for_any(self._due() - now):
             self._unread = True
             self._waiting.for_wake(began + PACE_S - time.monotonic())
 
+    def _due(self) -> float:
+        """When something is to be done although nothing happens."""
+        due = min(self._looked_at + LOOK_EVERY_S, self._lanes.next_due(self._batched_at))
+        return min(due, self._committed_at + COMMIT_EVERY_S) if self._commits.pending else due
+
     def _finish(self) -> None:
-        deadline = time.monotonic() + self._deadline_s()
-        while self._calls.n_running and time.monotonic() < deadline:
-            self._waiting.for_wake(deadline - time.monotonic())
+        began = time.monotonic()
+        self._end_calls()  # before the first wait: its wake-up may have been taken already
+        while self._calls.n_running and (left_s := began + self._patience_s() - time.monotonic()) > 0:
+            self._waiting.for_wake(left_s)
             self._end_calls()
-            deadline = min(deadline, time.monotonic() + self._deadline_s())
         self._calls.close()
         try:
             self._commit(time.monotonic(), at_once=True)
         except LogUnavailable as error:
             self._trouble(error, time.monotonic())
 
-    def _deadline_s(self) -> float:
-        return self._stop.deadline_s if self._stop.asked.is_set() else self._plugin.instance.context.timeout_s
+    def _patience_s(self) -> float:
+        """How long calls in flight may take to end."""
+        return self._stop.deadline_s if self._stop.asked.is_set() else self._timeout_s

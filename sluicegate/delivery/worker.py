@@ -83,13 +83,16 @@ class DeliveryWorker:
 
     def _run(self) -> None:
         try:
-            final = self._load_and_deliver()
+            final = self._live()
+        except StaleEpoch as error:
+            final = Report(ReportKind.SUPERSEDED, error_text(error))
         except BaseException as error:  # the actor must hear of it, whatever it is
             logger.exception("delivery to %s ended", self._destination.id)
             final = Report(ReportKind.FAILED, error_text(error))
+        self._bell.close()
         self._report(final)
 
-    def _load_and_deliver(self) -> Report:
+    def _live(self) -> Report:
         try:
             plugin = self._make(self._destination, self._data_dir)
         except (NotReady, ConfigError) as error:
@@ -99,14 +102,11 @@ class DeliveryWorker:
         store = DestinationStore.open(self._data_dir.store(self._destination.id), start=self._start_offset)
         try:
             cursor = store.claim(self._epoch).cursor
-            failure = self._initialize(plugin)
-            if failure is not None:
-                return failure
-            return self._deliver(plugin, store, cursor)
-        except StaleEpoch as error:
-            return Report(ReportKind.SUPERSEDED, error_text(error))
+            try:
+                return self._initialize(plugin) or self._deliver(plugin, store, cursor)
+            finally:
+                self._destroy(plugin)
         finally:
-            self._destroy(plugin)
             store.close()
 
     def _deliver(self, plugin: Plugin, store: DestinationStore, cursor: int) -> Report:

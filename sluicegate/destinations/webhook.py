@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from sluicegate.version import __version__
 from sluicegate.config.secret import Secret
 from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.destinations.http import Answer, HttpConnection, Origin
 from sluicegate.destinations.settings import WebhookSettings
 from sluicegate.errors import CredentialsRefused, DestinationError, NotReady, Rejected, Retry
+from sluicegate.version import __version__
 
 RETRY_STATUSES = frozenset({408, 425, 429})
 REFUSED_STATUSES = frozenset({401, 403, 404, 410})

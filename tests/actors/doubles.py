@@ -9,6 +9,7 @@ import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thespian.actors import ActorAddress
 
@@ -35,10 +36,11 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """Asks a Worker for one of its tricks."""
+    """Asks for a trick."""
 
     what: str
     request_id: str = ""
+    values: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ class Parent(Echo):
 
     @handles(Do)
     def receiveMsg_Do(self, message: Do, sender: ActorAddress) -> None:
-        self.send(sender, Told(message.what, message.request_id, tuple(self.exits)))
+        if message.what == "ping_all":
+            for child in self.children:
+                self.send(child.address, Ping(text="x" * 1000))
+        else:
+            self.send(sender, Told(message.what, message.request_id, tuple(self.exits)))
 
     def on_child_exited(self, address: ActorAddress) -> None:
         self.exits.append("exit")
@@ -146,6 +152,27 @@ class Worker(SafeActor):
         if pid == 0:
             time.sleep(3600)
         self.send(sender, Told("own_fork", message.request_id, (pid,)))
+
+
+class Flood(SafeActor):
+    """Sends numbers to another one as told, and keeps those that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[object] = []
+
+    @handles(Do)
+    def receiveMsg_Do(self, message: Do, sender: ActorAddress) -> None:
+        if message.what == "flood":
+            other, count = message.values
+            for number in range(count):
+                self.send(other, Told("number", values=(number,)))
+        else:
+            self.send(sender, Told(message.what, message.request_id, tuple(self.numbers)))
+
+    @handles(Told)
+    def receiveMsg_Told(self, message: Told, sender: ActorAddress) -> None:
+        self.numbers += message.values
 
 
 class Unlucky(SafeActor):

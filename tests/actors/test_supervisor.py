@@ -105,6 +105,12 @@ class Supervised:
             time.sleep(0.01)
         return status
 
+    def until_stats(self, stats: Stats) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := self.ask(GetStats).stats) != stats:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.01)
+
     def close(self) -> None:
         self.log.close()
         self.bell.close()
@@ -140,7 +146,7 @@ def test_ensured_destination_loads_once_and_delivers(make: Make) -> None:
     supervised.append(b"{}", b"{}")
 
     running = [supervised.ensure("a") for _ in range(5)]
-    a = supervised.until("a", lambda s: s.delivered == 2)
+    a = supervised.until("a", lambda s: s.loaded and s.delivered == 2)
 
     assert set(running) == {Running(("a",))}
     assert (a.state, a.loaded, a.epoch, a.error, a.retry_count) == ("loaded", True, 1, None, 0)
@@ -148,7 +154,7 @@ def test_ensured_destination_loads_once_and_delivers(make: Make) -> None:
     b = supervised.status("b")
     assert (b.state, b.epoch, b.pid, b.accepted, b.pending, b.lag_events) == ("registered", 0, None, 2, 2, 2)
     assert b.lag_seconds > 0.0
-    assert supervised.ask(GetStats).stats == Stats(registered=2, loaded=1, loading=0, failed=0, cached=1)
+    supervised.until_stats(Stats(registered=2, loaded=1, loading=0, failed=0, cached=1))
 
 
 def test_killed_destination_comes_back_by_itself_with_the_next_epoch(make: Make) -> None:

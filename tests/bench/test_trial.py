@@ -24,6 +24,9 @@ class Elsewhere:
     def stop(self) -> int:
         return 0
 
+    def explain(self) -> str:
+        return ""
+
 
 def _faults(trial: Trial) -> tuple[int, int, int]:
     return trial.lost, trial.duplicates, trial.unexpected

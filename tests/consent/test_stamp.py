@@ -43,7 +43,7 @@ def test_statement_4_value_that_is_no_boolean_is_undecided_and_counted(value: ob
 
 @pytest.mark.parametrize("value", [[], "granted", 1, True, None, [{"marketing": True}]])
 @pytest.mark.parametrize("dialect", ["consent", "segment", "rudderstack"])
-def test_statement_5_object_of_the_wrong_type_decides_nothing(dialect: str, value: object) -> None:
+def test_statement_5_object_of_the_wrong_type_decides_nothing(dialect: str, value: Any) -> None:
     assert stamp(**{dialect: value}) == Stamp({}, malformed=1)
 
 
@@ -154,7 +154,7 @@ def test_deeply_nested_consent_is_malformed() -> None:
 
 
 names = st.sampled_from(["necessary", "measurement", "marketing", "C0002", "other"])
-values = st.one_of(st.booleans(), st.none(), st.just("true"), st.just(1), st.just([]))
+values: st.SearchStrategy[Any] = st.one_of(st.booleans(), st.none(), st.just("true"), st.just(1), st.just([]))
 flat = st.dictionaries(names, values)
 lists = st.one_of(st.lists(names), st.just("all"), st.just([1]))
 dialects = st.tuples(

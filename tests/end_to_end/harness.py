@@ -197,7 +197,10 @@ class System:
                 return None
             return one if holds(one) else None
 
-        found: DestinationStatus = poll(f"{name} to be {what}", look)
+        try:
+            found: DestinationStatus = poll(f"{name} to be {what}", look)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.statuses()}\n{self.log()[-5000:]}") from None
         return found
 
     def until_delivered(self, name: str, count: int) -> DestinationStatus:

@@ -151,3 +151,4 @@ def test_second_system_on_the_same_directory_is_refused(system: MakeSystem, rece
 
     assert second.returncode == 1
     assert str(running.pid) in second.stderr
+    assert running.status("crm").state == "registered"

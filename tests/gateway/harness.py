@@ -29,12 +29,12 @@ PATIENCE_S = 10.0
 
 
 def make_config(folder: Path, **gateway: Any) -> Config:
-    keys = {"web": Secret(KEY), "shop": Secret("shop-key")}
+    gateway = {"write_keys": {"web": Secret(KEY), "shop": Secret("shop-key")}, **gateway}
     data_dir = DataDir(folder / "data")
     data_dir.create()
     return Config(
         data_dir=data_dir.root,
-        gateway=GatewayConfig(port=0, write_keys=keys, **gateway),
+        gateway=GatewayConfig(port=0, **gateway),
         supervisor=SupervisorConfig(),
         destinations={},
     )

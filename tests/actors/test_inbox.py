@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import select
+import threading
+
+from sluicegate.actors.inbox import Inbox
+
+
+def test_items_are_drained_in_the_order_of_putting() -> None:
+    inbox: Inbox[int] = Inbox()
+    for number in range(3):
+        inbox.put(number)
+
+    assert _readable(inbox)
+    assert inbox.drain() == [0, 1, 2]
+    assert not _readable(inbox)
+    assert inbox.drain() == []
+    inbox.close()
+
+
+def test_nothing_that_threads_put_is_lost() -> None:
+    inbox: Inbox[tuple[int, int]] = Inbox()
+    threads = [threading.Thread(target=lambda n=n: [inbox.put((n, i)) for i in range(2000)]) for n in range(4)]
+    for thread in threads:
+        thread.start()
+
+    drained: list[tuple[int, int]] = []
+    while len(drained) < 8000 and _readable(inbox, timeout_s=10):
+        drained += inbox.drain()
+    for thread in threads:
+        thread.join()
+    inbox.close()
+
+    assert len(drained) == 8000
+    for number in range(4):
+        assert [i for n, i in drained if n == number] == list(range(2000))
+
+
+def _readable(inbox: Inbox, timeout_s: float = 0) -> bool:  # type: ignore[type-arg]
+    return bool(select.select([inbox.fileno()], [], [], timeout_s)[0])
