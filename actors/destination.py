@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from setproctitle import setproctitle
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from sluicegate.actors.base import SafeActor, handles
@@ -37,6 +38,7 @@ class DestinationActor(SafeActor):
     @handles(Start)
     def receiveMsg_Start(self, message: Start, sender: ActorAddress) -> None:
         """Become this destination: from here on the worker reports and `Progress` flows."""
+        setproctitle(f"sluicegate: destination {message.id}")
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._supervisor, self._id, self._epoch = sender, message.id, message.epoch

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from sluicegate.accounts import read_accounts
+from sluicegate.accounts import Account, read_accounts
+from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration, Registry
 
+SETTLED_NS = 50_000_000
+"""Written less than this ago, a file may be written again without its time changing (ticks of 1 to 10 ms)."""
+
+Version = tuple[tuple[int, int] | None, ...]
+"""Time of last change and size of a store's two files, None for one that is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The registrations of the configured destinations, as they were at the start, and where they are kept."""
+    """The registrations of the configured destinations, as they were at the start, and where they are kept.
+
+    Opening a store takes a few tenths of a millisecond, and a thousand may be registered: what was read is used again
+    as long as the files have not changed.
+    """
 
     data_dir: DataDir
     registered: Mapping[str, Registration]
+    _read: dict[str, tuple[Version, Account]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, data_dir: DataDir, ids: Iterable[str]) -> Records:
@@ -32,10 +47,21 @@ class Records:
         finally:
             registry.close()
 
+    def accounts(self, ids: Iterable[str], *, head: Offset) -> dict[str, Account]:
+        """Their accounts, when the log ends at `head`; one whose store cannot be read is left out."""
+        settled_ns = time.time_ns() - SETTLED_NS
+        versions = {id: _version(self.data_dir.store(id)) for id in ids if id in self.registered}
+        changed = {id for id, version in versions.items() if self._read.get(id, ((), None))[0] != version}
+        accounts = {id: _at(self._read[id][1], head) for id in versions.keys() - changed}
+        for id, account in read_accounts(self.data_dir, {id: self.registered[id] for id in changed}, head=head).items():
+            accounts[id] = account
+            if all(file is None or file[0] < settled_ns for file in versions[id]):
+                self._read[id] = versions[id], account
+        return accounts
+
     def epochs(self, ids: Iterable[str]) -> dict[str, int]:
         """The greatest epoch that was claimed in the stores of these destinations, 0 for none."""
-        known = {id: self.registered[id] for id in ids if id in self.registered}
-        return {id: account.epoch for id, account in read_accounts(self.data_dir, known, head=0).items()}
+        return {id: account.epoch for id, account in self.accounts(ids, head=0).items()}
 
     def remember_pause(self, id: str, reason: str | None) -> None:
         """Keep over restarts that a destination is paused, or with None that it is not."""
@@ -44,3 +70,21 @@ class Records:
             registry.set_paused(id, reason)
         finally:
             registry.close()
+
+
+def _at(account: Account, head: Offset) -> Account:
+    """The same account when the log ends elsewhere."""
+    more = max(head, account.cursor) - (account.cursor + account.pending)
+    return replace(account, accepted=account.accepted + more, pending=account.pending + more) if more else account
+
+
+def _version(store: Path) -> Version:
+    return _file_version(str(store)), _file_version(f"{store}-wal")
+
+
+def _file_version(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size

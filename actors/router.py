@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from setproctitle import setproctitle
 from thespian.actors import ActorAddress
 
 from sluicegate.acceptance import Acceptance, Acceptor
@@ -53,6 +54,7 @@ class RouterActor(SafeActor):
     @handles(Configure)
     def receiveMsg_Configure(self, message: Configure, sender: ActorAddress) -> None:
         """Open the log and begin to mind the destinations."""
+        setproctitle("sluicegate: router")
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._acceptor = Acceptor(config.gateway, config.purposes)
@@ -136,8 +138,13 @@ class RouterActor(SafeActor):
 
     def _answer_one(self, waiting: _Waiting, offset: int) -> None:
         acceptance = waiting.acceptance
-        verdicts = tuple(Verdict(index, message_id, reason) for index, message_id, reason in acceptance.rejected)
+        verdicts = tuple(Verdict(r.index, r.message_id, r.reason.value) for r in acceptance.rejected)
         self.send(waiting.sender, Accepted(waiting.request_id, offset, len(acceptance.batch), verdicts))
+
+    def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
+        """Whoever asked is told."""
+        if isinstance(message, ProcessEvents | ProcessEvent):
+            self.send(sender, Refused(message.request_id, f"the router failed: {type(error).__name__}: {error}"))
 
     def on_exit(self) -> None:
         """Commit what was taken, and stop minding."""

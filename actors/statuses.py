@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from sluicegate.accounts import Account, oldest_pending_ms, read_accounts
+from sluicegate.accounts import Account, oldest_pending_ms
 from sluicegate.actors.records import Records
 from sluicegate.config.model import DestinationConfig
 from sluicegate.eventlog.sqlite import SqliteLog
@@ -24,8 +24,7 @@ def describe(
     """
     log = SqliteLog(records.data_dir.event_log, create=False)
     try:
-        registered = {state.id: records.registered[state.id] for state in states}
-        accounts = read_accounts(records.data_dir, registered, head=log.head())
+        accounts = records.accounts([state.id for state in states], head=log.head())
         arrived_ms = oldest_pending_ms(log, [account.cursor for account in accounts.values() if account.pending])
     finally:
         log.close()

@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 
+from setproctitle import setproctitle
 from thespian.actors import ActorAddress
 
 from sluicegate import errors
@@ -89,6 +90,7 @@ class SupervisorActor(SafeActor):
         self.send(sender, Done(message.request_id, os.getpid()))
 
     def _configure(self, config: Config) -> None:
+        setproctitle("sluicegate: supervisor")
         enabled = [destination.id for destination in config.destinations.values() if destination.enabled]
         records = Records.open(DataDir(config.data_dir), enabled)
         epochs = records.epochs(enabled)

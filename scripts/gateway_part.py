@@ -10,6 +10,8 @@ import signal
 import socket
 import time
 
+from setproctitle import setproctitle
+
 from sluicegate.actors.processes import die_with_parent, exited, release_inherited_sockets
 from sluicegate.config import Config
 from sluicegate.errors import SluicegateError
@@ -50,6 +52,7 @@ class GatewayPart:
         code = 1
         try:
             die_with_parent(parent)
+            setproctitle(f"sluicegate: gateway {self.listening}")
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
@@ -90,7 +93,7 @@ class GatewayPart:
         raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {said}")
 
     def _ask_ready(self, timeout_s: float) -> str:
-        connection = http.client.HTTPConnection(*self._socket.getsockname()[:2], timeout=timeout_s)
+        connection = http.client.HTTPConnection(self.listening, timeout=timeout_s)
         try:
             connection.request("GET", "/ready")
             response = connection.getresponse()

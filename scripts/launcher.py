@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
+from setproctitle import setproctitle
+
 from sluicegate.actors.keys import load_or_create_key
 from sluicegate.actors.processes import processes
 from sluicegate.actors.router import RouterActor
@@ -30,7 +32,7 @@ from sluicegate.scripts.storage import prepare_storage
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 25.0
-LOCK_TIMEOUT_S = 5.0  # a predecessor that was killed may take a moment to be gone
+LOCK_TIMEOUT_S = 1.0  # a predecessor that was killed may take a moment to be gone
 MAX_RESTARTS = 5
 RESTART_WINDOW_S = 60.0
 
@@ -67,6 +69,7 @@ class Launcher:
     def run(self) -> int:
         """Start everything, watch it until a signal, end everything."""
         signals = self._catch_signals()
+        setproctitle(f"sluicegate: launcher {self._data_dir.root}")
         try:
             self._start()
             self._watch(signals)

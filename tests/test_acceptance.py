@@ -437,6 +437,25 @@ def test_events_from_a_message_are_judged_alone_however_they_look_when_joined(fi
     assert accepted.batch.combos[0].source == "shop"
 
 
+def test_events_from_a_message_may_have_space_around_them() -> None:
+    accepted = Acceptor(GatewayConfig()).accept_events(
+        [b" \n" + json.dumps(event()).encode() + b"\t"], consent=None, source="shop", received_at_ms=RECEIVED_MS
+    )
+
+    assert stored(accepted) == {**event(), "receivedAt": RECEIVED}
+
+
+def test_integration_named_twice_is_off_and_huge_stamps_are_read_each_time() -> None:
+    twice = json.dumps(event(integrations="X")).replace('"X"', '{"CRM":false,"CRM":true,"All":false,"all":true}')
+    huge = event(consent={f"purpose {number} {'x' * 20}": True for number in range(60)})
+
+    accepted = accept(twice, huge, huge)
+
+    assert accepted.batch.combos[0].integrations_off == ("crm",)
+    assert accepted.batch.combos[0].all_off
+    assert [len(stamp) for stamp in stamps(accepted)] == [0, 60, 60]
+
+
 def test_too_many_events_in_a_message_are_refused() -> None:
     with pytest.raises(BodyRefused):
         Acceptor(GatewayConfig(max_batch_events=1)).accept_events(

@@ -17,7 +17,9 @@ def destination(id: str = "crm", type: str = "webhook", **changes: Any) -> Desti
 
 
 def combo(said: dict[str, bool] | None = None, /, **changes: Any) -> Combo:
-    names = {key: names_of(changes.pop(key)) for key in ("integrations_off", "integrations_on") if key in changes}
+    names: dict[str, Any] = {
+        key: names_of(changes.pop(key)) for key in ("integrations_off", "integrations_on") if key in changes
+    }
     return Combo("track", "web", stamp_of(said or {}))._replace(**names, **changes)
 
 

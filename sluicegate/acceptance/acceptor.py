@@ -47,7 +47,7 @@ class Acceptor:
     def accept_single(self, body: bytes, *, type: str, source: str, received_at_ms: int) -> Acceptance:
         """Accept the body of `/v1/track` and its like: one event, whose `type` the address tells."""
         limits = self._limits
-        body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes)).strip(b" \t\r\n")
+        body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
         accepted = self._one_by_one([body], self._combiner.scope(source, Told()), Clock(received_at_ms), kind=type)
         for rejection in accepted.rejected:
             if rejection.reason in (Reason.NOT_JSON, Reason.NOT_OBJECT):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from operator import sub
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -23,6 +22,11 @@ TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]', re.DOTALL)
 """Strings as a whole, and the characters that give JSON its structure."""
 
 OPENING = b"{["
+WHITESPACE = b" \t\r\n"
+BACKSLASH, BRACKET, BRACE = b"\\[{"
+
+CONSENT, CONTEXT = b'"consent', b'"context"'
+"""What the keys that tell consent begin with; `consentManagement` is one of them."""
 
 ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """A letter written as an escape, which hides a key from a search for its name; no serializer does that."""
@@ -97,31 +101,24 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
 
 def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
     """Refuse a batch body that itself, beside its events, tells consent twice; raises `BodyRefused`."""
-    if Mentions.of(body).less(map(Mentions.of, events)).may_repeat and has_duplicate(_without_events(body)[0]):
+    if _own_mentions(body, events) and has_duplicate(_without_events(body)[0]):
         raise BodyRefused("duplicate_key", "the batch has a key that tells consent twice")
 
 
-class Mentions(NamedTuple):
-    """How many keys that tell consent some bytes can have; texts that only look like one count too."""
+def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
+    for name in (CONSENT, CONTEXT):
+        if body.count(name) - sum([event.count(name) for event in events]) > 1:
+            return True
+    return BACKSLASH in body and len(ESCAPED_LETTER.findall(body)) > sum(
+        [len(ESCAPED_LETTER.findall(event)) for event in events]
+    )
 
-    consent: int
-    context: int
-    escaped: int
 
-    @classmethod
-    def of(cls, raw: bytes) -> Mentions:
-        """Those in these bytes."""
-        escaped = len(ESCAPED_LETTER.findall(raw)) if b"\\u00" in raw else 0
-        return cls(raw.count(b'"consent'), raw.count(b'"context"'), escaped)
-
-    def less(self, others: Iterable[Mentions]) -> Mentions:
-        """What remains without those of the others."""
-        return Mentions(*map(sub, self, map(sum, zip((0, 0, 0), *others, strict=True))))
-
-    @property
-    def may_repeat(self) -> bool:
-        """Whether these can be the same key twice."""
-        return self.consent > 1 or self.context > 1 or self.escaped > 0
+def may_repeat(raw: bytes) -> bool:
+    """Whether a key that tells consent can be there twice; asks for the names before anybody parses for them."""
+    if raw.count(CONSENT) > 1 or raw.count(CONTEXT) > 1:
+        return True
+    return BACKSLASH in raw and ESCAPED_LETTER.search(raw) is not None
 
 
 def has_duplicate(raw: bytes) -> bool:
@@ -191,7 +188,7 @@ def _without_events(body: bytes) -> tuple[bytes, list[bytes]]:
     places = list(_separators(body))
     if not places or body[places[-1]] != 0x5D:
         return body, []
-    events = [body[start + 1 : end].strip() for start, end in pairwise(places)]
+    events = [body[start + 1 : end].strip(WHITESPACE) for start, end in pairwise(places)]
     return body[: places[0] + 1] + body[places[-1] :], [] if events == [b""] else events
 
 

@@ -12,9 +12,12 @@ from sluicegate.consent.stamp import DuplicateKey, Parts, Stamp, read_stamp
 from sluicegate.event import Combo, names_of, plain_name, stamp_of
 
 MAX_INTEGRATIONS = 100
-MAX_REMEMBERED = 1_024
+
+MAX_REMEMBERED, MAX_KEY_BYTES = 512, 1_024
 """Per source and batch default; what clients send differs by a few consent choices and versions of a site."""
-MAX_SCOPES = 64
+
+MAX_SCOPES = 32
+"""With the bounds above, hostile clients can fill about 25 MB."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +60,8 @@ class Scope(dict[Key, Combined]):
         combined = Combined(combo, stamp.malformed, sum(map(bool, own)))
         if len(self) >= MAX_REMEMBERED:
             self.clear()
-        self[key] = combined
+        if sum(map(len, key)) <= MAX_KEY_BYTES:
+            self[key] = combined
         return combined
 
     def _stamp(self, parts: Parts) -> Stamp:
@@ -93,17 +97,18 @@ def _read_integrations(raw: bytes) -> tuple[list[str], list[str], bool]:
     if not raw:
         return [], [], False
     try:
-        value: Any = json.loads(raw)
+        # Objects become tuples of pairs, so that a name given twice is seen twice; the one that is off wins.
+        value: Any = json.loads(raw, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         raise BadEvent(Reason.INTEGRATIONS) from None
     if value is None:
         return [], [], False
-    if not isinstance(value, dict) or len(value) > MAX_INTEGRATIONS:
+    if not isinstance(value, tuple) or len(value) > MAX_INTEGRATIONS:
         raise BadEvent(Reason.INTEGRATIONS)
     off: list[str] = []
     on: list[str] = []
-    for name, wanted in value.items():
-        (on if wanted is True or isinstance(wanted, dict) else off).append(name)
+    for name, wanted in value:
+        (on if wanted is True or isinstance(wanted, tuple) else off).append(name)
     return (
         [name for name in off if plain_name(name) != "all"],
         [name for name in on if plain_name(name) != "all"],

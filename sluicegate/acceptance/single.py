@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from sluicegate.acceptance.body import Mentions, depth_exceeds, has_duplicate
+from sluicegate.acceptance.body import WHITESPACE, depth_exceeds, has_duplicate, may_repeat
 from sluicegate.acceptance.combining import Combined, Scope
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
 from sluicegate.acceptance.message_id import MessageIds
@@ -46,6 +46,7 @@ class SingleReader:
 
     def read(self, raw: bytes, scope: Scope, clock: Clock, *, kind: str | None = None) -> Taken:
         """Accept one event; `kind` is the type of the address that it was sent to. Raises `BadEvent`."""
+        raw = raw.strip(WHITESPACE)
         self._check_shape(raw)
         head = _decode(raw)
         message_id = _message_id(head.messageId)
@@ -60,7 +61,7 @@ class SingleReader:
             raise BadEvent(Reason.TOO_LARGE)
         if depth_exceeds(raw, self._limits.max_depth):
             raise BadEvent(Reason.TOO_DEEP)
-        if Mentions.of(raw).may_repeat and has_duplicate(raw):
+        if may_repeat(raw) and has_duplicate(raw):
             raise BadEvent(Reason.DUPLICATE_KEY)
 
     def _accept(

@@ -70,14 +70,15 @@ def read_ms(value: object) -> int | None:
     if not isinstance(value, str):
         return None
     try:
-        moment: datetime = msgspec.convert(value, Aware)
-    except msgspec.ValidationError:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
+            # The decoder of `StrictHead` takes some spellings of RFC 3339 that the standard library doesn't.
+            moment = msgspec.convert(value, Aware)
+        except msgspec.ValidationError:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
     return (moment - EPOCH) // MILLISECOND
 
 
@@ -91,8 +92,12 @@ def milliseconds(moments: Sequence[datetime]) -> list[int]:
     return [start_ms + moment.second * 1_000 + moment.microsecond // 1_000 for moment in moments]
 
 
-@lru_cache(maxsize=256)
 def write_ms(ms: int) -> str:
     """Unix milliseconds as clients write times: `2026-01-31T08:00:00.000Z`."""
-    moment = EPOCH + timedelta(milliseconds=ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(ms, 1_000)
+    return f"{_write_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _write_second(seconds: int) -> str:
+    return (EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")

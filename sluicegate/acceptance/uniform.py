@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sluicegate.acceptance.body import ESCAPED_LETTER, Opened
+from sluicegate.acceptance.body import BACKSLASH, BRACE, BRACKET, CONSENT, ESCAPED_LETTER, Opened
 from sluicegate.acceptance.combining import Combined, Key, Scope
 from sluicegate.acceptance.head import ABSENT, StrictBatch, StrictContext, StrictHead, contexts_decoded
 from sluicegate.acceptance.single import CONSENT_EVENT
@@ -20,8 +20,6 @@ from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_m
 from sluicegate.acceptance.verdict import Acceptance, BadEvent
 from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
-
-BACKSLASH, BRACKET, BRACE = b"\\[{"
 
 _TRACK = {"track"}
 _NEED_MORE_IDS = {"group", "alias"}
@@ -46,7 +44,7 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     except BadEvent:
         return None
     # A name that is there more often than the decoder saw it is in a value, or there twice.
-    if body.count(b'"consent') != opened.consent_members + sum([one.own_members for one in combined]):
+    if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
         return None
     malformed = sum([one.malformed for one in combined])
     return Acceptance(_batch(heads, opened.events, combined, times_ms, clock), malformed_consent=malformed)

@@ -114,8 +114,12 @@ class Lanes:
 
     @property
     def _read_ahead(self) -> int:
-        """Calls to keep events for: two for each that may run; one at a time is served best from a warm cache."""
-        return 2 * (self._limits.in_flight if FAST_S <= self._service_s < math.inf else 1)
+        """Calls to keep events for: two for each that may run.
+
+        While one runs at a time, two are kept, which the processor's cache can hold.
+        """
+        one_at_a_time = (self.fast or self._service_s == math.inf) and self.n_running == len(self._lanes)
+        return 2 if one_at_a_time else 2 * self._limits.in_flight
 
     @property
     def wants_more(self) -> bool:

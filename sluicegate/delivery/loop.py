@@ -150,12 +150,17 @@ class DeliveryLoop:
 
     def _wait(self, began: float) -> None:
         now = time.monotonic()
+        if self._lanes.halted is not None:
+            return
         if now < self._resume_at:
             self._waiting.for_wake(self._resume_at - now)
         elif self._n_started > self._few or (self._ran_in_place and self._lanes.has_waiting):
             return
         elif self._unread and self._lanes.wants_more:
             self._waiting.for_wake(began + PACE_S - now)
+        elif not self._lanes.wants_more:
+            self._unread = True
+            self._waiting.for_wake(self._due() - now)
         elif self._waiting.for_any(self._due() - now):
             self._unread = True
             self._waiting.for_wake(began + PACE_S - time.monotonic())

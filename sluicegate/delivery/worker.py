@@ -31,6 +31,7 @@ class DeliveryWorker:
     """Delivers to one destination in a thread of its own.
 
     `report` is called in that thread: LOADED once the plugin is ready, and one final report, after which it ends.
+    `start_offset` is where a store that does not exist yet begins: what lies before it is not for this destination.
     """
 
     def __init__(

@@ -152,13 +152,10 @@ def retry_after_s(value: str | None, *, now: float) -> float | None:
 
 def _fixed_head(path: str, query: str, origin: Origin, settings: WebhookSettings) -> bytes:
     target = path + (f"?{query}" if query else "")
-    headers = {
-        "Host": origin.header,
-        "User-Agent": f"sluicegate/{__version__}",
-        "Content-Type": "application/json",
-        "Accept-Encoding": "identity",
-        **{name: value.reveal() for name, value in settings.headers.items()},
-    }
+    headers = {name: value.reveal() for name, value in settings.headers.items()}
+    headers |= {"Host": origin.header, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+    if "user-agent" not in map(str.lower, headers):
+        headers["User-Agent"] = f"sluicegate/{__version__}"
     lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 

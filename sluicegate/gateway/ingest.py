@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from sluicegate.acceptance import Acceptance, Acceptor, write_key_of
-from sluicegate.errors import BodyRefused
-from sluicegate.errors import LogError
+from sluicegate.acceptance import Acceptance, Acceptor, Rejection, write_key_of
+from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
@@ -56,6 +55,7 @@ class Ingest:
         readiness: Readiness,
         max_body_bytes: int,
         clock: Callable[[], float],
+        defer: Callable[[Callable[[], None]], object],
     ) -> None:
         self._acceptor = acceptor
         self._keys = keys
@@ -64,6 +64,9 @@ class Ingest:
         self._readiness = readiness
         self._max_body_bytes = max_body_bytes
         self._clock = clock
+        self._defer = defer
+        """Calls a function when the loop has handled everything that it has read."""
+        self._gathered: list[tuple[EventBatch, Waiting]] = []
 
     def routes(self) -> list[Route]:
         """Where they are."""
@@ -101,16 +104,16 @@ class Ingest:
                 exchange.reply(plain)
                 return
             body = plain
+        source = source or self._source_in_body(body)
+        if source is None:
+            exchange.reply(_UNAUTHORIZED)
+            return
         try:
-            source = source or self._source_in_body(body)
-            if source is None:
-                exchange.reply(_UNAUTHORIZED)
-                return
             acceptance = accept(body, source)
         except BodyRefused as refused:
-            exchange.reply(refusal(refused.status, refused.code, refused.message))
-            return
-        self._hand_over(exchange, acceptance)
+            exchange.reply(refusal(refused.status, refused.code, str(refused)))
+        else:
+            self._hand_over(exchange, acceptance)
 
     def _source_in_body(self, body: bytes) -> str | None:
         key = write_key_of(body)
@@ -118,16 +121,27 @@ class Ingest:
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected
-        verdicts = [
-            {"index": index, "messageId": message_id, "reason": reason} for index, message_id, reason in rejected
-        ]
-        for _, _, reason in rejected:
-            self._metrics.rejected[reason] += 1
-        answer = accepted(len(batch), verdicts)
-        if not batch:
+        for rejection in rejected:
+            self._metrics.rejected[rejection.reason.name.lower()] += 1
+        self._metrics.malformed_consent += acceptance.malformed_consent
+        answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
+        if not batch.events:
             exchange.reply(answer)
-        elif not self._writer.submit(batch, Waiting(exchange, answer, len(batch), self._clock())):
-            exchange.reply(overloaded("the event log is behind"))
+            return
+        if not self._gathered:
+            self._defer(self._submit_gathered)
+        self._gathered.append((batch, Waiting(exchange, answer, len(batch.events), self._clock())))
+
+    def _submit_gathered(self) -> None:
+        """Hand over what one turn of the loop has read, so that it becomes one commit and not two.
+
+        Clients that were answered together send again together. Handing over at the first of them would start a
+        commit for it alone, and let the rest wait for the next.
+        """
+        gathered, self._gathered = self._gathered, []
+        for batch, waiting in gathered:
+            if not self._writer.submit(batch, waiting):
+                waiting.exchange.reply(overloaded("the event log is behind"))
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 
@@ -151,6 +165,10 @@ class Ingest:
             waiting.exchange.reply(
                 unavailable("log_unavailable", "the event log cannot take events now; send again later")
             )
+
+
+def _verdict(rejection: Rejection) -> dict[str, object]:
+    return {"index": rejection.index, "messageId": rejection.message_id, "reason": rejection.reason}
 
 
 def _key_outside_body(exchange: Exchange) -> bytes | None:

@@ -97,6 +97,7 @@ class Server:
             readiness=self.readiness,
             max_body_bytes=self.limits.max_body_bytes,
             clock=self._loop.time,
+            defer=self._loop.call_soon,
         )
 
     def _call(self, function: Callable[..., None], *args: object) -> None:

@@ -25,6 +25,10 @@ LOOK_S = 5.0
 ABSENT_S = 3 * LOOK_S
 """Not called for so long, its owner was stopped or starved; the processes get that time on top of their deadlines."""
 
+BURST = 3
+BURST_S = 0.06
+"""At most `BURST` starts in `BURST_S`: each takes its owner some milliseconds, in which it answers nobody."""
+
 
 class LoadingTable:
     """All destinations, and the rules over them: single flight, backoff, capacity, idleness, drain."""
@@ -39,6 +43,8 @@ class LoadingTable:
         self._batches = Batches(self._slots, self._want, patience_s=patience_s)
         self._drains: list[str] | None = None
         self._seen_at: float | None = None
+        self._burst_ends_at = 0.0
+        self._burst_left = BURST
 
     # What is known
 
@@ -260,9 +266,14 @@ class LoadingTable:
 
     def next_deadline(self, *, now: float) -> float | None:
         """When `tick` is to be called if nothing else happens; None for never. May lie in the past."""
-        found = [deadline for slot in self._slots.values() for deadline in self._deadlines(slot)]
-        if any(slot.process is not None for slot in self._slots.values()):
-            found.append(now + LOOK_S)
+        found: list[float] = []
+        for slot in self._slots.values():
+            if slot.process is not None or slot.next_attempt_at is not None:
+                found += self._deadlines(slot)
+            if slot.process is not None:
+                found.append(now + LOOK_S)
+        if self._waiting and not self._burst_left and self._drains is None:
+            found.append(self._burst_ends_at)
         patience = self._batches.next_deadline()
         if patience is not None:
             found.append(patience)
@@ -312,7 +323,8 @@ class LoadingTable:
         for slot in self._slots.values():
             process = slot.process
             if process is None:
-                self._life.rest(slot, now)
+                if slot.next_attempt_at is not None:
+                    self._life.rest(slot, now)
             elif now >= process.deadline:
                 self._life.overdue(slot, process, now)
             elif process.phase is Phase.READY:
@@ -330,18 +342,21 @@ class LoadingTable:
         if self._drains is not None:
             return
         for slot in self._slots.values():
-            if slot.due(now):
+            if slot.wanted and slot.due(now):
                 self._waiting.add(slot)
         self._waiting.drop_undue(now)
         if not self._waiting:
             return
         processes = [slot.process for slot in self._slots.values() if slot.process is not None]
         free = self._config.max_loaded - len(processes)
-        while free > 0 and self._waiting:
+        if now >= self._burst_ends_at:
+            self._burst_ends_at, self._burst_left = now + BURST_S, BURST
+        while free > 0 and self._waiting and self._burst_left:
             self._life.spawn(self._waiting.next(), now)
             free -= 1
+            self._burst_left -= 1
         ending = sum(process.ending for process in processes)
-        for slot in victims(self._slots.values(), len(self._waiting) - ending):
+        for slot in victims(self._slots.values(), len(self._waiting) - free - ending):
             slot.wanted = False
             self._life.stop(slot, now)
         self._waiting.mark()

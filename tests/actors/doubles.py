@@ -129,8 +129,13 @@ class Worker(SafeActor):
 
     def do_threads(self, message: Do, sender: ActorAddress) -> None:
         inbox = self.open_inbox(self.seen.extend)
+
+        def put_many(number: int) -> None:
+            for _ in range(100):
+                inbox.put(number)
+
         for number in range(4):
-            threading.Thread(target=lambda n=number: [inbox.put(n) for _ in range(100)]).start()
+            threading.Thread(target=put_many, args=(number,)).start()
 
     def do_sockets(self, message: Do, sender: ActorAddress) -> None:
         found = []

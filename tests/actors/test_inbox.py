@@ -20,7 +20,12 @@ def test_items_are_drained_in_the_order_of_putting() -> None:
 
 def test_nothing_that_threads_put_is_lost() -> None:
     inbox: Inbox[tuple[int, int]] = Inbox()
-    threads = [threading.Thread(target=lambda n=n: [inbox.put((n, i)) for i in range(2000)]) for n in range(4)]
+
+    def put_many(number: int) -> None:
+        for i in range(2000):
+            inbox.put((number, i))
+
+    threads = [threading.Thread(target=put_many, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
 

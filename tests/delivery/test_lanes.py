@@ -266,7 +266,7 @@ def test_events_of_other_subjects_pass_a_batch_that_backs_off() -> None:
 def test_fifty_subjects_keep_their_order_through_500_500_200(seed: int) -> None:
     random = Random(seed)
     subjects = [f"s{n % 50}" for n in range(50 * 40)]
-    answers = {}
+    answers: dict[tuple[int, ...], int] = {}
 
     def vendor(batch: Batch, now: float) -> BaseException | None:
         key = tuple(batch.offsets)

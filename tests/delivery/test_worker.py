@@ -384,6 +384,18 @@ def test_next_start_goes_on_where_the_last_ended(world: World) -> None:
     assert (world.state().delivered, world.state().epoch) == (2, 2)
 
 
+def test_new_store_begins_where_the_destination_was_registered(world: World) -> None:
+    world.append("before")
+    world.append("after")
+    vendor = Vendor()
+
+    world.worker = DeliveryWorker(world.config, world.data_dir, 1, world.reports.put, start_offset=1, make=vendor.make)
+    world.worker.start()
+    vendor.wait_for(lambda: bool(vendor.events))
+
+    assert vendor.events == ["after"]
+
+
 def test_retry_after_is_kept(world: World) -> None:
     def answer(batch: Batch) -> None:
         raise Retry("429", after_s=3_000)

@@ -22,7 +22,9 @@ stall_timeout = "2s"
 type = "file"
 requires = ["necessary"]
 path = "events.jsonl"
+timeout = "1s"
 [destinations.broken]
+timeout = "1s"
 type = "{type}"
 requires = ["necessary"]
 test_on_load = true

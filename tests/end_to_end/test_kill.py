@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluicegate.actors.processes import processes
+from sluicegate.errors import SluicegateError
 from tests.end_to_end.harness import System, poll, track
 from tests.end_to_end.receiver import Receiver
 
@@ -42,16 +46,20 @@ class Load:
             events = [track(n, consent={"measurement": True}, subject=f"s{n % 5}") for n in range(20)]
             try:
                 self._system.post(events)
-            except (OSError, AssertionError, Exception):
+            except (OSError, HTTPException, AssertionError, SluicegateError):
                 self._stop.wait(0.05)  # not acknowledged, so not owed
                 continue
             self.acknowledged += [event["messageId"] for event in events]
 
     def finish(self, at_least: int) -> set[str]:
         """Stop once so many events more were acknowledged; all acknowledged ids."""
-        goal = len(self.acknowledged) + at_least
-        poll(f"{at_least} more events", lambda: len(self.acknowledged) >= goal)
+        self.wait(at_least)
         return self.cut()
+
+    def wait(self, more: int) -> None:
+        """Until so many events more were acknowledged."""
+        goal = len(self.acknowledged) + more
+        poll(f"{more} more events", lambda: len(self.acknowledged) >= goal)
 
     def cut(self) -> set[str]:
         """Stop now; all acknowledged ids."""
@@ -67,12 +75,16 @@ def pid_of(system: System, part: str) -> int:
     assert crm
     supervisor = of[crm].parent
     admin = of[supervisor].parent
-    return {"destination": crm, "supervisor": supervisor, "admin": admin}[part]
+    (gateway,) = [p.pid for p in of.values() if p.parent == system.pid and p.pid != admin]
+    (router,) = [p.pid for p in of.values() if p.parent == admin and "router" in _title(p.pid)]
+    return {"destination": crm, "supervisor": supervisor, "admin": admin, "gateway": gateway, "router": router}[part]
+
+
+def _title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def in_archive(system: System) -> list[str]:
-    import json
-
     lines = (system.data_dir.root / "events.jsonl").read_bytes().splitlines()
     return [json.loads(line)["messageId"] for line in lines if line.endswith(b"}")]
 
@@ -84,7 +96,7 @@ def all_delivered(system: System, receiver: Receiver, owed: set[str]) -> None:
     system.until("archive", "settled", lambda s: s.pending == 0)
 
 
-@pytest.mark.parametrize("part", ["destination", "supervisor", "admin"])
+@pytest.mark.parametrize("part", ["destination", "supervisor", "router", "admin", "gateway"])
 def test_killed_part_comes_back_and_nothing_acknowledged_is_lost(
     system: MakeSystem, receiver: Receiver, part: str
 ) -> None:
@@ -105,7 +117,7 @@ def test_killed_tree_starts_again_and_nothing_acknowledged_is_lost(system: MakeS
 
     for _ in range(3):
         load = Load(running)
-        poll("some events", lambda load=load: len(load.acknowledged) > 100)
+        load.wait(100)
         running.kill()
         owed |= load.cut()
         running.start()

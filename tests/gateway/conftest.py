@@ -1,8 +1,8 @@
 from __future__ import annotations
+
 import sys
 
 sys.path.insert(0, "/tmp")
-import fakeacc  # TEMPORARY
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import uvloop
@@ -32,6 +33,8 @@ def make_config(folder: Path, **gateway: Any) -> Config:
     gateway = {"write_keys": {"web": Secret(KEY), "shop": Secret("shop-key")}, **gateway}
     data_dir = DataDir(folder / "data")
     data_dir.create()
+    if not data_dir.event_log.exists():
+        SqliteLog(data_dir.event_log).close()
     return Config(
         data_dir=data_dir.root,
         gateway=GatewayConfig(port=0, **gateway),
@@ -52,22 +55,29 @@ class RunningGateway:
         status_provider: StatusProvider | None = None,
     ) -> None:
         self.config = config
-        self.fatal: list[LogError] = []
+        self.fatal: SimpleQueue[LogError] = SimpleQueue()
         self.address: tuple[str, int] = ("", 0)
         self._options: dict[str, Any] = {
             "limits": limits,
             "open_log": open_log,
             "status_provider": status_provider or (lambda: None),
-            "on_fatal": self.fatal.append,
+            "on_fatal": self.fatal.put,
         }
         self._started = threading.Event()
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._main())
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._main())
+        except BaseException as error:
+            self._error = error
+            self._started.set()
 
     async def _main(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0))

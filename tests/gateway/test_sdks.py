@@ -22,21 +22,28 @@ CLIENTS = [
     "rudder-analytics-js",
     "rudder-analytics-js-cdn-plugins",
 ]
-MAX_BODY_KEPT = 20_000
-"""Captures keep longer bodies in part only."""
+ELSEWHERE = "/v1/elsewhere"
+"""Where the captures' server redirected to, to see what the clients make of it."""
+KEYLESS = "settings-minimal"
+"""A scenario whose settings gave analytics-next no key to send."""
 
 
 def captured(client: str) -> list[dict[str, Any]]:
     path = WIRE / f"{client}.jsonl"
     if not path.exists():
         return []
-    return [
-        line for line in map(json.loads, path.read_text().splitlines()) if line["method"] in ("POST", "OPTIONS")
-    ]
+    return [line for line in map(json.loads, path.read_text().splitlines()) if line["method"] in ("POST", "OPTIONS")]
 
 
 def is_whole(line: dict[str, Any]) -> bool:
-    return line["body_kind"] == "json" and isinstance(line["body"], dict)
+    """Whether the capture has the whole body (long ones were cut), sent to us and with a key."""
+    body = line["body"]
+    return (
+        isinstance(body, dict)
+        and "__truncated__" not in body
+        and line["path"] != ELSEWHERE
+        and (line["client"], line["scenario"]) != ("segment-analytics-next", KEYLESS)
+    )
 
 
 def replay(line: dict[str, Any]) -> bytes:

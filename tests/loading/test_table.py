@@ -388,6 +388,7 @@ def test_process_that_does_not_stop_is_killed_until_it_is_gone() -> None:
 def test_needed_destination_takes_the_place_of_the_least_recently_used_idle_one() -> None:
     driver = Driver("a", "b", "c", "d")
     driver.load("a", "b", "c")
+    driver.wait(1.0)
     driver.progress("a", idle_s=5.0)
     driver.progress("b", idle_s=50.0)
     driver.progress("c", caught_up=False, idle_s=100.0)
@@ -417,12 +418,26 @@ def test_those_who_wait_get_their_turn_in_order() -> None:
     driver.ensure("c")
     driver.ensure("b", "d")
     for id in ("a", "c", "b", "d"):
+        driver.wait(1.0)
         driver.ready(id)
         driver.progress(id)
         driver.ensure(id)  # it is wanted again at once, and has to queue up
         turns += [effect.id for effect in driver.exit(id) if isinstance(effect, Spawn)]
 
     assert turns == ["c", "b", "d", "a"]
+
+
+def test_many_at_once_are_started_a_few_at_a_time_and_nobody_has_to_go() -> None:
+    ids = [f"d{number}" for number in range(13)]
+    driver = Driver("idle", *ids, config=replace(CONFIG, max_loaded=20))
+    driver.load("idle")
+    driver.progress("idle")
+    driver.wait(1.0)
+
+    starts = [len(driver.ensure(*ids)), *(len(driver.wait(0.03)) for _ in range(9))]
+
+    assert starts == [3, 0, 3, 0, 3, 0, 3, 0, 1, 0]
+    assert driver.state("idle") is State.LOADED
 
 
 def test_no_more_are_stopped_than_are_waited_for() -> None:

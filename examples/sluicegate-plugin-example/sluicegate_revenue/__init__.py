@@ -1,0 +1,1 @@
+"""A Sluicegate destination that reports orders to a revenue ledger."""

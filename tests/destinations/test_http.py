@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from sluicegate.destinations.http import HttpConnection, Origin
+from tests.doubles.raw_server import OK, RawServer
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of localhost that nobody but its holder trusts, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl command to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    out = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"), "-days", "2"]
+    subprocess.run([openssl, "req", "-x509", *key, *names, *out], check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture
+def tls_server(certificate: tuple[Path, Path]) -> Iterator[RawServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def script(plain: socket.socket, number: int) -> None:
+        with context.wrap_socket(plain, server_side=True) as connection:
+            while server.read_request(connection):
+                connection.sendall(OK)
+
+    server = RawServer(script)
+    yield server
+    server.close()
+
+
+def test_exchanges_over_tls_share_a_connection(tls_server: RawServer, certificate: tuple[Path, Path]) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+    connection = HttpConnection(Origin("https", "localhost", tls_server.port), tls=trusting)
+
+    answers = [connection.exchange(REQUEST, timeout_s=10).status for _ in range(3)]
+    connection.close()
+
+    assert answers == [200, 200, 200]
+    assert tls_server.n_connections == 1
+
+
+def test_untrusted_certificate_is_refused(tls_server: RawServer) -> None:
+    connection = HttpConnection(Origin("https", "localhost", tls_server.port))
+
+    with pytest.raises(OSError, match="certificate"):
+        connection.exchange(REQUEST, timeout_s=10)
+
+    assert tls_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "header"),
+    [
+        ("http://host/", "host"),
+        ("https://host:443/", "host"),
+        ("https://host:8443/", "host:8443"),
+        ("http://host:443/", "host:443"),
+        ("http://[::1]:80/", "[::1]"),
+    ],
+)
+def test_host_header_leaves_the_default_port_out(url: str, header: str) -> None:
+    assert Origin.of(urlsplit(url)).header == header
+
+
+def test_connection_that_takes_no_more_is_bounded_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = HttpConnection(Origin("http", "127.0.0.1", server.getsockname()[1]))
+
+        with pytest.raises(TimeoutError):
+            connection.exchange(b"x" * 50_000_000, timeout_s=0.2)
+
+
+def test_name_that_does_not_resolve_is_an_os_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    with pytest.raises(OSError, match="Name or service not known"):
+        HttpConnection(Origin("http", "nowhere.invalid", 80)).exchange(REQUEST, timeout_s=1)
+
+
+def test_second_address_is_tried_when_the_first_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(connection: socket.socket, number: int) -> None:
+        server.read_request(connection)
+        connection.sendall(OK)
+
+    server = RawServer(script)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead_port = closed.getsockname()[1]
+    both = [
+        *socket.getaddrinfo("127.0.0.1", dead_port, type=socket.SOCK_STREAM),
+        *socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: both)
+
+    answer = HttpConnection(Origin("http", "two.example", 80)).exchange(REQUEST, timeout_s=10)
+
+    assert answer.status == 200
+    server.close()
