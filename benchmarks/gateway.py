@@ -29,7 +29,10 @@ from sluicegate.gateway.server import run
 from sluicegate.paths import DataDir
 
 CONSENT = {"categoryPreferences": {"measurement": True, "marketing": False, "functionality": True}}
-HEAD = b"POST %b HTTP/1.1\r\nHost: a\r\nAuthorization: Basic %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+HEAD = (
+    b"POST %b HTTP/1.1\r\nHost: a\r\nAuthorization: Basic %b\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
 
 
 def event(number: int) -> dict[str, object]:

@@ -201,8 +201,8 @@ class Halted(Message):
 class Progress(Message):
     """A sign of life, every few seconds and when something changed.
 
-    `cursor` is the last offset dealt with, `caught_up` says that it is the head. `idle_s` is the time since it last had
-    an event to deliver, `stalled_s` how long its oldest call to the vendor has been running, `delivered` how many events
+    `cursor` is the last offset dealt with, `caught_up` says that it is the head. `idle_s` is the time since it last
+    had an event to deliver, `stalled_s` how long its oldest call to the vendor has run, `delivered` how many events
     went out in this epoch. `error` is the last delivery error, None once a batch went through.
     """
 

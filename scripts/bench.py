@@ -36,6 +36,32 @@ def _several(choices: Sequence[str]) -> Callable[[click.Context, click.Parameter
     return names_in
 
 
+class Interrupts:
+    """SIGINT and SIGTERM as `KeyboardInterrupt`, even when they come where Python drops exceptions (`__del__`)."""
+
+    def __init__(self) -> None:
+        self._interrupted = False
+
+    def __enter__(self) -> Interrupts:
+        """Take the signals over."""
+        self._before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Give them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise again for a signal that has come."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+
 @click.command()
 @click.option(
     "--mode", "modes", callback=_several([*Mode]), default=",".join(Mode), show_default=True, help="What to measure."
@@ -74,18 +100,17 @@ def bench(
     The straight line is one plain program that does the least for the same work; see docs/benchmarks.md.
     Ends with 1 if an event was lost, or arrived where it was not permitted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
     console = Console(stderr=for_programs, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     progress = Console(stderr=True, highlight=False, style="dim")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sluicegate-bench-", dir=folder) as root:
+    with Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="sluicegate-bench-", dir=folder) as root:
         plan = Plan(
             Path(root), runs, events, connections=connections, contenders=tuple(Contender(name) for name in systems)
         )
         under = conditions(plan.folder, connections=connections, runs=runs, events=events)
         _print_conditions(console, under)
-        results = _measure(plan, [Mode(name) for name in modes], progress)
+        results = _measure(plan, [Mode(name) for name in modes], progress, interrupts)
     if for_programs:
         click.echo(json.dumps(as_json(under, results), indent=2))
     else:
@@ -94,18 +119,18 @@ def bench(
     sys.exit(1 if results.faults else 0)
 
 
-def _measure(plan: Plan, modes: Sequence[Mode], progress: Console) -> Results:
+def _measure(plan: Plan, modes: Sequence[Mode], progress: Console, interrupts: Interrupts) -> Results:
+    def say(line: str) -> None:
+        progress.print(line, soft_wrap=True)
+        interrupts.check()
+
     try:
-        with session(plan, say=lambda line: progress.print(line, soft_wrap=True)) as running:
+        with session(plan, say=say) as running:
             for mode in modes:
                 running.measure(mode)
             return running.results
     except BenchError as error:
         raise click.ClickException(str(error)) from error
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _print_conditions(console: Console, under: Conditions) -> None:

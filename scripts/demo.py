@@ -172,7 +172,7 @@ class Story:
             self._view.say(plain_line(one))
         received, again = self._receiver.counts()
         self._view.say(
-            f"the receiver got {received} different events, and {again} again after the kill: at least once is the promise"
+            f"the receiver got {received} different events, and {again} again after the kill (at least once)"
         )
         wrong = unbalanced(statuses.destinations)
         wrong += [

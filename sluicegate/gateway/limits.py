@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from sluicegate.config.model import KIB, MIB, GatewayConfig
 
+MAX_CHUNK_OVERHEAD_BYTES = 64 * 1024
+"""Chunk sizes, extensions and trailers of one body, besides an eighth of the body."""
+FREE_CHUNKS = 4_096
+MIN_CHUNK_BYTES = 64
+"""Mean size of chunks beyond the free ones; each costs about a microsecond."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

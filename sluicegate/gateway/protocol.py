@@ -10,7 +10,6 @@ connection keeps; a request that arrives in one piece sets none.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 from collections import deque
 from typing import cast
@@ -27,26 +26,11 @@ from sluicegate.gateway.fields import (
     head_too_large,
     malformed,
 )
+from sluicegate.gateway.limits import FREE_CHUNKS, MAX_CHUNK_OVERHEAD_BYTES, MIN_CHUNK_BYTES
+from sluicegate.gateway.phase import Phase
 from sluicegate.gateway.traffic import Traffic, overloaded
 
 log = logging.getLogger(__name__)
-
-MAX_CHUNK_OVERHEAD_BYTES = 64 * 1024
-"""Chunk sizes, extensions and trailers of one body, besides an eighth of the body."""
-FREE_CHUNKS = 4_096
-MIN_CHUNK_BYTES = 64
-"""Mean size of chunks beyond the free ones; each costs about a microsecond."""
-
-
-class Phase(enum.Enum):
-    """What the connection's next bytes belong to."""
-
-    IDLE = enum.auto()
-    HEAD = enum.auto()
-    BODY = enum.auto()
-    LINGER = enum.auto()
-    """Nothing: the last answer is decided, what still comes is dropped."""
-
 
 _IDLE, _HEAD, _BODY, _LINGER = Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.LINGER
 

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import sys
-
-sys.path.insert(0, "/tmp")
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

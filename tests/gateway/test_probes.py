@@ -93,7 +93,7 @@ def test_metrics_show_accounts_that_balance(start_gateway: StartGateway) -> None
     found = samples(client.get("/metrics"))
     client.close()
 
-    accounts = {labels[1]: value for (name, labels), value in found.items() if name == "sluicegate_destination_events"}
+    accounts = {labels[0]: value for (name, labels), value in found.items() if name == "sluicegate_destination_events"}
     assert accounts.pop("accepted") == sum(accounts.values()) == 10
     assert found["sluicegate_destination_denied", ("archive", "undecided")] == 2
     assert found["sluicegate_destination_state", ("archive", "loaded")] == 1
