@@ -32,8 +32,10 @@ from sluicegate.scripts.storage import prepare_storage
 log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 25.0
+GATEWAY_STOP_S = 9.0  # it answers requests in hand for 3 s, and its last commit may take 5
 LOCK_TIMEOUT_S = 1.0  # a predecessor that was killed may take a moment to be gone
 MAX_RESTARTS = 5
+CREATE_ATTEMPTS = 3  # just after an actor was killed, its name may still lead to the dead one
 RESTART_WINDOW_S = 60.0
 
 
@@ -110,12 +112,15 @@ class Launcher:
 
     def _create(self, actor_class: type, name: str) -> _Actor:
         assert self._system is not None
-        address = self._system.create(actor_class, global_name=name)
-        request = Configure(uuid4().hex, self._config.encode())
-        answer = self._system.ask(address, request, timeout_s=10.0)
-        if not isinstance(answer, Done):
-            raise PartFailed(f"{name} did not start: {answer!r}; see {self._data_dir.logs}")
-        return _Actor(address, answer.pid, os.pidfd_open(answer.pid))
+        for _ in range(CREATE_ATTEMPTS):
+            address = self._system.create(actor_class, global_name=name)
+            request = Configure(uuid4().hex, self._config.encode())
+            answer = self._system.ask(address, request, timeout_s=10.0)
+            if isinstance(answer, Done):
+                return _Actor(address, answer.pid, os.pidfd_open(answer.pid))
+            if answer is not None:
+                break
+        raise PartFailed(f"{name} did not start: {answer!r}; see {self._data_dir.logs}")
 
     def _introduce(self) -> None:
         if self._system and self._router and self._supervisor:
@@ -220,7 +225,7 @@ class Launcher:
         """End every part within `SHUTDOWN_S`: first what accepts, then what delivers, then the actor system."""
         deadline = time.monotonic() + SHUTDOWN_S
         if self._gateway is not None:
-            self._gateway.stop(timeout_s=4.0)
+            self._gateway.stop(timeout_s=GATEWAY_STOP_S)
         if self._system is not None:
             self._drain(deadline)
             self._system.stop(timeout_s=max(1.0, deadline - time.monotonic() - 1.0))

@@ -261,6 +261,18 @@ def test_body_over_a_limit_is_413(body: bytes, code: str) -> None:
     assert (refused.value.code, refused.value.status) == (code, 413)
 
 
+@pytest.mark.parametrize("filler", [b'"\\', b'"', b"[]", b"[", b"\\u0041", b'"consent"'])
+def test_hostile_body_of_the_largest_size_is_answered_at_once(filler: bytes) -> None:
+    body = b'{"batch":[NaN,' + filler * (500_000 // len(filler)) + b"]}"
+
+    try:
+        accepted = accept_body(body)
+    except BodyRefused:
+        return
+
+    assert len(accepted.batch) == 0
+
+
 def test_empty_batch_is_accepted() -> None:
     assert len(accept().batch) == 0
 

@@ -18,8 +18,8 @@ from sluicegate.acceptance.times import read_ms
 from sluicegate.consent.stamp import DuplicateKey, Parts
 from sluicegate.errors import BodyRefused
 
-TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},:]', re.DOTALL)
-"""Strings as a whole, and the characters that give JSON its structure."""
+TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
+"""Strings as a whole, and the characters that give JSON its structure; a string that never ends is read once only."""
 
 OPENING = b"{["
 WHITESPACE = b" \t\r\n"

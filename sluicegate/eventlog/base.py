@@ -77,8 +77,13 @@ class EventLog(ABC):
     def trim(self, before: Offset) -> int:
         """Forget whole rows whose events all lie before this offset; return how many events went."""
 
+    @property
+    def needs_maintenance(self) -> bool:
+        """Whether housekeeping is due because of what was appended through this instance."""
+        return False
+
     def maintain(self) -> None:  # noqa: B027  (a log may need none)
-        """Housekeeping that may take milliseconds; the writer calls it when nothing waits to be stored."""
+        """Housekeeping that may take milliseconds; called between appends, by any instance of the same log."""
 
     @abstractmethod
     def close(self) -> None:

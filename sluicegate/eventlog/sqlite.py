@@ -145,9 +145,14 @@ class SqliteLog(EventLog):
                 gone += n_events
         return gone
 
+    @property
+    def needs_maintenance(self) -> bool:
+        """Whether the WAL was past its mark at the last append of this instance."""
+        return self._wal_pages >= CHECKPOINT_PAGES
+
     def maintain(self) -> None:
         """Move what has gathered in the WAL to the database; raises `LogDamaged` when the disk fails at it."""
-        if self._wal_pages < CHECKPOINT_PAGES or self._damage is not None:
+        if self._damage is not None:
             return
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
         self._wal_pages = 0

@@ -24,6 +24,43 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 MAX_WAITING_EVENTS = 100_000
 
 
+class Commit(Generic[T]):
+    """One commit of several batches: append, ring, report by token; see `GroupCommit` for the callbacks."""
+
+    def __init__(
+        self,
+        *,
+        on_committed: Callable[[list[tuple[T, Offset]]], None],
+        on_failed: Callable[[list[T], LogError], None],
+        bell: Bell | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._on_committed = on_committed
+        self._on_failed = on_failed
+        self._bell = bell
+        self._clock = clock
+
+    def __call__(self, log: EventLog, group: Sequence[tuple[EventBatch, T]]) -> None:
+        """Store the group and report it; raises, after `on_failed`, when the log can't be trusted any more."""
+        try:
+            offsets = log.append([batch for batch, _ in group], received_at_ms=int(self._clock() * 1000))
+        except LogUnavailable as error:
+            self._on_failed([token for _, token in group], error)
+        except BaseException as error:
+            self._on_failed([token for _, token in group], as_damage(error))
+            raise
+        else:
+            self._ring()
+            self._on_committed([(token, offset) for (_, token), offset in zip(group, offsets, strict=True)])
+
+    def _ring(self) -> None:
+        if self._bell is not None:
+            try:
+                self._bell.ring()
+            except OSError as error:  # costs latency only
+                logger.warning("the bell cannot be rung: %s", error)
+
+
 class GroupCommit(Generic[T]):
     """Appends batches in a thread of its own, all that wait as one commit, and reports each by its token.
 
@@ -46,11 +83,9 @@ class GroupCommit(Generic[T]):
         max_waiting_events: int = MAX_WAITING_EVENTS,
     ) -> None:
         self._open_log = open_log
-        self._on_committed = on_committed
+        self._commit_group = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=clock)
         self._on_failed = on_failed
         self._on_fatal = on_fatal
-        self._bell = bell
-        self._clock = clock
         self._max_waiting_bytes = max_waiting_bytes
         self._max_waiting_events = max_waiting_events
         # SimpleQueue hands over without the interpreter's locks of Condition; None is the order to end.
@@ -122,7 +157,7 @@ class GroupCommit(Generic[T]):
     def _serve(self, log: EventLog) -> None:
         going_on = True
         while going_on:
-            if self._held is None and self._queue.empty():
+            if self._held is None and self._queue.empty() and log.needs_maintenance:
                 log.maintain()
             first = self._held or self._queue.get()
             if first is None:
@@ -150,36 +185,22 @@ class GroupCommit(Generic[T]):
             group.append(item)
 
     def _commit(self, log: EventLog, group: Sequence[tuple[EventBatch, T]]) -> None:
-        batches = [batch for batch, _ in group]
         try:
-            offsets = log.append(batches, received_at_ms=int(self._clock() * 1000))
-        except LogUnavailable as error:
-            self._settle(batches)
-            self._on_failed([token for _, token in group], error)
-        except BaseException as error:
+            self._commit_group(log, group)
+        except BaseException:
             self._accepting = False
-            self._on_failed([token for _, token in group], _as_damage(error))
             raise
-        else:
-            self._ring()
-            self._settle(batches)
-            self._on_committed([(token, offset) for (_, token), offset in zip(group, offsets, strict=True)])
+        finally:
+            self._settle([batch for batch, _ in group])
 
     def _settle(self, batches: Sequence[EventBatch]) -> None:
         self._settled_bytes += sum(batch.n_bytes for batch in batches)
         self._settled_events += sum(map(len, batches))
 
-    def _ring(self) -> None:
-        if self._bell is not None:
-            try:
-                self._bell.ring()
-            except OSError as error:  # costs latency only
-                logger.warning("the bell cannot be rung: %s", error)
-
     def _end(self, error: BaseException) -> None:
         with self._lock:
             self._accepting = False
-        damage = _as_damage(error)
+        damage = as_damage(error)
         tokens = [] if self._held is None else [self._held[1]]
         while not self._queue.empty():
             item = self._queue.get()
@@ -191,5 +212,6 @@ class GroupCommit(Generic[T]):
         self._on_fatal(damage)
 
 
-def _as_damage(error: BaseException) -> LogError:
+def as_damage(error: BaseException) -> LogError:
+    """Any error of the writing side as one that says the log can't be trusted."""
     return error if isinstance(error, LogError) else LogDamaged(f"the log writer failed: {error!r}")

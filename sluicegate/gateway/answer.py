@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -42,6 +42,10 @@ class Answer:
             connection,
             b"" if head_only else self.body,
         )
+
+    def closing(self) -> Answer:
+        """The same answer, after which the connection ends."""
+        return replace(self, close=True)
 
 
 def accepted(count: int, rejected: Sequence[Mapping[str, Any]] = ()) -> Answer:

@@ -35,7 +35,7 @@ class Waiting(NamedTuple):
 
 
 class Writer(Protocol):
-    """What of `GroupCommit` is used here."""
+    """What of `LoopCommit` is used here."""
 
     def submit(self, batch: EventBatch, token: Waiting) -> bool:
         """Take a batch, or not."""
@@ -55,7 +55,6 @@ class Ingest:
         readiness: Readiness,
         max_body_bytes: int,
         clock: Callable[[], float],
-        defer: Callable[[Callable[[], None]], object],
     ) -> None:
         self._acceptor = acceptor
         self._keys = keys
@@ -64,9 +63,6 @@ class Ingest:
         self._readiness = readiness
         self._max_body_bytes = max_body_bytes
         self._clock = clock
-        self._defer = defer
-        """Calls a function when the loop has handled everything that it has read."""
-        self._gathered: list[tuple[EventBatch, Waiting]] = []
 
     def routes(self) -> list[Route]:
         """Where they are."""
@@ -128,20 +124,9 @@ class Ingest:
         if not batch.events:
             exchange.reply(answer)
             return
-        if not self._gathered:
-            self._defer(self._submit_gathered)
-        self._gathered.append((batch, Waiting(exchange, answer, len(batch.events), self._clock())))
-
-    def _submit_gathered(self) -> None:
-        """Hand over what one turn of the loop has read, so that it becomes one commit and not two.
-
-        Clients that were answered together send again together. Handing over at the first of them would start a
-        commit for it alone, and let the rest wait for the next.
-        """
-        gathered, self._gathered = self._gathered, []
-        for batch, waiting in gathered:
-            if not self._writer.submit(batch, waiting):
-                waiting.exchange.reply(overloaded("the event log is behind"))
+        waiting = Waiting(exchange, answer, len(batch.events), self._clock())
+        if not self._writer.submit(batch, waiting):
+            exchange.reply(overloaded("the event log is behind"))
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 

@@ -197,11 +197,11 @@ class Connection(asyncio.Protocol):
             self.traffic.admit(exchange, length)
         if b"expect" in self._fields:
             if exchange.decided is not None:
-                raise HeadRefused(_closing(exchange.decided))
+                raise HeadRefused(exchange.decided.closing())
             if not self._pending:
                 self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if exchange.decided is not None and not exchange.keep_alive:
-            raise HeadRefused(_closing(exchange.decided))
+            raise HeadRefused(exchange.decided.closing())
 
     def on_chunk_header(self) -> None:
         """A chunk begins."""
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
             raise HeadRefused(body_too_large(self._limits))
         if exchange.decided is None:
             if self._chunks and not self.traffic.hold(exchange, len(data)):
-                raise HeadRefused(_closing(overloaded("too many bytes in hand")))
+                raise HeadRefused(overloaded("too many bytes in hand").closing())
             self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -397,7 +397,3 @@ class Connection(asyncio.Protocol):
         """Cut the connection."""
         if self._transport is not None:
             self._transport.abort()
-
-
-def _closing(answer: Answer) -> Answer:
-    return Answer(answer.status, answer.body, answer.content_type, answer.headers, close=True)

@@ -8,6 +8,7 @@ import logging
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +21,8 @@ from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.base import EventLog
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.sqlite import SqliteLog
-from sluicegate.eventlog.writer import GroupCommit
 from sluicegate.gateway.auth import WriteKeys
+from sluicegate.gateway.committing import LoopCommit
 from sluicegate.gateway.control import ControlLine
 from sluicegate.gateway.cors import Cors
 from sluicegate.gateway.ingest import Ingest, Waiting
@@ -58,17 +59,16 @@ class Server:
         on_fatal: Callable[[LogError], None] = lambda error: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._on_fatal = on_fatal
         self.limits = limits or Limits.of(config.gateway)
         self.readiness = Readiness()
         self.metrics = GatewayMetrics()
         data_dir = DataDir(config.data_dir)
         self._bell = Bell(data_dir.bell)
-        self._writer: GroupCommit[Waiting] = GroupCommit(
+        self._writer: LoopCommit[Waiting] = LoopCommit(
             open_log or (lambda: SqliteLog(data_dir.event_log, create=False)),
-            on_committed=lambda done: self._call(self._ingest.committed, done),
-            on_failed=lambda tokens, error: self._call(self._ingest.failed, tokens, error),
-            on_fatal=lambda error: self._call(self._on_fatal, error),
+            on_committed=lambda done: self._ingest.committed(done),
+            on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
+            on_fatal=on_fatal,
             bell=self._bell,
         )
         self._ingest = self._make_ingest(config)
@@ -76,7 +76,7 @@ class Server:
             self.readiness,
             self.metrics,
             status_provider=status_provider or SupervisorStatus(config),
-            clock=self._loop.time,
+            clock=time.monotonic,
         )
         self.traffic = Traffic(
             Routes([*self._ingest.routes(), *self._probes.routes()]),
@@ -96,18 +96,12 @@ class Server:
             metrics=self.metrics,
             readiness=self.readiness,
             max_body_bytes=self.limits.max_body_bytes,
-            clock=self._loop.time,
-            defer=self._loop.call_soon,
+            clock=time.monotonic,
         )
-
-    def _call(self, function: Callable[..., None], *args: object) -> None:
-        """From the writer's thread to the loop; a loop that has ended has no clients left to tell."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function, *args)
 
     async def start(self, listen_socket: socket.socket) -> None:
         """Open the log, then accept connections on a bound socket; raises `LogError` when the log cannot be opened."""
-        await self._loop.run_in_executor(None, self._writer.start)
+        await self._writer.start()
         self._listener = await self._loop.create_server(
             lambda: Connection(self.traffic), sock=listen_socket, backlog=BACKLOG
         )
@@ -128,7 +122,7 @@ class Server:
         self.traffic.drain(idle.set)
         with suppress(TimeoutError):
             await asyncio.wait_for(idle.wait(), self.limits.drain_s)
-        if not await self._loop.run_in_executor(None, self._writer.close, CLOSE_TIMEOUT_S):
+        if not await self._writer.close(CLOSE_TIMEOUT_S):
             log.error("the event log did not finish its last commit in %.0f s", CLOSE_TIMEOUT_S)
         await asyncio.sleep(0)  # the last commit's answers
         self.traffic.abort()

@@ -4,7 +4,10 @@ import os
 import signal
 import time
 
+import pytest
+
 from benchmarks.control_plane import run
+from sluicegate.actors.frames import BadFrame
 from tests.actors.conftest import Started
 from tests.actors.doubles import Do, Echo, Flood, Parent, Ping, Pong, Spawn, Told
 
@@ -54,6 +57,8 @@ def test_large_message_arrives_and_one_that_is_too_large_harms_nobody(started: S
     echo = started.system.create(Echo, global_name="echo")
     text = "x" * 7_000_000
 
+    with pytest.raises(BadFrame, match="too large"):
+        started.system.ask(echo, Ping("too large", text + text), timeout_s=20)
     answer = started.system.ask(echo, Ping("large", text), timeout_s=20)
 
     assert isinstance(answer, Pong)

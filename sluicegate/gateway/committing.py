@@ -1,0 +1,154 @@
+"""Group commit for an event loop: in the loop itself while the disk is fast, in a thread while it is slow.
+
+A hand-over to a thread and back costs more than the fsync of a fast disk: with eight clients that send events singly,
+committing in the loop stores more than twice as many. All requests that the loop has read in one turn make one commit,
+and what arrives meanwhile waits in the sockets for the next. On a slow disk the loop would stand still for
+each commit and could not even refuse; there the thread is better, and its hand-over does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from sluicegate.errors import LogError, LogUnavailable
+from sluicegate.event import EventBatch
+from sluicegate.eventlog.base import EventLog, Offset
+from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.writer import MAX_COMMIT_BYTES, MAX_WAITING_EVENTS, Commit, GroupCommit, as_damage
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SLOW_S = 0.003
+"""A commit that keeps the loop this much longer than its events account for is slow."""
+EVENT_S = 5e-6
+"""What an event of a large commit may take: encoding, checksums and copying, without the disk."""
+THREAD_FOR_S = 10.0
+"""After slow commits the thread commits for this long; then the disk is tried again."""
+WEIGHT = 0.2
+"""Of the newest commit in the mean."""
+
+
+class LoopCommit(Generic[T]):
+    """Stores batches and reports each by its token, in the loop; the callbacks are those of `GroupCommit`."""
+
+    def __init__(
+        self,
+        open_log: Callable[[], EventLog],
+        *,
+        on_committed: Callable[[list[tuple[T, Offset]]], None],
+        on_failed: Callable[[list[T], LogError], None],
+        on_fatal: Callable[[LogError], None],
+        bell: Bell,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._open_log = open_log
+        self._on_failed = on_failed
+        self._on_fatal = on_fatal
+        self._commit_group = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=time.time)
+        self._thread: GroupCommit[T] = GroupCommit(
+            open_log,
+            on_committed=lambda done: self._call(on_committed, done),
+            on_failed=lambda tokens, error: self._call(on_failed, tokens, error),
+            on_fatal=lambda error: self._call(on_fatal, error),
+            bell=bell,
+        )
+        self._log: EventLog | None = None
+        self._waiting: list[tuple[EventBatch, T]] = []
+        self._excess_s = 0.0
+        self._slow_until = 0.0
+        self._housekeeping: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Open the log; raises `LogError` when that is not possible."""
+        await self._loop.run_in_executor(None, self._thread.start)
+        self._log = self._open_log()
+
+    def submit(self, batch: EventBatch, token: T) -> bool:
+        """Hand a batch over, for one callback with this token; False when too much waits already, or it is closed."""
+        if self._log is None or self._thread.waiting_events > MAX_WAITING_EVENTS // 2:
+            return False
+        if not self._waiting:
+            self._loop.call_soon(self._flush)  # after everything that this turn of the loop has read
+        self._waiting.append((batch, token))
+        return True
+
+    def _flush(self) -> None:
+        group, self._waiting = self._waiting, []
+        if self._loop.time() < self._slow_until or self._thread.waiting_events:
+            refused = [token for batch, token in group if not self._thread.submit(batch, token)]
+            if refused:
+                self._on_failed(refused, LogUnavailable("too many events wait for the disk"))
+            return
+        while group and self._log is not None:
+            n_fitting = _fitting(group)
+            self._commit(self._log, group[:n_fitting])
+            group = group[n_fitting:]
+        if group:
+            self._on_failed([token for _, token in group], LogUnavailable("the event log is closed"))
+
+    def _commit(self, log: EventLog, group: list[tuple[EventBatch, T]]) -> None:
+        began = self._loop.time()
+        try:
+            self._commit_group(log, group)
+        except BaseException as error:
+            self._log = None
+            logger.critical("the event log cannot be written any more: %s", error, exc_info=error)
+            self._on_fatal(as_damage(error))
+            return
+        self._judge(self._loop.time() - began - EVENT_S * sum(len(batch) for batch, _ in group))
+        if log.needs_maintenance and self._housekeeping is None:
+            self._housekeeping = self._loop.run_in_executor(None, self._maintain)
+            self._housekeeping.add_done_callback(self._maintained)
+
+    def _judge(self, excess_s: float) -> None:
+        self._excess_s += WEIGHT * (excess_s - self._excess_s)
+        if self._excess_s > SLOW_S:
+            logger.info("commits take %.1f ms: a thread makes them for %.0f s", self._excess_s * 1e3, THREAD_FOR_S)
+            self._slow_until = self._loop.time() + THREAD_FOR_S
+            self._excess_s = 0.0
+
+    def _maintain(self) -> None:
+        # With a connection of its own, in another thread: appends go on meanwhile.
+        other = self._open_log()
+        try:
+            other.maintain()
+        finally:
+            other.close()
+
+    def _maintained(self, done: asyncio.Future[None]) -> None:
+        self._housekeeping = None
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._on_fatal(as_damage(error))
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        """From the writer's thread to the loop; a loop that has ended has no clients left to tell."""
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            logger.debug("the loop has ended")
+
+    async def close(self, timeout_s: float) -> bool:
+        """Take no more and store what waits; False when that takes longer."""
+        self._flush()
+        own, self._log = self._log, None
+        if self._housekeeping is not None:
+            await asyncio.wait([self._housekeeping], timeout=timeout_s)
+        if own is not None:
+            own.close()
+        return await self._loop.run_in_executor(None, self._thread.close, timeout_s)
+
+
+def _fitting(group: list[tuple[EventBatch, T]]) -> int:
+    """How many of these batches make one commit, at least one."""
+    n_bytes = 0
+    for index, (batch, _) in enumerate(group):
+        n_bytes += batch.n_bytes
+        if index and n_bytes > MAX_COMMIT_BYTES:
+            return index
+    return len(group)
