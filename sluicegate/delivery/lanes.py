@@ -32,7 +32,7 @@ GIVE_UP_ATTEMPTS = 8
 SPLIT_ATTEMPTS = 5
 """From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor, and a vendor that
 comes back gets 1, 2, 4, ... events instead of everything at once."""
-FAST_S = 0.005
+FAST_S = 0.02
 """Calls shorter than this go out one at a time: more at a time would only cost threads."""
 SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SLOW_S = 0.003
+SLOW_S = 0.01
 """A commit that keeps the loop this much longer than its events account for is slow."""
 EVENT_S = 5e-6
 """What an event of a large commit may take: encoding, checksums and copying, without the disk."""
