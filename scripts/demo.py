@@ -199,6 +199,7 @@ class Story:
             statuses = ask_status(self._client)
             self._view.show(statuses)
             if holds(statuses):
+                self._view.pause()
                 return statuses
             if time.monotonic() > deadline:
                 lines = "\n".join(map(plain_line, statuses.destinations))

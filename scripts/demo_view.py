@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from sluicegate.messages.status import Statuses
 from sluicegate.scripts.tables import plain_line, status_table
+
+READING_S = 1.5
 
 
 class View:
@@ -36,6 +39,11 @@ class View:
         """One line of the story."""
         console = self._live.console if self._live else self._console
         console.print(Text(f"» {text}", style="bold cyan"), soft_wrap=True)
+
+    def pause(self) -> None:
+        """Time to read, for a person; programs need none."""
+        if self._live:
+            time.sleep(READING_S)
 
     def show(self, statuses: Statuses) -> None:
         """The state of all destinations; as plain lines, only those whose state has changed."""

@@ -493,3 +493,42 @@ def test_too_many_events_in_a_message_are_refused() -> None:
 )
 def test_write_key_is_read_from_the_body_or_its_events(body: bytes, key: str | None) -> None:
     assert write_key_of(body) == key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"userId": 7},
+        {"userId": "", "anonymousId": "a"},
+        {"type": "page", "event": None},
+        {"consent": {"marketing": True}},
+        {"context": {"consent": {"categoryPreferences": {"marketing": False}}, "page": {"url": "x"}}},
+        {"integrations": {"All": False, "Webhook": True}},
+        {"sentAt": "2026-01-31T08:00:00.000Z"},
+        {"properties": {"note": 'says "consent" twice', "consent": 1}},
+        {"timestamp": "1960-01-01T00:00:00Z"},
+        {"receivedAt": "2020-01-01T00:00:00Z"},
+        {"messageId": None},
+    ],
+    ids=str,
+)
+def test_single_event_is_read_the_same_way_quickly_and_closely(change: dict[str, object]) -> None:
+    event = {"type": "track", "event": "E", "messageId": "m", "userId": "u", "timestamp": "2026-01-31T08:00:00.000Z"}
+    body = json.dumps({**event, **change}).encode()
+    received_at_ms = 1_769_846_400_000
+    acceptor = Acceptor(GatewayConfig())
+    kind = str(change.get("type", "track"))
+
+    quick = acceptor.accept_single(body, type=kind, source="s", received_at_ms=received_at_ms)
+    # White space in front makes it a body that is looked at closely.
+    close = acceptor.accept_single(b" " + body, type=kind, source="s", received_at_ms=received_at_ms)
+
+    for batch in (quick.batch, close.batch):
+        if change.get("messageId", "m") is None:
+            batch.message_ids = ["any"]
+            batch.events = [json.dumps({**json.loads(batch.events[0]), "messageId": "any"}).encode()]
+    assert [json.loads(e) for e in quick.batch.events] == [json.loads(e) for e in close.batch.events]
+    quick.batch.events, close.batch.events = [], []
+    quick.batch.n_bytes = close.batch.n_bytes = 0
+    assert quick == close

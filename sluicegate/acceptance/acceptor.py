@@ -9,6 +9,7 @@ import msgspec
 from sluicegate.acceptance.body import check_own_keys, checked_text, open_batch
 from sluicegate.acceptance.combining import Combiner, Scope, Told
 from sluicegate.acceptance.message_id import MessageIds
+from sluicegate.acceptance.plain import read_plain
 from sluicegate.acceptance.single import SingleReader
 from sluicegate.acceptance.times import Clock
 from sluicegate.acceptance.uniform import read_uniform
@@ -17,6 +18,8 @@ from sluicegate.config.model import GatewayConfig, PurposesConfig
 from sluicegate.consent.stamp import Parts
 from sluicegate.errors import BodyRefused
 from sluicegate.event import EventBatch
+
+_TOLD_NOTHING = Told()
 
 
 class Acceptor:
@@ -48,7 +51,11 @@ class Acceptor:
         """Accept the body of `/v1/track` and its like: one event, whose `type` the address tells."""
         limits = self._limits
         body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
-        accepted = self._one_by_one([body], self._combiner.scope(source, Told()), Clock(received_at_ms), kind=type)
+        scope, clock = self._combiner.scope(source, _TOLD_NOTHING), Clock(received_at_ms)
+        plain = read_plain(body, type, scope, clock, limits)
+        if plain is not None:
+            return plain
+        accepted = self._one_by_one([body], scope, clock, kind=type)
         for rejection in accepted.rejected:
             if rejection.reason in (Reason.NOT_JSON, Reason.NOT_OBJECT):
                 raise BodyRefused(rejection.reason.name.lower(), f"the body is {rejection.reason}")

@@ -162,7 +162,7 @@ class SqliteLog(EventLog):
                 self._db.set_busy_timeout(CHECKPOINT_WAIT_MS)
                 self._db.wal_checkpoint(mode=mode)
         except LogUnavailable as error:
-            logger.warning("the event log's WAL could not be moved to the database: %s", error)
+            logger.debug("somebody else moves the event log's WAL to the database: %s", error)
         finally:
             self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
 

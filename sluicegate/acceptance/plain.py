@@ -1,0 +1,85 @@
+"""One event in which nothing is odd: the path of nearly every request that carries a single event.
+
+The same checks as in `uniform`, for one event; what is odd makes `read_plain` give up, and `single` finds out why.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sluicegate.acceptance.body import BACKSLASH, BRACE, BRACKET, CONSENT, ESCAPED_LETTER
+from sluicegate.acceptance.combining import Scope
+from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, contexts_decoded
+from sluicegate.acceptance.single import CONSENT_EVENT
+from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
+from sluicegate.acceptance.verdict import Acceptance, BadEvent
+from sluicegate.config.model import GatewayConfig
+from sluicegate.event import EventBatch
+
+_STRICT = msgspec.json.Decoder(StrictHead)
+_NO_CONTEXT = StrictContext()
+_NEED_NO_MORE = frozenset({"track", "page", "screen", "identify"})
+
+
+def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
+    """The event in a body that was sent to the address of `kind`, or None when it has to be looked at closely."""
+    if len(raw) > limits.max_event_bytes or raw[:1] + raw[-1:] != b"{}" or kind not in _NEED_NO_MORE:
+        return None
+    if raw.count(BRACE) + raw.count(BRACKET) > limits.max_depth:
+        return None
+    head = _decode(raw)
+    if head is None or head.type != kind or not _is_plain(head, clock):
+        return None
+    time_ms = (head.timestamp - EPOCH) // MILLISECOND
+    if not 0 <= time_ms <= clock.latest_ms:
+        return None
+    context = head.context or _NO_CONTEXT
+    try:
+        combined = scope[
+            head.type,
+            bytes(head.consent),
+            bytes(context.consent),
+            bytes(context.consentManagement),
+            bytes(head.integrations),
+        ]
+    except BadEvent:
+        return None
+    if raw.count(CONSENT) != combined.own_members:
+        return None  # it is in a value, or there twice
+    event = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",' + raw[1:]
+    batch = EventBatch(
+        [combined.combo],
+        [head.messageId],
+        [_text(head.userId)],
+        [_text(head.anonymousId)],
+        [time_ms],
+        [event],
+        len(event),
+    )
+    return Acceptance(batch, malformed_consent=combined.malformed)
+
+
+def _decode(raw: bytes) -> StrictHead | None:
+    """The head, if the decoder finds nothing odd and no second context."""
+    if BACKSLASH in raw and ESCAPED_LETTER.search(raw):
+        return None
+    before = next(contexts_decoded)
+    try:
+        head = _STRICT.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    decoded = next(contexts_decoded) - before - 1
+    return head if decoded == (head.context is not None) else None
+
+
+def _is_plain(head: StrictHead, clock: Clock) -> bool:
+    if not (head.anonymousId or head.userId) or head.receivedAt is not ABSENT:
+        return False
+    if head.type == "track" and (not head.event or head.event == CONSENT_EVENT):
+        return False
+    sent_ms = read_ms(head.sentAt)
+    return sent_ms is None or abs(clock.received_ms - sent_ms) <= MAX_SKEW_MS
+
+
+def _text(one: str | int | None) -> str | None:
+    return None if one is None or one == "" else str(one)
