@@ -162,7 +162,9 @@ class SqliteLog(EventLog):
                 self._db.set_busy_timeout(CHECKPOINT_WAIT_MS)
                 self._db.wal_checkpoint(mode=mode)
         except LogUnavailable as error:
-            logger.debug("somebody else moves the event log's WAL to the database: %s", error)
+            elsewhere = isinstance(error.__cause__, apsw.BusyError)  # another process or thread is at it
+            level = logging.DEBUG if elsewhere else logging.WARNING
+            logger.log(level, "the event log's WAL could not be moved to the database: %s", error)
         finally:
             self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
 

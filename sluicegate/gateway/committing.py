@@ -3,7 +3,8 @@
 A hand-over to a thread and back costs more than the fsync of a fast disk: with eight clients that send events singly,
 committing in the loop stores more than twice as many. All requests that the loop has read in one turn make one commit,
 and what arrives meanwhile waits in the sockets for the next. On a slow disk the loop would stand still for
-each commit and could not even refuse; there the thread is better, and its hand-over does not matter.
+each commit and could not even refuse; there the thread is better, and its hand-over does not matter. A disk counts as
+slow until it has shown otherwise.
 """
 
 from __future__ import annotations
@@ -24,14 +25,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SLOW_S = 0.01
-"""A commit that keeps the loop this much longer than its events account for is slow."""
-EVENT_S = 5e-6
-"""What an event of a large commit may take: encoding, checksums and copying, without the disk."""
-THREAD_FOR_S = 10.0
-"""After slow commits the thread commits for this long; then the disk is tried again."""
-WEIGHT = 0.2
-"""Of the newest commit in the mean."""
+FAST_S = 0.005
+"""The loop commits once the disk keeps a commit less than this."""
+SLOW_S = 0.010
+"""The thread commits again when it keeps one more than this."""
+TRIAL_COMMITS = 8
+"""So many commits the thread makes before the disk is judged, after the start and after it was slow."""
 
 
 class LoopCommit(Generic[T]):
@@ -50,7 +49,7 @@ class LoopCommit(Generic[T]):
         self._open_log = open_log
         self._on_failed = on_failed
         self._on_fatal = on_fatal
-        self._commit_group = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=time.time)
+        self._commit_here = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=time.time)
         self._thread: GroupCommit[T] = GroupCommit(
             open_log,
             on_committed=lambda done: self._call(on_committed, done),
@@ -60,8 +59,8 @@ class LoopCommit(Generic[T]):
         )
         self._log: EventLog | None = None
         self._waiting: list[tuple[EventBatch, T]] = []
-        self._excess_s = 0.0
-        self._slow_until = 0.0
+        self._in_loop = False
+        self._trial_ends = TRIAL_COMMITS
         self._housekeeping: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
@@ -80,7 +79,7 @@ class LoopCommit(Generic[T]):
 
     def _flush(self) -> None:
         group, self._waiting = self._waiting, []
-        if self._loop.time() < self._slow_until or self._thread.waiting_events:
+        if not self._commits_in_loop():
             refused = [token for batch, token in group if not self._thread.submit(batch, token)]
             if refused:
                 self._on_failed(refused, LogUnavailable("too many events wait for the disk"))
@@ -92,26 +91,28 @@ class LoopCommit(Generic[T]):
         if group:
             self._on_failed([token for _, token in group], LogUnavailable("the event log is closed"))
 
+    def _commits_in_loop(self) -> bool:
+        thread = self._thread.commit
+        if self._in_loop and self._commit_here.disk_s > SLOW_S:
+            logger.info("a commit takes the disk %.1f ms: they are made in a thread", self._commit_here.disk_s * 1e3)
+            self._in_loop = False
+            self._commit_here.disk_s = 0.0
+            self._trial_ends = thread.n_commits + TRIAL_COMMITS
+        elif not self._in_loop and thread.n_commits >= self._trial_ends and thread.disk_s < FAST_S:
+            self._in_loop = True
+        return self._in_loop and not self._thread.waiting_events
+
     def _commit(self, log: EventLog, group: list[tuple[EventBatch, T]]) -> None:
-        began = self._loop.time()
         try:
-            self._commit_group(log, group)
+            self._commit_here(log, group)
         except BaseException as error:
             self._log = None
             logger.critical("the event log cannot be written any more: %s", error, exc_info=error)
             self._on_fatal(as_damage(error))
             return
-        self._judge(self._loop.time() - began - EVENT_S * sum(len(batch) for batch, _ in group))
         if log.needs_maintenance and self._housekeeping is None:
             self._housekeeping = self._loop.run_in_executor(None, self._maintain)
             self._housekeeping.add_done_callback(self._maintained)
-
-    def _judge(self, excess_s: float) -> None:
-        self._excess_s += WEIGHT * (excess_s - self._excess_s)
-        if self._excess_s > SLOW_S:
-            logger.info("commits take %.1f ms: a thread makes them for %.0f s", self._excess_s * 1e3, THREAD_FOR_S)
-            self._slow_until = self._loop.time() + THREAD_FOR_S
-            self._excess_s = 0.0
 
     def _maintain(self) -> None:
         # With a connection of its own, in another thread: appends go on meanwhile.

@@ -172,7 +172,7 @@ def _received(client: Client) -> bytes:
 
 def _until_waiting(running: RunningGateway, n_events: int) -> None:
     for _ in range(10_000):
-        if running.call(lambda: running.server._writer.waiting_events) == n_events:
+        if running.call(lambda: running.server._writer._thread.waiting_events) == n_events:
             return
     raise AssertionError("the requests did not arrive")
 
