@@ -1,21 +1,26 @@
 """An event's envelope, and the layout in which batches of events are stored.
 
-A row of the log has two msgpack values:
+A row of the log has two values:
 
-    meta    [1, combos, combo_of, message_ids, user_ids, anonymous_ids, times_ms]
-    events  [bytes, ...]                      each the JSON object of one event
+    meta     msgpack [1, combos, combo_of, bounds, message_ids, user_ids, anonymous_ids, times_ms]
+    payload  the JSON objects of all events with a comma between each two: the inside of a JSON array
 
-`combos` is a list of `[type, source, {purpose: granted}, [blocked destination, ...], allow_listed]`; `combo_of` is a
-byte string with one index into it per event, which bounds a row to 256 combinations. The other columns are lists with
-one entry per event; `times_ms` is the corrected event time in Unix milliseconds. Readers ignore further columns.
+`combos` is a list of `[type, source, [[purpose, granted], ...], integrations_off, integrations_on, all_off]`;
+`combo_of` is a byte string with one index into it per event, which bounds a row to 256 combinations. `bounds` is a
+byte string of count + 1 numbers (u32, little-endian): event i is `payload[bounds[i] : bounds[i + 1] - 1]`. The other
+columns are msgpack lists with one entry per event, each in a byte string of its own, because delivery seldom looks at
+them; `times_ms` is the corrected event time in Unix milliseconds. Readers ignore further columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -78,60 +83,131 @@ class EventBatch:
         self.n_bytes += other.n_bytes
 
 
-class Meta(NamedTuple):
-    """The decoded meta of one row: `combo_of[i]` indexes `combos` for event i."""
+class Meta:
+    """The meta of one row: `combo_of[i]` indexes `combos` for event i, `bounds` is where events begin in the payload.
 
-    combos: tuple[Combo, ...]
-    combo_of: bytes
-    message_ids: list[str]
-    user_ids: list[str | None]
-    anonymous_ids: list[str | None]
-    times_ms: list[int]
+    The other columns are decoded when they are first asked for, and raise `LogDamaged` when they cannot be.
+    """
 
-    def subject(self, index: int) -> str:
+    __slots__ = ("_columns", "_subjects", "bounds", "combo_of", "combos")
+
+    def __init__(
+        self, combos: tuple[Combo, ...], combo_of: bytes, bounds: array[int], columns: Sequence[bytes | list[Any]]
+    ) -> None:
+        self.combos = combos
+        self.combo_of = combo_of
+        self.bounds = bounds
+        self._columns = list(columns)
+        self._subjects: list[str] | None = None
+
+    @property
+    def message_ids(self) -> list[str]:
+        """The vendors' deduplication keys."""
+        return self._column(0)
+
+    @property
+    def user_ids(self) -> list[str | None]:
+        """The known users, as far as the events name them."""
+        return self._column(1)
+
+    @property
+    def anonymous_ids(self) -> list[str | None]:
+        """The visitors, as far as the events name them."""
+        return self._column(2)
+
+    @property
+    def times_ms(self) -> list[int]:
+        """The corrected event times in Unix milliseconds."""
+        return self._column(3)
+
+    @property
+    def subjects(self) -> list[str]:
         """What per-subject order is kept by: the anonymous id, else the user id, else the event alone."""
-        return self.anonymous_ids[index] or self.user_ids[index] or self.message_ids[index]
+        if self._subjects is None:
+            anonymous_ids = self.anonymous_ids
+            if all(anonymous_ids):
+                self._subjects = anonymous_ids  # type: ignore[assignment]
+            else:
+                columns = zip(anonymous_ids, self.user_ids, self.message_ids, strict=True)
+                self._subjects = [anonymous or user or message for anonymous, user, message in columns]
+        return self._subjects  # type: ignore[return-value]
+
+    def _column(self, index: int) -> list[Any]:
+        column = self._columns[index]
+        if isinstance(column, bytes):
+            try:
+                column = self._columns[index] = msgpack.unpackb(column, use_list=True)
+            except Exception as error:
+                raise _damage(error) from error
+        return column
 
 
 def encode_batch(batch: EventBatch) -> tuple[bytes, bytes]:
-    """A batch as the two stored values (meta, events); it must not have more than 256 distinct combinations."""
-    index: dict[Combo, int] = {}
-    combo_of = bytes([index.setdefault(combo, len(index)) for combo in batch.combos])
-    meta = [
-        META_FORMAT,
-        list(index),
-        combo_of,
-        batch.message_ids,
-        batch.user_ids,
-        batch.anonymous_ids,
-        batch.times_ms,
-    ]
-    return msgpack.packb(meta), msgpack.packb(batch.events)
+    """A batch as the two stored values (meta, payload); it must not have more than 256 distinct combinations."""
+    combos, combo_of = _distinct(batch.combos)
+    columns = (batch.message_ids, batch.user_ids, batch.anonymous_ids, batch.times_ms)
+    meta = [META_FORMAT, combos, combo_of, _packed(bounds_of(batch.events)), *map(msgpack.packb, columns)]
+    return msgpack.packb(meta), b",".join(batch.events)
 
 
 def decode_meta(data: bytes) -> Meta:
     """The meta of a row; raises `LogDamaged` for what is not one."""
     try:
-        columns = msgpack.unpackb(data, use_list=True)
-        if columns[0] != META_FORMAT:
+        version, *columns = msgpack.unpackb(data, use_list=True)
+        if version != META_FORMAT:
             raise LogDamaged(
-                f"the log holds events in format {columns[0]}, newer than this version reads; upgrade Sluicegate"
+                f"the log holds events in format {version}, newer than this version reads; upgrade Sluicegate"
             )
-        combos = tuple(_combo(row) for row in columns[1])
-        return Meta(combos, *columns[2:7])
+        combos, combo_of, bounds = tuple(map(_combo, columns[0])), columns[1], _unpacked(columns[2])
+        if len(bounds) != len(combo_of) + 1:
+            raise ValueError("it has not as many bounds as events")
+        return Meta(combos, combo_of, bounds, columns[3:7])
     except LogDamaged:
         raise
     except Exception as error:
-        raise LogDamaged(f"a row of the event log cannot be read: {error}") from error
+        raise _damage(error) from error
 
 
-def decode_events(data: bytes) -> list[bytes]:
-    """The event bytes of a row; raises `LogDamaged` for what is not one."""
-    try:
-        events: list[bytes] = msgpack.unpackb(data, use_list=True)
-    except Exception as error:
-        raise LogDamaged(f"a row of the event log cannot be read: {error}") from error
-    return events
+def split_payload(payload: bytes, bounds: array[int]) -> list[bytes]:
+    """The events of a payload; raises `LogDamaged` when the bounds are not its own."""
+    check_payload(payload, bounds)
+    return [payload[start : end - 1] for start, end in pairwise(bounds)]
+
+
+def check_payload(payload: bytes, bounds: array[int]) -> None:
+    """Raise `LogDamaged` when a payload has not the length that its bounds say."""
+    if bounds[-1] != (len(payload) + 1 if len(bounds) > 1 else 0):
+        raise _damage(f"its events have {len(payload)} bytes, which is not what its meta says")
+
+
+def bounds_of(events: Iterable[bytes]) -> array[int]:
+    """Where each event begins in the payload of them all, and where one more would begin."""
+    return array("I", accumulate(map((1).__add__, map(len, events)), initial=0))
+
+
+def _distinct(combos: list[Combo]) -> tuple[list[Combo], bytes]:
+    # Equal combinations are mostly the same object, and identities hash faster than nested tuples.
+    index: dict[Combo, int] = {}
+    objects = dict(zip(map(id, combos), combos, strict=True))
+    code_of = {identity: index.setdefault(combo, len(index)) for identity, combo in objects.items()}
+    return list(index), bytes(map(code_of.__getitem__, map(id, combos)))
+
+
+def _packed(bounds: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        bounds.byteswap()
+    return bounds.tobytes()
+
+
+def _unpacked(data: bytes) -> array[int]:
+    bounds = array("I", data)
+    if sys.byteorder == "big":
+        bounds.byteswap()
+    return bounds
+
+
+def _damage(reason: object) -> LogDamaged:
+    return LogDamaged(f"a row of the event log cannot be read: {reason}")
 
 
 def _combo(row: list[object]) -> Combo:

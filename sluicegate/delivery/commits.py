@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from sluicegate.delivery.backlog import Columns
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.reader import Decide, Reader
 from sluicegate.delivery.settlement import Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo
+from sluicegate.eventlog.runs import Events
 
 REPLAYS_AT_A_TIME = 500
 UNKNOWN_COMBO = Combo("", "")
@@ -86,7 +86,7 @@ class Commits:
         denied = {id_: reason for id_, reason in reasons.items() if reason is not None}
         if denied:
             self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=_wall_ms(time.monotonic()))
-        self._lanes.add_replays(_columns([letter for letter in letters if letter.id not in denied]))
+        self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
 
     def _settle(self, replayed: Sequence[int], buried_again: Sequence[Dead]) -> None:
         self._store.settle_replay(
@@ -115,10 +115,10 @@ class Commits:
         ]
 
 
-def _columns(letters: Sequence[DeadLetter]) -> Columns:
+def _events(letters: Sequence[DeadLetter]) -> Events:
     # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
     message_ids = [letter.message_id for letter in letters]
-    return Columns([letter.id for letter in letters], message_ids, message_ids, [letter.event for letter in letters])
+    return Events.of([letter.id for letter in letters], message_ids, message_ids, [letter.event for letter in letters])
 
 
 def _wall_ms(monotonic_s: float) -> int:

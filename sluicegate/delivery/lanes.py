@@ -17,10 +17,11 @@ from typing import cast
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.backlog import Backlog, Columns
+from sluicegate.delivery.backlog import Backlog, slots_of
 from sluicegate.delivery.settlement import Dead, Progress, Settlement
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
+from sluicegate.eventlog.runs import Events
 
 RETRY_BASE_S = 1.0
 RETRY_CAP_S = 300.0
@@ -44,7 +45,7 @@ MAX_SPAN = 1_000_000
 class Part:
     """Events that go out in one call."""
 
-    events: Columns
+    events: Events
     attempts: int = 0
     first_attempt: float = 0.0
 
@@ -71,7 +72,7 @@ class Lane:
     def slots(self) -> Set[int]:
         """The slots it owns."""
         if self.known_slots is None:
-            self.known_slots = {slot for part in self.parts for slot in part.events.slots()}
+            self.known_slots = {slot for part in self.parts for slot in slots_of(part.events.subjects)}
         return self.known_slots
 
 
@@ -146,7 +147,7 @@ class Lanes:
         """Calls that have not ended."""
         return sum(1 for lane in self._lanes if lane.running)
 
-    def add(self, states: bytes, events: Columns) -> None:
+    def add(self, states: bytes, events: Events) -> None:
         """Add the offsets after the last known one; `events` has those whose state is unfinished."""
         self.settlement.extend(states)
         self._backlog.extend(events)
@@ -156,7 +157,7 @@ class Lanes:
         if count > 0:
             self.settlement.expire(count)
 
-    def add_replays(self, events: Columns) -> None:
+    def add_replays(self, events: Events) -> None:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
         queue = Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
         queue.extend(events)
@@ -194,7 +195,7 @@ class Lanes:
             times += [self._not_before, self._youngest_start() + SHARE_AFTER_S]
         return min((time for time in times if time > now), default=math.inf)
 
-    def _new_batches(self, now: float, room: int) -> list[tuple[Columns, Set[int] | None]]:
+    def _new_batches(self, now: float, room: int) -> list[tuple[Events, Set[int] | None]]:
         lanes = [lane for lane in self._lanes if not lane.replay]
         room = min(room, self._limits.in_flight - len(lanes))
         if room <= 0:
@@ -232,8 +233,7 @@ class Lanes:
         if part.attempts == 1:
             part.first_attempt = now
         lane.running, lane.started = True, now
-        events = part.events
-        return Work(lane, Batch(events.offsets, events.message_ids, events.raws, part.attempts))
+        return Work(lane, Batch.of(part.events, part.attempts))
 
     # Coming back
 
@@ -260,12 +260,13 @@ class Lanes:
         if not lane.parts:
             self._lanes.remove(lane)
 
-    def _deliver(self, lane: Lane, events: Columns) -> None:
+    def _deliver(self, lane: Lane, events: Events) -> None:
         self._n_away -= len(events)
         if lane.replay:
             self._replayed += events.offsets
         else:
-            self.settlement.deliver(events.offsets)
+            for run in events.runs:
+                self.settlement.deliver(run.offsets)
 
     def _refuse(self, lane: Lane, part: Part, reason: str, now: float) -> None:
         lane.failures = 0
@@ -282,7 +283,7 @@ class Lanes:
             text = f"the plugin rejected events {sorted(reasons)} of a batch of {n_events}"
             return self._postpone(lane, part, Retry(text), now)
         lane.failures = 0
-        rest = part.events.pick([index for index in range(n_events) if index not in bad])
+        rest = part.events.select(bytes([index not in bad for index in range(n_events)]))
         for index in sorted(bad):
             self._bury(lane, part, index, str(bad[index]), now)
         if error.rest_delivered:
@@ -297,6 +298,7 @@ class Lanes:
             self._not_before = max(self._not_before, now + wait)
         else:
             wait = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
+        part.events = part.events.compact()  # it may be long until it goes
         lane.due = now + wait
         lane.failures += 1
         if len(part.events) > 1 and part.attempts >= SPLIT_ATTEMPTS:
@@ -309,8 +311,8 @@ class Lanes:
             lane.parts.appendleft(part)
 
     def _bury(self, lane: Lane, part: Part, index: int, reason: str, now: float) -> None:
-        events = part.events
-        offset, message_id, raw = events.offsets[index], events.message_ids[index], events.raws[index]
+        one = part.events.slice(index, index + 1)
+        (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()
         dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now)
         self._n_away -= 1
         if lane.replay:

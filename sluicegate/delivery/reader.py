@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import compress
 
-from sluicegate.delivery.backlog import Columns
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import UNFINISHED
-from sluicegate.event import Combo, Meta
+from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Row, RowGone
+from sluicegate.eventlog.runs import Events, Run
 
 Decide = Callable[[Combo], str | None]
 """A combination to None when the destination may have it, else the reason why not."""
@@ -57,19 +56,14 @@ class Reader:
         states = meta.combo_of.translate(self._table(meta.combos))
         known = max(0, lanes.settlement.last + 1 - row.first)
         states = states[known:]
-        events = self._events(row, known, states) if UNFINISHED in states else Columns()
+        n_permitted = states.count(UNFINISHED)
+        events = Events()
+        if n_permitted:
+            run = Run.of_row(row, self._log.payload(row)).slice(known, row.count)
+            whole = n_permitted == len(states)
+            events = Events([run if whole else run.select(states.translate(_IS_UNFINISHED)).compact()])
         lanes.expire(row.first - lanes.settlement.last - 1)
         lanes.add(states, events)
-
-    def _events(self, row: Row, known: int, states: bytes) -> Columns:
-        offsets = range(row.first + known, row.last + 1)
-        message_ids, subjects, raws = row.meta.message_ids, _subjects(row.meta), self._log.events(row)
-        if known:
-            message_ids, subjects, raws = message_ids[known:], subjects[known:], raws[known:]
-        if not any(states):
-            return Columns(offsets, message_ids, subjects, raws)
-        chosen = states.translate(_IS_UNFINISHED)
-        return Columns(*(list(compress(column, chosen)) for column in (offsets, message_ids, subjects, raws)))  # type: ignore[arg-type]
 
     def _table(self, combos: tuple[Combo, ...]) -> bytes:
         """Maps a combination's index to the state in which its events begin."""
@@ -82,11 +76,3 @@ class Reader:
             table = bytes(UNFINISHED if reason is None else code(reason) for reason in reasons).ljust(256, b"\x00")
             self._tables[combos] = table
         return table
-
-
-def _subjects(meta: Meta) -> list[str]:
-    """`Meta.subject` of each event."""
-    if all(meta.anonymous_ids):
-        return meta.anonymous_ids  # type: ignore[return-value]
-    columns = zip(meta.anonymous_ids, meta.user_ids, meta.message_ids, strict=True)
-    return [anonymous or user or message for anonymous, user, message in columns]

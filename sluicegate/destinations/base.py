@@ -19,13 +19,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
 import msgspec
 
 from sluicegate.config.declaration import Limits, Settings
+from sluicegate.eventlog.runs import Events
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +54,72 @@ class Event:
         return parsed
 
 
-@dataclass(slots=True)
 class Batch(Sequence[Event]):
-    """Events to deliver together, as columns; indexing gives an `Event`.
+    """Events to deliver together; indexing gives an `Event`. `attempt` counts from 1.
 
-    `raws` and `message_ids` serve destinations that pass events on without looking into them. `attempt` counts from 1.
+    Destinations that pass events on without looking into them take them all at once: `joined`, `lines`. The columns
+    `offsets`, `message_ids` and `raws` have one entry per event, and are made when they are first asked for.
     """
 
-    offsets: list[int]
-    message_ids: list[str]
-    raws: list[bytes]
-    attempt: int = field(default=1)
+    __slots__ = ("_events", "_message_ids", "_offsets", "_raws", "attempt")
+
+    def __init__(
+        self, offsets: Sequence[int], message_ids: Sequence[str], raws: Sequence[bytes], attempt: int = 1
+    ) -> None:
+        self._init(Events.of(offsets, message_ids, message_ids, raws), attempt)
+
+    @classmethod
+    def of(cls, events: Events, attempt: int = 1) -> Batch:
+        """A batch of events as they came from the log."""
+        batch = cls.__new__(cls)
+        batch._init(events, attempt)
+        return batch
+
+    def _init(self, events: Events, attempt: int) -> None:
+        self._events = events
+        self._offsets: list[int] | None = None
+        self._message_ids: list[str] | None = None
+        self._raws: list[bytes] | None = None
+        self.attempt = attempt
+
+    @property
+    def offsets(self) -> list[int]:
+        """The events' places in the log."""
+        if self._offsets is None:
+            self._offsets = self._events.offsets
+        return self._offsets
+
+    @property
+    def message_ids(self) -> list[str]:
+        """The vendor's deduplication keys."""
+        if self._message_ids is None:
+            self._message_ids = self._events.message_ids
+        return self._message_ids
+
+    @property
+    def raws(self) -> list[bytes]:
+        """The JSON of each event as it was received."""
+        if self._raws is None:
+            self._raws = self._events.raws
+        return self._raws
+
+    def joined(self) -> bytes:
+        """All events with a comma between each two, the inside of a JSON array: `b"[" + batch.joined() + b"]"`."""
+        return self._events.joined()
+
+    def lines(self) -> bytes:
+        """All events as JSON Lines: each with a line end, and none within."""
+        return self._events.lines()
+
+    def key(self, destination_id: str) -> str:
+        """An idempotency key: the same for the same events to the same destination, whenever they are sent again.
+
+        It is the same after a restart too, and differs between any two batches and between any two logs.
+        """
+        return sha256(destination_id.encode() + b"\n" + self._events.fingerprint()).hexdigest()[:32]
 
     def __len__(self) -> int:
-        return len(self.raws)
+        return len(self._events)
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
@@ -73,11 +127,17 @@ class Batch(Sequence[Event]):
     def __getitem__(self, index: slice) -> Batch: ...
     def __getitem__(self, index: int | slice) -> Event | Batch:
         if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return Batch.of(self._events.slice(start, stop), self.attempt)
             return Batch(self.offsets[index], self.message_ids[index], self.raws[index], self.attempt)
         return Event(self.offsets[index], self.message_ids[index], self.raws[index])
 
     def __iter__(self) -> Iterator[Event]:
         return map(Event, self.offsets, self.message_ids, self.raws)
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)} events, attempt {self.attempt}>"
 
 
 class Destination(ABC):

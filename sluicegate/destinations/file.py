@@ -26,11 +26,8 @@ class File(Destination):
 
     def deliver(self, batch: Batch) -> None:
         """Append the batch; `Retry` when the disk does not take it."""
-        lines = b"\n".join(batch.raws) + b"\n"
-        if lines.count(b"\n") != len(batch):
-            lines = b"".join(raw.replace(b"\n", b" ") + b"\n" for raw in batch.raws)
         try:
-            self._file.append(lines)
+            self._file.append(batch.lines())
         except OSError as error:
             raise Retry(f"{self._file.path} cannot be written: {error.strerror}") from error
 

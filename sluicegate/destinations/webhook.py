@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -56,8 +54,7 @@ class Webhook(Destination):
 
     def deliver(self, batch: Batch) -> None:
         """Post the batch; the answer's status decides (`outcome_of`)."""
-        body = body_of(batch.raws)
-        request = self._request(batch.message_ids, body)
+        request = self._request("msg_" + batch.key(self.context.id), body_of(batch))
         try:
             answer = self._connection().exchange(request, timeout_s=self.context.timeout_s)
         except OSError as error:
@@ -78,8 +75,7 @@ class Webhook(Destination):
             self._connections.append(connection)
         return connection
 
-    def _request(self, message_ids: Iterable[str], body: bytes) -> bytes:
-        key = idempotency_key(self.context.id, message_ids)
+    def _request(self, key: str, body: bytes) -> bytes:
         timestamp = int(time.time())
         lines = [
             f"Content-Length: {len(body)}",
@@ -92,16 +88,10 @@ class Webhook(Destination):
         return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", body))
 
 
-def body_of(raws: Iterable[bytes]) -> bytes:
+def body_of(batch: Batch) -> bytes:
     """The request body: the events as they were received, never decoded."""
     sent_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return b'{"batch":[' + b",".join(raws) + b'],"sentAt":"' + sent_at.encode() + b'"}'
-
-
-def idempotency_key(destination_id: str, message_ids: Iterable[str]) -> str:
-    """The same text for the same events to the same destination, whenever and however often they are sent."""
-    digest = hashlib.sha256("\n".join((destination_id, *message_ids)).encode("utf-8", "surrogatepass"))
-    return "msg_" + digest.hexdigest()[:32]
+    return b"".join((b'{"batch":[', batch.joined(), b'],"sentAt":"', sent_at.encode(), b'"}'))
 
 
 def signing_key(secret: Secret) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sluicegate.errors import LogError
-from sluicegate.event import EventBatch, Meta
+from sluicegate.event import EventBatch, Meta, split_payload
 
 Offset = int
 """The number of an event: dense, from 1; 0 is "before the first"."""
@@ -65,8 +65,15 @@ class EventLog(ABC):
         """
 
     @abstractmethod
+    def payload(self, row: Row) -> bytes:
+        """The event bytes of a row, all `row.count` of them, joined by commas (`sluicegate.event` has the layout).
+
+        Raises `RowGone` when retention was faster.
+        """
+
     def events(self, row: Row) -> list[bytes]:
-        """The event bytes of a row, all `row.count` of them; raises `RowGone` when retention was faster."""
+        """The event bytes of a row one by one; raises like `payload`."""
+        return split_payload(self.payload(row), row.meta.bounds)
 
     def received_at_ms(self, after: Offset) -> int | None:
         """When the first event after this offset arrived (Unix ms), None when there is none."""

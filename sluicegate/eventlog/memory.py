@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sluicegate.event import EventBatch, decode_events, decode_meta, encode_batch
+from sluicegate.event import EventBatch, decode_meta, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.packing import firsts, pack
 
@@ -17,7 +17,7 @@ class _Stored:
     count: int
     received_at_ms: int
     meta: bytes
-    events: bytes
+    payload: bytes
 
     @property
     def last(self) -> Offset:
@@ -35,8 +35,8 @@ class MemoryLog(EventLog):
         """Keep the batches; see `EventLog.append`."""
         encoded = [(len(row), encode_batch(row)) for row in pack(batches)]  # all or none
         start = self._head + 1
-        for count, (meta, events) in encoded:
-            self._rows.append(_Stored(self._head + 1, count, received_at_ms, meta, events))
+        for count, (meta, payload) in encoded:
+            self._rows.append(_Stored(self._head + 1, count, received_at_ms, meta, payload))
             self._head += count
         return firsts(batches, start)
 
@@ -53,17 +53,17 @@ class MemoryLog(EventLog):
         found: list[Row] = []
         for row in self._rows[bisect_right(self._rows, after, key=_last) :]:
             max_events -= row.count
-            max_bytes -= len(row.events)
+            max_bytes -= len(row.payload)
             if found and (max_events < 0 or max_bytes < 0):
                 break
-            found.append(Row(row.first, row.count, row.received_at_ms, decode_meta(row.meta), len(row.events)))
+            found.append(Row(row.first, row.count, row.received_at_ms, decode_meta(row.meta), len(row.payload)))
         return found
 
-    def events(self, row: Row) -> list[bytes]:
-        """The event bytes of a row; see `EventLog.events`."""
+    def payload(self, row: Row) -> bytes:
+        """The event bytes of a row; see `EventLog.payload`."""
         for stored in self._rows:
             if stored.first == row.first:
-                return decode_events(stored.events)
+                return stored.payload
         raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
 
     def trim(self, before: Offset) -> int:

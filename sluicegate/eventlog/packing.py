@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sluicegate.event import MAX_COMBOS, EventBatch
+from sluicegate.event import MAX_COMBOS, Combo, EventBatch
 
 MAX_ROW_EVENTS = 2_500
 """As many as the largest request of Segment's HTTP API may carry."""
@@ -15,30 +15,44 @@ MAX_ROW_BYTES = 1024 * 1024
 
 def pack(batches: Sequence[EventBatch]) -> list[EventBatch]:
     """The events of all batches, in order, in as few rows as the limits allow; the batches stay as they are."""
-    if len(batches) == 1 and _fits(EventBatch(), batches[0]):
+    row = _Row()
+    if len(batches) == 1 and row.fits(batches[0]):
         return [batches[0]] if batches[0] else []
     rows: list[EventBatch] = []
-    row = EventBatch()
     for batch in batches:
-        for piece in [batch] if _fits(row, batch) else _singles(batch):
-            if row and not _fits(row, piece):
-                rows.append(row)
-                row = EventBatch()
-            row.extend(piece)
-    return [*rows, row] if row else rows
+        for piece in [batch] if row.fits(batch) else _singles(batch):
+            if row.batch and not row.fits(piece):
+                rows.append(row.batch)
+                row = _Row()
+            row.add(piece)
+    return [*rows, row.batch] if row.batch else rows
 
 
-def _fits(row: EventBatch, more: EventBatch) -> bool:
-    n_events = len(row) + len(more)
-    if n_events > MAX_ROW_EVENTS or row.n_bytes + more.n_bytes > MAX_ROW_BYTES:
-        return False
-    return n_events <= MAX_COMBOS or _distinct(row, more) <= MAX_COMBOS
+class _Row:
+    """A row that grows, and the distinct combinations in it."""
 
+    def __init__(self) -> None:
+        self.batch = EventBatch()
+        self._combos: set[Combo] = set()
+        self._seen: set[int] = set()
 
-def _distinct(row: EventBatch, more: EventBatch) -> int:
-    # Equal combinations are mostly the same object, and identities hash faster than nested tuples.
-    bound = len({*map(id, row.combos), *map(id, more.combos)})
-    return bound if bound <= MAX_COMBOS else len({*row.combos, *more.combos})
+    def fits(self, more: EventBatch) -> bool:
+        """Whether the row stays within the limits with these events."""
+        n_events = len(self.batch) + len(more)
+        if n_events > MAX_ROW_EVENTS or self.batch.n_bytes + more.n_bytes > MAX_ROW_BYTES:
+            return False
+        return n_events <= MAX_COMBOS or len(self._combos.union(self._fresh(more))) <= MAX_COMBOS
+
+    def add(self, more: EventBatch) -> None:
+        """Append these events."""
+        self._combos.update(self._fresh(more))
+        self._seen.update(map(id, more.combos))
+        self.batch.extend(more)
+
+    def _fresh(self, more: EventBatch) -> list[Combo]:
+        # Equal combinations are mostly the same object, and identities hash faster than nested tuples.
+        objects = dict(zip(map(id, more.combos), more.combos, strict=True))
+        return [combo for identity, combo in objects.items() if identity not in self._seen]
 
 
 def _singles(batch: EventBatch) -> Iterable[EventBatch]:

@@ -1,10 +1,10 @@
 """The event log in one SQLite file: the default, which needs no set-up.
 
-    rows(first, count, received_at_ms, n_bytes, meta_crc, events_crc, meta, events)    one row per group commit
+    rows(first, count, received_at_ms, n_bytes, meta_crc, payload_crc, meta, payload)    one row per group commit
     trimmed(last)                                                      the newest offset that retention removed
 
 The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
-so readers of `meta` never touch `events`. Only `trim` writes `trimmed`; an append writes one row and nothing else.
+so readers of `meta` never touch `payload`. Only `trim` writes `trimmed`; an append writes one row and nothing else.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 from zlib import crc32
 
 import apsw
 
 from sluicegate.errors import LogDamaged, LogUnavailable
-from sluicegate.event import EventBatch, decode_events, decode_meta, encode_batch
+from sluicegate.event import EventBatch, check_payload, decode_meta, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.packing import firsts, pack
 from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
@@ -32,7 +33,7 @@ SCHEMA = Schema(
     sql="""
     CREATE TABLE rows (
         first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
-        meta_crc INTEGER NOT NULL, events_crc INTEGER NOT NULL, meta BLOB NOT NULL, events BLOB NOT NULL
+        meta_crc INTEGER NOT NULL, payload_crc INTEGER NOT NULL, meta BLOB NOT NULL, payload BLOB NOT NULL
     ) STRICT;
     CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
     INSERT INTO trimmed VALUES (1, 0)
@@ -121,15 +122,16 @@ class SqliteLog(EventLog):
                 found.append(Row(first, count, received_at_ms, decode_meta(meta), n_bytes))
         return found
 
-    def events(self, row: Row) -> list[bytes]:
-        """The event bytes of a row; see `EventLog.events`."""
+    def payload(self, row: Row) -> bytes:
+        """The event bytes of a row; see `EventLog.payload`."""
         with errors_of(self.path):
-            found = fetch(self._db, "SELECT events_crc, events FROM rows WHERE first = ?", (row.first,))
+            found = fetch(self._db, "SELECT payload_crc, payload FROM rows WHERE first = ?", (row.first,))
         if not found:
             raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
-        crc, data = found[0]
-        self._verify(data, crc, row.first)
-        return decode_events(data)
+        crc, payload = found[0]
+        self._verify(payload, crc, row.first)
+        check_payload(payload, row.meta.bounds)
+        return cast(bytes, payload)
 
     def received_at_ms(self, after: Offset) -> int | None:
         """When the first event after this offset arrived; see `EventLog.received_at_ms`."""
@@ -173,8 +175,8 @@ class SqliteLog(EventLog):
         self._db.close()
 
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
-        meta, events = encode_batch(row)
-        return len(row), received_at_ms, len(events), crc32(meta), crc32(events), meta, events
+        meta, payload = encode_batch(row)
+        return len(row), received_at_ms, len(payload), crc32(meta), crc32(payload), meta, payload
 
     def _store(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
         if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL

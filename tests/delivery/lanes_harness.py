@@ -8,10 +8,10 @@ from collections.abc import Callable
 from random import Random
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.backlog import Columns
 from sluicegate.delivery.lanes import Lanes, Work
 from sluicegate.delivery.settlement import Progress
 from sluicegate.destinations.base import Batch
+from sluicegate.eventlog.runs import Events
 
 Vendor = Callable[[Batch, float], BaseException | None]
 
@@ -66,7 +66,7 @@ class Harness:
             allowed = [i for i in indices if i not in self.denied]
             self.lanes.add(
                 states,
-                Columns(
+                Events.of(
                     [i + 1 for i in allowed],
                     [f"m{i + 1}" for i in allowed],
                     [self.subjects[i] for i in allowed],

@@ -1,12 +1,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.delivery.backlog import Backlog, Columns
+from sluicegate.delivery.backlog import Backlog, slots_of
+from sluicegate.eventlog.runs import Events
 
 
-def events(first: int, subjects: list[str], *, size: int = 1) -> Columns:
+def events(first: int, subjects: list[str], *, size: int = 1) -> Events:
     offsets = range(first, first + len(subjects))
-    return Columns(offsets, [f"m{o}" for o in offsets], subjects, [b"x" * size for _ in offsets])
+    return Events.of(offsets, [f"m{o}" for o in offsets], subjects, [b"x" * size for _ in offsets])
 
 
 def test_head_is_taken_oldest_first_and_at_most_one_call_full() -> None:
@@ -34,14 +35,14 @@ def test_groups_never_share_a_subject() -> None:
     groups = backlog.take_groups(4, frozenset())
 
     subjects = [set(group.subjects) for group, _ in groups]
-    assert all(set(group.slots()) == slots for group, slots in groups)
+    assert all(set(slots_of(group.subjects)) == slots for group, slots in groups)
     assert sum(map(len, subjects)) == len(set().union(*subjects)) == 20
 
 
 def test_busy_slots_stay() -> None:
     backlog = Backlog(max_events=100, max_bytes=10_000)
     backlog.extend(events(1, ["a", "b", "a", "b"]))
-    (busy_slot,) = set(events(1, ["a"]).slots())
+    (busy_slot,) = set(slots_of(["a"]))
 
     assert backlog.count_free({busy_slot}) in (0, 2)  # 0 when both have the same slot
     assert all("a" not in group.subjects for group, _ in backlog.take_groups(2, {busy_slot}))

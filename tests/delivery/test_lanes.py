@@ -5,19 +5,19 @@ from random import Random
 import pytest
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.backlog import Columns
 from sluicegate.delivery.lanes import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS, Lanes
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
+from sluicegate.eventlog.runs import Events
 from tests.delivery.lanes_harness import Harness
 
 LIMITS = Limits(max_events=100, max_bytes=100_000, in_flight=8)
 DAY_S = 24 * 3600.0
 
 
-def columns(first: int, n: int, *, subjects: int = 50) -> Columns:
+def columns(first: int, n: int, *, subjects: int = 50) -> Events:
     offsets = range(first, first + n)
-    return Columns(offsets, [f"m{o}" for o in offsets], [f"s{o % subjects}" for o in offsets], [b"{}"] * n)
+    return Events.of(offsets, [f"m{o}" for o in offsets], [f"s{o % subjects}" for o in offsets], [b"{}"] * n)
 
 
 def filled(n: int, limits: Limits = LIMITS) -> Lanes:
@@ -62,7 +62,7 @@ def test_fast_vendor_gets_one_call_at_a_time() -> None:
 def test_few_events_wait_for_company_while_a_call_runs_but_not_long() -> None:
     lanes = filled(10)
     lanes.next_batches(0.0)
-    lanes.add(bytes(10), Columns(range(11, 21), ["m"] * 10, [f"new {n}" for n in range(10)], [b"{}"] * 10))
+    lanes.add(bytes(10), Events.of(range(11, 21), ["m"] * 10, [f"new {n}" for n in range(10)], [b"{}"] * 10))
 
     assert lanes.next_batches(0.001) == []
     due = lanes.next_due(0.001)
@@ -101,7 +101,7 @@ def test_retry_after_wins_over_backoff_and_holds_new_calls_too() -> None:
     (work,) = lanes.next_batches(0.0)
 
     lanes.complete(work, Retry("slow down", after_s=60.0), now=0.0)
-    lanes.add(bytes(3), Columns([4, 5, 6], ["m"] * 3, ["x", "y", "z"], [b"{}"] * 3))
+    lanes.add(bytes(3), Events.of([4, 5, 6], ["m"] * 3, ["x", "y", "z"], [b"{}"] * 3))
 
     assert lanes.next_batches(59.0) == []
     assert lanes.next_due(59.0) == 60.0
@@ -214,7 +214,7 @@ def test_long_outage_kills_at_most_a_trickle() -> None:
 
 def test_replayed_letters_are_told_apart_and_keep_out_of_the_order() -> None:
     lanes = filled(0)
-    lanes.add_replays(Columns([71, 72, 73], ["a", "b", "c"], ["a", "b", "c"], [b"{}"] * 3))
+    lanes.add_replays(Events.of([71, 72, 73], ["a", "b", "c"], ["a", "b", "c"], [b"{}"] * 3))
     assert lanes.replaying
     (work,) = lanes.next_batches(0.0)
 
@@ -231,7 +231,7 @@ def test_replayed_letters_are_told_apart_and_keep_out_of_the_order() -> None:
 def test_replay_never_exceeds_the_calls_in_flight() -> None:
     lanes = filled(10, Limits(in_flight=1))
     (work,) = lanes.next_batches(0.0)
-    lanes.add_replays(Columns([1], ["a"], ["a"], [b"{}"]))
+    lanes.add_replays(Events.of([1], ["a"], ["a"], [b"{}"]))
 
     assert lanes.next_batches(0.0) == []
     lanes.complete(work, None, now=0.1)
@@ -241,7 +241,7 @@ def test_replay_never_exceeds_the_calls_in_flight() -> None:
 def test_read_ahead_is_bounded_in_events_and_bytes() -> None:
     lanes = Lanes(0, Limits(max_events=10, max_bytes=100, in_flight=2))
 
-    lanes.add(bytes(4), Columns(range(1, 5), ["m"] * 4, ["s"] * 4, [b"x" * 100] * 4))
+    lanes.add(bytes(4), Events.of(range(1, 5), ["m"] * 4, ["s"] * 4, [b"x" * 100] * 4))
     assert not lanes.wants_more
 
     lanes = Lanes(0, Limits(max_events=10, max_bytes=10_000, in_flight=2))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.delivery.sweep import Sweep
-from sluicegate.event import Combo, Meta
+from sluicegate.event import Combo, Meta, bounds_of
 from sluicegate.eventlog.base import Row
 
 MARKETING = Combo("track", "web", (("marketing", True),))
@@ -23,7 +23,7 @@ def decide(name: str, combo: Combo) -> str | None:
 def row(first: int, *combos: Combo) -> Row:
     distinct = list(dict.fromkeys(combos))
     n = len(combos)
-    meta = Meta(tuple(distinct), bytes(map(distinct.index, combos)), [""] * n, [None] * n, [None] * n, [0] * n)
+    meta = Meta(tuple(distinct), bytes(map(distinct.index, combos)), bounds_of([b""] * n), [])
     return Row(first, n, 0, meta, 0)
 
 
