@@ -22,6 +22,8 @@ class Row:
     received_at_ms: int
     meta: Meta
     n_bytes: int
+    small: tuple[int, bytes] | None = None
+    """A log's own: what it has read of a small payload already, to save `EventLog.payload` a look-up."""
 
     @property
     def last(self) -> Offset:
@@ -68,7 +70,7 @@ class EventLog(ABC):
     def payload(self, row: Row) -> bytes:
         """The event bytes of a row, all `row.count` of them, joined by commas (`sluicegate.event` has the layout).
 
-        Raises `RowGone` when retention was faster.
+        Raises `RowGone` when retention was faster, unless the payload is small and was read with the row.
         """
 
     def events(self, row: Row) -> list[bytes]:
