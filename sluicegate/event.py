@@ -8,8 +8,8 @@ A row of the log has two values:
 `combos` is a list of `[type, source, [[purpose, granted], ...], integrations_off, integrations_on, all_off]`;
 `combo_of` is a byte string with one index into it per event, which bounds a row to 256 combinations. `bounds` is a
 byte string of count + 1 numbers (u32, little-endian): event i is `payload[bounds[i] : bounds[i + 1] - 1]`. The other
-columns are msgpack lists with one entry per event, each in a byte string of its own, because delivery seldom looks at
-them; `times_ms` is the corrected event time in Unix milliseconds. Readers ignore further columns.
+columns are lists with one entry per event; `times_ms` is the corrected event time in Unix milliseconds. Every list is
+msgpack in a byte string of its own, because delivery seldom looks at them. Readers ignore further columns.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -146,7 +147,13 @@ def encode_batch(batch: EventBatch) -> tuple[bytes, bytes]:
     """A batch as the two stored values (meta, payload); it must not have more than 256 distinct combinations."""
     combos, combo_of = _distinct(batch.combos)
     columns = (batch.message_ids, batch.user_ids, batch.anonymous_ids, batch.times_ms)
-    meta = [META_FORMAT, combos, combo_of, _packed(bounds_of(batch.events)), *map(msgpack.packb, columns)]
+    meta = [
+        META_FORMAT,
+        msgpack.packb(combos),
+        combo_of,
+        _packed(bounds_of(batch.events)),
+        *map(msgpack.packb, columns),
+    ]
     return msgpack.packb(meta), b",".join(batch.events)
 
 
@@ -158,7 +165,7 @@ def decode_meta(data: bytes) -> Meta:
             raise LogDamaged(
                 f"the log holds events in format {version}, newer than this version reads; upgrade Sluicegate"
             )
-        combos, combo_of, bounds = tuple(map(_combo, columns[0])), columns[1], _unpacked(columns[2])
+        combos, combo_of, bounds = _combos(columns[0]), columns[1], _unpacked(columns[2])
         if len(bounds) != len(combo_of) + 1:
             raise ValueError("it has not as many bounds as events")
         return Meta(combos, combo_of, bounds, columns[3:7])
@@ -208,6 +215,12 @@ def _unpacked(data: bytes) -> array[int]:
 
 def _damage(reason: object) -> LogDamaged:
     return LogDamaged(f"a row of the event log cannot be read: {reason}")
+
+
+@lru_cache(maxsize=64)
+def _combos(packed: bytes) -> tuple[Combo, ...]:
+    # Most rows have the combinations of the row before.
+    return tuple(map(_combo, msgpack.unpackb(packed, use_list=True)))
 
 
 def _combo(row: list[object]) -> Combo:

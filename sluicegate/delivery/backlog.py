@@ -52,12 +52,13 @@ class Backlog:
         self._compact()
         call = _Call(self._max_events, self._max_bytes)
         runs = self._runs
-        while runs:
-            run = runs.popleft()
+        while runs and call.room_events:
+            run = runs[0]
             n_added = call.add(run)
-            if n_added < len(run):
-                runs.appendleft(run.slice(n_added, len(run)))
+            if n_added < run.n_events:
+                runs[0] = run.slice(n_added, run.n_events)
                 break
+            runs.popleft()
         events = call.events()
         self._n_events -= len(events)
         self.n_bytes -= events.n_bytes
@@ -85,12 +86,12 @@ class Backlog:
         owned: set[int] = set()
         at = 0
         for run in self._runs:
-            start, at = at, at + len(run)
+            start, at = at, at + run.n_events
             n_wanted = selected.count(1, start, at)
             if not n_wanted:
                 continue
             chosen = selected[start:at]
-            n_added = call.add(run if n_wanted == len(run) else run.select(chosen))
+            n_added = call.add(run if n_wanted == run.n_events else run.select(chosen))
             if n_added < n_wanted:
                 at = start + next(islice(compress(count(), chosen), n_added, None))
             slots = self._slots[start:at]
@@ -110,7 +111,7 @@ class Backlog:
             if missing <= 0:
                 break
             fresh.append(run)
-            missing -= len(run)
+            missing -= run.n_events
         for run in reversed(fresh):
             self._slots += slots_of(run.subjects)
 
@@ -129,20 +130,21 @@ class _Call:
     """Gathers events while they fit into one call."""
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
-        self._room_events = max_events
+        self.room_events = max_events
         self._room_bytes = max_bytes
         self._runs: list[Run] = []
 
     def add(self, run: Run) -> int:
         """Add as many of the first events as fit, but one at least to an empty call; return how many."""
-        if len(run) > self._room_events or run.n_bytes > self._room_bytes:
-            run = run.slice(0, self._room_events)
+        if run.n_events > self.room_events:
+            run = run.slice(0, self.room_events)
+        if run.n_bytes > self._room_bytes:
             run = run.slice(0, max(run.n_fitting(self._room_bytes), 0 if self._runs else 1))
-        if len(run):
-            self._room_events -= len(run)
+        if run.n_events:
+            self.room_events -= run.n_events
             self._room_bytes -= run.n_bytes
             self._runs.append(run)
-        return len(run)
+        return run.n_events
 
     def events(self) -> Events:
         """What was added."""

@@ -54,7 +54,7 @@ class Webhook(Destination):
 
     def deliver(self, batch: Batch) -> None:
         """Post the batch; the answer's status decides (`outcome_of`)."""
-        request = self._request("msg_" + batch.key(self.context.id), body_of(batch))
+        request = self._request("msg_" + batch.key(self.context.id), *body_of(batch))
         try:
             answer = self._connection().exchange(request, timeout_s=self.context.timeout_s)
         except OSError as error:
@@ -75,23 +75,23 @@ class Webhook(Destination):
             self._connections.append(connection)
         return connection
 
-    def _request(self, key: str, body: bytes) -> bytes:
+    def _request(self, key: str, *body: bytes) -> bytes:
         timestamp = int(time.time())
         lines = [
-            f"Content-Length: {len(body)}",
+            f"Content-Length: {sum(map(len, body))}",
             f"Idempotency-Key: {key}",
             f"webhook-id: {key}",
             f"webhook-timestamp: {timestamp}",
         ]
         if self._key:
-            lines.append(f"webhook-signature: {signature(self._key, key, timestamp, body)}")
-        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", body))
+            lines.append(f"webhook-signature: {signature(self._key, key, timestamp, *body)}")
+        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", *body))
 
 
-def body_of(batch: Batch) -> bytes:
-    """The request body: the events as they were received, never decoded."""
+def body_of(batch: Batch) -> tuple[bytes, ...]:
+    """The parts of the request body: the events as they were received, never decoded."""
     sent_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return b"".join((b'{"batch":[', batch.joined(), b'],"sentAt":"', sent_at.encode(), b'"}'))
+    return b'{"batch":[', batch.joined(), b'],"sentAt":"' + sent_at.encode() + b'"}'
 
 
 def signing_key(secret: Secret) -> bytes:
@@ -105,10 +105,12 @@ def signing_key(secret: Secret) -> bytes:
     return text.encode()
 
 
-def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`."""
-    content = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(key, content, "sha256")).decode()
+def signature(key: bytes, message_id: str, timestamp: int, *body: bytes) -> str:
+    """The value of `webhook-signature`; the body may come in parts."""
+    digest = hmac.new(key, f"{message_id}.{timestamp}.".encode(), "sha256")
+    for part in body:
+        digest.update(part)
+    return "v1," + base64.b64encode(digest.digest()).decode()
 
 
 def outcome_of(answer: Answer, name: str) -> DestinationError | None:

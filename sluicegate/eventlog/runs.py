@@ -22,6 +22,9 @@ T = TypeVar("T")
 Indices = range | list[int]
 """Positions in a block, which ascend; a range means that its events lie side by side."""
 
+MAX_WASTE = 4
+"""How many times the bytes of waiting events may be kept in memory, for not copying them."""
+
 _COMMA, _LINE_END = b",", b"\n"
 
 
@@ -62,11 +65,12 @@ class Block:
 class Run:
     """Events of one block, in its order."""
 
-    __slots__ = ("_n_bytes", "block", "indices")
+    __slots__ = ("_n_bytes", "block", "indices", "n_events")
 
     def __init__(self, block: Block, indices: Indices) -> None:
         self.block = block
         self.indices = indices
+        self.n_events = len(indices)
         self._n_bytes = -1
 
     @classmethod
@@ -79,18 +83,15 @@ class Run:
         """Events that are at hand one by one."""
         return cls(Block(offsets, ids, _COMMA.join(raws), bounds_of(raws)), range(len(raws)))
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
     @property
     def n_bytes(self) -> int:
         """Bytes of the events, without what stands between them."""
         if self._n_bytes < 0:
             bounds, indices = self.block.bounds, self.indices
             if isinstance(indices, range):
-                self._n_bytes = bounds[indices.stop] - bounds[indices.start] - len(indices)
+                self._n_bytes = bounds[indices.stop] - bounds[indices.start] - self.n_events
             else:
-                self._n_bytes = sum([bounds[i + 1] - bounds[i] for i in indices]) - len(indices)
+                self._n_bytes = sum([bounds[i + 1] - bounds[i] for i in indices]) - self.n_events
         return self._n_bytes
 
     @property
@@ -119,7 +120,7 @@ class Run:
 
     def slice(self, start: int, stop: int) -> Run:
         """Events from `start` to before `stop`."""
-        return self if start <= 0 and stop >= len(self) else Run(self.block, self.indices[start:stop])
+        return self if start <= 0 and stop >= self.n_events else Run(self.block, self.indices[start:stop])
 
     def select(self, chosen: Iterable[object]) -> Run:
         """The events for which `chosen` has something true."""
@@ -129,18 +130,23 @@ class Run:
         return Run(self.block, indices)
 
     def compact(self) -> Run:
-        """The same events; in a block of their own when they would keep one alive that is more than twice as large."""
-        if self.n_bytes * 2 >= len(self.block.payload):
+        """The same events; in a block of their own when they would keep one alive of `MAX_WASTE` times their bytes."""
+        if self.n_bytes * MAX_WASTE >= len(self.block.payload):
             return self
         return Run.of(list(self.offsets), PlainIds(list(self.message_ids), list(self.subjects)), self.raws)
 
     def n_fitting(self, max_bytes: int) -> int:
         """How many of the first events have so many bytes together."""
         if self.n_bytes <= max_bytes:
-            return len(self)
+            return self.n_events
         bounds = self.block.bounds
         sizes = accumulate([bounds[i + 1] - bounds[i] - 1 for i in self.indices])
         return bisect_right(list(sizes), max_bytes)
+
+    def raw(self, index: int) -> bytes:
+        """The JSON of one event."""
+        at, bounds = self.indices[index], self.block.bounds
+        return self.block.payload[bounds[at] : bounds[at + 1] - 1]
 
     def joined(self) -> bytes:
         """The events with a comma between each two."""
@@ -176,7 +182,7 @@ class Events:
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self.runs = list(runs)
-        self._n_events = sum(map(len, self.runs))
+        self._n_events = sum([run.n_events for run in self.runs])
         self.n_bytes = sum([run.n_bytes for run in self.runs])
 
     @classmethod
@@ -215,16 +221,16 @@ class Events:
 
     def select(self, chosen: bytes | bytearray) -> Events:
         """The events for which `chosen` has a byte that is not 0."""
-        selected = (run.select(chosen[at : at + len(run)]) for at, run in self._placed(0, len(self)))
-        return Events(run for run in selected if len(run))
+        selected = (run.select(chosen[at : at + run.n_events]) for at, run in self._placed(0, len(self)))
+        return Events(run for run in selected if run.n_events)
 
     def compact(self) -> Events:
-        """The same events, keeping less than twice their bytes alive."""
+        """The same events, in blocks of their own where they are few of theirs."""
         return Events(run.compact() for run in self.runs)
 
     def joined(self) -> bytes:
         """The events with a comma between each two: the inside of a JSON array."""
-        return _COMMA.join([run.joined() for run in self.runs])
+        return _COMMA.join([run.joined() for run in self.runs])  # a single whole row is not even copied
 
     def lines(self) -> bytes:
         """The events one a line, each with its line end; line breaks between an event's tokens become blanks."""
@@ -240,11 +246,11 @@ class Events:
         between logs that both count from 1.
         """
         first, last = self.runs[0], self.runs[-1]
-        ends = (first.offsets[0], last.offsets[-1], self.n_bytes)
-        digest = sha256(b"%d %d %d " % ends)
-        digest.update(first.slice(0, 1).joined())
-        digest.update(last.slice(len(last) - 1, len(last)).joined())
-        if ends[1] - ends[0] + 1 != len(self):
+        start, end = first.offsets[0], last.offsets[-1]
+        digest = sha256(b"%d %d %d " % (start, end, self.n_bytes))
+        digest.update(first.raw(0))
+        digest.update(last.raw(-1))
+        if end - start + 1 != len(self):
             digest.update(array("q", self.offsets).tobytes())
         return digest.digest()
 
@@ -254,6 +260,6 @@ class Events:
         for run in self.runs:
             if at >= stop:
                 return
-            if at + len(run) > start:
+            if at + run.n_events > start:
                 yield at, run
-            at += len(run)
+            at += run.n_events

@@ -61,6 +61,15 @@ class EventLogContract(ABC):
         assert (first, second, log.head(), log.tail()) == ([1, 3], [4], 4, 1)
         assert read_all(log) == [(1, b"a"), (2, b"b"), (3, b"c"), (4, b"d")]
 
+    def test_payload_is_the_inside_of_a_json_array(self, tmp_path: Path) -> None:
+        log = self.open_log(tmp_path / "log")
+        log.append([batch_of([b'{"a":1}', b"{}"]), batch_of([b"[]"])], received_at_ms=1)
+
+        (row,) = log.read(0, max_events=ALL_EVENTS, max_bytes=ALL_BYTES)
+
+        assert log.payload(row) == b'{"a":1},{},[]'
+        assert list(row.meta.bounds) == [0, 8, 11, 14]
+
     def test_empty_batch_takes_no_offset(self, tmp_path: Path) -> None:
         log = self.open_log(tmp_path / "log")
 
