@@ -15,9 +15,13 @@ MAX_ROW_BYTES = 1024 * 1024
 
 def pack(batches: Sequence[EventBatch]) -> list[EventBatch]:
     """The events of all batches, in order, in as few rows as the limits allow; the batches stay as they are."""
+    if sum([len(batch.events) for batch in batches]) <= MAX_COMBOS:
+        small = batches[0] if len(batches) == 1 else _joined(batches)
+        if small.n_bytes <= MAX_ROW_BYTES:
+            return [small] if small.events else []
     row = _Row()
     if len(batches) == 1 and row.fits(batches[0]):
-        return [batches[0]] if batches[0] else []
+        return [batches[0]]
     rows: list[EventBatch] = []
     for batch in batches:
         for piece in [batch] if row.fits(batch) else _singles(batch):
@@ -26,6 +30,13 @@ def pack(batches: Sequence[EventBatch]) -> list[EventBatch]:
                 row = _Row()
             row.add(piece)
     return [*rows, row.batch] if row.batch else rows
+
+
+def _joined(batches: Sequence[EventBatch]) -> EventBatch:
+    joined = EventBatch()
+    for batch in batches:
+        joined.extend(batch)
+    return joined
 
 
 class _Row:

@@ -37,19 +37,19 @@ SCHEMA = Schema(
     CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
     INSERT INTO trimmed VALUES (1, 0)
     """,
-    page_size=16_384,  # appends of 50 to 400 KB cost a fifth less CPU than with 8192; singles are not slower
+    page_size=8192,  # appends of 50 to 400 KB cost a sixth less CPU than with 4096 (benchmarks/log_commit.py)
 )
 
-CHECKPOINT_PAGES = 500
+CHECKPOINT_PAGES = 1_000
 """Pages in the WAL after which `maintain` moves them to the database: 8 MB, written to once per checkpoint."""
 
-AUTO_CHECKPOINT_PAGES = 1_000
+AUTO_CHECKPOINT_PAGES = 2_000
 """The same for a log that is never idle; the commit that reaches it pays for it."""
 
 SMALL_BYTES = 8_192
 """A payload up to this size is read together with its meta: it lies on the same page, and another look costs more."""
 
-WAL_MAX_PAGES = 4_000
+WAL_MAX_PAGES = 8_000
 """When readers that overlap have kept the WAL from being used again until 64 MB, a checkpoint waits for them."""
 
 CHECKPOINT_WAIT_MS = 100

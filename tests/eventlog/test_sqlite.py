@@ -129,7 +129,7 @@ def test_log_that_is_never_idle_checkpoints_by_itself(path: Path) -> None:
 def test_wal_that_readers_kept_from_reuse_is_emptied_when_they_are_done(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.eventlog.sqlite.WAL_MAX_PAGES", 550)
+    monkeypatch.setattr("sluicegate.eventlog.sqlite.WAL_MAX_PAGES", 1_100)
     log = SqliteLog(path)
     log.append([batch_of([b"a"])], received_at_ms=1)
     reader = apsw.Connection(str(path))
