@@ -189,15 +189,18 @@ def check_payload(payload: bytes, bounds: array[int]) -> None:
 
 def bounds_of(events: Iterable[bytes]) -> array[int]:
     """Where each event begins in the payload of them all, and where one more would begin."""
-    return array("I", accumulate(map((1).__add__, map(len, events)), initial=0))
+    return array("I", [0, *accumulate([len(event) + 1 for event in events])])  # lists: a third faster than iterators
 
 
 def _distinct(combos: list[Combo]) -> tuple[list[Combo], bytes]:
-    # Equal combinations are mostly the same object, and identities hash faster than nested tuples.
+    # Mostly all are the same object, which `count` sees in 10 ns each; and identities hash faster than nested tuples.
+    if combos and combos.count(combos[0]) == len(combos):
+        return combos[:1], bytes(len(combos))
     index: dict[Combo, int] = {}
-    objects = dict(zip(map(id, combos), combos, strict=True))
+    identities = list(map(id, combos))
+    objects = dict(zip(identities, combos, strict=True))
     code_of = {identity: index.setdefault(combo, len(index)) for identity, combo in objects.items()}
-    return list(index), bytes(map(code_of.__getitem__, map(id, combos)))
+    return list(index), bytes([code_of[identity] for identity in identities])
 
 
 def _packed(bounds: array[int]) -> bytes:
