@@ -51,8 +51,9 @@ class RawServer:
                 connection, _ = self._server.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(connection, self.n_connections), daemon=True).start()
+            number = self.n_connections
             self.n_connections += 1
+            threading.Thread(target=self._serve, args=(connection, number), daemon=True).start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         with connection, contextlib.suppress(OSError):
