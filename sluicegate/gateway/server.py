@@ -33,6 +33,7 @@ from sluicegate.gateway.readiness import Readiness
 from sluicegate.gateway.routes import Routes
 from sluicegate.gateway.status import SupervisorStatus
 from sluicegate.gateway.traffic import Traffic
+from sluicegate.memory import keep_freed_memory
 from sluicegate.metrics import GatewayMetrics
 from sluicegate.paths import DataDir
 
@@ -139,6 +140,7 @@ def run(config: Config, *, listen_socket: socket.socket, control_fd: int) -> int
     own that has one thread. `control_fd` is the line to the launcher, see `ControlLine`; what is told: `{"listening":
     "HOST:PORT"}` once connections are accepted, `{"fatal": "..."}` before an exit with 1.
     """
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the launcher decides
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_main(config, listen_socket, control_fd))
