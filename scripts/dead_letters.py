@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.control import LoadBatch
 from sluicegate.paths import DataDir
-from sluicegate.scripts.options import F, connect, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
 
 CHUNK = 500
 
@@ -32,16 +33,22 @@ def dead_letters() -> None:
     """Events that a destination refused for good: list, show, replay, drop."""
 
 
-def filter_options(command: F) -> F:
-    """The filters that all these commands share."""
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The filters that all these commands share; the command gets `destination` and `chosen`."""
+
+    @functools.wraps(command)
+    def filtered(*, reason: str | None, since: str | None, until: str | None, **options: Any) -> None:
+        chosen = LetterFilter(reason=reason, since_ms=_moment_ms(since), until_ms=_moment_ms(until))
+        command(chosen=chosen, **options)
+
     for option in (
         click.option("--until", help="Entered before: 2026-01-31T12:00, or an age such as 2h."),
         click.option("--since", help="Entered at or after: 2026-01-31T12:00, or an age such as 2h."),
         click.option("--reason", help="Only those whose reason contains this text."),
         click.option("--destination", help="Only this destination's."),
     ):
-        command = option(command)
-    return command
+        filtered = option(filtered)
+    return filtered
 
 
 @dead_letters.command("list")
@@ -51,16 +58,13 @@ def filter_options(command: F) -> F:
 @system_options
 def list_letters(
     destination: str | None,
-    reason: str | None,
-    since: str | None,
-    until: str | None,
+    chosen: LetterFilter,
     limit: int,
     as_json: bool,
     config_path: Path | None,
     data_dir: Path | None,
 ) -> None:
     """List dead letters, oldest first."""
-    chosen = _filter(reason, since, until)
     rows: list[tuple[str, DeadLetter]] = []
     for name, store in _stores(find_data_dir(config_path, data_dir), destination):
         rows += [(name, letter) for letter in store.letters.list(chosen, limit=limit - len(rows))]
@@ -95,17 +99,10 @@ def show_letter(destination: str, id: int, config_path: Path | None, data_dir: P
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @system_options
 def replay(
-    destination: str | None,
-    reason: str | None,
-    since: str | None,
-    until: str | None,
-    dry_run: bool,
-    config_path: Path | None,
-    data_dir: Path | None,
+    destination: str | None, chosen: LetterFilter, dry_run: bool, config_path: Path | None, data_dir: Path | None
 ) -> None:
     """Deliver dead letters again, as far as consent still allows."""
     where = find_data_dir(config_path, data_dir)
-    chosen = _filter(reason, since, until)
     if not dry_run:
         with connect(config_path, data_dir):
             pass  # replays need the running system: say so before anything is marked
@@ -122,16 +119,9 @@ def replay(
 @click.option("--dry-run", is_flag=True, help="Only count.")
 @system_options
 def drop(
-    destination: str | None,
-    reason: str | None,
-    since: str | None,
-    until: str | None,
-    dry_run: bool,
-    config_path: Path | None,
-    data_dir: Path | None,
+    destination: str | None, chosen: LetterFilter, dry_run: bool, config_path: Path | None, data_dir: Path | None
 ) -> None:
     """Forget dead letters; they stay counted as dead."""
-    chosen = _filter(reason, since, until)
     where = find_data_dir(config_path, data_dir)
     _change(where, destination, chosen, "dropping", dry_run, lambda s, f: s.letters.drop(f, limit=CHUNK))
 
@@ -181,10 +171,6 @@ def _stores(where: DataDir, destination: str | None) -> Iterator[tuple[str, Dest
         if destination in (None, name):
             with _opened(path) as store:
                 yield name, store
-
-
-def _filter(reason: str | None, since: str | None, until: str | None) -> LetterFilter:
-    return LetterFilter(reason=reason, since_ms=_moment_ms(since), until_ms=_moment_ms(until))
 
 
 def _moment_ms(text: str | None) -> int | None:

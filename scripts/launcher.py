@@ -195,9 +195,9 @@ class Launcher:
                 os.waitpid(process.pid, os.WNOHANG)
 
     def _replace(self, dead: _Actor, start_again: Callable[[], None]) -> None:
-        os.close(dead.pidfd)
         try:
             start_again()
+            os.close(dead.pidfd)
         except SluicegateError as error:
             log.warning("%s; restarting the whole actor system", error)
             self._restart_actors()
@@ -205,6 +205,10 @@ class Launcher:
     def _restart_actors(self) -> None:
         assert self._system is not None
         self._system.stop(timeout_s=5.0)
+        for gone in (self._router, self._supervisor):
+            if gone is not None:
+                os.close(gone.pidfd)
+        self._router = self._supervisor = None
         self._start_actors()
 
     def _note_restart(self, part: str) -> None:
