@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -48,7 +48,7 @@ class View:
     def show(self, statuses: Statuses) -> None:
         """The state of all destinations; as plain lines, only those whose state has changed."""
         if self._live:
-            self._live.update(Group(status_table(statuses.destinations)), refresh=True)
+            self._live.update(status_table(statuses.destinations), refresh=True)
             return
         for one in statuses.destinations:
             seen = f"{one.state}/{one.epoch}"

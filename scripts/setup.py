@@ -42,4 +42,4 @@ def validate(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"valid": True, "problems": []}))
     else:
-        click.echo(f"{path}: {len(config.destinations)} destinations, no mistakes")
+        click.echo(f"{path}: no mistakes; destinations: {', '.join(config.destinations) or 'none'}")

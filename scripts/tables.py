@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -24,20 +25,29 @@ _COLOURS = {
 
 ACCOUNTS = ("accepted", "delivered", "pending", "held", "dead", "denied", "expired")
 
+_ALWAYS = ("accepted", "delivered", "pending", "denied")
 
-def status_table(destinations: Iterable[DestinationStatus], *, title: str | None = None) -> Table:
-    """One line a destination: its state, its accounts, and what is wrong with it."""
+
+def status_table(destinations: Iterable[DestinationStatus], *, title: str | None = None) -> RenderableType:
+    """One line a destination: its state and accounts, in 80 columns; below, what is wrong with which.
+
+    Accounts that are zero everywhere are left out, except those that nearly every system has.
+    """
+    shown = list(destinations)
+    accounts = [name for name in ACCOUNTS if name in _ALWAYS or any(getattr(one, name) for one in shown)]
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("destination", "type", "state"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ACCOUNTS:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-    table.add_column("note", overflow="fold")
-    for one in destinations:
+    table.add_column("destination", overflow="fold", min_width=11)
+    table.add_column("state", no_wrap=True)
+    for heading in accounts:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in shown:
         state = Text(one.state, style=_COLOURS.get(one.state, ""))
-        counts = [f"{getattr(one, name):,}" for name in ACCOUNTS]
-        table.add_row(one.id, one.type, state, *counts, _note(one))
-    return table
+        table.add_row(one.id, state, *(_count(getattr(one, name)) for name in accounts))
+    return Group(table, *(Text(f" {one.id}: {note}") for one in shown if (note := _note(one))))
+
+
+def _count(count: int) -> str:
+    return f"{count:,}" if count < 10_000_000 else f"{count / 1e6:,.1f}M"
 
 
 def _note(one: DestinationStatus) -> str:
