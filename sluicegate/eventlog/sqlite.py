@@ -13,9 +13,9 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from zlib import crc32
 
 import apsw
+from google_crc32c import value as crc32c
 
 from sluicegate.errors import LogDamaged, LogUnavailable
 from sluicegate.event import EventBatch, check_payload, decode_meta, encode_batch
@@ -185,7 +185,7 @@ class SqliteLog(EventLog):
 
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, payload = encode_batch(row)
-        return len(row), received_at_ms, len(payload), crc32(meta), crc32(payload), meta, payload
+        return len(row), received_at_ms, len(payload), crc32c(meta), crc32c(payload), meta, payload
 
     def _store(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
         if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
@@ -223,5 +223,5 @@ class SqliteLog(EventLog):
         return value
 
     def _verify(self, data: bytes, crc: int, first: Offset) -> None:
-        if crc32(data) != crc:
+        if crc32c(data) != crc:
             raise LogDamaged(f"{self.path}: the row of event {first} is damaged; restore the log from a backup")
