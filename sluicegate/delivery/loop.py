@@ -28,7 +28,7 @@ LOOK_EVERY_S = 2.0
 """The log is looked at this often whether the bell has rung or not."""
 COMMIT_EVERY_S = 0.02
 """Progress is committed at most this often; a killed process repeats at most what it delivered in this time."""
-PACE_S = 0.003
+PACE_S = 0.004
 """After a cycle that delivered little the next begins this long after it began: singles that come in thousands a second
 are then delivered together, and the first after a pause still goes out at once."""
 STORE_RETRY_S = 1.0
