@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from setproctitle import setproctitle
 from thespian.system import multiprocCommon
 from thespian.system.addressManager import ActorLocalAddress
 from thespian.system.messages.admin import PendingActorResponse
@@ -73,6 +74,7 @@ def run_admin(
     That one forks twice to become a daemon, which hides the process from its launcher. Ours stays a child, leads a
     session of its own by which its whole tree can be found, and ends with the launcher.
     """
+    setproctitle("sluicegate: actor system")
     os.setsid()
     _reset_signals()
     _set_limits()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sluicegate.errors import LogError
+from sluicegate.event import EventBatch
+from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.memory import MemoryLog
+from sluicegate.gateway.committing import TRIAL_COMMITS, LoopCommit
+from sluicegate.testing.batches import batch_of
+
+
+class Disk(MemoryLog):
+    """Remembers which thread appended, and how much; takes as long as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delay_s = 0.0
+        self.commits: list[tuple[bool, int]] = []
+
+    def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
+        time.sleep(self.delay_s)
+        in_loop = threading.current_thread() is threading.main_thread()
+        self.commits.append((in_loop, len(batches)))
+        return super().append(batches, received_at_ms=received_at_ms)
+
+    def close(self) -> None:
+        pass
+
+
+class Gate:
+    """A `LoopCommit` on a disk, and a way to store something and wait for it."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._stored: dict[int, asyncio.Future[Offset]] = {}
+        self._bell = Bell(folder / "bell")
+        self.errors: list[LogError] = []
+        self.commit: LoopCommit[int] = LoopCommit(
+            lambda: disk,
+            on_committed=self._committed,
+            on_failed=lambda tokens, error: self.errors.append(error),
+            on_fatal=self.errors.append,
+            bell=self._bell,
+        )
+
+    def _committed(self, done: list[tuple[int, Offset]]) -> None:
+        for token, offset in done:
+            self._stored[token].set_result(offset)
+
+    async def store(self, *numbers: int) -> list[Offset]:
+        for number in numbers:
+            self._stored[number] = asyncio.get_running_loop().create_future()
+            assert self.commit.submit(batch_of([b"{}"]), number)
+        return [await self._stored[number] for number in numbers]
+
+    async def close(self) -> None:
+        assert await self.commit.close(10.0)
+        self._bell.close()
+
+
+def test_fast_disk_is_committed_to_in_the_loop_and_a_slow_one_in_the_thread(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        disk.delay_s = 0.1
+        for number in range(-3, 0):
+            await gate.store(number)
+        await gate.close()
+
+    asyncio.run(use())
+
+    in_loop = [where for where, _ in disk.commits]
+    assert in_loop[:TRIAL_COMMITS] == [False] * TRIAL_COMMITS
+    assert in_loop.count(True) >= 1
+    assert in_loop[-1] is False
+
+
+def test_everything_handed_over_in_one_turn_of_the_loop_is_one_commit(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def use() -> list[Offset]:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        for number in range(TRIAL_COMMITS):
+            await gate.store(number)
+        offsets = await gate.store(*range(50, 70))
+        await gate.close()
+        return offsets
+
+    offsets = asyncio.run(use())
+
+    assert disk.commits[-1][1] == 20
+    assert offsets == list(range(TRIAL_COMMITS + 1, TRIAL_COMMITS + 21))
+
+
+def test_closing_stores_what_was_handed_over(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        waiting = asyncio.create_task(gate.store(1, 2, 3))
+        await asyncio.sleep(0)
+        await gate.close()
+        await waiting
+        assert not gate.commit.submit(batch_of([b"{}"]), 9)
+
+    asyncio.run(use())
+
+    assert disk.head() == 3
