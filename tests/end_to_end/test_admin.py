@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from tests.end_to_end.harness import System, track
+from tests.end_to_end.harness import System, poll, track
 from tests.end_to_end.receiver import Receiver
 
 MakeSystem = Callable[..., System]
@@ -59,6 +59,7 @@ def test_status_prints_every_field_and_the_counts(system: MakeSystem, receiver: 
     running = start(system, receiver)
     running.post([track(consent={"measurement": True, "functionality": True})])
     running.until_delivered("crm", 1)
+    poll("both to be idle", lambda: json.loads(running.admin("stats", "--json").stdout)["cached"] == 2)
 
     answer = running.admin("status", "--json")
     table = running.admin("status")
