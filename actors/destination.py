@@ -15,7 +15,7 @@ from sluicegate.memory import keep_freed_memory
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import Halted, Loaded, LoadFailed, Progress, Start, Stop
 from sluicegate.paths import DataDir
-from sluicegate.registry import Registry
+from sluicegate.registry import registrations
 
 LOOK_S = 0.25
 PROGRESS_S = 5.0
@@ -52,7 +52,7 @@ class DestinationActor(SafeActor):
             data_dir,
             message.epoch,
             reports.put,
-            start_offset=_start_offset(data_dir, message.id),
+            start_offset=registrations(data_dir)[message.id].start,
         )
         self._worker.start()
         self.after(LOOK_S, "look")
@@ -121,11 +121,3 @@ class DestinationActor(SafeActor):
 
 def _differs(now: Snapshot, told: Snapshot | None) -> bool:
     return told is None or (now.error, now.caught_up) != (told.error, told.caught_up)
-
-
-def _start_offset(data_dir: DataDir, destination_id: str) -> int:
-    registry = Registry(data_dir.control, create=False)
-    try:
-        return registry.all()[destination_id].start
-    finally:
-        registry.close()

@@ -104,6 +104,15 @@ class Registry:
         self._db.close()
 
 
+def registrations(data_dir: DataDir) -> dict[str, Registration]:
+    """Every destination that was ever registered in this data directory, by id."""
+    registry = Registry(data_dir.control, create=False)
+    try:
+        return registry.all()
+    finally:
+        registry.close()
+
+
 def open_data(data_dir: DataDir) -> tuple[Registry, SqliteLog]:
     """Open, or in a new directory make, the control database and the event log; never one without the other.
 

@@ -20,7 +20,7 @@ from sluicegate.event import Combo
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
-from sluicegate.registry import Registry
+from sluicegate.registry import registrations
 from sluicegate.routing import Decision, RoutingTable
 
 log = logging.getLogger(__name__)
@@ -113,11 +113,7 @@ class Sweeper:
             self._trim(event_log)
 
     def _trim(self, event_log: SqliteLog) -> None:
-        registry = Registry(self._data_dir.control)
-        try:
-            registered = {name: one for name, one in registry.all().items() if name in self._destinations}
-        finally:
-            registry.close()
+        registered = {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}
         head = event_log.head()
         accounts = read_accounts(self._data_dir, registered, head=head)
         if len(accounts) < len(registered):
@@ -168,11 +164,7 @@ class Sweeper:
             self._watch(name)
 
     def _read_starts(self) -> dict[str, int]:
-        registry = Registry(self._data_dir.control)
-        try:
-            return {name: registration.start for name, registration in registry.all().items()}
-        finally:
-            registry.close()
+        return {name: registration.start for name, registration in registrations(self._data_dir).items()}
 
     def _watch(self, name: str) -> None:
         path = self._data_dir.store(name)
