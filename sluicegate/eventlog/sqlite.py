@@ -4,7 +4,8 @@
     trimmed(last)                                                      the newest offset that retention removed
 
 The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
-so readers of `meta` never touch `payload`. Only `trim` writes `trimmed`; an append writes one row and nothing else.
+so readers of `meta` never touch `payload`. A `payload` of fewer than `n_bytes` bytes is compressed (`compression`).
+Only `trim` writes `trimmed`; an append writes one row and nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from google_crc32c import value as crc32c
 from sluicegate.errors import LogDamaged, LogUnavailable
 from sluicegate.event import EventBatch, check_payload, decode_meta, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
+from sluicegate.eventlog.compression import PayloadCodec
 from sluicegate.eventlog.packing import firsts, pack
 from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
 
@@ -66,7 +68,8 @@ _HEAD = """
 _INSERT = f"INSERT INTO rows SELECT {_HEAD} + 1, ?, ?, ?, ?, ?, ?, ? RETURNING first"
 _READ = f"""
     SELECT first, count, received_at_ms, n_bytes, meta_crc, meta,
-        CASE WHEN n_bytes <= {SMALL_BYTES} THEN payload_crc END, CASE WHEN n_bytes <= {SMALL_BYTES} THEN payload END
+        CASE WHEN length(payload) <= {SMALL_BYTES} THEN payload_crc END,
+        CASE WHEN length(payload) <= {SMALL_BYTES} THEN payload END
     FROM rows
     WHERE first >= coalesce((SELECT max(first) FROM rows WHERE first <= ?1), 0) AND first + count > ?1
     ORDER BY first
@@ -86,6 +89,8 @@ class SqliteLog(EventLog):
         self.path = path
         self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
         self._wal_pages = 0
+        self._mark = CHECKPOINT_PAGES
+        self._codec = PayloadCodec()
         self._damage: LogDamaged | None = None
         with errors_of(path):
             self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
@@ -131,6 +136,7 @@ class SqliteLog(EventLog):
         """The event bytes of a row; see `EventLog.payload`."""
         crc, payload = row.small or self._fetch_payload(row)
         self._verify(payload, crc, row.first)
+        payload = self._codec.restored(payload, row.n_bytes)
         check_payload(payload, row.meta.bounds)
         return payload
 
@@ -159,14 +165,14 @@ class SqliteLog(EventLog):
     @property
     def needs_maintenance(self) -> bool:
         """Whether the WAL was past its mark at the last append of this instance."""
-        return self._wal_pages >= CHECKPOINT_PAGES
+        return self._wal_pages >= self._mark
 
     def maintain(self) -> None:
         """Move what has gathered in the WAL to the database; raises `LogDamaged` when the disk fails at it."""
         if self._damage is not None:
             return
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
-        self._wal_pages = 0
+        self._mark = self._wal_pages + CHECKPOINT_PAGES  # unless the WAL begins anew
         try:
             with errors_of(self.path):
                 # The second kind waits for readers, and others' appends wait for it.
@@ -185,7 +191,8 @@ class SqliteLog(EventLog):
 
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, payload = encode_batch(row)
-        return len(row), received_at_ms, len(payload), crc32c(meta), crc32c(payload), meta, payload
+        stored = self._codec.stored(payload)
+        return len(row), received_at_ms, len(payload), crc32c(meta), crc32c(stored), meta, stored
 
     def _store(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
         if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
@@ -200,8 +207,10 @@ class SqliteLog(EventLog):
         return first
 
     def _on_commit(self, db: apsw.Connection, name: str, n_pages: int) -> int:
+        if n_pages <= self._wal_pages:  # it begins anew; otherwise every commit makes it longer
+            self._mark = CHECKPOINT_PAGES
         self._wal_pages = n_pages
-        if n_pages >= AUTO_CHECKPOINT_PAGES:
+        if n_pages >= AUTO_CHECKPOINT_PAGES and n_pages >= self._mark:
             try:
                 self.maintain()
             except LogDamaged as error:  # this commit is on disk; the next one must not be tried

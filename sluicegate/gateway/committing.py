@@ -29,6 +29,9 @@ FAST_S = 0.005
 """The loop commits once the disk keeps a commit less than this."""
 SLOW_S = 0.010
 """The thread commits again when it keeps one more than this."""
+PATIENCE = 0.25
+"""Part of a commit's time for which it waits until as many requests as the last one had are there: clients that were
+answered together send their next requests together, and all of them should share the next fsync again."""
 TRIAL_COMMITS = 8
 """So many commits the thread makes before the disk is judged, after the start and after it was slow."""
 
@@ -59,6 +62,8 @@ class LoopCommit(Generic[T]):
         )
         self._log: EventLog | None = None
         self._waiting: list[tuple[EventBatch, T]] = []
+        self._expected = 0
+        self._until = 0.0
         self._in_loop = False
         self._trial_ends = TRIAL_COMMITS
         self._housekeeping: asyncio.Future[None] | None = None
@@ -73,12 +78,20 @@ class LoopCommit(Generic[T]):
         if self._log is None or self._thread.waiting_events > MAX_WAITING_EVENTS // 2:
             return False
         if not self._waiting:
-            self._loop.call_soon(self._flush)  # after everything that this turn of the loop has read
+            self._until = time.monotonic() + PATIENCE * min(FAST_S, self._commit_here.disk_s)
+            self._loop.call_soon(self._gather)  # after everything that this turn of the loop has read
         self._waiting.append((batch, token))
         return True
 
+    def _gather(self) -> None:
+        if len(self._waiting) < self._expected and time.monotonic() < self._until:
+            self._loop.call_soon(self._gather)  # the loop reads what has come meanwhile
+        else:
+            self._flush()
+
     def _flush(self) -> None:
         group, self._waiting = self._waiting, []
+        self._expected = len(group)
         if not self._commits_in_loop():
             refused = [token for batch, token in group if not self._thread.submit(batch, token)]
             if refused:
@@ -124,8 +137,22 @@ class LoopCommit(Generic[T]):
 
     def _maintained(self, done: asyncio.Future[None]) -> None:
         self._housekeeping = None
-        if not done.cancelled() and (error := done.exception()) is not None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None and self._log is not None:
+            error = self._finish_maintenance(self._log)
+        if error is not None:
             self._on_fatal(as_damage(error))
+
+    @staticmethod
+    def _finish_maintenance(log: EventLog) -> BaseException | None:
+        # The little that was appended meanwhile: only when nothing is left is the WAL used from its start again.
+        try:
+            log.maintain()
+        except LogError as error:
+            return error
+        return None
 
     def _call(self, function: Callable[..., None], *args: object) -> None:
         """From the writer's thread to the loop; a loop that has ended has no clients left to tell."""

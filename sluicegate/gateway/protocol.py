@@ -26,6 +26,7 @@ from sluicegate.gateway.fields import (
     head_too_large,
     malformed,
 )
+from sluicegate.gateway.heads import END, MAX_HEAD_BYTES, Head
 from sluicegate.gateway.limits import FREE_CHUNKS, MAX_CHUNK_OVERHEAD_BYTES, MIN_CHUNK_BYTES
 from sluicegate.gateway.phase import Phase
 from sluicegate.gateway.traffic import Traffic, overloaded
@@ -54,6 +55,8 @@ class Connection(asyncio.Protocol):
         self._since = 0.0
         self._raw = 0
         self._fed = 0
+        self._piece: bytes | None = None
+        """What is being parsed, if a request begins with it."""
         self._reset_message()
 
     def _reset_message(self) -> None:
@@ -95,12 +98,16 @@ class Connection(asyncio.Protocol):
         if phase is _LINGER:
             return
         if phase is _IDLE:
+            if self._take_known(data):
+                return
             self._raw = 0
+            self._piece = data
         self._fed = len(data)
         if self._upgrade_left:
             data = self._take_upgrade_body(data)
         if data:
             self._feed(data)
+        self._piece = None
         if self._phase is not _IDLE:
             self._watch_slow()
 
@@ -138,6 +145,31 @@ class Connection(asyncio.Protocol):
                 self._refuse(cause.answer)
             else:
                 self._refuse(malformed(f"this is not valid HTTP: {error}"))
+
+    # -- heads that were read before --------------------------------------------------------------------------------
+
+    def _take_known(self, data: bytes) -> bool:
+        """Take a whole request with a known head past the parser; false when it is not one."""
+        end = data.find(END, 0, MAX_HEAD_BYTES) + len(END)
+        head = self.traffic.heads.find(data[:end])
+        if head is None or head.length != len(data) - end:
+            return False
+        exchange = self._begin(head.method, head.fields)
+        exchange.keep_alive = True
+        exchange.route, exchange.query = head.route, head.query
+        self.traffic.admit(exchange, head.length)
+        self._complete(exchange, data[end:])
+        return True
+
+    def _learn(self, piece: bytes, exchange: Exchange, n_body: int) -> None:
+        """Remember the head of a request that came in one piece, if nothing about it depends on anything else."""
+        fields = exchange.headers
+        plain = exchange.method == b"POST" and exchange.keep_alive and exchange.decided is None
+        if not plain or b"content-length" not in fields or b"expect" in fields or self._parser.should_upgrade():
+            return
+        end = len(piece) - n_body
+        if end == piece.find(END, 0, MAX_HEAD_BYTES) + len(END):
+            self.traffic.heads.learn(piece[:end], Head(exchange.method, fields, exchange.route, exchange.query, n_body))
 
     # -- the parser's calls -----------------------------------------------------------------------------------------
 
@@ -177,7 +209,7 @@ class Connection(asyncio.Protocol):
         method = parser.get_method()
         version = parser.get_http_version()
         length = check_head(method, version, self._fields, limits=self._limits)
-        exchange = self._begin(method)
+        exchange = self._begin(method, self._fields)
         exchange.keep_alive = version == "1.1" and parser.should_keep_alive()
         exchange.route, exchange.query = self.traffic.routes.find(self._target)
         exchange.decided = exchange.route.decide(method)
@@ -227,13 +259,20 @@ class Connection(asyncio.Protocol):
             return
         exchange = self._current
         assert exchange is not None
-        self._current = None
-        body = self._body
-        exchange.body = body[0] if len(body) == 1 else b"".join(body)
+        pieces = self._body
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._piece is not None:
+            self._learn(self._piece, exchange, len(body))
+            self._piece = None
         self._reset_message()
         self._phase = _IDLE
         self._timed = None
         self._raw = -self._fed
+        self._complete(exchange, body)
+
+    def _complete(self, exchange: Exchange, body: bytes) -> None:
+        self._current = None
+        exchange.body = body
         self._pending.append(exchange)
         if len(self._pending) >= self._limits.max_pipelined:
             self._set_reading()
@@ -269,14 +308,14 @@ class Connection(asyncio.Protocol):
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, method: bytes) -> Exchange:
+    def _begin(self, method: bytes, fields: dict[bytes, bytes]) -> Exchange:
         self.traffic.in_hand += 1
-        exchange = self._current = Exchange(self, method, self._fields)
+        exchange = self._current = Exchange(self, method, fields)
         return exchange
 
     def _refuse(self, answer: Answer) -> None:
         """Answer the request that is being read, drop whatever else comes, and close."""
-        exchange = self._current or self._begin(b"")
+        exchange = self._current or self._begin(b"", self._fields)
         self._current = None
         self._body = []
         self._phase = _LINGER

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sluicegate.gateway.answer import Answer, refusal, unavailable
 from sluicegate.gateway.cors import Cors
 from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.heads import Heads
 from sluicegate.gateway.limits import Limits
 from sluicegate.gateway.routes import Routes
 from sluicegate.metrics import GatewayMetrics
@@ -31,6 +32,7 @@ class Traffic:
         self.cors = cors
         self.metrics = metrics
         self.clock = clock
+        self.heads = Heads()
         self.connections: set[Connection] = set()
         self.in_hand = 0
         self.buffered_bytes = 0

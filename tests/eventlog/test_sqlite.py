@@ -67,10 +67,10 @@ def test_failed_sync_is_fatal_and_not_tried_again(path: Path, disk: FaultyDisk) 
 def test_failed_sync_of_a_checkpoint_refuses_the_next_append(
     path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sluicegate.eventlog.sqlite.CHECKPOINT_PAGES", 1)
     log = SqliteLog(path)
     log.append([batch_of([b"0"])], received_at_ms=1)
-    for name in ("CHECKPOINT_PAGES", "AUTO_CHECKPOINT_PAGES"):
-        monkeypatch.setattr(f"sluicegate.eventlog.sqlite.{name}", 1)
+    monkeypatch.setattr("sluicegate.eventlog.sqlite.AUTO_CHECKPOINT_PAGES", 1)
     log._db.pragma("synchronous", "NORMAL")  # so that only the checkpoint syncs
     disk.fail_sync = True
 
@@ -98,7 +98,7 @@ def test_full_disk_stores_nothing_and_recovers(path: Path, disk: FaultyDisk) -> 
 def test_full_disk_at_a_checkpoint_is_no_error(path: Path, disk: FaultyDisk, caplog: pytest.LogCaptureFixture) -> None:
     log = SqliteLog(path)
     for _ in range(10):
-        log.append([batch_of([b"a" * 1_000_000])], received_at_ms=1)
+        log.append([batch_of([os.urandom(1_000_000)])], received_at_ms=1)
     disk.full = True
 
     log.maintain()
@@ -110,7 +110,7 @@ def test_checkpoint_empties_the_wal_for_reuse(path: Path) -> None:
     log = SqliteLog(path)
     sizes = []
     for _ in range(30):
-        log.append([batch_of([b"a" * 1_000_000])], received_at_ms=1)
+        log.append([batch_of([os.urandom(1_000_000)])], received_at_ms=1)
         log.maintain()
         sizes.append(path.with_name("events.db-wal").stat().st_size)
 
@@ -121,7 +121,7 @@ def test_log_that_is_never_idle_checkpoints_by_itself(path: Path) -> None:
     log = SqliteLog(path)
 
     for _ in range(60):
-        log.append([batch_of([b"a" * 1_000_000])], received_at_ms=1)
+        log.append([batch_of([os.urandom(1_000_000)])], received_at_ms=1)
 
     assert path.with_name("events.db-wal").stat().st_size < 24_000_000
 
@@ -136,7 +136,7 @@ def test_wal_that_readers_kept_from_reuse_is_emptied_when_they_are_done(
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM trimmed").fetchall()
     for _ in range(10):
-        log.append([batch_of([b"a" * 1_000_000])], received_at_ms=1)
+        log.append([batch_of([os.urandom(1_000_000)])], received_at_ms=1)
         log.maintain()
     grown = path.with_name("events.db-wal").stat().st_size
 
@@ -158,7 +158,7 @@ def test_missing_log_is_not_made_silently(path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 10, 4096])
 def test_truncated_log_is_refused(path: Path, size: int) -> None:
     log = SqliteLog(path)
-    log.append([batch_of([b"a" * 100_000])], received_at_ms=1)
+    log.append([batch_of([os.urandom(100_000)])], received_at_ms=1)
     log.close()
     os.truncate(path, size)
 
@@ -215,14 +215,29 @@ def test_log_that_lost_its_database_but_not_its_wal_is_refused(path: Path) -> No
 
 def test_changed_byte_of_an_event_is_noticed(path: Path) -> None:
     log = SqliteLog(path)
-    log.append([batch_of([b"x" * 50_000])], received_at_ms=1)
+    event = os.urandom(50_000)  # cannot be compressed
+    log.append([batch_of([event])], received_at_ms=1)
     log.close()
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"x" * 1_000, b"x" * 999 + b"y", 1))
+    piece = event[20_000:20_010]
+    path.write_bytes(path.read_bytes().replace(piece, piece[:-1] + bytes([piece[-1] ^ 1])))
     (row,) = (again := SqliteLog(path)).read(0, max_events=9, max_bytes=9)
 
     with pytest.raises(LogDamaged, match="event 1 is damaged"):
         again.events(row)
+
+
+def test_events_that_look_alike_are_stored_compressed(path: Path) -> None:
+    log = SqliteLog(path)
+    events = [b'{"type":"track","messageId":"m%d","properties":{"color":"green"}}' % number for number in range(2_000)]
+    log.append([batch_of(events)], received_at_ms=1)
+    (row,) = log.read(0, max_events=9, max_bytes=9)
+    log.maintain()
+
+    restored = log.events(row)
+
+    assert restored == events
+    assert row.n_bytes == len(b",".join(events))
+    assert path.stat().st_size < row.n_bytes
 
 
 def test_log_of_a_newer_version_is_refused(path: Path) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from sluicegate.errors import LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
@@ -101,6 +103,49 @@ def test_everything_handed_over_in_one_turn_of_the_loop_is_one_commit(tmp_path: 
 
     assert disk.commits[-1][1] == 20
     assert offsets == list(range(TRIAL_COMMITS + 1, TRIAL_COMMITS + 21))
+
+
+def test_requests_that_follow_a_common_answer_share_the_next_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.gateway.committing.PATIENCE", 1e6)
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        await gate.store(*range(100, 104))
+        first = asyncio.create_task(gate.store(200, 201))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await gate.store(202, 203)
+        await first
+        await gate.close()
+
+    asyncio.run(use())
+
+    assert [n_batches for _, n_batches in disk.commits[-2:]] == [4, 4]
+
+
+def test_commit_waits_no_longer_than_its_patience_for_clients_that_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.gateway.committing.PATIENCE", 0.0)
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        await gate.store(*range(4))
+        await gate.store(5)
+        await gate.close()
+
+    asyncio.run(use())
+
+    assert disk.head() == 5
 
 
 def test_closing_stores_what_was_handed_over(tmp_path: Path) -> None:
