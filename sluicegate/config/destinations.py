@@ -10,12 +10,14 @@ from sluicegate.config.declaration import Settings
 from sluicegate.config.keys import DESTINATION
 from sluicegate.config.model import DEFAULT_TIMEOUT_S, DestinationConfig, PurposesConfig, Requirement, SupervisorConfig
 from sluicegate.config.names import ID_RULE, is_id
+from sluicegate.config.network import check_addresses
 from sluicegate.config.plugins import Plugins
 from sluicegate.config.problems import KeyPath, Problems, Wrong, did_you_mean
 from sluicegate.config.purposes import check_known, read_requirement
 from sluicegate.config.scalars import read_scalars, read_table, texts
 from sluicegate.config.settings import convert_settings
 from sluicegate.event import EventType
+from sluicegate.network import Network
 
 _LIMITS = (("batch_size", "max_events"), ("batch_bytes", "max_bytes"), ("in_flight", "in_flight"))
 """Keys that lower a declared limit, and the field of `Limits` that has it."""
@@ -28,6 +30,7 @@ class DestinationReader:
     plugins: Plugins
     purposes: PurposesConfig
     supervisor: SupervisorConfig
+    network: Network
     problems: Problems
 
     def read_all(self, document: Mapping[str, Any]) -> dict[str, DestinationConfig]:
@@ -56,9 +59,12 @@ class DestinationReader:
             self._check_settings(settings, settings_type, path)
             self._check_limits(values, settings_type, path)
         self._check_timeout(values, path)
+        check_addresses(settings, path, self.network, self.problems)
         if kind is None or requires is None:
             return None
-        return DestinationConfig(id=name, type=kind, requires=requires, settings=settings, **values)
+        return DestinationConfig(
+            id=name, type=kind, requires=requires, settings=settings, network=self.network, **values
+        )
 
     def _type(self, kind: object, path: KeyPath) -> str | None:
         """The type if it is installed."""

@@ -254,6 +254,20 @@ ACTORS = Table(
     Config,
 )
 
+NETWORK = Table(
+    "network",
+    "What destinations may connect to: public addresses always, loopback and private ones only when listed here.",
+    (
+        Key(
+            "allow",
+            Kind.SPECIAL,
+            "Private addresses, networks or host names that destinations may connect to; checked at every connection. "
+            "A name is trusted with whatever it resolves to. Metadata services of clouds need an entry of their own.",
+            sample='["10.1.0.0/16", "receiver.internal"]',
+        ),
+    ),
+)
+
 PURPOSES = Table(
     "purposes",
     "What consent can be given for, besides necessary, functionality, experience, measurement and marketing.",
@@ -331,4 +345,4 @@ DESTINATION = Table(
     DestinationConfig,
 )
 
-TABLES = (TOP, GATEWAY, SUPERVISOR, ACTORS, PURPOSES, DESTINATION)
+TABLES = (TOP, GATEWAY, SUPERVISOR, ACTORS, NETWORK, PURPOSES, DESTINATION)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.config.secret import Secret
+from sluicegate.network import Network
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -105,6 +106,8 @@ class DestinationConfig:
     timeout_s: float = DEFAULT_TIMEOUT_S
     test_on_load: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    network: Network = Network()  # noqa: RUF009  (frozen)
+    """`[network]`, which is the same for all; each carries it because its process is given nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ MASK = "***"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^/@\s]*@")
-_WITHOUT_SECRETS = ("supervisor", "actors")
+_WITHOUT_SECRETS = ("supervisor", "actors", "network")
 _MIN_HIDDEN = 4
 """Shorter texts are in too many words to be cut out of a message."""
 

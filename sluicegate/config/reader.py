@@ -12,6 +12,7 @@ from sluicegate.config.entrance import read_actor_port, read_gateway, read_super
 from sluicegate.config.environment import substitute
 from sluicegate.config.keys import TABLES
 from sluicegate.config.model import Config
+from sluicegate.config.network import read_network
 from sluicegate.config.plugins import Plugins
 from sluicegate.config.problems import Problems
 from sluicegate.config.purposes import read_purposes
@@ -81,7 +82,8 @@ def from_document(
     unknown_keys(values, _TOP_KEYS, (), problems)
     purposes = read_purposes(values, problems)
     supervisor = read_supervisor(values, problems)
-    destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, problems)
+    network = read_network(values, problems)
+    destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, network, problems)
     config = Config(
         data_dir=_data_dir(values, folder, data_dir, problems),
         gateway=read_gateway(values, listen, problems),

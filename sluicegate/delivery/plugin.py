@@ -54,7 +54,7 @@ def make_plugin(destination: DestinationConfig, data_dir: DataDir) -> Plugin:
     settings = settings_for(destination.type, destination.settings, kind.settings_type)
     limits = effective_limits(destination, settings.limits)
     mask = Mask(secrets_in(settings))
-    context = Context(destination.id, limits, destination.timeout_s, data_dir.root)
+    context = Context(destination.id, limits, destination.timeout_s, data_dir.root, destination.network)
     try:
         instance = kind(settings, context)
     except (NotReady, CredentialsRefused):
