@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import select
@@ -21,8 +22,10 @@ from sluicegate.actors.router import RouterActor
 from sluicegate.actors.supervisor import SupervisorActor
 from sluicegate.actors.system import RunningSystem, free_port, start
 from sluicegate.config import Config
+from sluicegate.config.secret import key_fingerprints
 from sluicegate.errors import SluicegateError
 from sluicegate.lock import DataDirLock
+from sluicegate.logs import be_part
 from sluicegate.messages.control import Configure, Done, Drain, Introduce
 from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
@@ -72,6 +75,7 @@ class Launcher:
         """Start everything, watch it until a signal, end everything."""
         signals = self._catch_signals()
         setproctitle(f"sluicegate: launcher {self._data_dir.root}")
+        be_part("launcher")
         try:
             self._start()
             self._watch(signals)
@@ -98,7 +102,9 @@ class Launcher:
     def _start_actors(self) -> None:
         key = load_or_create_key(self._data_dir.actor_key)
         self._port = self._port or free_port()
-        self._system = start(port=self._port, key=key, log_path=self._data_dir.logs / "actors.log")
+        key_fingerprints(hmac.digest(key, b"fingerprints", "sha256"))
+        log_path = self._data_dir.logs / "actors.log"
+        self._system = start(port=self._port, key=key, log_path=log_path, log_style=self._config.logs)
         self._start_supervisor()
         self._start_router()
 

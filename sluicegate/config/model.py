@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.config.secret import Secret
+from sluicegate.logs import LogFormat, LogStyle
 from sluicegate.network import Network
 
 KIB = 1024
@@ -121,6 +122,9 @@ class Config:
     actor_port: int = 0
     """Loopback port of the actor system; 0 picks a free one at start."""
     purposes: PurposesConfig = field(default_factory=PurposesConfig)
+    logs: LogStyle = LogStyle(format=LogFormat.AUTO)  # noqa: RUF009  (frozen)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Every text that nothing may show: keys, tokens, headers, values of variables that are named like one."""
 
     def encode(self) -> bytes:
         """For the actors' configuration message; holds secrets in the clear."""

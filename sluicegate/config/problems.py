@@ -16,7 +16,7 @@ MASK = "***"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^/@\s]*@")
-_WITHOUT_SECRETS = ("supervisor", "actors", "network")
+_WITHOUT_SECRETS = ("supervisor", "actors", "logs", "network")
 _MIN_HIDDEN = 4
 """Shorter texts are in too many words to be cut out of a message."""
 
@@ -37,6 +37,8 @@ class Problems:
         self._document = document or {}
         self._found: list[Problem] = []
         self._hidden: set[str] = set()
+        self.sensitive_variables: set[str] = set()
+        """What those variables hold whose names say that it is secret."""
         self._unreadable: set[KeyPath] = set()
 
     def add(self, path: KeyPath, reason: str, suggestion: str = "") -> None:
@@ -65,10 +67,12 @@ class Problems:
         value = masked(value, sensitive=not is_safe or is_sensitive(path))
         self._found.append(Problem(spell(path), value, "unknown key", did_you_mean(str(path[-1]), known)))
 
-    def hide(self, text: str) -> None:
-        """Keep this text out of messages that come from elsewhere."""
+    def hide(self, text: str, *, variable: str = "") -> None:
+        """Keep this text, which may be that of a variable, out of messages that come from elsewhere."""
         if len(text) >= _MIN_HIDDEN:
             self._hidden.add(text)
+        if _SENSITIVE.search(variable):
+            self.sensitive_variables.add(text)
 
     def redact(self, message: str) -> str:
         """The message without any hidden text."""

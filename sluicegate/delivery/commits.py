@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from sluicegate.delivery import trace
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.reader import Decide, Reader
@@ -54,14 +55,16 @@ class Commits:
         """Write it; raises `StaleEpoch` and `LogError`, and then nothing is forgotten."""
         gathered = self._gathered
         if len(gathered):
+            letters = self._letters(gathered.dead)
             self._store.commit(
                 self._epoch,
                 cursor=gathered.cursor,
                 delivered=gathered.delivered,
                 expired=gathered.expired,
                 denied=gathered.denied,
-                dead_letters=self._letters(gathered.dead),
+                dead_letters=letters,
             )
+            trace.dead(letters)
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor
             self.delivered += gathered.delivered

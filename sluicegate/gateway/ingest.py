@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -19,6 +20,8 @@ from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
 from sluicegate.gateway.traffic import overloaded
 from sluicegate.metrics import GatewayMetrics
 
+log = logging.getLogger(__name__)
+
 _UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
@@ -32,6 +35,8 @@ class Waiting(NamedTuple):
     answer: Answer
     n_events: int
     since: float
+    message_ids: Sequence[str] = ()
+    """To be logged; empty above the level debug."""
 
 
 class Writer(Protocol):
@@ -119,12 +124,14 @@ class Ingest:
         batch, rejected = acceptance.batch, acceptance.rejected
         for rejection in rejected:
             self._metrics.rejected[rejection.reason.name.lower()] += 1
+            log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
         self._metrics.malformed_consent += acceptance.malformed_consent
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
         if not batch.events:
             exchange.reply(answer)
             return
-        waiting = Waiting(exchange, answer, len(batch.events), self._clock())
+        message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
+        waiting = Waiting(exchange, answer, len(batch.events), self._clock(), message_ids)
         if not self._writer.submit(batch, waiting):
             exchange.reply(overloaded("the event log is behind"))
 
@@ -137,6 +144,8 @@ class Ingest:
         for waiting, _ in done:
             n_events += waiting.n_events
             waiting.exchange.reply(waiting.answer)
+            for message_id in waiting.message_ids:
+                log.debug("accepted", extra={"message_id": message_id})
         metrics.accepted += n_events
         metrics.commit_events.observe(n_events)
         metrics.commit_seconds.observe(self._clock() - done[0][0].since)
