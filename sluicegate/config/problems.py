@@ -16,6 +16,8 @@ MASK = "***"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^/@\s]*@")
+_QUERY = re.compile(r"(//[^?\s]*)\?\S+")
+_LONG_PART = re.compile(r"(?<=[^/])/[^/?#\s]{16,}")
 _WITHOUT_SECRETS = ("supervisor", "actors", "logs", "network")
 _MIN_HIDDEN = 4
 """Shorter texts are in too many words to be cut out of a message."""
@@ -126,8 +128,16 @@ def masked(value: Any, *, sensitive: bool, levels: int = 4) -> Any:
         return [masked(item, sensitive=sensitive, levels=levels - 1) for item in value]
     if isinstance(value, str):
         is_variable = re.fullmatch(r"\$\{[A-Za-z0-9_]+\}", value)
-        return MASK if sensitive and not is_variable else _USER_INFO.sub(f"//{MASK}@", value)
+        return MASK if sensitive and not is_variable else _masked_address(value)
     return MASK if sensitive and value is not None and not isinstance(value, bool) else value
+
+
+def _masked_address(text: str) -> str:
+    """A web address without what may be secret in it: user and password, the query, long parts of the path."""
+    if "//" not in text:
+        return text
+    text = _QUERY.sub(rf"\1?{MASK}", _USER_INFO.sub(f"//{MASK}@", text))
+    return _LONG_PART.sub(f"/{MASK}", text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from sluicegate.delivery.settlement import Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo
 from sluicegate.eventlog.runs import Events
+from sluicegate.masking import hidden
 
 REPLAYS_AT_A_TIME = 500
 UNKNOWN_COMBO = Combo("", "")
@@ -95,7 +96,7 @@ class Commits:
         self._store.settle_replay(
             self._epoch,
             delivered=replayed,
-            failed={dead.offset: dead.reason for dead in buried_again},
+            failed={dead.offset: hidden(dead.reason) for dead in buried_again},
             denied={},
             now_ms=_wall_ms(time.monotonic()),
         )
@@ -108,7 +109,7 @@ class Commits:
                 message_id=one.message_id,
                 combo=self._reader.combo(one.offset) or UNKNOWN_COMBO,
                 event=one.raw,
-                reason=one.reason,
+                reason=hidden(one.reason),
                 attempts=one.attempts,
                 first_attempt_at_ms=_wall_ms(one.first_attempt),
                 last_attempt_at_ms=_wall_ms(one.last_attempt),

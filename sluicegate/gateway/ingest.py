@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
+MASKED_KEY = b'"***"'
+"""What stands in an event in place of the write key that came with it."""
 _DROPPED = Answer(200, b'{"success":true}')
 
 
@@ -105,20 +107,19 @@ class Ingest:
                 exchange.reply(plain)
                 return
             body = plain
-        source = source or self._source_in_body(body)
         if source is None:
-            exchange.reply(_UNAUTHORIZED)
-            return
+            key_text = write_key_of(body)
+            source = None if key_text is None else self._keys.source(key_text.encode("utf-8", "surrogatepass"))
+            if key_text is None or source is None:
+                exchange.reply(_UNAUTHORIZED)
+                return
+            body = body.replace(f'"{key_text}"'.encode(), MASKED_KEY)  # an event is stored and sent on as received
         try:
             acceptance = accept(body, source)
         except BodyRefused as refused:
             exchange.reply(refusal(refused.status, refused.code, str(refused)))
         else:
             self._hand_over(exchange, acceptance)
-
-    def _source_in_body(self, body: bytes) -> str | None:
-        key = write_key_of(body)
-        return None if key is None else self._keys.source(key.encode("utf-8", "surrogatepass"))
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected
