@@ -89,7 +89,13 @@ class Launcher:
     # -- start ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._data_dir.create()
+        try:
+            self._data_dir.create()
+        except OSError as error:
+            raise PartFailed(
+                f"the data directory cannot be used: {self._data_dir.root}: {error.strerror};"
+                " make it the property of the user that runs the system, or choose another with --data-dir"
+            ) from error
         lock = DataDirLock(self._data_dir.lock)
         lock.acquire(timeout_s=LOCK_TIMEOUT_S)
         self._lock = lock
