@@ -1,7 +1,7 @@
 """Run by itself, as another user or in another network: sends to each port what a stranger may send.
 
-Arguments: the user to become, a file that only code run by a victim would make, then ports. Prints one JSON object: how
-often a connection was refused or unreachable, and how many half-open ones it holds; then waits for the end of its input.
+Arguments: the user to become, a file that only code run by a victim would make, then ports. Prints one JSON object:
+how often a connection was refused or unreachable, how many half-open ones it holds. Waits for the end of its input.
 """
 
 import contextlib

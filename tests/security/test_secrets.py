@@ -23,8 +23,7 @@ CONFIG = """
 level = "debug"
 format = "{format}"
 [supervisor]
-retry_delay = "50ms"
-retry_cap = "100ms"
+retry_delay = "20s"
 [destinations.echoing]
 type = "webhook"
 requires = ["necessary"]
