@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -76,6 +77,7 @@ class Launcher:
         signals = self._catch_signals()
         setproctitle(f"sluicegate: launcher {self._data_dir.root}")
         be_part("launcher")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys and personal data
         try:
             self._start()
             self._watch(signals)

@@ -27,7 +27,7 @@ from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_d
 @click.option("--log-level", type=click.Choice(LEVELS), help="Default: the configuration's, else info.")
 @click.option(
     "--log-format",
-    type=click.Choice([*LogFormat]),
+    type=click.Choice([one.value for one in LogFormat]),
     help="Default: the configuration's, else console on a terminal and json elsewhere.",
 )
 def serve(

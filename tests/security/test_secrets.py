@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.actors.processes import processes
 from sluicegate.testing.http_receiver import HttpReceiver, Reply, Request
 from tests.end_to_end.harness import System, poll, track
+from tests.security.tree import tree
 
 PLACES = ("write-key", "hook-secret", "header", "basic", "query", "path", "variable", "setting", "password", "deep")
 CANARIES = {name: f"canary-{name}-5d41402abc4b2a76" for name in PLACES}
@@ -163,9 +163,9 @@ def artefacts(system: System, message_id: str) -> Iterator[tuple[str, str | byte
     ):
         done = system.admin(*arguments)
         yield " ".join(arguments), done.stdout + done.stderr
-    for process in processes():
-        if process.session == os.getsid(system.pid) or process.parent == system.pid:
-            yield f"cmdline of {process.pid}", _proc(process.pid, "cmdline")
+    for pid in tree(system.pid):
+        yield f"cmdline of {pid}", _proc(pid, "cmdline")
+        yield f"environ of {pid}", _proc(pid, "environ")
 
 
 def files(system: System) -> Iterator[tuple[str, bytes]]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.actors.processes import processes
 from tests.actors import ports
 from tests.end_to_end.harness import System, track
+from tests.security.tree import tree
 
 NOBODY = 65534
 ATTACKER = Path(__file__).with_name("attacker.py")
@@ -35,14 +35,6 @@ def running(system: Callable[..., System]) -> System:
     one.post([track()])
     one.until_delivered("archive", 1)
     return one
-
-
-def tree(root: int) -> list[int]:
-    everything = [process for process in processes() if not process.zombie]
-    pids = {root}
-    while more := {process.pid for process in everything if process.parent in pids} - pids:
-        pids |= more
-    return sorted(pids)
 
 
 def listening(system: System) -> dict[int, set[tuple[str, int]]]:
