@@ -22,22 +22,22 @@ class Mask:
     """Replaces secrets in texts, in every spelling in which libraries show them."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._longest_first: list[str] = []
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
         """Mask these too from now on."""
-        self._known |= {spelling for secret in secrets for spelling in _spellings(secret)}
-        longest_first = sorted(self._known, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        known = {spelling for secret in secrets for spelling in _spellings(secret)}.union(self._longest_first)
+        self._longest_first = sorted(known, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text with `***` for every secret, one that was cut at its end included."""
-        if self._pattern is None:
-            return text
-        text = self._pattern.sub(MASK, text)
-        cut = max((_n_begun(text, secret) for secret in self._known), default=0)
+        for secret in self._longest_first:
+            if secret in text:
+                text = text.replace(secret, MASK)
+        end = text[-_MAX_CUT_CHARS:]
+        begun = (_n_begun(end, secret) for secret in self._longest_first if secret[:MIN_CUT_CHARS] in end)
+        cut = max(begun, default=0)
         return text[:-cut] + MASK if cut else text
 
 
@@ -62,5 +62,5 @@ def _spellings(secret: str) -> Iterator[str]:
 
 def _n_begun(text: str, secret: str) -> int:
     """How many first characters of the secret the text ends with, 0 for too few to tell."""
-    longest = min(len(secret) - 1, len(text), _MAX_CUT_CHARS)
+    longest = min(len(secret) - 1, len(text))
     return next((n for n in range(longest, MIN_CUT_CHARS - 1, -1) if text.endswith(secret[:n])), 0)
