@@ -123,20 +123,18 @@ def test_address_that_the_connection_ended_at_is_checked(
     assert server.requests == []
 
 
-def test_slow_resolver_holds_no_call_beyond_its_time_and_one_thread_in_all(
+def test_slow_resolver_holds_no_call_beyond_its_time_and_is_asked_once(
     server: RawServer, dns: Callable[[Addresses], Dns]
 ) -> None:
     answers = threading.Event()
     one = dns(lambda: ["127.0.0.2"] if answers.wait(60) else [])
     connection = connection_to(server)
-    n_threads = threading.active_count()
 
     for _ in range(5):
         with pytest.raises(TimeoutError, match="not resolved in time"):
             connection.exchange(REQUEST, timeout_s=0.05)
 
     assert one.n_lookups == 1
-    assert threading.active_count() == n_threads + 1
     answers.set()
     assert connection.exchange(REQUEST, timeout_s=5).status == 200
     connection.close()
