@@ -18,6 +18,7 @@ from thespian.system.multiprocCommon import MultiProcAdmin
 from sluicegate.actors import processes
 from sluicegate.actors.logfile import LogFile
 from sluicegate.actors.transport import Endpoint, Transport
+from sluicegate.logs import be_part
 
 MAX_DESCRIPTORS = 65_536
 _SIGNALS_OF_A_LAUNCHER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE)
@@ -75,6 +76,7 @@ def run_admin(
     session of its own by which its whole tree can be found, and ends with the launcher.
     """
     setproctitle("sluicegate: actor system")
+    be_part("actors")
     os.setsid()
     _reset_signals()
     _set_limits()

@@ -11,6 +11,7 @@ from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config.model import Config
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
 from sluicegate.delivery.worker import DeliveryWorker
+from sluicegate.logs import be_part
 from sluicegate.memory import keep_freed_memory
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import Halted, Loaded, LoadFailed, Progress, Start, Stop
@@ -40,6 +41,7 @@ class DestinationActor(SafeActor):
     def receiveMsg_Start(self, message: Start, sender: ActorAddress) -> None:
         """Become this destination: from here on the worker reports and `Progress` flows."""
         setproctitle(f"sluicegate: destination {message.id}")
+        be_part("destination", destination=message.id)
         keep_freed_memory()
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)

@@ -11,7 +11,8 @@ from typing import IO, Any
 
 from thespian.system import utilis
 
-_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+from sluicegate.logs import PLAIN, LogStyle, catch_all_errors
+
 _THESPIAN_LOG_BYTES = 256 * 1024  # of two files; what Thespian says about itself is repetitive
 _SILENT = logging.CRITICAL + 1
 
@@ -23,15 +24,17 @@ class LogFile(logging.handlers.WatchedFileHandler):
     places of messages that matter. Lines appended to one file by many processes do not mix.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, style: LogStyle = PLAIN) -> None:
         _create_private(path)
         super().__init__(path, encoding="utf-8", delay=True)
-        self.setFormatter(logging.Formatter(_FORMAT))
+        self.setFormatter(style.formatter())
+        self._level = style.level.upper()
 
     def take_over(self) -> None:
         """Send the records of every logger that exists in this process to the file, and to nowhere else."""
         logging.root.handlers[:] = [self]
-        logging.root.setLevel(logging.INFO)
+        logging.root.setLevel(self._level)
+        catch_all_errors()
 
     def _open(self) -> Any:
         return _open_private(self.baseFilename, "a")

@@ -21,6 +21,7 @@ from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
+from sluicegate.logs import be_part
 from sluicegate.messages.control import Configure, Done, Ensure, Introduce, Running
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents, Refused, Verdict
 from sluicegate.paths import DataDir
@@ -55,6 +56,7 @@ class RouterActor(SafeActor):
     def receiveMsg_Configure(self, message: Configure, sender: ActorAddress) -> None:
         """Open the log and begin to mind the destinations."""
         setproctitle("sluicegate: router")
+        be_part("router")
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._acceptor = Acceptor(config.gateway, config.purposes)

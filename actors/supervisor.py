@@ -23,6 +23,7 @@ from sluicegate.config import Config
 from sluicegate.consent.requirement import State, judge
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
 from sluicegate.loading.table import LoadingTable
+from sluicegate.logs import be_part
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import (
     ClearAll,
@@ -91,6 +92,7 @@ class SupervisorActor(SafeActor):
 
     def _configure(self, config: Config) -> None:
         setproctitle("sluicegate: supervisor")
+        be_part("supervisor")
         enabled = [destination.id for destination in config.destinations.values() if destination.enabled]
         records = Records.open(DataDir(config.data_dir), enabled)
         epochs = records.epochs(enabled)

@@ -28,6 +28,7 @@ from sluicegate.actors.endpoint import Endpoint, Sending, Sent
 from sluicegate.actors.logfile import LogFile, keep_thespians_log
 from sluicegate.actors.transport import transport_class
 from sluicegate.errors import NotRunning, SluicegateError
+from sluicegate.logs import PLAIN, LogStyle
 
 _START_TIMEOUT_S = 5.0
 _CREATE_TIMEOUT_S = 10.0
@@ -116,12 +117,19 @@ class RunningSystem:
         processes.exited([self.admin_pidfd], timeout_s=deadline - time.monotonic())
 
 
-def start(*, port: int, key: bytes, log_path: Path, keep_stdout: bool = False) -> RunningSystem:
+def start(
+    *,
+    port: int,
+    key: bytes,
+    log_path: Path,
+    log_style: LogStyle = PLAIN,
+    keep_stdout: bool = False,
+) -> RunningSystem:
     """Start the actor system; for the main thread of a process with one thread, which must outlive it.
 
     Every process of the system ends with this one, within milliseconds and whatever ends it. `log_path` takes what
-    actors log, and a file beside it, `NAME.thespian`, what Thespian says about itself; both have mode 0600. The
-    standard files of the actors are /dev/null and the log, except for stdout when it is kept.
+    actors log, in this style, and a file beside it, `NAME.thespian`, what Thespian says about itself; both have mode
+    0600. The standard files of the actors are /dev/null and the log, except for stdout when it is kept.
 
     This process becomes the reaper of orphans below it. Raises `SluicegateError` when the port is taken, or the
     system does not come up within 5 s.
@@ -131,7 +139,7 @@ def start(*, port: int, key: bytes, log_path: Path, keep_stdout: bool = False) -
     os.environ["THESPIAN_BASE_IPADDR"] = LOOPBACK
     _refuse_taken(port)
     keep_thespians_log(log_path.with_name(log_path.name + ".thespian"))
-    log = LogFile(log_path)
+    log = LogFile(log_path, log_style)
     processes.set_subreaper()
     endpoint = Endpoint(transport_class(key, log), port=port)
     try:

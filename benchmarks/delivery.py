@@ -30,12 +30,14 @@ from sluicegate.destinations.base import Batch
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.network import Network
 from sluicegate.paths import DataDir
 
 BATCH = 100
 USERS = 5_000
 ALLOWED = Combo("track", "bench", (("measurement", True),))
 REFUSED = Combo("track", "bench", (("measurement", False),))
+LOOPBACK = Network(("127.0.0.1",))
 NEEDS = Requirement(("measurement",))
 
 
@@ -180,25 +182,29 @@ def main() -> None:
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; events of 520 B, {BATCH} a row, {USERS:,} subjects")
     null = DestinationConfig("null", "null", NEEDS)
     with receiver(0.0) as url:  # for the imports alone
-        backlog("(first, with imports)", DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}), 10_000)
+        backlog(
+            "(first, with imports)",
+            DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}, network=LOOPBACK),
+            10_000,
+        )
     backlog("null", null, args.events)
     backlog("null, half denied", null, args.events, refused_half=True)
     backlog("null, all denied", replace(null, requires=Requirement(("marketing",))), args.events)
     backlog("file", DestinationConfig("file", "file", NEEDS, settings={"path": "out.jsonl"}), args.events)
     with receiver(0.0) as url:
-        hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url})
+        hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}, network=LOOPBACK)
         backlog("webhook", hook, args.events)
         backlog("webhook, 100 a call", replace(hook, batch_size=100), args.events)
         signed = replace(hook, settings={"url": url, "secret": Secret("whsec_c2VjcmV0").reveal()})
         backlog("webhook, signed", signed, args.events)
     with receiver(0.05) as url:
-        hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url})
+        hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}, network=LOOPBACK)
         backlog("webhook, answers after 50 ms", hook, args.events)
         backlog("webhook, answers after 50 ms, 100 a call", replace(hook, batch_size=100), args.events // 4)
     live("null, live singles", null, args.live, 2_000)
     live("null, live singles", null, args.live // 10, 100)
     with receiver(0.0) as url:
-        hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url})
+        hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}, network=LOOPBACK)
         live("webhook, live singles", hook, args.live, 2_000)
         live("webhook, live singles", hook, args.live // 10, 100)
 

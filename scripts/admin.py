@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 no ru
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -50,7 +51,12 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name]
-        command: click.Command = getattr(import_module(module), attribute)
+        quiet, root = logging.NullHandler(), logging.getLogger()
+        root.addHandler(quiet)  # Thespian's import warns where this machine's own name does not resolve; nobody minds
+        try:
+            command: click.Command = getattr(import_module(module), attribute)
+        finally:
+            root.removeHandler(quiet)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -34,6 +34,8 @@ BATCH = 50
 
 CONFIG = """\
 data_dir = "{data_dir}"
+[network]
+allow = ["127.0.0.1"]
 [gateway]
 listen = "127.0.0.1:0"
 write_keys = {{ demo = "{write_key}" }}

@@ -16,6 +16,7 @@ from sluicegate.actors.processes import die_with_parent, exited, release_inherit
 from sluicegate.config import Config
 from sluicegate.errors import SluicegateError
 from sluicegate.gateway.server import run
+from sluicegate.logs import be_part
 from sluicegate.paths import DataDir
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class GatewayPart:
         try:
             die_with_parent(parent)
             setproctitle(f"sluicegate: gateway {self.listening}")
+            be_part("gateway")
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -21,8 +23,10 @@ from sluicegate.actors.router import RouterActor
 from sluicegate.actors.supervisor import SupervisorActor
 from sluicegate.actors.system import RunningSystem, free_port, start
 from sluicegate.config import Config
+from sluicegate.config.secret import key_fingerprints
 from sluicegate.errors import SluicegateError
 from sluicegate.lock import DataDirLock
+from sluicegate.logs import be_part
 from sluicegate.messages.control import Configure, Done, Drain, Introduce
 from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
@@ -72,6 +76,8 @@ class Launcher:
         """Start everything, watch it until a signal, end everything."""
         signals = self._catch_signals()
         setproctitle(f"sluicegate: launcher {self._data_dir.root}")
+        be_part("launcher")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold keys and personal data
         try:
             self._start()
             self._watch(signals)
@@ -85,7 +91,13 @@ class Launcher:
     # -- start ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._data_dir.create()
+        try:
+            self._data_dir.create()
+        except OSError as error:
+            raise PartFailed(
+                f"the data directory cannot be used: {self._data_dir.root}: {error.strerror};"
+                " make it the property of the user that runs the system, or choose another with --data-dir"
+            ) from error
         lock = DataDirLock(self._data_dir.lock)
         lock.acquire(timeout_s=LOCK_TIMEOUT_S)
         self._lock = lock
@@ -98,7 +110,9 @@ class Launcher:
     def _start_actors(self) -> None:
         key = load_or_create_key(self._data_dir.actor_key)
         self._port = self._port or free_port()
-        self._system = start(port=self._port, key=key, log_path=self._data_dir.logs / "actors.log")
+        key_fingerprints(hmac.digest(key, b"fingerprints", "sha256"))
+        log_path = self._data_dir.logs / "actors.log"
+        self._system = start(port=self._port, key=key, log_path=log_path, log_style=self._config.logs)
         self._start_supervisor()
         self._start_router()
 

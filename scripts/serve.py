@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,7 +14,8 @@ from sluicegate.actors.processes import exited
 from sluicegate.config import Config, embedded_config, load
 from sluicegate.errors import Refused
 from sluicegate.lock import holder
-from sluicegate.logs import set_up_logs
+from sluicegate.logs import LEVELS, LogFormat, LogStyle, set_up_logs
+from sluicegate.masking import hide
 from sluicegate.running import find_running
 from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, system_options
 
@@ -22,15 +24,25 @@ from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_d
 @system_options
 @click.option("--listen", metavar="HOST:PORT", help="Where the gateway listens; overrides the configuration's.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Loopback port of the actor system; default: a free one.")
+@click.option("--log-level", type=click.Choice(LEVELS), help="Default: the configuration's, else info.")
 @click.option(
-    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True
+    "--log-format",
+    type=click.Choice([one.value for one in LogFormat]),
+    help="Default: the configuration's, else console on a terminal and json elsewhere.",
 )
 def serve(
-    config_path: Path | None, data_dir: Path | None, listen: str | None, port: int | None, log_level: str
+    config_path: Path | None,
+    data_dir: Path | None,
+    listen: str | None,
+    port: int | None,
+    log_level: str | None,
+    log_format: str | None,
 ) -> None:
     """Run the whole system in the foreground until SIGTERM or Ctrl-C."""
-    set_up_logs(log_level)
     config = _configuration(config_path, data_dir, listen, port)
+    hide(config.secrets)
+    style = LogStyle(log_level or config.logs.level, LogFormat(log_format or config.logs.format))
+    config = replace(config, logs=set_up_logs(style))
     from sluicegate.scripts.launcher import Launcher
 
     sys.exit(Launcher(config).run())

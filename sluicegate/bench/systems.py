@@ -114,7 +114,13 @@ def hooks(ports: list[int]) -> dict[str, Declared]:
 
 def toml(data_dir: Path, port: int, destinations: Mapping[str, Declared]) -> str:
     """The configuration file with these destinations."""
-    lines = [f'data_dir = "{data_dir}"', "[gateway]", f'listen = "127.0.0.1:{port}"']
+    lines = [
+        f'data_dir = "{data_dir}"',
+        "[network]",
+        'allow = ["127.0.0.1"]',
+        "[gateway]",
+        f'listen = "127.0.0.1:{port}"',
+    ]
     lines.append(f'write_keys = {{ bench = "{WRITE_KEY}" }}')
     for name, declared in destinations.items():
         lines += [f"[destinations.{name}]", f'type = "{declared.type}"', f'requires = ["{declared.purpose}"]']

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.config.declaration import Settings
 from sluicegate.config.keys import DESTINATION
 from sluicegate.config.model import DEFAULT_TIMEOUT_S, DestinationConfig, PurposesConfig, Requirement, SupervisorConfig
 from sluicegate.config.names import ID_RULE, is_id
+from sluicegate.config.network import check_addresses
 from sluicegate.config.plugins import Plugins
 from sluicegate.config.problems import KeyPath, Problems, Wrong, did_you_mean
 from sluicegate.config.purposes import check_known, read_requirement
 from sluicegate.config.scalars import read_scalars, read_table, texts
+from sluicegate.config.secrets import secrets_in
 from sluicegate.config.settings import convert_settings
 from sluicegate.event import EventType
+from sluicegate.network import Network
 
 _LIMITS = (("batch_size", "max_events"), ("batch_bytes", "max_bytes"), ("in_flight", "in_flight"))
 """Keys that lower a declared limit, and the field of `Limits` that has it."""
@@ -28,7 +31,10 @@ class DestinationReader:
     plugins: Plugins
     purposes: PurposesConfig
     supervisor: SupervisorConfig
+    network: Network
     problems: Problems
+    secrets: list[str] = field(default_factory=list, repr=False)
+    """What the types declare as secret, of all destinations read so far."""
 
     def read_all(self, document: Mapping[str, Any]) -> dict[str, DestinationConfig]:
         """Every destination that has no mistakes, by id; the mistakes of the others become problems."""
@@ -56,9 +62,12 @@ class DestinationReader:
             self._check_settings(settings, settings_type, path)
             self._check_limits(values, settings_type, path)
         self._check_timeout(values, path)
+        check_addresses(settings, path, self.network, self.problems)
         if kind is None or requires is None:
             return None
-        return DestinationConfig(id=name, type=kind, requires=requires, settings=settings, **values)
+        return DestinationConfig(
+            id=name, type=kind, requires=requires, settings=settings, network=self.network, **values
+        )
 
     def _type(self, kind: object, path: KeyPath) -> str | None:
         """The type if it is installed."""
@@ -112,11 +121,12 @@ class DestinationReader:
         return events
 
     def _check_settings(self, raw: Mapping[str, Any], settings_type: type[Settings], path: KeyPath) -> None:
-        convert_settings(raw, settings_type, path, self.problems, also_known=DESTINATION.names)
+        settings = convert_settings(raw, settings_type, path, self.problems, also_known=DESTINATION.names)
+        self.secrets.extend(secrets_in(settings))
 
     def _check_limits(self, values: Mapping[str, Any], settings_type: type[Settings], path: KeyPath) -> None:
-        for key, field in _LIMITS:
-            declared = getattr(settings_type.limits, field)
+        for key, name in _LIMITS:
+            declared = getattr(settings_type.limits, name)
             if key in values and values[key] > declared:
                 reason = f"is more than the {declared} that the type declares"
                 self.problems.add((*path, key), reason, "lower it, or leave it out")

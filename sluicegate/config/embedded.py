@@ -33,6 +33,9 @@ def embedded_config(
     except OSError as error:
         problem = Problem("data_dir", str(data_dir), f"cannot be used: {error.strerror}", "choose another --data-dir")
         raise ConfigError([problem], source=SOURCE) from error
+    if paths.write_key.stat().st_mode & 0o077:
+        problem = Problem("write-key", None, "others can read it", f"run: chmod 600 {paths.write_key}")
+        raise ConfigError([problem], source=SOURCE)
     if len(key) < MIN_WRITE_KEY:
         problem = Problem("write-key", None, "holds no write key", f"delete {paths.write_key} to have a new one made")
         raise ConfigError([problem], source=SOURCE)

@@ -1,4 +1,4 @@
-"""Reading `[gateway]`, `[supervisor]` and `[actors]`."""
+"""Reading `[gateway]`, `[supervisor]`, `[actors]` and `[logs]`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sluicegate.config.keys import ACTORS, GATEWAY, SUPERVISOR
+from sluicegate.config.keys import ACTORS, GATEWAY, LOGS, SUPERVISOR
 from sluicegate.config.model import GatewayConfig, SupervisorConfig
 from sluicegate.config.names import ID_RULE, is_id
 from sluicegate.config.problems import KeyPath, Problems, Wrong
 from sluicegate.config.scalars import read_scalars, read_table, texts
 from sluicegate.config.secret import Secret
+from sluicegate.logs import LEVELS, LogFormat, LogStyle
 
 MAX_PORT = 65_535
 MIN_WRITE_KEY = 8
@@ -70,6 +71,21 @@ def read_actor_port(document: Mapping[str, Any], port: int | None, problems: Pro
     if not 0 <= port <= MAX_PORT:
         problems.add(("--port",), f"{port} is not a port", f"write a number from 0 to {MAX_PORT}")
     return port
+
+
+def read_logs(document: Mapping[str, Any], problems: Problems) -> LogStyle:
+    """`[logs]`."""
+    raw = read_table(document, "logs", problems)
+    unknown_keys(raw, LOGS.names, ("logs",), problems)
+    values = {"level": "info", "format": LogFormat.AUTO.value}
+    for name, known in (("level", LEVELS), ("format", [*LogFormat])):
+        if name not in raw:
+            continue
+        if raw[name] in known:
+            values[name] = raw[name]
+        else:
+            problems.add(("logs", name), "is none of those known", f"write one of: {', '.join(known)}")
+    return LogStyle(values["level"], LogFormat(values["format"]))
 
 
 def unknown_keys(raw: Mapping[str, Any], known: tuple[str, ...], path: KeyPath, problems: Problems) -> None:

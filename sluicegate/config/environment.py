@@ -60,7 +60,7 @@ def _expand(text: str, path: KeyPath, environ: Mapping[str, str], problems: Prob
         if value is None:
             problems.add_unreadable(path, f"the environment has no variable {name}", f"set it first: export {name}=...")
             return ""
-        problems.hide(value)
+        problems.hide(value, variable=name)
         return value
 
     expanded = _VARIABLE.sub(replacement, text)

@@ -254,6 +254,41 @@ ACTORS = Table(
     Config,
 )
 
+LOGS = Table(
+    "logs",
+    "Log lines: of the launcher and the gateway to standard error, of everything else to logs/actors.log.",
+    (
+        Key(
+            "level",
+            Kind.SPECIAL,
+            "From which level on: debug (also what becomes of every single event), info, warning, error.",
+            sample='"info"',
+            sample_is_default=True,
+        ),
+        Key(
+            "format",
+            Kind.SPECIAL,
+            "console for people, json for programs, auto: console on a terminal and json elsewhere.",
+            sample='"auto"',
+            sample_is_default=True,
+        ),
+    ),
+)
+
+NETWORK = Table(
+    "network",
+    "What destinations may connect to: public addresses always, loopback and private ones only when listed here.",
+    (
+        Key(
+            "allow",
+            Kind.SPECIAL,
+            "Private addresses, networks or host names that destinations may connect to; checked at every connection. "
+            "A name is trusted with whatever it resolves to. Metadata services of clouds need an entry of their own.",
+            sample='["10.1.0.0/16", "receiver.internal"]',
+        ),
+    ),
+)
+
 PURPOSES = Table(
     "purposes",
     "What consent can be given for, besides necessary, functionality, experience, measurement and marketing.",
@@ -331,4 +366,4 @@ DESTINATION = Table(
     DestinationConfig,
 )
 
-TABLES = (TOP, GATEWAY, SUPERVISOR, ACTORS, PURPOSES, DESTINATION)
+TABLES = (TOP, GATEWAY, SUPERVISOR, ACTORS, LOGS, NETWORK, PURPOSES, DESTINATION)

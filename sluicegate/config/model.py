@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from sluicegate.config.secret import Secret
+from sluicegate.logs import LogFormat, LogStyle
+from sluicegate.network import Network
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -105,6 +107,8 @@ class DestinationConfig:
     timeout_s: float = DEFAULT_TIMEOUT_S
     test_on_load: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    network: Network = Network()  # noqa: RUF009  (frozen)
+    """`[network]`, which is the same for all; each carries it because its process is given nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,9 @@ class Config:
     actor_port: int = 0
     """Loopback port of the actor system; 0 picks a free one at start."""
     purposes: PurposesConfig = field(default_factory=PurposesConfig)
+    logs: LogStyle = LogStyle(format=LogFormat.AUTO)  # noqa: RUF009  (frozen)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Every text that nothing may show: keys, tokens, headers, values of variables that are named like one."""
 
     def encode(self) -> bytes:
         """For the actors' configuration message; holds secrets in the clear."""

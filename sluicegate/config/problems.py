@@ -16,7 +16,9 @@ MASK = "***"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^/@\s]*@")
-_WITHOUT_SECRETS = ("supervisor", "actors")
+_QUERY = re.compile(r"(//[^?\s]*)\?\S+")
+_LONG_PART = re.compile(r"(?<=[^/])/[^/?#\s]{16,}")
+_WITHOUT_SECRETS = ("supervisor", "actors", "logs", "network")
 _MIN_HIDDEN = 4
 """Shorter texts are in too many words to be cut out of a message."""
 
@@ -37,6 +39,8 @@ class Problems:
         self._document = document or {}
         self._found: list[Problem] = []
         self._hidden: set[str] = set()
+        self.sensitive_variables: set[str] = set()
+        """What those variables hold whose names say that it is secret."""
         self._unreadable: set[KeyPath] = set()
 
     def add(self, path: KeyPath, reason: str, suggestion: str = "") -> None:
@@ -65,10 +69,12 @@ class Problems:
         value = masked(value, sensitive=not is_safe or is_sensitive(path))
         self._found.append(Problem(spell(path), value, "unknown key", did_you_mean(str(path[-1]), known)))
 
-    def hide(self, text: str) -> None:
-        """Keep this text out of messages that come from elsewhere."""
+    def hide(self, text: str, *, variable: str = "") -> None:
+        """Keep this text, which may be that of a variable, out of messages that come from elsewhere."""
         if len(text) >= _MIN_HIDDEN:
             self._hidden.add(text)
+        if _SENSITIVE.search(variable):
+            self.sensitive_variables.add(text)
 
     def redact(self, message: str) -> str:
         """The message without any hidden text."""
@@ -122,8 +128,16 @@ def masked(value: Any, *, sensitive: bool, levels: int = 4) -> Any:
         return [masked(item, sensitive=sensitive, levels=levels - 1) for item in value]
     if isinstance(value, str):
         is_variable = re.fullmatch(r"\$\{[A-Za-z0-9_]+\}", value)
-        return MASK if sensitive and not is_variable else _USER_INFO.sub(f"//{MASK}@", value)
+        return MASK if sensitive and not is_variable else _masked_address(value)
     return MASK if sensitive and value is not None and not isinstance(value, bool) else value
+
+
+def _masked_address(text: str) -> str:
+    """A web address without what may be secret in it: user and password, the query, long parts of the path."""
+    if "//" not in text:
+        return text
+    text = _QUERY.sub(rf"\1?{MASK}", _USER_INFO.sub(f"//{MASK}@", text))
+    return _LONG_PART.sub(f"/{MASK}", text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

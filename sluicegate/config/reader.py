@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sluicegate.config.destinations import DestinationReader
-from sluicegate.config.entrance import read_actor_port, read_gateway, read_supervisor, unknown_keys
+from sluicegate.config.entrance import read_actor_port, read_gateway, read_logs, read_supervisor, unknown_keys
 from sluicegate.config.environment import substitute
 from sluicegate.config.keys import TABLES
 from sluicegate.config.model import Config
+from sluicegate.config.network import read_network
 from sluicegate.config.plugins import Plugins
 from sluicegate.config.problems import Problems
 from sluicegate.config.purposes import read_purposes
+from sluicegate.config.secrets import sensitive_texts, web_secrets
 from sluicegate.errors import ConfigError, Problem
 
 DEFAULT_FILE = Path("sluicegate.toml")
@@ -81,7 +84,8 @@ def from_document(
     unknown_keys(values, _TOP_KEYS, (), problems)
     purposes = read_purposes(values, problems)
     supervisor = read_supervisor(values, problems)
-    destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, problems)
+    network = read_network(values, problems)
+    destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, network, problems)
     config = Config(
         data_dir=_data_dir(values, folder, data_dir, problems),
         gateway=read_gateway(values, listen, problems),
@@ -89,9 +93,20 @@ def from_document(
         destinations=destinations.read_all(values),
         actor_port=read_actor_port(values, actor_port, problems),
         purposes=purposes,
+        logs=read_logs(values, problems),
     )
     problems.raise_if_any(source)
-    return config
+    return replace(config, secrets=tuple(dict.fromkeys(_secrets(config, values, destinations.secrets, problems))))
+
+
+def _secrets(config: Config, values: Mapping[str, Any], declared: Iterable[str], problems: Problems) -> Iterator[str]:
+    """Every secret text: what is declared or named as one, what web addresses hold, variables named like one."""
+    yield from (key.reveal() for key in config.gateway.write_keys.values())
+    yield from declared
+    for name, raw in values.get("destinations", {}).items():
+        yield from sensitive_texts(raw, ("destinations", name))
+        yield from web_secrets(raw)
+    yield from problems.sensitive_variables
 
 
 def _parse(path: Path) -> dict[str, Any]:

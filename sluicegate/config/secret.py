@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
+import secrets
+
+_key = secrets.token_bytes(16)
+
+
+def key_fingerprints(key: bytes) -> None:
+    """Make fingerprints with this key, so that a restart does not change them.
+
+    They are keyed because a hash alone would let guesses at a short secret be tried by whoever reads it.
+    """
+    global _key
+    _key = key
 
 
 class Secret:
-    """A secret text whose `repr` and `str` show a fingerprint only; `reveal()` gives the text."""
+    """A secret text whose `repr` and `str` show a keyed fingerprint only; `reveal()` gives the text."""
 
     __slots__ = ("_text",)
 
@@ -18,13 +30,12 @@ class Secret:
         return self._text
 
     def __repr__(self) -> str:
-        digest = hashlib.sha256(self._text.encode()).hexdigest()
-        return f"***{digest[:6]}"
+        return f"***{hmac.digest(_key, self._text.encode(), 'sha256').hex()[:6]}"
 
     __str__ = __repr__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
+        return isinstance(other, Secret) and hmac.compare_digest(other._text.encode(), self._text.encode())
 
     def __hash__(self) -> int:
         return hash(self._text)

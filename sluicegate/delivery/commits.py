@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from sluicegate.delivery import trace
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.reader import Decide, Reader
@@ -12,6 +13,7 @@ from sluicegate.delivery.settlement import Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo
 from sluicegate.eventlog.runs import Events
+from sluicegate.masking import hidden
 
 REPLAYS_AT_A_TIME = 500
 UNKNOWN_COMBO = Combo("", "")
@@ -54,14 +56,16 @@ class Commits:
         """Write it; raises `StaleEpoch` and `LogError`, and then nothing is forgotten."""
         gathered = self._gathered
         if len(gathered):
+            letters = self._letters(gathered.dead)
             self._store.commit(
                 self._epoch,
                 cursor=gathered.cursor,
                 delivered=gathered.delivered,
                 expired=gathered.expired,
                 denied=gathered.denied,
-                dead_letters=self._letters(gathered.dead),
+                dead_letters=letters,
             )
+            trace.dead(letters)
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor
             self.delivered += gathered.delivered
@@ -92,7 +96,7 @@ class Commits:
         self._store.settle_replay(
             self._epoch,
             delivered=replayed,
-            failed={dead.offset: dead.reason for dead in buried_again},
+            failed={dead.offset: hidden(dead.reason) for dead in buried_again},
             denied={},
             now_ms=_wall_ms(time.monotonic()),
         )
@@ -105,7 +109,7 @@ class Commits:
                 message_id=one.message_id,
                 combo=self._reader.combo(one.offset) or UNKNOWN_COMBO,
                 event=one.raw,
-                reason=one.reason,
+                reason=hidden(one.reason),
                 attempts=one.attempts,
                 first_attempt_at_ms=_wall_ms(one.first_attempt),
                 last_attempt_at_ms=_wall_ms(one.last_attempt),

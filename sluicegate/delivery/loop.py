@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from sluicegate.delivery import trace
 from sluicegate.delivery.calls import Calls, Ended
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.lanes import Lanes
@@ -106,6 +107,7 @@ class DeliveryLoop:
         self._vitals.last_event_at = ended.at
         if ended.error is None:
             self._vitals.error = None
+            trace.delivered(ended.work.batch)
         else:
             self._vitals.error = self._plugin.mask(error_text(ended.error))
             logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-import msgspec
-
+from sluicegate import masking
 from sluicegate.config.declaration import Limits, Settings
 from sluicegate.config.model import DestinationConfig, Requirement
-from sluicegate.config.secret import Secret
+from sluicegate.config.secrets import secrets_in, web_secrets
 from sluicegate.config.settings import effective_limits, settings_for
 from sluicegate.destinations.base import Context, Destination
 from sluicegate.destinations.registry import load_type
@@ -20,8 +18,6 @@ from sluicegate.paths import DataDir
 from sluicegate.routing import Decision, decide
 
 MAX_ERROR_CHARS = 500
-MIN_SECRET_CHARS = 4
-"""Shorter ones are not masked in texts: the mask would hit everything and hide nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +31,12 @@ class Plugin:
     mask: Mask
 
 
-class Mask:
+class Mask(masking.Mask):
     """Shortens texts and takes secrets out of them."""
-
-    def __init__(self, secrets: Iterator[str]) -> None:
-        self._secrets = sorted({s for s in secrets if len(s) >= MIN_SECRET_CHARS}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text, without secrets, in at most 500 characters."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+        text = super().__call__(masking.hidden(text))
         return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
 
 
@@ -53,8 +45,10 @@ def make_plugin(destination: DestinationConfig, data_dir: DataDir) -> Plugin:
     kind = load_type(destination.type)
     settings = settings_for(destination.type, destination.settings, kind.settings_type)
     limits = effective_limits(destination, settings.limits)
-    mask = Mask(secrets_in(settings))
-    context = Context(destination.id, limits, destination.timeout_s, data_dir.root)
+    secrets = [*secrets_in(settings), *web_secrets(destination.settings)]
+    masking.hide(secrets)
+    mask = Mask(secrets)
+    context = Context(destination.id, limits, destination.timeout_s, data_dir.root, destination.network)
     try:
         instance = kind(settings, context)
     except (NotReady, CredentialsRefused):
@@ -77,24 +71,9 @@ def permits_of(destination: DestinationConfig, settings_type: type[Settings]) ->
     return permits
 
 
-def secrets_in(value: Any) -> Iterator[str]:
-    """The texts of all secrets in settings."""
-    if isinstance(value, Secret):
-        yield value.reveal()
-    elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            yield from secrets_in(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from secrets_in(item)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from secrets_in(item)
-
-
 def error_text(error: BaseException) -> str:
-    """An exception as one text: what was said on purpose as it is, anything else with its kind."""
-    text = str(error)
+    """An exception as one text without secrets: what was said on purpose as it is, anything else with its kind."""
+    text = masking.hidden(str(error))
     if type(error).__module__ == "sluicegate.errors" and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

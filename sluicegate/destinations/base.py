@@ -28,16 +28,21 @@ import msgspec
 
 from sluicegate.config.declaration import Limits, Settings
 from sluicegate.eventlog.runs import Events
+from sluicegate.network import Network
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a destination instance is told about itself: its id, the limits and time-out in force, where files go."""
+    """What a destination instance is told about itself: its id, the limits and time-out in force, where files go.
+
+    `network` says which private addresses it may connect to; `HttpConnection` takes it.
+    """
 
     id: str
     limits: Limits
     timeout_s: float
     data_dir: Path
+    network: Network = Network()  # noqa: RUF009  (frozen)
 
 
 @dataclass(frozen=True, slots=True)

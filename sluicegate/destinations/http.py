@@ -1,7 +1,8 @@
 """A small HTTP/1.1 client for the one thing destinations do: post a body over a kept-alive connection, in bounded time.
 
 Parsing is httptools' (llhttp). Against `http.client` it costs a third of the CPU per request, and its time limit holds
-for the whole exchange, a response of one byte a second included. No redirects, no cookies, no proxies.
+for the whole exchange, a response of one byte a second included. No redirects, no cookies, no proxies, and no private
+address that the configuration does not allow (`sluicegate.network`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from urllib.parse import SplitResult
 
 import httptools
 
+from sluicegate.destinations.resolving import Candidate, resolve
+from sluicegate.network import Network
+
 MAX_RESPONSE_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 5.0
+MAX_AGE_S = 300.0
+"""A connection is replaced after this time, so that a name that has moved is followed."""
 _RECEIVE_BYTES = 16 * 1024
+PUBLIC_ONLY = Network()
 
 
 class HttpError(OSError):
@@ -66,10 +73,12 @@ class Origin:
 
 
 class HttpConnection:
-    """One kept-alive connection, for one thread at a time."""
+    """One kept-alive connection, for one thread at a time; `network` says which private addresses it may have."""
 
-    def __init__(self, origin: Origin, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, origin: Origin, *, network: Network = PUBLIC_ONLY, tls: ssl.SSLContext | None = None) -> None:
         self.origin = origin
+        self._network = network
+        self._renew_at = 0.0
         self._tls = tls or (ssl.create_default_context() if origin.scheme == "https" else None)
         self._socket: socket.socket | None = None
 
@@ -79,7 +88,7 @@ class HttpConnection:
         A kept-alive connection that turns out closed before anything was answered is replaced once, at once.
         """
         deadline = time.monotonic() + timeout_s
-        if self._socket is not None and _has_ended(self._socket):
+        if self._socket is not None and (time.monotonic() >= self._renew_at or _has_ended(self._socket)):
             self.close()
         reused = self._socket is not None
         reader = _Reader()
@@ -121,22 +130,24 @@ class HttpConnection:
     def _connected(self, deadline: float) -> socket.socket:
         host, port = self.origin.host, self.origin.port
         failure: OSError = HttpError("the name has no address")
-        for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        self._renew_at = time.monotonic() + MAX_AGE_S
+        for candidate in resolve(host, port, network=self._network, timeout_s=_left(deadline)):
             try:
-                plain = socket.socket(family, kind, proto)
+                plain = socket.socket(candidate.family, socket.SOCK_STREAM)
             except OSError as error:
                 failure = error
                 continue
             try:
-                return self._open(plain, address, deadline)
+                return self._open(plain, candidate, deadline)
             except OSError as error:
                 plain.close()
                 failure = error
         raise failure
 
-    def _open(self, plain: socket.socket, address: object, deadline: float) -> socket.socket:
+    def _open(self, plain: socket.socket, candidate: Candidate, deadline: float) -> socket.socket:
         plain.settimeout(_left(deadline))
-        plain.connect(address)  # type: ignore[arg-type]
+        plain.connect(candidate.address)
+        self._network.check(self.origin.host, plain.getpeername()[0])
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             return plain

@@ -44,7 +44,7 @@ class Webhook(Destination):
 
     def test(self) -> None:
         """Connect, TLS included, and send nothing."""
-        connection = HttpConnection(self._origin)
+        connection = HttpConnection(self._origin, network=self.context.network)
         try:
             connection.connect()
         except OSError as error:
@@ -71,7 +71,7 @@ class Webhook(Destination):
     def _connection(self) -> HttpConnection:
         connection: HttpConnection | None = getattr(self._threads, "connection", None)
         if connection is None:
-            connection = self._threads.connection = HttpConnection(self._origin)
+            connection = self._threads.connection = HttpConnection(self._origin, network=self.context.network)
             self._connections.append(connection)
         return connection
 

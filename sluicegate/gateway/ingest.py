@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -19,9 +20,13 @@ from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
 from sluicegate.gateway.traffic import overloaded
 from sluicegate.metrics import GatewayMetrics
 
+log = logging.getLogger(__name__)
+
 _UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
+MASKED_KEY = b'"***"'
+"""What stands in an event in place of the write key that came with it."""
 _DROPPED = Answer(200, b'{"success":true}')
 
 
@@ -32,6 +37,8 @@ class Waiting(NamedTuple):
     answer: Answer
     n_events: int
     since: float
+    message_ids: Sequence[str] = ()
+    """To be logged; empty above the level debug."""
 
 
 class Writer(Protocol):
@@ -100,10 +107,13 @@ class Ingest:
                 exchange.reply(plain)
                 return
             body = plain
-        source = source or self._source_in_body(body)
         if source is None:
-            exchange.reply(_UNAUTHORIZED)
-            return
+            key_text = write_key_of(body)
+            source = None if key_text is None else self._keys.source(key_text.encode("utf-8", "surrogatepass"))
+            if key_text is None or source is None:
+                exchange.reply(_UNAUTHORIZED)
+                return
+            body = body.replace(f'"{key_text}"'.encode(), MASKED_KEY)  # an event is stored and sent on as received
         try:
             acceptance = accept(body, source)
         except BodyRefused as refused:
@@ -111,20 +121,18 @@ class Ingest:
         else:
             self._hand_over(exchange, acceptance)
 
-    def _source_in_body(self, body: bytes) -> str | None:
-        key = write_key_of(body)
-        return None if key is None else self._keys.source(key.encode("utf-8", "surrogatepass"))
-
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected
         for rejection in rejected:
             self._metrics.rejected[rejection.reason.name.lower()] += 1
+            log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
         self._metrics.malformed_consent += acceptance.malformed_consent
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
         if not batch.events:
             exchange.reply(answer)
             return
-        waiting = Waiting(exchange, answer, len(batch.events), self._clock())
+        message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
+        waiting = Waiting(exchange, answer, len(batch.events), self._clock(), message_ids)
         if not self._writer.submit(batch, waiting):
             exchange.reply(overloaded("the event log is behind"))
 
@@ -137,6 +145,8 @@ class Ingest:
         for waiting, _ in done:
             n_events += waiting.n_events
             waiting.exchange.reply(waiting.answer)
+            for message_id in waiting.message_ids:
+                log.debug("accepted", extra={"message_id": message_id})
         metrics.accepted += n_events
         metrics.commit_events.observe(n_events)
         metrics.commit_seconds.observe(self._clock() - done[0][0].since)

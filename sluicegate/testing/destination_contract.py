@@ -30,19 +30,27 @@ from sluicegate.config.declaration import Settings
 from sluicegate.config.settings import settings_for
 from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
+from sluicegate.network import Network
 
 VendorAnswer = Literal["busy", "refused", "rejected"]
 """busy: cannot take events now; refused: does not accept our credentials; rejected: will never take these events."""
 
+LOOPBACK = Network(("127.0.0.0/8", "::1"))
 AWKWARD_TEXTS = ("plain", "", "ünïcödé \u2028 \U0001f600", '"quoted" \\ back', "tab\tline\nreturn\r", "x" * 20_000)
 
 
 def make_destination(
-    kind: type[Destination], data_dir: Path, *, id: str = "under-test", timeout_s: float = 10.0, **settings: Any
+    kind: type[Destination],
+    data_dir: Path,
+    *,
+    id: str = "under-test",
+    timeout_s: float = 10.0,
+    network: Network = LOOPBACK,
+    **settings: Any,
 ) -> Destination:
-    """An instance as the system makes one: settings checked, limits as declared."""
+    """An instance as the system makes one: settings checked, limits as declared; it may connect to this machine."""
     checked = settings_for(id, settings, kind.settings_type)
-    return kind(checked, Context(id, checked.limits, timeout_s, data_dir))
+    return kind(checked, Context(id, checked.limits, timeout_s, data_dir, network))
 
 
 def make_event(message_id: str, **properties: object) -> bytes:

@@ -38,15 +38,29 @@ def test_events_go_to_one_file(tmp_path: Path) -> None:
     assert (config.gateway.port, config.actor_port, config.data_dir) == (0, 1901, tmp_path)
 
 
+def write_key(data_dir: Path, text: str) -> None:
+    path = DataDir(data_dir).write_key
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def test_a_write_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    write_key(tmp_path, "a-write-key\n")
+    DataDir(tmp_path).write_key.chmod(0o640)
+
+    with pytest.raises(ConfigError, match="chmod 600"):
+        embedded_config(tmp_path)
+
+
 def test_a_damaged_write_key_is_refused(tmp_path: Path) -> None:
-    DataDir(tmp_path).write_key.write_text("\n")
+    write_key(tmp_path, "\n")
 
     with pytest.raises(ConfigError, match="delete"):
         embedded_config(tmp_path)
 
 
 def test_a_write_key_with_a_variable_in_it_is_taken_as_it_is(tmp_path: Path) -> None:
-    DataDir(tmp_path).write_key.write_text("${A}-and-more\n")
+    write_key(tmp_path, "${A}-and-more\n")
 
     config, _ = embedded_config(tmp_path)
 

@@ -18,6 +18,7 @@ from sluicegate.config.model import DestinationConfig, Requirement
 from sluicegate.delivery.worker import DeliveryWorker
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.network import Network
 from sluicegate.paths import DataDir
 from sluicegate.testing.batches import add_event
 from sluicegate.testing.destination_contract import make_event
@@ -34,7 +35,7 @@ log.append([batch], received_at_ms=1)
 arrived = threading.Event()
 ledger = HttpReceiver(lambda request: arrived.set() or Reply())
 config = DestinationConfig("ledger", "revenue", Requirement(("necessary",)),
-                           settings={"url": ledger.url, "token": "t0ken"})
+                           settings={"url": ledger.url, "token": "t0ken"}, network=Network(("127.0.0.1",)))
 worker = DeliveryWorker(config, data_dir, 1, print, start_offset=0)
 worker.start()
 assert arrived.wait(10)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sluicegate.destinations.http import HttpConnection, Origin
+from sluicegate.testing.destination_contract import LOOPBACK
 from tests.doubles.raw_server import OK, RawServer
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
@@ -47,7 +48,7 @@ def tls_server(certificate: tuple[Path, Path]) -> Iterator[RawServer]:
 
 def test_exchanges_over_tls_share_a_connection(tls_server: RawServer, certificate: tuple[Path, Path]) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate[0]))
-    connection = HttpConnection(Origin("https", "localhost", tls_server.port), tls=trusting)
+    connection = HttpConnection(Origin("https", "localhost", tls_server.port), network=LOOPBACK, tls=trusting)
 
     answers = [connection.exchange(REQUEST, timeout_s=10).status for _ in range(3)]
     connection.close()
@@ -57,7 +58,7 @@ def test_exchanges_over_tls_share_a_connection(tls_server: RawServer, certificat
 
 
 def test_untrusted_certificate_is_refused(tls_server: RawServer) -> None:
-    connection = HttpConnection(Origin("https", "localhost", tls_server.port))
+    connection = HttpConnection(Origin("https", "localhost", tls_server.port), network=LOOPBACK)
 
     with pytest.raises(OSError, match="certificate"):
         connection.exchange(REQUEST, timeout_s=10)
@@ -81,7 +82,7 @@ def test_host_header_leaves_the_default_port_out(url: str, header: str) -> None:
 
 def test_connection_that_takes_no_more_is_bounded_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        connection = HttpConnection(Origin("http", "127.0.0.1", server.getsockname()[1]))
+        connection = HttpConnection(Origin("http", "127.0.0.1", server.getsockname()[1]), network=LOOPBACK)
 
         with pytest.raises(TimeoutError):
             connection.exchange(b"x" * 50_000_000, timeout_s=0.2)
@@ -94,7 +95,7 @@ def test_name_that_does_not_resolve_is_an_os_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", fail)
 
     with pytest.raises(OSError, match="Name or service not known"):
-        HttpConnection(Origin("http", "nowhere.invalid", 80)).exchange(REQUEST, timeout_s=1)
+        HttpConnection(Origin("http", "nowhere.invalid", 80), network=LOOPBACK).exchange(REQUEST, timeout_s=1)
 
 
 def test_second_address_is_tried_when_the_first_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,7 @@ def test_second_address_is_tried_when_the_first_refuses(monkeypatch: pytest.Monk
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: both)
 
-    answer = HttpConnection(Origin("http", "two.example", 80)).exchange(REQUEST, timeout_s=10)
+    answer = HttpConnection(Origin("http", "two.example", 80), network=LOOPBACK).exchange(REQUEST, timeout_s=10)
 
     assert answer.status == 200
     server.close()

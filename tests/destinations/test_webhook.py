@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -48,7 +49,7 @@ def raw_server() -> Iterator[Callable[[Script], RawServer]]:
 def webhook(tmp_path: Path) -> Iterator[Callable[..., Destination]]:
     made = []
 
-    def make(url: str, *, timeout_s: float = 10.0, **settings: object) -> Destination:
+    def make(url: str, *, timeout_s: float = 10.0, **settings: Any) -> Destination:
         made.append(make_destination(Webhook, tmp_path, id="hook", timeout_s=timeout_s, url=url, **settings))
         made[-1].initialize()
         return made[-1]

@@ -16,9 +16,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 class RawServer:
     """Runs the script for every connection, each in a thread."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, *, host: str = "127.0.0.1") -> None:
         self._script = script
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server((host, 0))
         self.port = self._server.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
         self.requests: list[bytes] = []

@@ -26,6 +26,8 @@ PATIENCE_S = 30.0
 
 HEAD = """\
 data_dir = "{data_dir}"
+[network]
+allow = ["127.0.0.1"]
 [gateway]
 listen = "127.0.0.1:0"
 write_keys = {{ web = "a-write-key" }}

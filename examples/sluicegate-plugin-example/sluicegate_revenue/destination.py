@@ -21,7 +21,7 @@ class Revenue(Destination):
         self._threads = threading.local()  # `deliver` runs in up to `in_flight` threads
 
     def test(self) -> None:
-        connection = HttpConnection(Origin.of(self._url))
+        connection = HttpConnection(Origin.of(self._url), network=self.context.network)
         try:
             connection.connect()
         except OSError as error:
@@ -69,5 +69,5 @@ class Revenue(Destination):
 
     def _connection(self) -> HttpConnection:
         if not hasattr(self._threads, "connection"):
-            self._threads.connection = HttpConnection(Origin.of(self._url))
+            self._threads.connection = HttpConnection(Origin.of(self._url), network=self.context.network)
         return self._threads.connection
