@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.config.secret import Secret
+from sluicegate.mapping.model import MapConfig
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -104,6 +105,7 @@ class DestinationConfig:
     in_flight: int | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     test_on_load: bool = False
+    map: MapConfig = field(default_factory=MapConfig)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
