@@ -8,6 +8,7 @@ from typing import Any
 
 from sluicegate.config.declaration import Settings
 from sluicegate.config.keys import DESTINATION
+from sluicegate.config.mapping import MapReader
 from sluicegate.config.model import DEFAULT_TIMEOUT_S, DestinationConfig, PurposesConfig, Requirement, SupervisorConfig
 from sluicegate.config.names import ID_RULE, is_id
 from sluicegate.config.network import check_addresses
@@ -58,6 +59,8 @@ class DestinationReader:
         requires = self._requires(raw, settings_type, path)
         if "events" in raw:
             values["events"] = self._events(raw["events"], path)
+        if "map" in raw:
+            values["map"] = MapReader((*path, "map"), self.problems).read(raw["map"])
         if settings_type is not None:
             self._check_settings(settings, settings_type, path)
             self._check_limits(values, settings_type, path)

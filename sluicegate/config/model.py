@@ -11,6 +11,7 @@ import msgspec
 
 from sluicegate.config.secret import Secret
 from sluicegate.logs import LogFormat, LogStyle
+from sluicegate.mapping.model import MapConfig
 from sluicegate.network import Network
 
 KIB = 1024
@@ -106,6 +107,7 @@ class DestinationConfig:
     in_flight: int | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     test_on_load: bool = False
+    map: MapConfig = field(default_factory=MapConfig)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     network: Network = Network()  # noqa: RUF009  (frozen)
     """`[network]`, which is the same for all; each carries it because its process is given nothing else."""

@@ -9,6 +9,7 @@ from sluicegate.config.keys import (
     DESTINATION,
     GATEWAY,
     LOGS,
+    MAP,
     NETWORK,
     PURPOSES,
     SUPERVISOR,
@@ -23,6 +24,7 @@ from sluicegate.config.keys import (
 WIDTH = 110
 _WRITTEN = {"data_dir", "listen", "write_keys"}
 """Keys that the template sets; the others are shown as comments, with their defaults."""
+_OWN_SECTION = {"map"}
 _HEAD = """\
 # Configuration of Sluicegate. Check it with: sluicegate validate
 #
@@ -61,6 +63,7 @@ def template() -> str:
         _section(PURPOSES).replace("#ALIAS =", "#analytics ="),
         _ARCHIVE,
         _CRM + _rows(DESTINATION),
+        f"{_comment(MAP.help)}#[destinations.crm.map]\n{_rows(MAP)}",
     ]
     return "\n".join(parts)
 
@@ -70,7 +73,7 @@ def _section(table: Table) -> str:
 
 
 def _rows(table: Table) -> str:
-    return "".join(_row(table, key) for key in table.keys)
+    return "".join(_row(table, key) for key in table.keys if key.name not in _OWN_SECTION)
 
 
 def _row(table: Table, key: Key) -> str:
