@@ -133,20 +133,21 @@ class Server:
         self._bell.close()
 
 
-def run(config: Config, *, listen_socket: socket.socket, control_fd: int) -> int:
+def run(config: Config, *, listen_socket: socket.socket, control_fd: int, limits: Limits | None = None) -> int:
     """Be the gateway process until SIGTERM or until the launcher is gone; return the exit code.
 
     0 after an orderly end, 1 when the log cannot be opened or can no longer be trusted. Call it in a process of its
     own that has one thread. `control_fd` is the line to the launcher, see `ControlLine`; what is told: `{"listening":
-    "HOST:PORT"}` once connections are accepted, `{"fatal": "..."}` before an exit with 1.
+    "HOST:PORT"}` once connections are accepted, `{"fatal": "..."}` before an exit with 1. `limits` are those of the
+    configuration unless given.
     """
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the launcher decides
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(config, listen_socket, control_fd))
+        return runner.run(_main(config, listen_socket, control_fd, limits or Limits.of(config.gateway)))
 
 
-async def _main(config: Config, listen_socket: socket.socket, control_fd: int) -> int:
+async def _main(config: Config, listen_socket: socket.socket, control_fd: int, limits: Limits) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[LogError | None] = loop.create_future()
 
@@ -155,7 +156,7 @@ async def _main(config: Config, listen_socket: socket.socket, control_fd: int) -
             ended.set_result(error)
 
     loop.add_signal_handler(signal.SIGTERM, end)
-    server = Server(config, limits=_within_descriptors(Limits.of(config.gateway)), on_fatal=end)
+    server = Server(config, limits=_within_descriptors(limits), on_fatal=end)
     control = ControlLine(control_fd, server.readiness, on_gone=end)
     try:
         await server.start(listen_socket)
