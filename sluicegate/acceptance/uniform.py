@@ -11,10 +11,23 @@ from itertools import repeat
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from sluicegate.acceptance.body import BACKSLASH, BRACE, BRACKET, CONSENT, ESCAPED_LETTER, Opened
+from sluicegate.acceptance.body import BRACE, BRACKET, KEYED_BYTES, Opened
 from sluicegate.acceptance.combining import Combined, Key, Scope
 from sluicegate.acceptance.head import ABSENT, StrictBatch, StrictContext, StrictHead, contexts_decoded
+from sluicegate.acceptance.numbers import surely_fit
+from sluicegate.acceptance.repeats import (
+    ANONYMOUS_ID,
+    BACKSLASH,
+    CONSENT,
+    ESCAPED_LETTER,
+    INTEGRATIONS,
+    MESSAGE_ID,
+    USER_ID,
+    any_repeats,
+    batch_may_repeat,
+)
 from sluicegate.acceptance.single import CONSENT_EVENT
 from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_ms, write_ms
 from sluicegate.acceptance.verdict import Acceptance, BadEvent
@@ -46,13 +59,15 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     # A name that is there more often than the decoder saw it is in a value, or there twice.
     if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
         return None
+    if _repeated(body, opened.events, heads) or not surely_fit(body):
+        return None
     malformed = sum([one.malformed for one in combined])
     return Acceptance(_batch(heads, opened.events, combined, times_ms, clock), malformed_consent=malformed)
 
 
 def _flat(events: list[bytes], limits: GatewayConfig) -> bool:
     """Whether every event is within its limits."""
-    if not events or max(map(len, events)) > limits.max_event_bytes:
+    if not events or max(map(len, events)) > min(limits.max_event_bytes, KEYED_BYTES):
         return False
     if max(map(bytes.count, events, repeat(BRACE))) > limits.max_depth:
         return False
@@ -93,6 +108,22 @@ def _plain(heads: list[StrictHead], clock: Clock) -> bool:
     return True
 
 
+def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead]) -> bool:
+    """Whether the body or one of the events has a key twice that it may have once."""
+    n_heads = len(heads)
+    n_user = n_heads - [head.userId for head in heads].count(UNSET)
+    n_anonymous = n_heads - [head.anonymousId for head in heads].count(UNSET)
+    n_integrations = n_heads - [head.integrations for head in heads].count(ABSENT)
+    # A name that no event has cannot be there twice, and need not be searched for.
+    return bool(
+        batch_may_repeat(body, events, sum(map(len, events)))
+        or any_repeats(MESSAGE_ID, n_heads, body, events)
+        or (n_user and any_repeats(USER_ID, n_user, body, events))
+        or (n_anonymous and any_repeats(ANONYMOUS_ID, n_anonymous, body, events))
+        or (n_integrations and any_repeats(INTEGRATIONS, n_integrations, body, events))
+    )
+
+
 def _combined(heads: list[StrictHead], scope: Scope) -> list[Combined]:
     """The combination of every event; raises `BadEvent`."""
     contexts = [head.context or _NO_CONTEXT for head in heads]
@@ -126,8 +157,8 @@ def _batch(
     )
 
 
-def _texts(ids: list[str | int | None]) -> list[str | None]:
+def _texts(ids: list[str | int | UnsetType | None]) -> list[str | None]:
     """Numbers as text and empty ids as none; the ids as they are when there is neither."""
     if "" not in ids and {str, type(None)}.issuperset(map(type, ids)):
         return ids  # type: ignore[return-value]
-    return [None if one is None or one == "" else str(one) for one in ids]
+    return [None if one is UNSET or one is None or one == "" else str(one) for one in ids]

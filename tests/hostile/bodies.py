@@ -6,7 +6,7 @@ import gzip
 import zlib
 from functools import lru_cache
 
-from tests.hostile.case import BASIC, CHUNKED, HOST, MIB, Case, answered, batch, bad_body, event, judged, post, refused
+from tests.hostile.case import BASIC, CHUNKED, HOST, MIB, Case, answered, bad_body, batch, event, judged, post, refused
 
 _BODY = batch(event())
 _GZIP = b"Content-Encoding: gzip\r\n"
@@ -31,7 +31,9 @@ def _zipped(body: bytes, *, fields: bytes = _GZIP) -> bytes:
 def _large() -> list[Case]:
     head = b"POST /v1/batch HTTP/1.1\r\n" + HOST + BASIC
     return [
-        refused("larger than the limit by its header", head + b"Content-Length: 4194305\r\n\r\n", 413, "body_too_large"),
+        refused(
+            "larger than the limit by its header", head + b"Content-Length: 4194305\r\n\r\n", 413, "body_too_large"
+        ),
         refused("larger than the limit, sent", lambda: post(bytes(5 * MIB)), 413, "body_too_large"),
         refused("larger than the limit while streamed", lambda: CHUNKED + _chunked(5 * MIB), 413, "body_too_large"),
         bad_body("larger than a batch may be", lambda: batch(event()).ljust(600_000), "too_large", 413),

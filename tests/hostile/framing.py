@@ -26,6 +26,7 @@ _END = b"0\r\n\r\n"
 _NEXT = _GET + b"Host: smuggled\r\n\r\n"
 _BODY = batch(event())
 _OK = Answer(200)
+_EXPECTATION = "expectation_failed"
 
 
 def _lengths() -> list[Case]:
@@ -42,7 +43,7 @@ def _lengths() -> list[Case]:
         "word": b"five",
         "above 64 bits": b"18446744073709551616",
         "a thousand digits": b"9" * 1_000,
-        "full-width digits": "５".encode(),
+        "full-width digits": "\uff15".encode(),
         "with NUL": b"5\x00",
         "with a semicolon": b"5;6",
     }
@@ -146,7 +147,8 @@ def _chunked() -> list[Case]:
         refused("trailer in 101 fields", CHUNKED + _END[:3] + b"T: a\r\n" * 101 + b"\r\n", 431, "headers_too_large"),
         refused("endless trailer", CHUNKED + _END[:3] + b"T: " + b"a" * 600_000),
         answered("chunks with extensions and trailers", CHUNKED + _extended(), 200),
-        answered("trailers that name a key and a length", CHUNKED + _trailed(), 200),
+        answered("trailers that name a key and a host", CHUNKED + _trailed(b"Host: b\r\n"), 200),
+        refused("trailer that names a length", CHUNKED + _trailed(b"Content-Length: 9\r\n")),
         answered("chunks of one byte", CHUNKED + chunks(_BODY, 1), 200),
         answered("chunk size with zeros in front", CHUNKED + b"00%x\r\n%b\r\n" % (len(_BODY), _BODY) + _END, 200),
         answered("no chunk but the last", CHUNKED + _END, 400, "not_json"),
@@ -160,14 +162,12 @@ def _extended() -> bytes:
     return b'%x;name=value;q="a b"\r\n%b\r\n0;last\r\nT: v\r\n\r\n' % (len(_BODY), _BODY)
 
 
-def _trailed() -> bytes:
-    return b"%x\r\n%b\r\n0\r\nContent-Length: 9\r\nAuthorization: Basic eA==\r\nHost: b\r\n\r\n" % (len(_BODY), _BODY)
+def _trailed(field: bytes) -> bytes:
+    return b"%x\r\n%b\r\n0\r\nAuthorization: Basic eA==\r\n%b\r\n" % (len(_BODY), _BODY, field)
 
 
 def _request_lines() -> list[Case]:
     hostile = {
-        "HTTP/0.9": b"GET /health\r\n\r\n",
-        "HTTP/0.9 with a version": b"GET /health HTTP/0.9\r\n" + HOST + b"\r\n",
         "HTTP/1.2": b"GET /health HTTP/1.2\r\n" + HOST + b"\r\n",
         "HTTP/1.10": b"GET /health HTTP/1.10\r\n" + HOST + b"\r\n",
         "HTTP/3": b"GET /health HTTP/3\r\n" + HOST + b"\r\n",
@@ -192,10 +192,14 @@ def _request_lines() -> list[Case]:
     }
     found = [refused(name, data) for name, data in hostile.items()]
     found.append(refused("CONNECT", b"CONNECT evil:80 HTTP/1.1\r\nHost: evil:80\r\n\r\n", 405, "method_not_allowed"))
-    found.append(refused("HTTP/2 version", b"GET /health HTTP/2.0\r\n" + HOST + b"\r\n"))
+    for version in (b"", b" HTTP/0.9", b" HTTP/2.0"):
+        line = b"GET /health%b\r\n" % version
+        found.append(refused(f"version{version.decode() or ' missing'}", line + HOST + b"\r\n", 505, "http_version"))
     ten = b"POST /v1/batch HTTP/1.0\r\n" + BASIC + b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
     found.append(Case("HTTP/1.0", ten, (_OK,), closed=True))
-    found.append(Case("HTTP/1.0 with keep-alive", b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", (_OK,), True))
+    found.append(
+        Case("HTTP/1.0 with keep-alive", b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", (_OK,), True)
+    )
     return found
 
 
@@ -214,7 +218,7 @@ def _heads() -> list[Case]:
         refused("method that never ends", b"G" * 9_000),
         refused("very long target", b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "uri_too_long"),
         refused("very long query", b"GET /?" + b"a" * MIB, 414, "uri_too_long"),
-        refused("unknown expectation", _POST + HOST + b"Expect: a\r\nContent-Length: 5\r\n\r\n", 417),
+        refused("unknown expectation", _POST + HOST + b"Expect: a\r\nContent-Length: 5\r\n\r\n", 417, _EXPECTATION),
         answered("99 fields", head + b"".join(b"X%d: a\r\n" % n for n in range(98)) + b"\r\n", 200),
         answered("empty lines first", b"\r\n\r\n" + head + b"\r\n", 200),
         answered("empty value", head + b"X:\r\n\r\n", 200),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.hostile.client import ask
 from tests.hostile.corpus import CORPUS
 from tests.hostile.process import Gateway
 
-QUICK = {"head_timeout_s": 0.5, "body_grace_s": 0.3, "linger_s": 0.5}
+QUICK: dict[str, Any] = {"head_timeout_s": 0.5, "body_grace_s": 0.3, "linger_s": 0.5}
 
 
 @pytest.fixture(scope="module")
