@@ -18,6 +18,7 @@ from sluicegate.acceptance.repeats import (
     CONSENT,
     CONTEXT,
     ESCAPED_LETTER,
+    WHITESPACE,
     batch_has_duplicate,
     batch_may_repeat,
 )
@@ -34,7 +35,6 @@ KEYED_BYTES = MAX_KEYS * len('"":0,')
 """An event of this size at most has no more keys than that."""
 
 OPENING = b"{["
-WHITESPACE = b" \t\r\n"
 BRACKET, BRACE = b"[{"
 
 

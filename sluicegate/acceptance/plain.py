@@ -11,7 +11,6 @@ from msgspec import UNSET, UnsetType
 from sluicegate.acceptance.body import BRACE, BRACKET, KEYED_BYTES
 from sluicegate.acceptance.combining import Scope
 from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, contexts_decoded
-from sluicegate.acceptance.numbers import surely_fit
 from sluicegate.acceptance.repeats import (
     ANONYMOUS_ID,
     BACKSLASH,
@@ -21,6 +20,7 @@ from sluicegate.acceptance.repeats import (
     MESSAGE_ID,
     USER_ID,
 )
+from sluicegate.acceptance.screen import surely_fit
 from sluicegate.acceptance.single import CONSENT_EVENT
 from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
 from sluicegate.acceptance.verdict import Acceptance, BadEvent

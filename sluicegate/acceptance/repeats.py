@@ -14,10 +14,11 @@ from typing import Any
 from sluicegate.consent.stamp import DuplicateKey
 
 BACKSLASH = b"\\"[0]
+WHITESPACE = b" \t\r\n"
 CONSENT, CONTEXT = b'"consent', b'"context"'
 """What the keys that tell consent begin with; `consentManagement` is one of them."""
 
-USER_ID, ANONYMOUS_ID, MESSAGE_ID = b'"userId"', b'"anonymousId"', b'"messageId"'
+ID_NAMES = USER_ID, ANONYMOUS_ID, MESSAGE_ID = b'"userId"', b'"anonymousId"', b'"messageId"'
 INTEGRATIONS = b'"integrations"'
 
 ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
@@ -51,9 +52,19 @@ def batch_has_duplicate(rest: bytes) -> bool:
     return _repeats(rest, _OF_BATCH)
 
 
+def ids_may_repeat(body: bytes, n_ids: int) -> bool:
+    """Whether an id can be there twice in a body whose events have so many of the ids of `ID_NAMES` together.
+
+    `I` is rare in text and in each of these names. It is counted by leaving it out: that looks for it with memchr, so
+    that it takes a quarter of the time of `bytes.count`, and a tenth of what the search for the names takes.
+    """
+    return len(body) - len(body.replace(b"I", b"")) > n_ids
+
+
 def any_repeats(name: bytes, n_seen: int, body: bytes, events: Sequence[bytes]) -> bool:
     """Whether one of these events, which together are the body, has this key twice; `n_seen` of them have it."""
-    if body.count(name) <= n_seen:
+    # A name that no event has cannot be there twice, and need not be searched for.
+    if not n_seen or body.count(name) <= n_seen:
         return False
     return any([has_duplicate(event) for event in events if event.count(name) > 1])
 
@@ -68,15 +79,15 @@ def batch_may_repeat(body: bytes, events: Sequence[bytes], n_bytes: int) -> bool
 
 def _beside(body: bytes, events: Sequence[bytes], n_bytes: int) -> bytes | None:
     """What stands before and after the events, or None if there may be something between them."""
-    start = body.find(events[0])
+    # The events lie nowhere but from here to there: the last `batch` counts, and this is the first.
+    start = body.find(b"[", body.find(b'"batch"')) + 1
     end = body.rfind(events[-1]) + len(events[-1])
-    n_between = end - start - n_bytes
-    n_commas = len(events) - 1
-    # With nothing but commas between them, they lie exactly here; with spaces that has to be looked at.
-    if n_between != n_commas:
+    n_between, n_commas = end - start - n_bytes, len(events) - 1
+    if n_between != n_commas:  # not merely commas between them
+        start += len(body[start:end]) - len(body[start:end].lstrip(WHITESPACE))
         behind = start + len(events[0])
-        comma = body[behind : behind + n_between // n_commas] if n_commas else b""
-        if comma.strip() != b"," or body[start:end] != comma.join(events):
+        comma = body[behind : behind + (end - start - n_bytes) // n_commas] if n_commas else b""
+        if body[start:end] != comma.join(events) or comma.strip(WHITESPACE) != b","[:n_commas]:
             return None
     return body[:start] + body[end:]
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from sluicegate.acceptance.body import WHITESPACE, depth_exceeds, too_many_keys
+from sluicegate.acceptance.body import depth_exceeds, too_many_keys
 from sluicegate.acceptance.combining import Combined, Scope
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
 from sluicegate.acceptance.message_id import MessageIds
-from sluicegate.acceptance.numbers import fit, surely_fit
-from sluicegate.acceptance.repeats import has_duplicate, may_repeat
+from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat
+from sluicegate.acceptance.screen import fit, surely_fit
 from sluicegate.acceptance.times import Clock, EventTime, read_ms, write_ms
 from sluicegate.acceptance.verdict import BadEvent, Reason
 from sluicegate.config.model import GatewayConfig
