@@ -149,7 +149,7 @@ def depth_exceeds(raw: bytes, limit: int) -> bool:
 
 def too_many_keys(raw: bytes) -> bool:
     """Whether the objects in an event have more than `MAX_KEYS` keys together; counts before it looks."""
-    return raw.count(b":") > MAX_KEYS and sum(token[0] == b":" for token in TOKEN.finditer(raw)) > MAX_KEYS
+    return len(raw) > KEYED_BYTES and sum(token[0] == b":" for token in TOKEN.finditer(raw)) > MAX_KEYS
 
 
 def _salvage(body: bytes, *, max_events: int) -> tuple[_Body, list[bytes]]:

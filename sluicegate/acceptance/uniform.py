@@ -53,7 +53,8 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     events = opened.events
     if not opened.sound or clock.wrong or not events:
         return None
-    if max(map(len, events)) > min(limits.max_event_bytes, KEYED_BYTES):
+    sizes = list(map(len, events))
+    if max(sizes) > min(limits.max_event_bytes, KEYED_BYTES):
         return None
     if not surely_fits(body, max_depth=limits.max_depth + DEPTH_OF_BATCH):
         return None
@@ -61,7 +62,8 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     if heads is None or not _plain(heads, clock):
         return None
     ids = [head.userId for head in heads], [head.anonymousId for head in heads]
-    if _repeated(body, events, heads, ids):
+    n_bytes = sum(sizes)
+    if batch_may_repeat(body, events, n_bytes) or _repeated(body, events, heads, ids):
         return None
     times_ms = milliseconds([head.timestamp for head in heads])
     if min(times_ms) < 0 or max(times_ms) > clock.latest_ms:
@@ -74,7 +76,9 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
         return None
     malformed = sum([one.malformed for one in combined])
-    return Acceptance(_batch(heads, events, ids, combined, times_ms, clock), malformed_consent=malformed)
+    return Acceptance(
+        _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes), malformed_consent=malformed
+    )
 
 
 def _heads(body: bytes) -> list[StrictHead] | None:
@@ -110,9 +114,7 @@ def _plain(heads: list[StrictHead], clock: Clock) -> bool:
 
 
 def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead], ids: tuple[list[Id], list[Id]]) -> bool:
-    """Whether the body or one of the events has a key twice that it may have once."""
-    if batch_may_repeat(body, events, sum(map(len, events))):
-        return True
+    """Whether one of the events has a key twice that it may have once."""
     n_heads = len(heads)
     n_integrations = n_heads - [head.integrations for head in heads].count(ABSENT)
     if any_repeats(INTEGRATIONS, n_integrations, body, events):
@@ -150,6 +152,8 @@ def _batch(
     combined: list[Combined],
     times_ms: list[int],
     clock: Clock,
+    *,
+    n_bytes: int,
 ) -> EventBatch:
     prefix = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
     return EventBatch(
@@ -159,7 +163,7 @@ def _batch(
         anonymous_ids=_texts(ids[1]),
         times_ms=times_ms,
         events=[prefix + event[1:] for event in events],
-        n_bytes=sum(map(len, events)) + len(events) * (len(prefix) - 1),
+        n_bytes=n_bytes + len(events) * (len(prefix) - 1),
     )
 
 
