@@ -75,10 +75,8 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     # A name that is there more often than the decoder saw it is in a value, or there twice.
     if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
         return None
-    malformed = sum([one.malformed for one in combined])
-    return Acceptance(
-        _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes), malformed_consent=malformed
-    )
+    batch = _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes)
+    return Acceptance(batch, malformed_consent=sum([one.malformed for one in combined]))
 
 
 def _heads(body: bytes) -> list[StrictHead] | None:

@@ -194,7 +194,7 @@ def _request_lines() -> list[Case]:
     found.append(refused("CONNECT", b"CONNECT evil:80 HTTP/1.1\r\nHost: evil:80\r\n\r\n", 405, "method_not_allowed"))
     for version in (b"", b" HTTP/0.9", b" HTTP/2.0"):
         line = b"GET /health%b\r\n" % version
-        found.append(refused(f"version{version.decode() or ' missing'}", line + HOST + b"\r\n", 505, "http_version"))
+        found.append(refused(f"version{version.decode() or ' missing'}", line + HOST + b"\r\n"))
     ten = b"POST /v1/batch HTTP/1.0\r\n" + BASIC + b"Content-Length: %d\r\n\r\n" % len(_BODY) + _BODY
     found.append(Case("HTTP/1.0", ten, (_OK,), closed=True))
     found.append(

@@ -16,7 +16,8 @@ PATIENCE_S = 10.0
 
 async def _send(good: list[GoodTraffic], hostile: HostileTraffic, *, n_hostile: int) -> None:
     ended = asyncio.Event()
-    sending = [asyncio.create_task(stream.run(ended)) for stream in (hostile, *good)]
+    sending = [asyncio.create_task(client.run(ended)) for client in good]
+    sending.append(asyncio.create_task(hostile.run(ended)))
     while hostile.n_sent < n_hostile and not any(task.done() for task in sending):
         await asyncio.sleep(0.05)
     ended.set()
@@ -43,7 +44,7 @@ def test_hostile_requests_at_50_a_second_harm_nobody_else(tmp_path: Path) -> Non
     peak = gateway.rss_bytes
     assert hostile.wrong == []
     assert hostile.n_sent >= len(CORPUS)
-    assert not [status for status in hostile.statuses if status >= 500 and status != 505]
+    assert not [status for status in hostile.statuses if status >= 500]
     assert _fds_are_back(gateway, fds)
     assert peak - rss < MAX_GROWTH_BYTES
     assert gateway.process.poll() is None

@@ -14,6 +14,7 @@ from sluicegate.errors import BodyRefused
 RECEIVED_MS = 1_795_453_200_000
 ONCE = ("userId", "anonymousId", "messageId", "integrations", "context", "consent")
 COMMAS = (",", ", ", " ,\n")
+RESTS = ("", ',"sentAt":"x"', ',"I":[1]')
 
 members = st.lists(
     st.sampled_from(
@@ -51,11 +52,7 @@ def is_repeated(text: str) -> bool:
     return any(names.count(name) > 1 for name in ONCE)
 
 
-@given(
-    st.lists(members, min_size=1, max_size=4),
-    st.sampled_from(COMMAS),
-    st.sampled_from(["", ',"sentAt":"x"', ',"I":[1]']),
-)
+@given(st.lists(members, min_size=1, max_size=4), st.sampled_from(COMMAS), st.sampled_from(RESTS))
 def test_event_with_an_id_twice_is_never_accepted_and_spoils_no_other(
     batch: list[list[str]], comma: str, rest: str
 ) -> None:
