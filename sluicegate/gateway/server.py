@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 MAX_TICK_S = 1.0
 RESERVED_FDS = 256
+"""For everything but connections, and for those on their way out; half of them when the system gives few."""
 CLOSE_TIMEOUT_S = 5.0
 BACKLOG = 1_024
 GC_THRESHOLD = 20_000
@@ -189,4 +190,5 @@ def _within_descriptors(limits: Limits) -> Limits:
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return replace(limits, max_connections=max(1, min(limits.max_connections, soft - RESERVED_FDS)))
+    n_free = soft - min(RESERVED_FDS, soft // 2)
+    return replace(limits, max_connections=min(limits.max_connections, n_free))
