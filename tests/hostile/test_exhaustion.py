@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -84,3 +85,25 @@ def _fds_become(gateway: Gateway, baseline: int) -> bool:
     while gateway.n_fds != baseline and time.monotonic() < deadline:
         time.sleep(0.02)
     return gateway.n_fds == baseline
+
+
+def test_gateway_that_cannot_accept_waits_and_recovers(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, linger_s=0.2)
+    first = Client(gateway.address)
+    assert first.get("/health").status == 200
+    baseline = gateway.n_fds
+    limits = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (baseline + 4, limits[1]))
+
+    statuses, served = asyncio.run(_while_crowded(gateway, first))
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, limits)
+
+    assert set(statuses) <= {200, 0}
+    assert served == [200] * 5
+    assert _fds_become(gateway, baseline)
+    late = Client(gateway.address)
+    assert late.post("/v1/track", track("late")).status == 200
+    assert gateway.close() == 0
+    assert gateway.log == ""
+    late.close()
+    first.close()
