@@ -99,6 +99,9 @@ class Ingest:
             if isinstance(plain, Answer):
                 exchange.reply(plain)
                 return
+            if not exchange.connection.traffic.hold(exchange, len(plain) - len(body)):
+                exchange.reply(overloaded("too many bytes in hand"))
+                return
             body = plain
         source = source or self._source_in_body(body)
         if source is None:
