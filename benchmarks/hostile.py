@@ -1,6 +1,6 @@
 """What hostile requests cost those who send good ones.
 
-    python benchmarks/hostile.py [--seconds 10] [--per-second 50] [--rounds 3]
+    python benchmarks/hostile.py [--seconds 12] [--per-second 50] [--rounds 3]
 
 Eight clients send batches of three events to a gateway process, each one every 10 ms, in turn without and with the
 hostile corpus beside them at a fixed rate. Both streams come from this process, so that its own work shows in the
@@ -52,7 +52,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=12.0)
     parser.add_argument("--per-second", type=float, default=50.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

@@ -34,6 +34,9 @@ MAX_KEYS = 10_000
 KEYED_BYTES = MAX_KEYS * len('"":0,')
 """An event of this size at most has no more keys than that."""
 
+DEEPEST_BESIDE = 64
+"""Where the search for events in a body that cannot be decoded gives up, beside the events."""
+
 OPENING = b"{["
 BRACKET, BRACE = b"[{"
 
@@ -183,6 +186,8 @@ def _separators(body: bytes) -> Iterator[int]:
         character = body[place]
         if character in OPENING:
             depth += 1
+            if depth > DEEPEST_BESIDE and not inside:
+                return
             if depth == 2 and character == 0x5B and key == b'"batch"':
                 inside = True
                 yield place
