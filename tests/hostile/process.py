@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.gateway.harness import PATIENCE_S, make_config, stored_events
 
 PROGRAM = """
 import json, resource, socket, sys
+from contextlib import suppress
 from pathlib import Path
 from sluicegate.config.model import Config
 from sluicegate.gateway.limits import Limits
@@ -65,6 +67,15 @@ class Gateway:
     def n_fds(self) -> int:
         """Open file descriptors."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    @property
+    def n_sockets(self) -> int:
+        """Open sockets; the number of files changes when the log is looked after."""
+        n_found = 0
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                n_found += os.readlink(link).startswith("socket:")
+        return n_found
 
     @property
     def rss_bytes(self) -> int:

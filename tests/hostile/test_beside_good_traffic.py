@@ -24,11 +24,11 @@ async def _send(good: list[GoodTraffic], hostile: HostileTraffic, *, n_hostile: 
     await asyncio.gather(*sending)
 
 
-def _fds_are_back(gateway: Gateway, baseline: int) -> bool:
+def _sockets_are_back(gateway: Gateway, baseline: int) -> bool:
     deadline = time.monotonic() + PATIENCE_S
-    while gateway.n_fds > baseline and time.monotonic() < deadline:
+    while gateway.n_sockets > baseline and time.monotonic() < deadline:
         time.sleep(0.05)
-    return gateway.n_fds <= baseline
+    return gateway.n_sockets <= baseline
 
 
 def test_hostile_requests_at_50_a_second_harm_nobody_else(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_hostile_requests_at_50_a_second_harm_nobody_else(tmp_path: Path) -> Non
     good = [GoodTraffic(gateway.address, f"good-{number}") for number in range(4)]
     warm = HostileTraffic(gateway.address, CORPUS[:1], PER_S)
     asyncio.run(_send(good, warm, n_hostile=1))
-    fds, rss = gateway.n_fds, gateway.rss_bytes
+    sockets, rss = gateway.n_sockets, gateway.rss_bytes
     hostile = HostileTraffic(gateway.address, CORPUS, PER_S)
 
     asyncio.run(_send(good, hostile, n_hostile=len(CORPUS)))
@@ -45,7 +45,7 @@ def test_hostile_requests_at_50_a_second_harm_nobody_else(tmp_path: Path) -> Non
     assert hostile.wrong == []
     assert hostile.n_sent >= len(CORPUS)
     assert not [status for status in hostile.statuses if status >= 500]
-    assert _fds_are_back(gateway, fds)
+    assert _sockets_are_back(gateway, sockets)
     assert peak - rss < MAX_GROWTH_BYTES
     assert gateway.process.poll() is None
     assert gateway.close() == 0

@@ -59,7 +59,7 @@ async def _while_crowded(gateway: Gateway, first: Client) -> tuple[Counter[int],
 def test_gateway_without_descriptors_refuses_and_recovers(gateway: Gateway) -> None:
     first = Client(gateway.address)
     assert first.get("/health").status == 200
-    baseline = gateway.n_fds
+    sockets = gateway.n_sockets
 
     for _ in range(3):
         statuses, served = asyncio.run(_while_crowded(gateway, first))
@@ -68,7 +68,7 @@ def test_gateway_without_descriptors_refuses_and_recovers(gateway: Gateway) -> N
         assert statuses[503] >= 1
         assert set(statuses) <= {200, 503, 0}
         assert served == [200] * 5
-        assert _fds_become(gateway, baseline)
+        assert _sockets_become(gateway, sockets)
 
     late = Client(gateway.address)
     assert late.post("/v1/track", track("late")).status == 200
@@ -80,27 +80,27 @@ def test_gateway_without_descriptors_refuses_and_recovers(gateway: Gateway) -> N
     first.close()
 
 
-def _fds_become(gateway: Gateway, baseline: int) -> bool:
+def _sockets_become(gateway: Gateway, expected: int) -> bool:
     deadline = time.monotonic() + PATIENCE_S
-    while gateway.n_fds != baseline and time.monotonic() < deadline:
+    while gateway.n_sockets != expected and time.monotonic() < deadline:
         time.sleep(0.02)
-    return gateway.n_fds == baseline
+    return gateway.n_sockets == expected
 
 
 def test_gateway_that_cannot_accept_waits_and_recovers(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, linger_s=0.2)
     first = Client(gateway.address)
     assert first.get("/health").status == 200
-    baseline = gateway.n_fds
+    sockets = gateway.n_sockets
     limits = resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (baseline + 4, limits[1]))
+    resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, (gateway.n_fds + 4, limits[1]))
 
     statuses, served = asyncio.run(_while_crowded(gateway, first))
     resource.prlimit(gateway.process.pid, resource.RLIMIT_NOFILE, limits)
 
     assert set(statuses) <= {200, 0}
     assert served == [200] * 5
-    assert _fds_become(gateway, baseline)
+    assert _sockets_become(gateway, sockets)
     late = Client(gateway.address)
     assert late.post("/v1/track", track("late")).status == 200
     assert gateway.close() == 0
