@@ -12,13 +12,12 @@ from sluicegate.acceptance.body import BRACE, BRACKET, KEYED_BYTES
 from sluicegate.acceptance.combining import Scope
 from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, contexts_decoded
 from sluicegate.acceptance.repeats import (
-    ANONYMOUS_ID,
     BACKSLASH,
     CONSENT,
     ESCAPED_LETTER,
+    ID_NAMES,
     INTEGRATIONS,
-    MESSAGE_ID,
-    USER_ID,
+    ids_may_repeat,
 )
 from sluicegate.acceptance.screen import surely_fit
 from sluicegate.acceptance.single import CONSENT_EVENT
@@ -96,12 +95,10 @@ def _is_plain(head: StrictHead, clock: Clock) -> bool:
 
 def _repeats(raw: bytes, head: StrictHead) -> bool:
     """Whether a key that may be there once can be there twice; one of the properties may have its name."""
-    return (
-        raw.count(MESSAGE_ID) > 1
-        or (head.userId is not UNSET and raw.count(USER_ID) > 1)
-        or (head.anonymousId is not UNSET and raw.count(ANONYMOUS_ID) > 1)
-        or (head.integrations is not ABSENT and raw.count(INTEGRATIONS) > 1)
-    )
+    if head.integrations is not ABSENT and raw.count(INTEGRATIONS) > 1:
+        return True
+    n_ids = 1 + (head.userId is not UNSET) + (head.anonymousId is not UNSET)
+    return ids_may_repeat(raw, n_ids) and any([raw.count(name) > 1 for name in ID_NAMES])
 
 
 def _text(one: str | int | UnsetType | None) -> str | None:
