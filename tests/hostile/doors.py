@@ -36,10 +36,13 @@ def _keys() -> list[Case]:
         "template for a key": _basic(b"{0.__class__}:"),
         "SQL for a key": _basic(b"' OR 1=1 --:"),
     }
-    found = [answered(name, post(_BODY, key=field), 401, "invalid_write_key") for name, field in headers.items()]
+    return [answered(name, post(_BODY, key=field), 401, "invalid_write_key") for name, field in headers.items()]
+
+
+def _keys_elsewhere() -> list[Case]:
     in_body = batch(event(), rest=b',"writeKey":"web-key"')
     wrong_in_body = batch(event(), rest=b',"writeKey":"nobody"')
-    found += [
+    return [
         refused("two Authorization fields", post(_BODY, key=BASIC + _basic(b"nobody:"))),
         refused("two X-Write-Key fields", post(_BODY, key=b"X-Write-Key: web-key\r\nX-Write-Key: nobody\r\n")),
         answered("good key in the query, none else", post(_BODY, path=b"/v1/batch?writeKey=web-key", key=b""), 200),
@@ -66,7 +69,6 @@ def _keys() -> list[Case]:
         answered("no key and a body that is no JSON", post(b"{", key=b""), 401),
         answered("no key and a bomb", post(bytes(100_000), key=b""), 401),
     ]
-    return found
 
 
 def _paths() -> list[Case]:
@@ -180,4 +182,4 @@ def _with(origin: str) -> tuple[Answer, ...]:
 
 def cases() -> list[Case]:
     """All of them."""
-    return [*_keys(), *_paths(), *_methods(), *_origins()]
+    return [*_keys(), *_keys_elsewhere(), *_paths(), *_methods(), *_origins()]

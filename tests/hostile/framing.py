@@ -104,7 +104,11 @@ def _two_readings() -> list[Case]:
         "two keys": BASIC + BASIC,
         "two encodings": b"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n",
     }
-    found = [refused(name, _POST + HOST + lines + b"\r\n" + _END + _NEXT) for name, lines in fields.items()]
+    return [refused(name, _POST + HOST + lines + b"\r\n" + _END + _NEXT) for name, lines in fields.items()]
+
+
+def _whole_heads() -> list[Case]:
+    found = []
     found.append(refused("no host", _POST + b"\r\n"))
     found.append(refused("chunks in HTTP/1.0", b"POST /v1/batch HTTP/1.0\r\n" + _TE + b"\r\n" + _END))
     found.append(refused("bare LF after the request line", b"GET /health HTTP/1.1\nHost: a\r\n\r\n"))
@@ -266,6 +270,7 @@ def cases() -> list[Case]:
     found = [
         *_lengths(),
         *_two_readings(),
+        *_whole_heads(),
         *_chunked(),
         *_request_lines(),
         *_heads(),
