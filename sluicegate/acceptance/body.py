@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,24 +13,32 @@ from msgspec import Raw, Struct
 
 from sluicegate.acceptance.combining import Told
 from sluicegate.acceptance.head import ABSENT, LooseContext
+from sluicegate.acceptance.repeats import (
+    BACKSLASH,
+    CONSENT,
+    CONTEXT,
+    ESCAPED_LETTER,
+    WHITESPACE,
+    batch_has_duplicate,
+    batch_may_repeat,
+)
 from sluicegate.acceptance.times import read_ms
-from sluicegate.consent.stamp import DuplicateKey, Parts
+from sluicegate.consent.stamp import Parts
 from sluicegate.errors import BodyRefused
 
 TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
 """Strings as a whole, and the characters that give JSON its structure; a string that never ends is read once only."""
 
+MAX_KEYS = 10_000
+"""Of one event; Segment's limit."""
+KEYED_BYTES = MAX_KEYS * len('"":0,')
+"""An event of this size at most has no more keys than that."""
+
+DEEPEST_BESIDE = 64
+"""Where the search for events in a body that cannot be decoded gives up, beside the events."""
+
 OPENING = b"{["
-WHITESPACE = b" \t\r\n"
-BACKSLASH, BRACKET, BRACE = b"\\[{"
-
-CONSENT, CONTEXT = b'"consent', b'"context"'
-"""What the keys that tell consent begin with; `consentManagement` is one of them."""
-
-ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
-"""A letter written as an escape, which hides a key from a search for its name; no serializer does that."""
-
-_TELLING = frozenset({"context", "consent", "consentManagement"})
+BRACKET, BRACE = b"[{"
 
 
 class _Body(Struct):
@@ -100,9 +107,10 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
 
 
 def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
-    """Refuse a batch body that itself, beside its events, tells consent twice; raises `BodyRefused`."""
-    if _own_mentions(body, events) and has_duplicate(_without_events(body)[0]):
-        raise BodyRefused("duplicate_key", "the batch has a key that tells consent twice")
+    """Refuse a batch body that itself, beside its events, has a key twice that it may have once; `BodyRefused`."""
+    mentioned = batch_may_repeat(body, events, sum(map(len, events))) or _own_mentions(body, events)
+    if mentioned and batch_has_duplicate(_without_events(body)[0]):
+        raise BodyRefused("duplicate_key", "the batch has batch, writeKey, sentAt, integrations or consent twice")
 
 
 def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
@@ -112,33 +120,6 @@ def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
     return BACKSLASH in body and len(ESCAPED_LETTER.findall(body)) > sum(
         [len(ESCAPED_LETTER.findall(event)) for event in events]
     )
-
-
-def may_repeat(raw: bytes) -> bool:
-    """Whether a key that tells consent can be there twice; asks for the names before anybody parses for them."""
-    if raw.count(CONSENT) > 1 or raw.count(CONTEXT) > 1:
-        return True
-    return BACKSLASH in raw and ESCAPED_LETTER.search(raw) is not None
-
-
-def has_duplicate(raw: bytes) -> bool:
-    """Whether an object in this JSON has a key that tells consent twice."""
-    try:
-        _DUPLICATES.decode(raw.decode())
-    except DuplicateKey:
-        return True
-    except (ValueError, RecursionError):
-        return False
-    return False
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
-    told = [key for key, _ in pairs if key in _TELLING]
-    if len(told) > len(set(told)):
-        raise DuplicateKey
-
-
-_DUPLICATES = json.JSONDecoder(object_pairs_hook=_refuse_duplicates)
 
 
 def write_key_of(body: bytes) -> str | None:
@@ -167,6 +148,11 @@ def depth_exceeds(raw: bytes, limit: int) -> bool:
         elif character in b"}]":
             depth -= 1
     return False
+
+
+def too_many_keys(raw: bytes) -> bool:
+    """Whether the objects in an event have more than `MAX_KEYS` keys together; counts before it looks."""
+    return len(raw) > KEYED_BYTES and sum(token[0] == b":" for token in TOKEN.finditer(raw)) > MAX_KEYS
 
 
 def _salvage(body: bytes, *, max_events: int) -> tuple[_Body, list[bytes]]:
@@ -200,6 +186,8 @@ def _separators(body: bytes) -> Iterator[int]:
         character = body[place]
         if character in OPENING:
             depth += 1
+            if depth > DEEPEST_BESIDE and not inside:
+                return
             if depth == 2 and character == 0x5B and key == b'"batch"':
                 inside = True
                 yield place

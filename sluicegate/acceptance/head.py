@@ -9,7 +9,7 @@ import itertools
 import secrets
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Raw, Struct, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from sluicegate.acceptance.times import Aware
 
@@ -39,8 +39,8 @@ class StrictHead(Struct, gc=False):
     type: Literal["track", "page", "identify", "screen", "group", "alias"]
     messageId: MessageId
     timestamp: Aware
-    userId: SubjectId | None = None
-    anonymousId: SubjectId | None = None
+    userId: SubjectId | UnsetType | None = UNSET
+    anonymousId: SubjectId | UnsetType | None = UNSET
     event: str | None = None
     sentAt: str | None = None
     receivedAt: Raw = ABSENT

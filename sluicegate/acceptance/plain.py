@@ -6,10 +6,20 @@ The same checks as in `uniform`, for one event; what is odd makes `read_plain` g
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from sluicegate.acceptance.body import BACKSLASH, BRACE, BRACKET, CONSENT, ESCAPED_LETTER
+from sluicegate.acceptance.body import BRACE, BRACKET, KEYED_BYTES
 from sluicegate.acceptance.combining import Scope
 from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, contexts_decoded
+from sluicegate.acceptance.repeats import (
+    BACKSLASH,
+    CONSENT,
+    ESCAPED_LETTER,
+    ID_NAMES,
+    INTEGRATIONS,
+    ids_may_repeat,
+)
+from sluicegate.acceptance.screen import surely_fit
 from sluicegate.acceptance.single import CONSENT_EVENT
 from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
 from sluicegate.acceptance.verdict import Acceptance, BadEvent
@@ -23,7 +33,7 @@ _NEED_NO_MORE = frozenset({"track", "page", "screen", "identify"})
 
 def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
     """The event in a body that was sent to the address of `kind`, or None when it has to be looked at closely."""
-    if len(raw) > limits.max_event_bytes or raw[:1] + raw[-1:] != b"{}" or kind not in _NEED_NO_MORE:
+    if len(raw) > min(limits.max_event_bytes, KEYED_BYTES) or raw[:1] + raw[-1:] != b"{}" or kind not in _NEED_NO_MORE:
         return None
     if raw.count(BRACE) + raw.count(BRACKET) > limits.max_depth:
         return None
@@ -46,6 +56,8 @@ def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: Gatewa
         return None
     if raw.count(CONSENT) != combined.own_members:
         return None  # it is in a value, or there twice
+    if _repeats(raw, head) or not surely_fit(raw):
+        return None
     event = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",' + raw[1:]
     batch = EventBatch(
         [combined.combo],
@@ -81,5 +93,13 @@ def _is_plain(head: StrictHead, clock: Clock) -> bool:
     return sent_ms is None or abs(clock.received_ms - sent_ms) <= MAX_SKEW_MS
 
 
-def _text(one: str | int | None) -> str | None:
-    return None if one is None or one == "" else str(one)
+def _repeats(raw: bytes, head: StrictHead) -> bool:
+    """Whether a key that may be there once can be there twice; one of the properties may have its name."""
+    if head.integrations is not ABSENT and raw.count(INTEGRATIONS) > 1:
+        return True
+    n_ids = 1 + (head.userId is not UNSET) + (head.anonymousId is not UNSET)
+    return ids_may_repeat(raw, n_ids) and any([raw.count(name) > 1 for name in ID_NAMES])
+
+
+def _text(one: str | int | UnsetType | None) -> str | None:
+    return None if one is UNSET or one is None or one == "" else str(one)

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from sluicegate.acceptance.body import WHITESPACE, depth_exceeds, has_duplicate, may_repeat
+from sluicegate.acceptance.body import depth_exceeds, too_many_keys
 from sluicegate.acceptance.combining import Combined, Scope
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
 from sluicegate.acceptance.message_id import MessageIds
+from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat
+from sluicegate.acceptance.screen import fit, surely_fit
 from sluicegate.acceptance.times import Clock, EventTime, read_ms, write_ms
 from sluicegate.acceptance.verdict import BadEvent, Reason
 from sluicegate.config.model import GatewayConfig
@@ -61,8 +63,12 @@ class SingleReader:
             raise BadEvent(Reason.TOO_LARGE)
         if depth_exceeds(raw, self._limits.max_depth):
             raise BadEvent(Reason.TOO_DEEP)
+        if too_many_keys(raw):
+            raise BadEvent(Reason.TOO_MANY_KEYS)
         if may_repeat(raw) and has_duplicate(raw):
             raise BadEvent(Reason.DUPLICATE_KEY)
+        if not surely_fit(raw) and not fit(raw):
+            raise BadEvent(Reason.NUMBER)
 
     def _accept(
         self, raw: bytes, head: LooseHead, message_id: str | None, scope: Scope, clock: Clock, kind: str | None

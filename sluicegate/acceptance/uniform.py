@@ -7,19 +7,38 @@ the events makes `read_uniform` give up, and the batch is read one by one (`sing
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import repeat
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from sluicegate.acceptance.body import BACKSLASH, BRACE, BRACKET, CONSENT, ESCAPED_LETTER, Opened
+from sluicegate.acceptance.body import KEYED_BYTES, Opened
 from sluicegate.acceptance.combining import Combined, Key, Scope
 from sluicegate.acceptance.head import ABSENT, StrictBatch, StrictContext, StrictHead, contexts_decoded
+from sluicegate.acceptance.repeats import (
+    ANONYMOUS_ID,
+    BACKSLASH,
+    CONSENT,
+    ESCAPED_LETTER,
+    INTEGRATIONS,
+    MESSAGE_ID,
+    USER_ID,
+    any_repeats,
+    batch_may_repeat,
+    ids_may_repeat,
+)
+from sluicegate.acceptance.screen import surely_fits
 from sluicegate.acceptance.single import CONSENT_EVENT
 from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_ms, write_ms
 from sluicegate.acceptance.verdict import Acceptance, BadEvent
 from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
+
+Id = str | int | UnsetType | None
+"""As decoded: UNSET when the event does not have it."""
+
+DEPTH_OF_BATCH = 2
+"""An event lies in a list, in an object."""
 
 _TRACK = {"track"}
 _NEED_MORE_IDS = {"group", "alias"}
@@ -31,10 +50,20 @@ _STRICT = msgspec.json.Decoder(StrictBatch)
 
 def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
     """All events of a batch body, or None when one of them has to be looked at closely."""
-    if not opened.sound or clock.wrong or not _flat(opened.events, limits):
+    events = opened.events
+    if not opened.sound or clock.wrong or not events:
+        return None
+    sizes = list(map(len, events))
+    if max(sizes) > min(limits.max_event_bytes, KEYED_BYTES):
+        return None
+    if not surely_fits(body, max_depth=limits.max_depth + DEPTH_OF_BATCH):
         return None
     heads = _heads(body)
     if heads is None or not _plain(heads, clock):
+        return None
+    ids = [head.userId for head in heads], [head.anonymousId for head in heads]
+    n_bytes = sum(sizes)
+    if batch_may_repeat(body, events, n_bytes) or _repeated(body, events, heads, ids):
         return None
     times_ms = milliseconds([head.timestamp for head in heads])
     if min(times_ms) < 0 or max(times_ms) > clock.latest_ms:
@@ -46,19 +75,8 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     # A name that is there more often than the decoder saw it is in a value, or there twice.
     if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
         return None
-    malformed = sum([one.malformed for one in combined])
-    return Acceptance(_batch(heads, opened.events, combined, times_ms, clock), malformed_consent=malformed)
-
-
-def _flat(events: list[bytes], limits: GatewayConfig) -> bool:
-    """Whether every event is within its limits."""
-    if not events or max(map(len, events)) > limits.max_event_bytes:
-        return False
-    if max(map(bytes.count, events, repeat(BRACE))) > limits.max_depth:
-        return False
-    # Most events have no array: asking for one byte is a memchr, ten times as fast as counting.
-    lists = [event for event in events if BRACKET in event]
-    return all(event.count(BRACE) + event.count(BRACKET) <= limits.max_depth for event in lists)
+    batch = _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes)
+    return Acceptance(batch, malformed_consent=sum([one.malformed for one in combined]))
 
 
 def _heads(body: bytes) -> list[StrictHead] | None:
@@ -93,6 +111,20 @@ def _plain(heads: list[StrictHead], clock: Clock) -> bool:
     return True
 
 
+def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead], ids: tuple[list[Id], list[Id]]) -> bool:
+    """Whether one of the events has a key twice that it may have once."""
+    n_heads = len(heads)
+    n_integrations = n_heads - [head.integrations for head in heads].count(ABSENT)
+    if any_repeats(INTEGRATIONS, n_integrations, body, events):
+        return True
+    n_user, n_anonymous = [n_heads - column.count(UNSET) for column in ids]
+    return ids_may_repeat(body, n_user + n_anonymous + n_heads) and (
+        any_repeats(MESSAGE_ID, n_heads, body, events)
+        or any_repeats(USER_ID, n_user, body, events)
+        or any_repeats(ANONYMOUS_ID, n_anonymous, body, events)
+    )
+
+
 def _combined(heads: list[StrictHead], scope: Scope) -> list[Combined]:
     """The combination of every event; raises `BadEvent`."""
     contexts = [head.context or _NO_CONTEXT for head in heads]
@@ -112,22 +144,29 @@ def _combined(heads: list[StrictHead], scope: Scope) -> list[Combined]:
 
 
 def _batch(
-    heads: list[StrictHead], events: list[bytes], combined: list[Combined], times_ms: list[int], clock: Clock
+    heads: list[StrictHead],
+    events: list[bytes],
+    ids: tuple[list[Id], list[Id]],
+    combined: list[Combined],
+    times_ms: list[int],
+    clock: Clock,
+    *,
+    n_bytes: int,
 ) -> EventBatch:
     prefix = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
     return EventBatch(
         combos=[one.combo for one in combined],
         message_ids=[head.messageId for head in heads],
-        user_ids=_texts([head.userId for head in heads]),
-        anonymous_ids=_texts([head.anonymousId for head in heads]),
+        user_ids=_texts(ids[0]),
+        anonymous_ids=_texts(ids[1]),
         times_ms=times_ms,
         events=[prefix + event[1:] for event in events],
-        n_bytes=sum(map(len, events)) + len(events) * (len(prefix) - 1),
+        n_bytes=n_bytes + len(events) * (len(prefix) - 1),
     )
 
 
-def _texts(ids: list[str | int | None]) -> list[str | None]:
+def _texts(ids: list[Id]) -> list[str | None]:
     """Numbers as text and empty ids as none; the ids as they are when there is neither."""
     if "" not in ids and {str, type(None)}.issuperset(map(type, ids)):
         return ids  # type: ignore[return-value]
-    return [None if one is None or one == "" else str(one) for one in ids]
+    return [None if one is UNSET or one is None or one == "" else str(one) for one in ids]

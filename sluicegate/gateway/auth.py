@@ -24,6 +24,7 @@ class WriteKeys:
     def __init__(self, keys: Mapping[str, Secret]) -> None:
         self._digests = [(_digest(secret.reveal().encode()), source) for source, secret in keys.items()]
         self._known: dict[bytes, str] = {}
+        """The sources of headers that were right, by the headers' SHA-256: no key stays in memory as it was sent."""
 
     def source(self, key: bytes) -> str | None:
         """The source that this key belongs to, None for a key that nobody has."""
@@ -39,21 +40,22 @@ class WriteKeys:
     def source_of_header(self, authorization: bytes) -> str | None:
         """The source of an `Authorization` header, None if its key is unknown.
 
-        Headers that were right are remembered. A dict compares bytes only after their 64-bit SipHash, keyed at random
-        per process, is equal, so a guess that is nearly right takes no longer than any other.
+        Headers that were right are remembered by their digest, so that a guess that is nearly right takes no longer
+        to look for than any other.
         """
-        source = self._known.get(authorization)
+        digest = _digest(authorization)
+        source = self._known.get(digest)
         if source is None:
             key = key_of_authorization(authorization)
             source = self.source(key) if key else None
             if source is not None:
-                self._remember(authorization, source)
+                self._remember(digest, source)
         return source
 
-    def _remember(self, authorization: bytes, source: str) -> None:
+    def _remember(self, digest: bytes, source: str) -> None:
         if len(self._known) >= MAX_CACHED:
             self._known.clear()
-        self._known[authorization] = source
+        self._known[digest] = source
 
 
 def key_of_authorization(authorization: bytes) -> bytes | None:

@@ -57,7 +57,7 @@ def check_head(method: bytes, version: str, fields: dict[bytes, bytes], *, limit
     """
     if version != "1.1":
         if version != "1.0":
-            raise HeadRefused(refusal(505, "http_version", "use HTTP/1.1", close=True))
+            raise HeadRefused(malformed("use HTTP/1.1"))
         if b"transfer-encoding" in fields:
             raise HeadRefused(malformed("HTTP/1.0 has no Transfer-Encoding"))
         fields.pop(b"expect", None)

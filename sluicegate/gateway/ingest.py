@@ -106,6 +106,9 @@ class Ingest:
             if isinstance(plain, Answer):
                 exchange.reply(plain)
                 return
+            if not exchange.connection.traffic.hold(exchange, len(plain) - len(body)):
+                exchange.reply(overloaded("too many bytes in hand"))
+                return
             body = plain
         if source is None:
             key_text = write_key_of(body)

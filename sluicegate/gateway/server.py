@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 MAX_TICK_S = 1.0
 RESERVED_FDS = 256
+"""For everything but connections, and for those on their way out; half of them when the system gives few."""
 CLOSE_TIMEOUT_S = 5.0
 BACKLOG = 1_024
 GC_THRESHOLD = 20_000
@@ -133,20 +134,21 @@ class Server:
         self._bell.close()
 
 
-def run(config: Config, *, listen_socket: socket.socket, control_fd: int) -> int:
+def run(config: Config, *, listen_socket: socket.socket, control_fd: int, limits: Limits | None = None) -> int:
     """Be the gateway process until SIGTERM or until the launcher is gone; return the exit code.
 
     0 after an orderly end, 1 when the log cannot be opened or can no longer be trusted. Call it in a process of its
     own that has one thread. `control_fd` is the line to the launcher, see `ControlLine`; what is told: `{"listening":
-    "HOST:PORT"}` once connections are accepted, `{"fatal": "..."}` before an exit with 1.
+    "HOST:PORT"}` once connections are accepted, `{"fatal": "..."}` before an exit with 1. `limits` are those of the
+    configuration unless given.
     """
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the launcher decides
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(config, listen_socket, control_fd))
+        return runner.run(_main(config, listen_socket, control_fd, limits or Limits.of(config.gateway)))
 
 
-async def _main(config: Config, listen_socket: socket.socket, control_fd: int) -> int:
+async def _main(config: Config, listen_socket: socket.socket, control_fd: int, limits: Limits) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[LogError | None] = loop.create_future()
 
@@ -155,7 +157,7 @@ async def _main(config: Config, listen_socket: socket.socket, control_fd: int) -
             ended.set_result(error)
 
     loop.add_signal_handler(signal.SIGTERM, end)
-    server = Server(config, limits=_within_descriptors(Limits.of(config.gateway)), on_fatal=end)
+    server = Server(config, limits=_within_descriptors(limits), on_fatal=end)
     control = ControlLine(control_fd, server.readiness, on_gone=end)
     try:
         await server.start(listen_socket)
@@ -188,4 +190,5 @@ def _within_descriptors(limits: Limits) -> Limits:
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return replace(limits, max_connections=max(1, min(limits.max_connections, soft - RESERVED_FDS)))
+    n_free = soft - min(RESERVED_FDS, soft // 2)
+    return replace(limits, max_connections=min(limits.max_connections, n_free))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import pickle
 from collections.abc import Sequence
 
 import pytest
@@ -105,6 +106,36 @@ def test_remembered_headers_are_bounded() -> None:
         keys.source_of_header(b"Basic " + base64.b64encode(b"key-a:%d" % number))
 
     assert len(keys._known) <= MAX_CACHED
+
+
+def test_keys_are_kept_as_digests_only() -> None:
+    keys = WriteKeys({"a": Secret("key-a"), "b": Secret("key-b")})
+    for header in (b"Bearer key-a", b"Basic " + base64.b64encode(b"key-b:")):
+        assert keys.source_of_header(header)
+
+    kept = pickle.dumps(vars(keys))
+
+    for told in (b"key-a", b"key-b", b"Bearer", base64.b64encode(b"key-b:")):
+        assert told not in kept
+
+
+def test_unknown_key_is_compared_as_often_and_as_long_as_a_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[int, int]] = []
+
+    def compare(a: bytes, b: bytes) -> bool:
+        compared.append((len(a), len(b)))
+        return a == b
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    keys = WriteKeys({name: Secret(f"key-{name}") for name in "abcde"})
+    seen = {}
+
+    for key in (b"key-a", b"key-e", b"key-f", b"k", b"k" * 1_000):
+        compared.clear()
+        keys.source_of_header(b"Bearer " + key)
+        seen[key] = list(compared)
+
+    assert list(seen.values()) == [[(32, 32)] * 5] * 5
 
 
 def test_wrong_headers_are_not_remembered() -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
+from sluicegate.gateway.answer import unavailable
 from sluicegate.gateway.limits import Limits
+from sluicegate.gateway.traffic import overloaded
 from tests.gateway.conftest import StartGateway
 from tests.gateway.harness import BASIC, Client, RunningGateway, request, track
 
@@ -199,6 +202,25 @@ def test_bodies_in_memory_are_bounded(start_gateway: StartGateway) -> None:
     assert (chunked.status, chunked.headers["connection"]) == (429, "close")
     for client in (first, second, third):
         client.close()
+
+
+def test_decompressed_bodies_count_as_bytes_in_memory(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=Limits(max_buffered_bytes=100_000))
+    client = running.client()
+    large = gzip.compress(json.dumps({"batch": [track()]}).encode().ljust(200_000))
+    small = gzip.compress(json.dumps({"batch": [track()]}).encode().ljust(50_000))
+
+    answers = [client.post("/v1/batch", body) for body in (large, small, large, small)]
+
+    assert [answer.status for answer in answers] == [429, 200, 429, 200]
+    assert running.call(lambda: running.server.traffic.buffered_bytes) == 0
+    client.close()
+
+
+def test_waits_are_whole_seconds_from_1_to_5_and_differ() -> None:
+    refusals = [overloaded("x") for _ in range(300)] + [unavailable("x", "x") for _ in range(300)]
+
+    assert {dict(answer.headers)[b"Retry-After"] for answer in refusals} == {b"1", b"2", b"3", b"4", b"5"}
 
 
 def test_too_many_connections_are_503(start_gateway: StartGateway) -> None:

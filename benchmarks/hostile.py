@@ -1,0 +1,80 @@
+"""What hostile requests cost those who send good ones.
+
+    python benchmarks/hostile.py [--seconds 12] [--per-second 50] [--rounds 3]
+
+Eight clients send batches of three events to a gateway process, each one every 10 ms, in turn without and with the
+hostile corpus beside them at a fixed rate. Both streams come from this process, so that its own work shows in the
+latencies: the hostile requests are sent to a second gateway too ("elsewhere"), which tells how much of the difference
+that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.hostile.corpus import CORPUS
+from tests.hostile.process import MIB, Gateway
+from tests.hostile.streams import GoodTraffic, HostileTraffic
+
+CLIENTS = 8
+
+
+async def send(good: list[GoodTraffic], hostile: HostileTraffic | None, *, seconds: float) -> None:
+    ended = asyncio.Event()
+    sending = [asyncio.create_task(client.run(ended)) for client in good]
+    if hostile is not None:
+        sending.append(asyncio.create_task(hostile.run(ended)))
+    await asyncio.sleep(seconds)
+    ended.set()
+    await asyncio.gather(*sending)
+
+
+def measure(
+    gateway: Gateway, target: Gateway | None, *, seconds: float, per_s: float
+) -> tuple[list[float], Counter[int]]:
+    """Latencies of the good traffic in ms, sorted, and the statuses of the hostile requests that went to `target`."""
+    good = [GoodTraffic(gateway.address, f"good-{number}") for number in range(CLIENTS)]
+    hostile = None if target is None else HostileTraffic(target.address, CORPUS, per_s)
+    asyncio.run(send(good, hostile, seconds=seconds))
+    if hostile is not None and hostile.wrong:
+        print(f"wrong answers: {hostile.wrong[:3]}")
+    latencies = sorted(one * 1e3 for client in good for one in client.latencies_s)
+    return latencies, Counter() if hostile is None else hostile.statuses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--per-second", type=float, default=50.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    for case in CORPUS:
+        _ = case.wire  # made once, before anything is measured
+    with contextlib.ExitStack() as stack:
+        gateways = []
+        for name in ("good", "elsewhere"):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"hostile-{name}-")))
+            gateways.append(Gateway(folder, head_timeout_s=1.0, body_grace_s=0.5, linger_s=0.5))
+            stack.callback(gateways[-1].close)
+        gateway, elsewhere = gateways
+        for _ in range(options.rounds):
+            for name, target in (("alone", None), ("elsewhere", elsewhere), ("hostile", gateway)):
+                found, statuses = measure(gateway, target, seconds=options.seconds, per_s=options.per_second)
+                p50, p99 = found[len(found) // 2], found[len(found) * 99 // 100]
+                told = " ".join(f"{status}:{count}" for status, count in sorted(statuses.items()))
+                print(
+                    f"{name:<10} {len(found):6} requests  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms"
+                    f"  RSS {gateway.rss_bytes / MIB:5.1f} MiB  fds {gateway.n_fds}  {told}"
+                )
+
+
+if __name__ == "__main__":
+    main()
