@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 MAX_SHOWN = 80
 """Characters of a value in a problem's text; enough to recognise it."""
@@ -97,7 +98,19 @@ class StaleEpoch(SluicegateError):
 
 
 class DestinationError(SluicegateError):
-    """Base of what a destination plugin raises to say how a call ended."""
+    """Base of what a destination plugin raises to say how a call ended.
+
+    `status` is the HTTP status of the vendor's answer and `response` the beginning of its body, if there were any; they
+    are kept with the dead letter.
+    """
+
+    status: int | None = None
+    response: str = ""
+
+    def answered(self, status: int, response: str = "") -> Self:
+        """The same error with what the vendor answered."""
+        self.status, self.response = status, response
+        return self
 
 
 class NotReady(DestinationError):

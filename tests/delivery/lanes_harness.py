@@ -8,7 +8,8 @@ from collections.abc import Callable
 from random import Random
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lanes import Lanes, Work
+from sluicegate.delivery.lane import Work
+from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import Progress
 from sluicegate.destinations.base import Batch
 from sluicegate.eventlog.runs import Events

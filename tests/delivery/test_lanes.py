@@ -90,7 +90,7 @@ def test_backoff_doubles_to_its_cap() -> None:
     now, waits = 0.0, []
     for _ in range(12):
         (work,) = lanes.next_batches(now)
-        lanes.complete(work, ConnectionError("down"), now=now)
+        lanes.complete(work, Retry("too many").answered(429), now=now)  # which no breaker minds
         waits.append(lanes.next_due(now) - now)
         now = lanes.next_due(now)
 
