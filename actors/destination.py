@@ -89,6 +89,8 @@ class DestinationActor(SafeActor):
                 stalled_s=now.stalled_s,
                 delivered=now.delivered,
                 error=now.error,
+                breaker=now.breaker,
+                reason=now.reason,
             )
         )
 
@@ -120,4 +122,7 @@ class DestinationActor(SafeActor):
 
 
 def _differs(now: Snapshot, told: Snapshot | None) -> bool:
-    return told is None or (now.error, now.caught_up) != (told.error, told.caught_up)
+    def told_of(one: Snapshot) -> tuple[object, ...]:
+        return one.error, one.caught_up, one.breaker, one.reason
+
+    return told is None or told_of(now) != told_of(told)

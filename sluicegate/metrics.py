@@ -154,11 +154,19 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
     lag = GaugeMetricFamily(
         "sluicegate_destination_lag_seconds", "Age of the oldest event that waits.", labels=("destination",)
     )
+    breaker = GaugeMetricFamily(
+        "sluicegate_destination_breaker",
+        "1 for the state that the circuit breaker of a loaded destination is in.",
+        labels=("destination", "state"),
+    )
     for status in statuses.destinations:
         state.add_metric((status.id, status.state), 1)
+        if status.breaker is not None:
+            breaker.add_metric((status.id, status.breaker), 1)
         lag.add_metric((status.id,), status.lag_seconds)
     yield state
     yield lag
+    yield breaker
     counts = GaugeMetricFamily("sluicegate_destinations", "Destinations by condition.", labels=("condition",))
     for condition in ("registered", "loaded", "loading", "failed", "cached"):
         counts.add_metric((condition,), getattr(statuses.stats, condition))

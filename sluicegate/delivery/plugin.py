@@ -20,6 +20,7 @@ from sluicegate.paths import DataDir
 from sluicegate.routing import Decision, decide
 
 MAX_ERROR_CHARS = 500
+MAX_RESPONSE_CHARS = 2_000
 MIN_SECRET_CHARS = 4
 """Shorter ones are not masked in texts: the mask would hit everything and hide nothing."""
 
@@ -36,16 +37,26 @@ class Plugin:
 
 
 class Mask:
-    """Shortens texts and takes secrets out of them."""
+    """Shortens texts and takes secrets and control characters out of them."""
 
     def __init__(self, secrets: Iterator[str]) -> None:
         self._secrets = sorted({s for s in secrets if len(s) >= MIN_SECRET_CHARS}, key=len, reverse=True)
 
-    def __call__(self, text: str) -> str:
-        """The text, without secrets, in at most 500 characters."""
+    def __call__(self, text: str, *, max_chars: int = MAX_ERROR_CHARS) -> str:
+        """The text as one line, without secrets, in at most so many characters."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
+        text = self._without_cut_secret(text)
+        text = "".join(c if c.isprintable() else " " for c in text)
+        return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+
+    def _without_cut_secret(self, text: str) -> str:
+        """The text, without the beginning of a secret at its end: it may have been cut there."""
+        for secret in self._secrets:
+            for length in range(len(secret) - 1, MIN_SECRET_CHARS - 1, -1):
+                if text.endswith(secret[:length]):
+                    return text[:-length] + "***"
+        return text
 
 
 def make_plugin(destination: DestinationConfig, data_dir: DataDir) -> Plugin:

@@ -37,7 +37,8 @@ class Snapshot:
 
     `cursor` and `delivered` (since the start of the worker) are what is committed. `caught_up`: everything in the log
     is dealt with and committed. `idle_s` is the time since there last was an event to deliver, `stalled_s` the age of
-    the oldest running call. `error` is the last delivery or storage error, None once a batch went through.
+    the oldest running call. `error` is the last delivery or storage error, None once a batch went through. `breaker` is
+    the state of the circuit breaker, and `reason` says why nothing or little goes out, None when nothing holds it back.
     """
 
     cursor: int
@@ -46,6 +47,8 @@ class Snapshot:
     stalled_s: float
     delivered: int
     error: str | None
+    breaker: str = "closed"
+    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -57,9 +60,20 @@ class Vitals:
     caught_up: bool = False
     last_event_at: float = field(default_factory=time.monotonic)
     error: str | None = None
+    breaker: str = "closed"
+    reason: str | None = None
     oldest_call_s: Callable[[], float] = lambda: 0.0
 
     def snapshot(self) -> Snapshot:
         """All of them at this moment."""
         idle_s = time.monotonic() - self.last_event_at
-        return Snapshot(self.cursor, self.caught_up, idle_s, self.oldest_call_s(), self.delivered, self.error)
+        return Snapshot(
+            self.cursor,
+            self.caught_up,
+            idle_s,
+            self.oldest_call_s(),
+            self.delivered,
+            self.error,
+            self.breaker,
+            self.reason,
+        )

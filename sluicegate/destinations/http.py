@@ -19,6 +19,8 @@ import httptools
 
 MAX_RESPONSE_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 5.0
+EXCERPT_BYTES = 4 * 1024
+"""Twice what is kept of an answer, so that a secret at the end of what is kept is still seen whole, and masked."""
 _RECEIVE_BYTES = 16 * 1024
 
 
@@ -36,9 +38,13 @@ class Answer:
 
     @property
     def excerpt(self) -> str:
-        """The beginning of the body as one printable line."""
-        text = self.body[:400].decode("utf-8", "replace")
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+        """The beginning of the body as one printable line, for a reason."""
+        return self.beginning(400)[:200]
+
+    def beginning(self, max_bytes: int = EXCERPT_BYTES) -> str:
+        """The beginning of the body as one printable line; as it came, so a compressed one makes no sense."""
+        text = self.body[:max_bytes].decode("utf-8", "replace")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @dataclass(frozen=True, slots=True)

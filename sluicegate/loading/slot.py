@@ -36,6 +36,8 @@ class Process:
     pid: int | None = None
     caught_up: bool = False
     idle_since: float = 0.0
+    breaker: str = "closed"
+    """State of its circuit breaker."""
 
     @property
     def ending(self) -> bool:
@@ -138,4 +140,5 @@ class Slot:
             loaded_at=self.loaded_at,
             last_used=self.last_used,
             reason=self.reason,
+            breaker=self.process.breaker if self.process is not None and self.loaded else None,
         )

@@ -235,6 +235,8 @@ class LoadingTable:
         stalled_s: float,
         delivered: int,
         error: str | None = None,
+        breaker: str = "closed",
+        reason: str | None = None,
     ) -> list[Effect]:
         """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not."""
         self._arrive(now)
@@ -251,6 +253,8 @@ class LoadingTable:
         process.idle_since = now - idle_s
         slot.last_used = process.idle_since
         slot.error = error
+        slot.reason = reason
+        process.breaker = breaker
         if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
         if stalled_s >= self._config.stall_timeout_s:
