@@ -100,6 +100,21 @@ class Lane:
             self.known_slots = {slot for part in self.parts for slot in slots_of(part.events.subjects)}
         return self.known_slots
 
+    def release(self) -> Lane | None:
+        """Part with all events that need not wait for the single one of the first part; None when there are none."""
+        (slot,) = slots_of(self.parts[0].events.subjects)
+        rest = list(self.parts)[1:]
+        theirs = [bytes([s != slot for s in slots_of(part.events.subjects)]) for part in rest]
+        ours = [bytes([not s for s in chosen]) for chosen in theirs]
+        kept = (part.of(part.events.select(chosen)) for part, chosen in zip(rest, ours, strict=True))
+        released = (part.of(part.events.select(chosen)) for part, chosen in zip(rest, theirs, strict=True))
+        parts = deque(part for part in released if len(part.events))
+        if not parts:
+            return None
+        self.parts = deque([self.parts[0], *(part for part in kept if len(part.events))])
+        self.known_slots, self.scattered = None, True
+        return Lane(parts, replay=self.replay, careful=self.careful, scattered=True, retry_cost=self.retry_cost)
+
     def split_first(self, max_events: int) -> None:
         """Make its first part one of at most so many events."""
         part = self.parts[0]

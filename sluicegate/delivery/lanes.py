@@ -30,9 +30,6 @@ from sluicegate.eventlog.runs import Events
 
 RETRY_BASE_S = 1.0
 RETRY_CAP_S = 300.0
-GIVE_UP_AFTER_S = 24 * 3600.0
-GIVE_UP_ATTEMPTS = 8
-"""An event is given up after both this many attempts and this time: either alone gives up too early."""
 SPLIT_ATTEMPTS = 5
 """From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor."""
 FAST_S = 0.02
@@ -42,7 +39,7 @@ SHARE_AFTER_S = 0.025
 MAX_SPAN = 1_000_000
 """Offsets between the cursor and the last one read; only denials behind a failing event ever make so many."""
 MAX_WAITING = 16
-"""Lanes that may wait for their next call besides those that may run, so that fresh events of others get by."""
+"""Lanes that may wait besides those that may run, so that fresh events get by."""
 
 
 class Lanes:
@@ -207,11 +204,12 @@ class Lanes:
         return [lane for lane in self._lanes if not lane.running and lane.due <= now]
 
     def _probe(self, now: float) -> list[Work]:
-        """One call, of what has failed least; of another event where a single one is suspected."""
+        """One call: of fresh events, which nobody suspects, or in a general outage of what has failed least."""
         if self.n_running:
             return []
         lane = min(self._waiting(now), key=lambda lane: lane.parts[0].attempts, default=None)
-        if (lane is None or self.breaker.suspects_one_event) and now >= self._pace.not_before and len(self._backlog):
+        tired = lane is None or lane.parts[0].attempts >= SPLIT_ATTEMPTS or not self.breaker.general
+        if tired and now >= self._pace.not_before and len(self._backlog):
             lane = next(iter(self._new_lanes(now, 1)), lane)
         if lane is None:
             return []
@@ -261,7 +259,7 @@ class Lanes:
         return lane
 
     def _start(self, lane: Lane, now: float) -> Work:
-        """The one place where a batch goes out, fresh, again or on probation; it is paid for."""
+        """The one place where a batch goes out, fresh or again."""
         part = lane.parts[0]
         part.attempts += 1
         if part.attempts == 1:
@@ -332,26 +330,25 @@ class Lanes:
         text = error_text(error)
         part.first_error = part.first_error or text
         part.events = part.events.compact()  # it may be long until it goes
-        own_s = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
-        lane.due = now + (own_s if asked_s is None else asked_s)
+        if asked_s is None:
+            asked_s = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
+        lane.due = now + asked_s
         lane.failures += 1
         self._retries_changed = True
         if len(part.events) > 1 and part.attempts >= SPLIT_ATTEMPTS:
             lane.parts.popleft()
             lane.parts.extendleft(reversed(part.halves()))
-        elif self._is_given_up(part, now):
+        elif self._pace.gives_up(part, now):
             lane.parts.popleft()
             self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now, Stage.GIVEN_UP)
+        elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
+            released = lane.release()
+            if released is not None:
+                self._lanes.append(released)
         if self.breaker.state is BreakerState.OPEN:
             due = max(self.breaker.until, self._pace.not_before)
             for waiting in self._lanes:
                 waiting.due = min(waiting.due, due)  # all may be the probe
-
-    def _is_given_up(self, part: Part, now: float) -> bool:
-        """Whether an event has failed for so long that it is to blame and not the vendor."""
-        if len(part.events) > 1 or part.attempts < GIVE_UP_ATTEMPTS or self.breaker.general:
-            return False
-        return part.age_s(self._pace.clock(now)) >= GIVE_UP_AFTER_S
 
     def _bury(
         self,

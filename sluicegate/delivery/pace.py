@@ -9,12 +9,15 @@ import math
 
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.budget import FRESH_GAIN, THROTTLED_COST, TRANSIENT_COST, RetryBudget
-from sluicegate.delivery.lane import Lane
+from sluicegate.delivery.lane import Lane, Part
 from sluicegate.delivery.rate import RateLimit
 from sluicegate.errors import DestinationError, Retry
 
 RETRY_AFTER_CAP_S = 3600.0
 """Longest wait that a vendor may ask for."""
+GIVE_UP_AFTER_S = 24 * 3600.0
+GIVE_UP_ATTEMPTS = 8
+"""An event is given up after both this many attempts and this time: either alone gives up too early."""
 TOO_MANY_REQUESTS = 429
 
 
@@ -50,6 +53,12 @@ class Pace:
             return lane.due
         at = self.fresh_at(len(lane.parts[0].events), now) if self._rate is not None else now
         return at if self.probing or not lane.retry_cost else max(at, self._budget.ready_at(lane.retry_cost, now=now))
+
+    def gives_up(self, part: Part, now: float) -> bool:
+        """Whether an event has failed for so long that it is to blame and not the vendor."""
+        if len(part.events) > 1 or part.attempts < GIVE_UP_ATTEMPTS or self.breaker.general:
+            return False
+        return part.age_s(self.clock(now)) >= GIVE_UP_AFTER_S
 
     def fresh_at(self, n_events: int, now: float) -> float:
         """When so many events may go out for the first time, as far as the rate limit goes; may lie in the past."""

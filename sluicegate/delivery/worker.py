@@ -101,15 +101,18 @@ class DeliveryWorker:
         self._report(final)
 
     def _live(self) -> Report:
+        plugin: Plugin | None
         try:
             plugin = self._make(self._destination, self._data_dir)
         except (NotReady, ConfigError) as error:
             return Report(ReportKind.FAILED, error_text(error))
         except CredentialsRefused as error:
-            return Report(ReportKind.HALTED, error_text(error))
+            plugin, refusal = None, error_text(error)
         store = DestinationStore.open(self._data_dir.store(self._destination.id), start=self._start_offset)
         try:
             cursor = store.claim(self._epoch).cursor
+            if plugin is None:
+                return self._halted(store, refusal)
             try:
                 return self._initialize(plugin, store) or self._deliver(plugin, store, cursor)
             finally:

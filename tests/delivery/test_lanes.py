@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lanes import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS, Lanes
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
 from sluicegate.eventlog.runs import Events
