@@ -130,7 +130,7 @@ class DeliveryLoop:
         self._breaker_state = breaker.state
         self._vitals.breaker = breaker.state.value
         self._vitals.reason = reason_of(breaker)
-        logger.warning("the circuit breaker is %s", self._vitals.reason or "closed")
+        logger.warning(self._vitals.reason or "circuit breaker closed")
 
     def _read(self, now: float) -> None:
         if now >= self._looked_at + LOOK_EVERY_S:
