@@ -171,7 +171,7 @@ class Lanes:
             return []
         if self._pace.probing:
             return self._probe(now)
-        room = (1 if self._careful else self._limits.in_flight) - self.n_running
+        room = (1 if self.careful else self._limits.in_flight) - self.n_running
         works: list[Work] = []
         for lane in sorted(self._waiting(now), key=lambda lane: not lane.careful):
             if len(works) < room and self._pace.start(lane, now):
@@ -195,7 +195,7 @@ class Lanes:
         return min((time for time in times if time > now), default=math.inf)
 
     @property
-    def _careful(self) -> bool:
+    def careful(self) -> bool:
         """Whether only one call may run, because one of the next may end the process."""
         waits = self._recovery is not None and self._recovery.careful
         return waits or any(lane.careful for lane in self._lanes)

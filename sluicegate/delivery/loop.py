@@ -105,7 +105,7 @@ class DeliveryLoop:
             return
         self._read(now)
         self._start_calls(time.monotonic())
-        self._commit(time.monotonic())
+        self._commit(time.monotonic(), at_once=self._lanes.careful)  # what goes through now must not come again
 
     def _end_calls(self) -> None:
         for ended in self._calls.ended():
@@ -157,8 +157,8 @@ class DeliveryLoop:
         for work in works:
             self._calls.submit(work)
 
-    def _commit(self, now: float, *, at_once: bool = False) -> None:
-        pending = self._commits.gather(now, last=at_once)
+    def _commit(self, now: float, *, at_once: bool = False, last: bool = False) -> None:
+        pending = self._commits.gather(now, last=last)
         if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
             self._committed_at = now
             self._commits.commit()
@@ -203,7 +203,7 @@ class DeliveryLoop:
             self._end_calls()
         self._calls.close()
         try:
-            self._commit(time.monotonic(), at_once=True)
+            self._commit(time.monotonic(), at_once=True, last=True)
         except LogUnavailable as error:
             self._trouble(error, time.monotonic())
 
