@@ -91,6 +91,7 @@ class DestinationActor(SafeActor):
                 error=now.error,
                 breaker=now.breaker,
                 reason=now.reason,
+                unknown_outcomes=now.unknown_outcomes,
             )
         )
 

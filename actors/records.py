@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sluicegate.accounts import Account, read_accounts, refused_config
 from sluicegate.config.model import DestinationConfig, config_hash
+from sluicegate.errors import LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
@@ -55,7 +56,7 @@ class Records:
             registered = registry.register(configured, head=head)
             for id, registration in registered.items():
                 if registration.paused_reason not in (None, OPERATOR_PAUSE):
-                    refused = refused_config(data_dir.store(id))
+                    refused = _refused_config(data_dir.store(id))
                     if refused is not None and refused != config_hash(configured[id]):
                         log.info("%s: resumed, because its configuration has changed", id)
                         registry.set_paused(id, None)
@@ -87,6 +88,14 @@ class Records:
             registry.set_paused(id, reason)
         finally:
             registry.close()
+
+
+def _refused_config(store: Path) -> str | None:
+    try:
+        return refused_config(store)
+    except LogError as error:
+        log.warning("%s", error)  # that of one destination must not keep the others from starting
+        return None
 
 
 def _at(account: Account, head: Offset) -> Account:

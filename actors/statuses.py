@@ -72,4 +72,5 @@ def _join(
         expired=accepted.expired,
         denied_by=dict(accepted.denied_by),
         breaker=state.breaker,
+        unknown_outcomes=state.unknown_outcomes,
     )

@@ -237,6 +237,7 @@ class SupervisorActor(SafeActor):
             error=message.error,
             breaker=message.breaker,
             reason=message.reason,
+            unknown_outcomes=message.unknown_outcomes,
         )
         self._carry_out(effects)
 

@@ -22,6 +22,7 @@ class DestinationStatus(Message):
     """One destination: its loading state and its accounts. Times are Unix seconds.
 
     `breaker` is the state of its circuit breaker (closed, open, half_open); None while it is not loaded.
+    `unknown_outcomes` counts the calls of its process whose request went out and that got no answer.
 
     accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason.
     """
@@ -51,6 +52,7 @@ class DestinationStatus(Message):
     expired: int = 0
     denied_by: dict[str, int] | None = None
     breaker: str | None = None
+    unknown_outcomes: int = 0
 
 
 @message

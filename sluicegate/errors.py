@@ -122,10 +122,14 @@ class CredentialsRefused(DestinationError):
 
 
 class Retry(DestinationError):
-    """The batch may succeed later; `after_s` is the vendor's own wish (Retry-After), if any."""
+    """The batch may succeed later; `after_s` is the vendor's own wish (Retry-After), if any.
 
-    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+    `outcome_unknown`: the request went out and no answer came, so the vendor may have the batch.
+    """
+
+    def __init__(self, reason: str, *, after_s: float | None = None, outcome_unknown: bool = False) -> None:
         self.after_s = after_s
+        self.outcome_unknown = outcome_unknown
         super().__init__(reason)
 
 

@@ -91,6 +91,8 @@ class Lane:
     failures: int = 0
     retry_cost: int = 0
     """What its next call costs of the retry budget."""
+    throttled: bool = False
+    """Whether its last call failed because there were too many calls: no fault of its events."""
     known_slots: Set[int] | None = None
 
     @property

@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
-from typing import cast
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
@@ -276,17 +275,13 @@ class Lanes:
         lane = work.lane
         lane.running = False
         self._retries_changed = self._retries_changed or lane.remembered
-        match error:
-            case CredentialsRefused():
-                self.halted = self.halted or str(error)
-                return
-            case None | Rejected(reasons=str()):
-                self._pace.answered(lane, now)
-            case Rejected() if _names_events(error, len(work.batch)):
-                self._pace.answered(lane, now)
-            case Rejected():
-                text = f"the plugin rejected events {sorted(error.reasons)} of a batch of {len(work.batch)}"
-                error = Retry(text)
+        if isinstance(error, CredentialsRefused):
+            self.halted = self.halted or str(error)
+            return
+        if isinstance(error, Rejected):
+            error = _checked(error, len(work.batch))
+        if error is None or isinstance(error, Rejected):
+            self._pace.answered(lane, now)
         if isinstance(error, Rejected):
             self._refuse(lane, error, now)
         elif error is not None:
@@ -335,10 +330,10 @@ class Lanes:
         lane.due = now + asked_s
         lane.failures += 1
         self._retries_changed = True
-        if len(part.events) > 1 and part.attempts >= SPLIT_ATTEMPTS:
+        if len(part.events) > 1 and part.attempts >= SPLIT_ATTEMPTS and not lane.throttled:
             lane.parts.popleft()
             lane.parts.extendleft(reversed(part.halves()))
-        elif self._pace.gives_up(part, now):
+        elif self._pace.gives_up(lane, now):
             lane.parts.popleft()
             self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now, Stage.GIVEN_UP)
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
@@ -397,7 +392,9 @@ class Lanes:
         return found
 
 
-def _names_events(error: Rejected, n_events: int) -> bool:
-    """Whether a rejection of single events makes sense for a batch of so many."""
-    reasons = cast(Mapping[int, str], error.reasons)
-    return bool(reasons) and all(0 <= index < n_events for index in reasons)
+def _checked(error: Rejected, n_events: int) -> Rejected | Retry:
+    """The rejection, if it makes sense for a batch of so many events."""
+    reasons = error.reasons
+    if isinstance(reasons, str) or (reasons and all(0 <= index < n_events for index in reasons)):
+        return error
+    return Retry(f"the plugin rejected events {sorted(reasons)} of a batch of {n_events}")

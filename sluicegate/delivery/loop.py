@@ -24,7 +24,7 @@ from sluicegate.delivery.report import Vitals
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.waiting import Waiting
 from sluicegate.delivery.walltime import wall_ms
-from sluicegate.errors import LogUnavailable
+from sluicegate.errors import LogUnavailable, Retry
 from sluicegate.eventlog.base import EventLog
 
 logger = logging.getLogger(__name__)
@@ -119,6 +119,7 @@ class DeliveryLoop:
             self._vitals.error = None
         else:
             self._vitals.error = self._plugin.mask(error_text(ended.error))
+            self._vitals.unknown_outcomes += isinstance(ended.error, Retry) and ended.error.outcome_unknown
             logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)
         self._look_at_breaker()
 

@@ -9,7 +9,7 @@ import math
 
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.budget import FRESH_GAIN, THROTTLED_COST, TRANSIENT_COST, RetryBudget
-from sluicegate.delivery.lane import Lane, Part
+from sluicegate.delivery.lane import Lane
 from sluicegate.delivery.rate import RateLimit
 from sluicegate.errors import DestinationError, Retry
 
@@ -54,9 +54,10 @@ class Pace:
         at = self.fresh_at(len(lane.parts[0].events), now) if self._rate is not None else now
         return at if self.probing or not lane.retry_cost else max(at, self._budget.ready_at(lane.retry_cost, now=now))
 
-    def gives_up(self, part: Part, now: float) -> bool:
-        """Whether an event has failed for so long that it is to blame and not the vendor."""
-        if len(part.events) > 1 or part.attempts < GIVE_UP_ATTEMPTS or self.breaker.general:
+    def gives_up(self, lane: Lane, now: float) -> bool:
+        """Whether the event that is next has failed for so long that it is to blame and not the vendor."""
+        part = lane.parts[0]
+        if len(part.events) > 1 or part.attempts < GIVE_UP_ATTEMPTS or lane.throttled or self.breaker.general:
             return False
         return part.age_s(self.clock(now)) >= GIVE_UP_AFTER_S
 
@@ -87,9 +88,9 @@ class Pace:
         if wait is not None:
             self.not_before = max(self.not_before, now + wait)
         status = error.status if isinstance(error, DestinationError) else None
-        throttled = status == TOO_MANY_REQUESTS or (status is None and wait is not None)
-        lane.retry_cost = THROTTLED_COST if throttled or wait is not None else TRANSIENT_COST
-        if not throttled:  # a vendor that counts our calls is alive
+        lane.throttled = status == TOO_MANY_REQUESTS or (status is None and wait is not None)
+        lane.retry_cost = THROTTLED_COST if lane.throttled or wait is not None else TRANSIENT_COST
+        if not lane.throttled:  # a vendor that counts our calls is alive
             first = lane.parts[0].events.runs[0].offsets[0]
             self.breaker.failed(-first if lane.replay else first, now=now)
         return wait

@@ -39,6 +39,7 @@ class Snapshot:
     is dealt with and committed. `idle_s` is the time since there last was an event to deliver, `stalled_s` the age of
     the oldest running call. `error` is the last delivery or storage error, None once a batch went through. `breaker` is
     the state of the circuit breaker, and `reason` says why nothing or little goes out, None when nothing holds it back.
+    `unknown_outcomes` counts the calls whose request went out and that got no answer.
     """
 
     cursor: int
@@ -49,6 +50,7 @@ class Snapshot:
     error: str | None
     breaker: str = "closed"
     reason: str | None = None
+    unknown_outcomes: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Vitals:
     error: str | None = None
     breaker: str = "closed"
     reason: str | None = None
+    unknown_outcomes: int = 0
     oldest_call_s: Callable[[], float] = lambda: 0.0
 
     def snapshot(self) -> Snapshot:
@@ -76,4 +79,5 @@ class Vitals:
             self.error,
             self.breaker,
             self.reason,
+            self.unknown_outcomes,
         )

@@ -78,12 +78,15 @@ class HttpConnection:
         self.origin = origin
         self._tls = tls or (ssl.create_default_context() if origin.scheme == "https" else None)
         self._socket: socket.socket | None = None
+        self.sent = False
+        """Whether anything of the last request may have reached the other side."""
 
     def exchange(self, request: bytes, *, timeout_s: float) -> Answer:
         """Send a complete request and return the answer, within this time in all; raises `OSError`.
 
         A kept-alive connection that turns out closed before anything was answered is replaced once, at once.
         """
+        self.sent = False
         deadline = time.monotonic() + timeout_s
         if self._socket is not None and _has_ended(self._socket):
             self.close()
@@ -112,6 +115,7 @@ class HttpConnection:
             if self._socket is None:
                 self._socket = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
             self._socket.settimeout(_left(deadline))
+            self.sent = True
             with contextlib.suppress(ConnectionError):  # one that answers early (413) may close without reading on
                 self._socket.sendall(request)  # its time limit is for all of it
             while not reader.done:

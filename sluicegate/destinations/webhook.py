@@ -56,10 +56,12 @@ class Webhook(Destination):
     def deliver(self, batch: Batch) -> None:
         """Post the batch; the answer's status decides (`outcome_of`)."""
         request = self._request("msg_" + batch.key(self.context.id), *body_of(batch))
+        connection = self._connection()
         try:
-            answer = self._connection().exchange(request, timeout_s=self.context.timeout_s)
+            answer = connection.exchange(request, timeout_s=self.context.timeout_s)
         except OSError as error:
-            raise Retry(f"{self._origin}: {_text(error)}") from error
+            note = " (the request was sent, so its outcome is unknown)" if connection.sent else ""
+            raise Retry(f"{self._origin}: {_text(error)}{note}", outcome_unknown=connection.sent) from error
         failure = outcome_of(answer, str(self._origin))
         if failure is not None:
             raise failure

@@ -38,6 +38,7 @@ class Process:
     idle_since: float = 0.0
     breaker: str = "closed"
     """State of its circuit breaker."""
+    unknown_outcomes: int = 0
 
     @property
     def ending(self) -> bool:
@@ -141,4 +142,5 @@ class Slot:
             last_used=self.last_used,
             reason=self.reason,
             breaker=self.process.breaker if self.process is not None and self.loaded else None,
+            unknown_outcomes=self.process.unknown_outcomes if self.process is not None else 0,
         )

@@ -54,3 +54,5 @@ class LoadingStatus:
     """What it waits for, or why it is paused."""
     breaker: str | None = None
     """State of its circuit breaker; None while it is not loaded."""
+    unknown_outcomes: int = 0
+    """Calls of its process whose request went out and that got no answer."""

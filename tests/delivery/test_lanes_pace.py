@@ -113,6 +113,19 @@ def test_throttled_vendor_never_opens_the_breaker() -> None:
     assert harness.lanes.breaker.failures[0] == 0
 
 
+def test_event_that_is_throttled_for_days_is_neither_split_off_nor_given_up() -> None:
+    harness = Harness(
+        lambda batch, now: Retry("quota").answered(429) if now < 3 * DAY_S else None,
+        limits=Limits(max_events=10, in_flight=1),
+        subjects=["a"] * 10,
+    )
+
+    total = harness.run()
+
+    assert (total.delivered, total.dead) == (10, [])
+    assert {len(offsets) for _, offsets in harness.calls} == {10}
+
+
 def test_event_that_alone_fails_is_given_up_after_a_day_in_which_others_go_through() -> None:
     poison = 3
     feed = [f"s{n}" for n in range(4_000)]

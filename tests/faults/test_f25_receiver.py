@@ -119,6 +119,8 @@ def test_f26_reset_after_some_bytes_is_an_unknown_outcome_and_retried_with_the_s
     bodies = {request.split(b"\r\n\r\n", 1)[1].split(b'"sentAt"')[0] for request in server.requests}
     assert len(server.requests) == 4
     assert (len(keys), len(bodies)) == (1, 1)
+    assert world.worker is not None
+    assert world.worker.snapshot().unknown_outcomes == 3
     assert world.state().delivered == 5
 
 
@@ -176,26 +178,24 @@ def test_f28_answer_that_trickles_in_is_cut_off_at_the_total_timeout(
     assert DEFAULT_TIMEOUT_S == 30.0
 
 
-NOW_S = time.time()
-
-
 @pytest.mark.parametrize(
     ("header", "waited_s"),
     [
         ("7", 7.0),
-        (formatdate(NOW_S + 1_000, usegmt=True), 1_000.0),
-        (formatdate(NOW_S - 1_000, usegmt=True), 0.0),
+        (1_000, 1_000.0),
+        (-1_000, 0.0),
         ("1000000000", 3_600.0),
-        (formatdate(NOW_S + 1e8, usegmt=True), 3_600.0),
+        (100_000_000, 3_600.0),
         ("-5", 0.5),
         ("soon", 0.5),
         ("", 0.5),
     ],
 )
 def test_f30_retry_after_is_honoured_up_to_an_hour_and_nonsense_is_not(
-    tmp_path: Path, receiver: HttpReceiver, header: str, waited_s: float
+    tmp_path: Path, receiver: HttpReceiver, header: str | int, waited_s: float
 ) -> None:
-    receiver.answer = lambda request: Reply(429, {"Retry-After": header})
+    text = header if isinstance(header, str) else formatdate(time.time() + header, usegmt=True)
+    receiver.answer = lambda request: Reply(429, {"Retry-After": text})
     hook = make_destination(Webhook, tmp_path, url=receiver.url)
     lanes = Lanes(0, Limits(), random=lambda: 0.5)
     lanes.add(b"\0", Events.of([1], ["a"], ["s"], [b"{}"]))
@@ -206,8 +206,9 @@ def test_f30_retry_after_is_honoured_up_to_an_hour_and_nonsense_is_not(
     lanes.complete(work, raised.value, now=0.0)
     due = lanes.next_due(0.0) if waited_s else 0.0
 
-    assert due == pytest.approx(waited_s, abs=60.0 if waited_s == 1_000 else 1e-6)
-    assert len(lanes.next_batches(max(due, 0.0))) == 1
+    assert due == pytest.approx(waited_s, abs=100.0 if isinstance(header, int) else 1e-6)
+    assert lanes.next_batches(due - 0.01) == []
+    assert len(lanes.next_batches(due)) == 1
 
 
 def test_f31_storm_is_weathered_within_the_retry_budget_and_all_is_delivered_after_it(
