@@ -36,7 +36,9 @@ class RetryBudget:
 
     def give(self, tokens: float, *, now: float) -> None:
         """A call has succeeded: what its retry cost comes back, `FRESH_GAIN` when it was none."""
-        self._tokens, self._at = min(CAPACITY, self._left(now) + tokens), max(now, self._at)
+        if self._tokens < CAPACITY:
+            self._tokens, self._at = min(CAPACITY, self._left(now) + tokens), max(now, self._at)
 
     def _left(self, now: float) -> float:
+        # Of a full bucket the time does not matter: it stays full until something is taken.
         return min(CAPACITY, self._tokens + max(0.0, now - self._at) * REFILL_PER_S)

@@ -36,7 +36,7 @@ FAST_S = 0.02
 SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""
 MAX_SPAN = 1_000_000
-"""Offsets between the cursor and the last one read; only denials behind a failing event ever make so many."""
+"""Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
 MAX_WAITING = 16
 """Lanes that may wait besides those that may run, so that fresh events get by."""
 
@@ -172,7 +172,7 @@ class Lanes:
             return self._probe(now)
         room = (1 if self.careful else self._limits.in_flight) - self.n_running
         works: list[Work] = []
-        for lane in sorted(self._waiting(now), key=lambda lane: not lane.careful):
+        for lane in sorted(self._waiting(now), key=lambda lane: not lane.careful) if self._lanes else ():
             if len(works) < room and self._pace.start(lane, now):
                 works.append(self._start(lane, now))
         if len(self._backlog) and now >= self._pace.not_before:
@@ -190,7 +190,8 @@ class Lanes:
         times = [self._pace.retry_at(lane, now) for lane in self._lanes if not lane.running]
         if len(self._backlog):
             times += [self._pace.not_before, self._youngest_start() + SHARE_AFTER_S]
-            times.append(self._pace.fresh_at(self._fresh_size(), now))
+            if self._pace.limited:
+                times.append(self._pace.fresh_at(self._fresh_size(), now))
         return min((time for time in times if time > now), default=math.inf)
 
     @property
@@ -216,10 +217,12 @@ class Lanes:
         return [self._start(lane, now)] if self._pace.start(lane, now) else []
 
     def _new_lanes(self, now: float, room: int) -> list[Lane]:
-        room = min(room, self._limits.in_flight + MAX_WAITING - len(self._lanes), 1 if self._pace.limited else room)
-        if room <= 0 or self._pace.fresh_at(self._fresh_size(), now) > now:
-            return []
+        room = min(room, self._limits.in_flight + MAX_WAITING - len(self._lanes))
         size = self._fresh_size()
+        if self._pace.limited:
+            room = min(room, int(self._pace.fresh_at(size, now) <= now))
+        if room <= 0:
+            return []
         lanes = [lane for lane in self._lanes if not lane.replay]
         if not lanes:
             n_calls = self._n_calls(len(self._backlog))
@@ -236,9 +239,9 @@ class Lanes:
         return self._group_lanes(1 if self.fast else min(room, math.ceil(n_calls)), busy, size)
 
     def _group_lanes(self, n_groups: int, busy: Set[int], size: int) -> list[Lane]:
-        groups = self._backlog.take_groups(n_groups, busy, size)
         return [
-            self._add_lane(Lane(deque([Part(events)]), known_slots=slots, scattered=True)) for events, slots in groups
+            self._add_lane(Lane(deque([Part(events)]), known_slots=slots, scattered=True))
+            for events, slots in self._backlog.take_groups(n_groups, busy, size)
         ]
 
     def _fresh_size(self) -> int:
@@ -263,8 +266,6 @@ class Lanes:
         part.attempts += 1
         if part.attempts == 1:
             part.first_attempt = now
-        if part.since is None:
-            part.since = self._pace.clock(now)
         lane.running, lane.started = True, now
         return Work(lane, Batch.of(part.events, part.attempts))
 
@@ -324,6 +325,8 @@ class Lanes:
         part = lane.parts[0]
         text = error_text(error)
         part.first_error = part.first_error or text
+        if part.since is None:
+            part.since = self._pace.clock(lane.started)
         part.events = part.events.compact()  # it may be long until it goes
         if asked_s is None:
             asked_s = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
@@ -357,9 +360,9 @@ class Lanes:
     ) -> None:
         one = part.events.slice(index, index + 1)
         (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()
-        dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, stage)
         answer = error if isinstance(error, DestinationError) else DestinationError()
-        dead = replace(dead, first_error=part.first_error or reason, status=answer.status, response=answer.response)
+        story = stage, part.first_error or reason, answer.status, answer.response
+        dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, *story)
         self._n_away -= 1
         if lane.replay:
             self._buried_again.append(dead)

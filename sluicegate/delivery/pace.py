@@ -66,7 +66,9 @@ class Pace:
         return now if self._rate is None else self._rate.ready_at(n_events, now=now)
 
     def start(self, lane: Lane, now: float) -> bool:
-        """Pay for a call of this lane; False, and nothing is paid, when it may not go out."""
+        """Pay for a call of this lane, which is due; False, and nothing is paid, when it may not go out."""
+        if not lane.retry_cost and self._rate is None:
+            return True
         if self.retry_at(lane, now) > now:
             return False
         if lane.retry_cost and not self.probing and not self._budget.take(lane.retry_cost, now=now):
