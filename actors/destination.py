@@ -91,6 +91,9 @@ class DestinationActor(SafeActor):
                 stalled_s=now.stalled_s,
                 delivered=now.delivered,
                 error=now.error,
+                breaker=now.breaker,
+                reason=now.reason,
+                unknown_outcomes=now.unknown_outcomes,
             )
         )
 
@@ -122,4 +125,7 @@ class DestinationActor(SafeActor):
 
 
 def _differs(now: Snapshot, told: Snapshot | None) -> bool:
-    return told is None or (now.error, now.caught_up) != (told.error, told.caught_up)
+    def told_of(one: Snapshot) -> tuple[object, ...]:
+        return one.error, one.caught_up, one.breaker, one.reason
+
+    return told is None or told_of(now) != told_of(told)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sluicegate.accounts import Account, read_accounts
+from sluicegate.accounts import Account, read_accounts, refused_config
+from sluicegate.config.model import DestinationConfig, config_hash
+from sluicegate.errors import LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration, Registry
 
+log = logging.getLogger(__name__)
+
+OPERATOR_PAUSE = "paused by an operator"
 SETTLED_NS = 50_000_000
 """Written less than this ago, a file may be written again without its time changing (ticks of 1 to 10 ms)."""
 
@@ -34,16 +40,28 @@ class Records:
     _read: dict[str, tuple[Version, Account]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, data_dir: DataDir, ids: Iterable[str]) -> Records:
-        """Register these destinations if they are new; raises `LogError` when the data directory is damaged."""
-        log = SqliteLog(data_dir.event_log, create=False)
+    def open(cls, data_dir: DataDir, destinations: Iterable[DestinationConfig]) -> Records:
+        """Register these destinations if they are new; raises `LogError` when the data directory is damaged.
+
+        A pause ends here when it was the vendor's refusal of another configuration than this one.
+        """
+        configured = {one.id: one for one in destinations}
+        events = SqliteLog(data_dir.event_log, create=False)
         try:
-            head = log.head()
+            head = events.head()
         finally:
-            log.close()
+            events.close()
         registry = Registry(data_dir.control, create=False)
         try:
-            return cls(data_dir, registry.register(ids, head=head))
+            registered = registry.register(configured, head=head)
+            for id, registration in registered.items():
+                if registration.paused_reason not in (None, OPERATOR_PAUSE):
+                    refused = _refused_config(data_dir.store(id))
+                    if refused is not None and refused != config_hash(configured[id]):
+                        log.info("%s: resumed, because its configuration has changed", id)
+                        registry.set_paused(id, None)
+                        registered[id] = replace(registration, paused_reason=None, paused_at_ms=None)
+            return cls(data_dir, registered)
         finally:
             registry.close()
 
@@ -70,6 +88,14 @@ class Records:
             registry.set_paused(id, reason)
         finally:
             registry.close()
+
+
+def _refused_config(store: Path) -> str | None:
+    try:
+        return refused_config(store)
+    except LogError as error:
+        log.warning("%s", error)  # that of one destination must not keep the others from starting
+        return None
 
 
 def _at(account: Account, head: Offset) -> Account:

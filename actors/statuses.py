@@ -71,4 +71,6 @@ def _join(
         denied=accepted.denied,
         expired=accepted.expired,
         denied_by=dict(accepted.denied_by),
+        breaker=state.breaker,
+        unknown_outcomes=state.unknown_outcomes,
     )

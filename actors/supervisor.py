@@ -17,7 +17,7 @@ from thespian.actors import ActorAddress
 from sluicegate import errors
 from sluicegate.actors import children
 from sluicegate.actors.base import SafeActor, handles
-from sluicegate.actors.records import Records
+from sluicegate.actors.records import OPERATOR_PAUSE, Records
 from sluicegate.actors.statuses import describe
 from sluicegate.config import Config
 from sluicegate.consent.requirement import State, judge
@@ -52,8 +52,6 @@ from sluicegate.messages.status import GetStats, GetStatus, IsLoaded, IsLoadedAn
 from sluicegate.paths import DataDir
 
 log = logging.getLogger(__name__)
-
-OPERATOR_PAUSE = "paused by an operator"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,9 +91,9 @@ class SupervisorActor(SafeActor):
     def _configure(self, config: Config) -> None:
         setproctitle("sluicegate: supervisor")
         be_part("supervisor")
-        enabled = [destination.id for destination in config.destinations.values() if destination.enabled]
+        enabled = [destination for destination in config.destinations.values() if destination.enabled]
         records = Records.open(DataDir(config.data_dir), enabled)
-        epochs = records.epochs(enabled)
+        epochs = records.epochs(records.registered)
         table = LoadingTable(config.supervisor)
         for id, registration in records.registered.items():
             table.register(id, epoch=epochs.get(id, 0), paused=registration.paused_reason)
@@ -239,6 +237,9 @@ class SupervisorActor(SafeActor):
             stalled_s=message.stalled_s,
             delivered=message.delivered,
             error=message.error,
+            breaker=message.breaker,
+            reason=message.reason,
+            unknown_outcomes=message.unknown_outcomes,
         )
         self._carry_out(effects)
 

@@ -203,7 +203,8 @@ class Progress(Message):
 
     `cursor` is the last offset dealt with, `caught_up` says that it is the head. `idle_s` is the time since it last
     had an event to deliver, `stalled_s` how long its oldest call to the vendor has run, `delivered` how many events
-    went out in this epoch. `error` is the last delivery error, None once a batch went through.
+    went out in this epoch. `error` is the last delivery error, None once a batch went through. `breaker` is the state
+    of its circuit breaker, `reason` why nothing or little goes out, `unknown_outcomes` how many calls got no answer.
     """
 
     id: str
@@ -214,3 +215,6 @@ class Progress(Message):
     stalled_s: float
     delivered: int
     error: str | None = None
+    breaker: str = "closed"
+    reason: str | None = None
+    unknown_outcomes: int = 0

@@ -21,6 +21,9 @@ class GetStatus(Message):
 class DestinationStatus(Message):
     """One destination: its loading state and its accounts. Times are Unix seconds.
 
+    `breaker` is the state of its circuit breaker (closed, open, half_open); None while it is not loaded.
+    `unknown_outcomes` counts the calls of its process whose request went out and that got no answer.
+
     accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason.
     """
 
@@ -48,6 +51,8 @@ class DestinationStatus(Message):
     denied: int = 0
     expired: int = 0
     denied_by: dict[str, int] | None = None
+    breaker: str | None = None
+    unknown_outcomes: int = 0
 
 
 @message

@@ -91,7 +91,7 @@ def show_letter(destination: str, id: int, config_path: Path | None, data_dir: P
         if letter is None:
             raise Refused(f"{destination} has no dead letter {id}")
         event = msgspec.json.decode(letter.event) if letter.event else None
-        click.echo(json.dumps({**_summary(name, letter), "event": event}, indent=2))
+        click.echo(json.dumps({**_summary(name, letter), **_details(letter), "event": event}, indent=2))
 
 
 @dead_letters.command("replay")
@@ -200,6 +200,16 @@ def _summary(name: str, letter: DeadLetter) -> dict[str, Any]:
         "firstAttemptAt": _time(letter.first_attempt_at_ms),
         "lastAttemptAt": _time(letter.last_attempt_at_ms),
         "enteredAt": _time(letter.entered_at_ms),
+    }
+
+
+def _details(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "stage": letter.stage,
+        "firstError": letter.first_error or letter.reason,
+        "httpStatus": letter.http_status,
+        "response": letter.response,
+        "epoch": letter.epoch,
     }
 
 

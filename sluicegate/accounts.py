@@ -33,11 +33,38 @@ _STORE_SQL = """
         id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, log_offset INTEGER NOT NULL,
         message_id TEXT NOT NULL, combo TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL,
         first_attempt_at_ms INTEGER NOT NULL, last_attempt_at_ms INTEGER NOT NULL, entered_at_ms INTEGER NOT NULL,
-        event BLOB NOT NULL
+        event BLOB NOT NULL{more_about_letters}
     ) STRICT;
     CREATE INDEX dead_letters_message_id ON dead_letters (message_id);
-    CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay'
+    CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay';
+    {on_their_way}
 """
+
+_MORE_ABOUT_LETTERS = (
+    "stage TEXT NOT NULL DEFAULT 'rejected'",
+    "first_error TEXT NOT NULL DEFAULT ''",
+    "http_status INTEGER",
+    "response TEXT NOT NULL DEFAULT ''",
+    "epoch INTEGER NOT NULL DEFAULT 0",
+)
+_ON_THEIR_WAY = """
+    CREATE TABLE retries (
+        lane INTEGER NOT NULL, part INTEGER NOT NULL, offsets BLOB NOT NULL, attempts INTEGER NOT NULL,
+        failing_ms INTEGER NOT NULL, first_attempt_at_ms INTEGER NOT NULL, first_error TEXT NOT NULL,
+        PRIMARY KEY (lane, part)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE deaths (
+        log_offset INTEGER NOT NULL, epoch INTEGER NOT NULL, call INTEGER NOT NULL, alone INTEGER NOT NULL,
+        PRIMARY KEY (log_offset, epoch)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE refused (config_hash TEXT NOT NULL) STRICT
+"""
+_UPGRADES = (
+    (
+        1,
+        "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _MORE_ABOUT_LETTERS) + _ON_THEIR_WAY,
+    ),
+)
 
 # One statement, so that counts and cursor are of one moment.
 _STATE = """
@@ -82,8 +109,13 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=1,
-        sql=_STORE_SQL.format(start=int(start)),
+        version=2,
+        sql=_STORE_SQL.format(
+            start=int(start),
+            more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS),
+            on_their_way=_ON_THEIR_WAY,
+        ),
+        upgrades=_UPGRADES,
     )
 
 
@@ -147,6 +179,21 @@ def check_cursors(data_dir: DataDir, registered: Iterable[str], *, head: Offset)
                 f"the event log ends at event {head}, but destination {id_!r} has read up to {cursor}; "
                 "restore the newest log"
             )
+
+
+def refused_config(path: Path) -> str | None:
+    """The hash of the configuration that the vendor of this store refused last; None when none was, or no store is."""
+    if not path.exists():
+        return None
+    connection = connect(path, store_schema(0), readonly=True)
+    try:
+        with errors_of(path):
+            if not fetch(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'refused'"):
+                return None  # of a version that did not keep it
+            rows = fetch(connection, "SELECT config_hash FROM refused")
+    finally:
+        connection.close()
+    return rows[0][0] if rows else None
 
 
 def _stored(data_dir: DataDir) -> set[str]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 MAX_SHOWN = 80
 """Characters of a value in a problem's text; enough to recognise it."""
@@ -97,7 +98,19 @@ class StaleEpoch(SluicegateError):
 
 
 class DestinationError(SluicegateError):
-    """Base of what a destination plugin raises to say how a call ended."""
+    """Base of what a destination plugin raises to say how a call ended.
+
+    `status` is the HTTP status of the vendor's answer and `response` the beginning of its body, if there were any; they
+    are kept with the dead letter.
+    """
+
+    status: int | None = None
+    response: str = ""
+
+    def answered(self, status: int, response: str = "") -> Self:
+        """The same error with what the vendor answered."""
+        self.status, self.response = status, response
+        return self
 
 
 class NotReady(DestinationError):
@@ -109,10 +122,14 @@ class CredentialsRefused(DestinationError):
 
 
 class Retry(DestinationError):
-    """The batch may succeed later; `after_s` is the vendor's own wish (Retry-After), if any."""
+    """The batch may succeed later; `after_s` is the vendor's own wish (Retry-After), if any.
 
-    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+    `outcome_unknown`: the request went out and no answer came, so the vendor may have the batch.
+    """
+
+    def __init__(self, reason: str, *, after_s: float | None = None, outcome_unknown: bool = False) -> None:
         self.after_s = after_s
+        self.outcome_unknown = outcome_unknown
         super().__init__(reason)
 
 

@@ -154,11 +154,26 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
     lag = GaugeMetricFamily(
         "sluicegate_destination_lag_seconds", "Age of the oldest event that waits.", labels=("destination",)
     )
+    breaker = GaugeMetricFamily(
+        "sluicegate_destination_breaker",
+        "1 for the state that the circuit breaker of a loaded destination is in.",
+        labels=("destination", "state"),
+    )
+    unknown = GaugeMetricFamily(
+        "sluicegate_destination_unknown_outcomes",
+        "Calls of a destination's process whose request went out and that got no answer.",
+        labels=("destination",),
+    )
     for status in statuses.destinations:
         state.add_metric((status.id, status.state), 1)
+        unknown.add_metric((status.id,), status.unknown_outcomes)
+        if status.breaker is not None:
+            breaker.add_metric((status.id, status.breaker), 1)
         lag.add_metric((status.id,), status.lag_seconds)
     yield state
     yield lag
+    yield breaker
+    yield unknown
     counts = GaugeMetricFamily("sluicegate_destinations", "Destinations by condition.", labels=("condition",))
     for condition in ("registered", "loaded", "loading", "failed", "cached"):
         counts.add_metric((condition,), getattr(statuses.stats, condition))

@@ -39,7 +39,8 @@ _READ_FAILED = {
 class Schema:
     """What kind of database a file is: `application_id` marks the kind, `version` its layout, `sql` makes it.
 
-    `page_size` in bytes is SQLite's own default unless there is a reason.
+    `page_size` in bytes is SQLite's own default unless there is a reason. `upgrades` has, for each older version that
+    can be brought up, the version and the SQL that makes the next one of it.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Schema:
     version: int
     sql: str
     page_size: int = 4096
+    upgrades: tuple[tuple[int, str], ...] = ()
 
 
 def connect(
@@ -59,8 +61,9 @@ def connect(
 ) -> apsw.Connection:
     """Open the database of this kind at `path` in WAL mode; make it when `create` and there is none.
 
-    Raises `LogDamaged` for a file that is missing (without `create`), of another kind, of a newer version, or
-    unreadable, and for an SQLite that is not safe to use; `LogUnavailable` when trying again may help.
+    A file of an older version is brought up first, but not when `readonly`: readers must cope with all versions that
+    have an upgrade. Raises `LogDamaged` for a file that is missing (without `create`), of another kind, of a newer
+    version, or unreadable, and for an SQLite that is not safe to use; `LogUnavailable` when trying again may help.
     """
     check_version(apsw.sqlite_lib_version())
     with errors_of(path):
@@ -72,6 +75,8 @@ def connect(
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             _check_schema(connection, path, schema)
+            if not readonly:
+                _upgrade(connection, schema)
             connection.pragma("synchronous", synchronous)
         except BaseException:
             connection.close()
@@ -179,6 +184,24 @@ def _check_schema(connection: apsw.Connection, path: Path, schema: Schema) -> No
             f"{path}: was written by a newer version (layout {version}, this one reads {schema.version}); "
             "upgrade Sluicegate"
         )
+    if version < schema.version and version not in dict(schema.upgrades):
+        raise LogDamaged(
+            f"{path}: was written by an older version (layout {version}, this one reads {schema.version}) and "
+            "cannot be brought up; let the older Sluicegate deliver what waits, then remove the data directory"
+        )
+
+
+def _upgrade(connection: apsw.Connection, schema: Schema) -> None:
+    """Bring an older layout up, one version after the other, in one transaction."""
+    if connection.pragma("user_version") == schema.version:
+        return
+    with transaction(connection):
+        version = connection.pragma("user_version")  # another process may have been faster
+        for older, sql in sorted(schema.upgrades):
+            if older == version:
+                connection.execute(sql)
+                version += 1
+        connection.execute(f"PRAGMA user_version = {version}")
 
 
 def fetch(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> list[Any]:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from sluicegate.config.model import KIB, MIB, Config, DestinationConfig, GatewayConfig, SupervisorConfig
-from sluicegate.config.units import format_duration, format_size
+from sluicegate.config.units import format_duration, format_rate, format_size
 
 DAY_S = 86_400.0
 
@@ -23,6 +23,7 @@ class Kind(Enum):
     COUNT = "whole number"
     SIZE = "size"
     DURATION = "duration"
+    RATE = "rate"
     SPECIAL = "own form"
 
 
@@ -79,6 +80,8 @@ def number_text(key: Key, value: float) -> str:
     """A number in the unit of its key."""
     if key.kind is Kind.DURATION:
         return format_duration(value)
+    if key.kind is Kind.RATE:
+        return format_rate(value)
     return format_size(int(value)) if key.kind is Kind.SIZE else str(int(value))
 
 
@@ -360,6 +363,34 @@ DESTINATION = Table(
             0.05,
             DAY_S,
             "a shorter time is over before a connection stands",
+        ),
+        Key(
+            "rate_limit",
+            Kind.RATE,
+            "Most events a second, with bursts of one second's worth; no limit when left out.",
+            "rate_per_s",
+            1 / 3600,
+            1_000_000,
+            "less than one an hour is no delivery",
+            '"100/s"',
+        ),
+        Key(
+            "dead_letter_age",
+            Kind.DURATION,
+            "Dead letters older than this lose their events; they stay counted.",
+            "dead_letter_age_s",
+            60,
+            3650 * DAY_S,
+            "somebody should have the time to look at them",
+        ),
+        Key(
+            "dead_letter_size",
+            Kind.SIZE,
+            "Room for the events of dead letters; beyond it the oldest lose theirs.",
+            "dead_letter_bytes",
+            KIB,
+            1024**4,
+            "they lie on the disk of the event log",
         ),
         Key("test_on_load", Kind.FLAG, "Whether the type's connection test runs before the first delivery."),
         Key("map", Kind.SPECIAL, "Changes to events on their way out: a table of its own, see below.", sample="{}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,10 @@ class DestinationConfig:
     batch_bytes: int | None = None
     in_flight: int | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+    rate_per_s: float | None = None
+    """Most events a second; None for no limit."""
+    dead_letter_age_s: float = 14 * 86_400.0
+    dead_letter_bytes: int = 1024 * MIB
     test_on_load: bool = False
     map: MapConfig = field(default_factory=MapConfig)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -136,6 +141,11 @@ class Config:
     def decode(cls, data: bytes) -> Config:
         """The configuration in these bytes."""
         return msgspec.msgpack.decode(data, type=cls, dec_hook=_restore)
+
+
+def config_hash(destination: DestinationConfig) -> str:
+    """Tells whether a destination is configured as it was; secrets count too, and can't be read from it."""
+    return blake2b(msgspec.msgpack.encode(destination, enc_hook=_reveal), digest_size=16).hexdigest()
 
 
 def _reveal(value: Any) -> Any:

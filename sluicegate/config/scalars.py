@@ -8,7 +8,7 @@ from typing import Any
 
 from sluicegate.config.keys import Key, Kind, Table, number_text
 from sluicegate.config.problems import KeyPath, Problems, Wrong
-from sluicegate.config.units import parse_duration_s, parse_size_bytes
+from sluicegate.config.units import parse_duration_s, parse_rate_per_s, parse_size_bytes
 
 
 def read_scalars(raw: Mapping[str, Any], table: Table, path: KeyPath, problems: Problems) -> dict[str, Any]:
@@ -75,4 +75,9 @@ def _count(value: object) -> int:
     return value
 
 
-_PARSERS = {Kind.COUNT: _count, Kind.SIZE: parse_size_bytes, Kind.DURATION: parse_duration_s}
+_PARSERS = {
+    Kind.COUNT: _count,
+    Kind.SIZE: parse_size_bytes,
+    Kind.DURATION: parse_duration_s,
+    Kind.RATE: parse_rate_per_s,
+}

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them."""
+"""Durations, sizes and rates as people write them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _DURATION_PART = re.compile(rf"({_NUMBER})(ms|s|m|h|d)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _SIZE = re.compile(rf"({_NUMBER})\s?([KMG]i?B|B)", re.IGNORECASE)
+
+_RATE = re.compile(rf"({_NUMBER})\s?(?:/\s?([smh]))?")
 
 
 def parse_duration_s(value: object) -> float:
@@ -43,6 +45,21 @@ def parse_size_bytes(value: object) -> int:
     if match is None:
         raise ValueError('not a size; write one like "32KiB", "1MB", or a whole number of bytes')
     return round(float(match[1]) * SIZE_UNITS_BYTES[match[2].lower()])
+
+
+def parse_rate_per_s(value: object) -> float:
+    """Events per second from "100/s", "600/m", "5000/h" or a plain number; raises `ValueError` for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('not a rate; write one like "100/s", "600/m", or a number of events per second')
+    return float(match[1]) / DURATION_UNITS_S[match[2] or "s"]
+
+
+def format_rate(per_s: float) -> str:
+    """The shortest writing of a rate."""
+    return f"{per_s:.12g}/s" if per_s >= 1 else f"{per_s * DURATION_UNITS_S['h']:.12g}/h"
 
 
 def format_duration(seconds: float) -> str:

@@ -47,10 +47,10 @@ class Backlog:
         self._n_events += len(events)
         self.n_bytes += events.n_bytes
 
-    def take_head(self) -> Events:
-        """Take the oldest events, as many as one call may hold and at least one."""
+    def take_head(self, max_events: int | None = None) -> Events:
+        """Take the oldest events, as many as one call may hold (or fewer, when told so) and at least one."""
         self._compact()
-        call = _Call(self._max_events, self._max_bytes)
+        call = _Call(max_events or self._max_events, self._max_bytes)
         runs = self._runs
         while runs and call.room_events:
             run = runs[0]
@@ -70,19 +70,22 @@ class Backlog:
         self._index()
         return len(self._slots) - len(self._slots.translate(None, _free(busy)))
 
-    def take_groups(self, n_groups: int, busy: Set[int]) -> list[tuple[Events, Set[int]]]:
+    def take_groups(
+        self, n_groups: int, busy: Set[int], max_events: int | None = None
+    ) -> list[tuple[Events, Set[int]]]:
         """Take up to `n_groups` batches of the oldest events of slots that are not busy, each with its slots."""
         self._index()
         free = _free(busy)
-        taken = [self._take_slots(free[group::n_groups]) for group in range(n_groups)]
+        room = max_events or self._max_events
+        taken = [self._take_slots(free[group::n_groups], room) for group in range(n_groups)]
         if self._n_taken * 2 > self._n_events:
             self._compact()
         return [(events, slots) for events, slots in taken if slots]
 
-    def _take_slots(self, wanted: bytes) -> tuple[Events, Set[int]]:
+    def _take_slots(self, wanted: bytes, max_events: int) -> tuple[Events, Set[int]]:
         is_wanted, take = _tables(wanted)
         selected = self._slots.translate(is_wanted)
-        call = _Call(self._max_events, self._max_bytes)
+        call = _Call(max_events, self._max_bytes)
         owned: set[int] = set()
         at = 0
         for run in self._runs:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from sluicegate.delivery.lanes import Work
+from sluicegate.delivery.lane import Work
 from sluicegate.destinations.base import Batch
 
 

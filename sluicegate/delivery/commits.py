@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sluicegate.delivery import trace
+from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.plugin import MAX_RESPONSE_CHARS, Mask
 from sluicegate.delivery.reader import Decide, Reader
 from sluicegate.delivery.settlement import Dead, Progress
 from sluicegate.delivery.store import DestinationStore
+from sluicegate.delivery.walltime import wall_ms
 from sluicegate.event import Combo
 from sluicegate.eventlog.runs import Events
-from sluicegate.masking import hidden
 
 REPLAYS_AT_A_TIME = 500
 UNKNOWN_COMBO = Combo("", "")
@@ -23,7 +26,8 @@ UNKNOWN_COMBO = Combo("", "")
 class Commits:
     """Gathers progress from the lanes and commits it; what could not be committed stays gathered."""
 
-    def __init__(self, store: DestinationStore, lanes: Lanes, reader: Reader, *, epoch: int) -> None:
+    def __init__(self, store: DestinationStore, lanes: Lanes, reader: Reader, *, epoch: int, mask: Mask) -> None:
+        self._mask = mask
         self._store = store
         self._lanes = lanes
         self._reader = reader
@@ -31,6 +35,7 @@ class Commits:
         self._gathered = Progress(lanes.settlement.cursor)
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
+        self._retries: list[PendingRetry] | None = None
         self._store_version: int | None = None
         self.more_replays = False
         """Whether letters waited for replay beyond those that were taken, and these have been settled."""
@@ -40,22 +45,25 @@ class Commits:
     @property
     def pending(self) -> bool:
         """Whether there is something to commit."""
-        return bool(len(self._gathered) or self._replayed or self._buried_again)
+        return bool(len(self._gathered) or self._replayed or self._buried_again or self._retries is not None)
 
-    def gather(self) -> bool:
-        """Take what the lanes have settled; say whether there is something to commit."""
+    def gather(self, now: float, *, last: bool = False) -> bool:
+        """Take what the lanes have settled; say whether there is something to commit. `last`: before the end."""
         progress = self._lanes.progress()
         if len(progress):
             self._gathered.add(progress)
         replayed, buried_again = self._lanes.replays()
         self._replayed += replayed
         self._buried_again += buried_again
+        retries = self._lanes.retries(now, anyway=last)
+        if retries is not None:
+            self._retries = [replace(retry, first_error=self._mask(retry.first_error)) for retry in retries]
         return self.pending
 
     def commit(self) -> None:
         """Write it; raises `StaleEpoch` and `LogError`, and then nothing is forgotten."""
         gathered = self._gathered
-        if len(gathered):
+        if len(gathered) or self._retries is not None:
             letters = self._letters(gathered.dead)
             self._store.commit(
                 self._epoch,
@@ -64,8 +72,10 @@ class Commits:
                 expired=gathered.expired,
                 denied=gathered.denied,
                 dead_letters=letters,
+                retries=self._retries,
             )
             trace.dead(letters)
+            self._retries = None
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor
             self.delivered += gathered.delivered
@@ -89,31 +99,36 @@ class Commits:
         reasons = {letter.id: permits(letter.combo) for letter in letters}
         denied = {id_: reason for id_, reason in reasons.items() if reason is not None}
         if denied:
-            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=_wall_ms(time.monotonic()))
+            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=wall_ms(time.monotonic()))
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
 
     def _settle(self, replayed: Sequence[int], buried_again: Sequence[Dead]) -> None:
         self._store.settle_replay(
             self._epoch,
             delivered=replayed,
-            failed={dead.offset: hidden(dead.reason) for dead in buried_again},
+            failed={dead.offset: self._mask(dead.reason) for dead in buried_again},
             denied={},
-            now_ms=_wall_ms(time.monotonic()),
+            now_ms=wall_ms(time.monotonic()),
         )
 
     def _letters(self, dead: Sequence[Dead]) -> list[DeadLetter]:
-        now_ms = _wall_ms(time.monotonic())
+        now_ms = wall_ms(time.monotonic())
         return [
             DeadLetter(
                 offset=one.offset,
                 message_id=one.message_id,
                 combo=self._reader.combo(one.offset) or UNKNOWN_COMBO,
                 event=one.raw,
-                reason=hidden(one.reason),
+                reason=self._mask(one.reason),
                 attempts=one.attempts,
-                first_attempt_at_ms=_wall_ms(one.first_attempt),
-                last_attempt_at_ms=_wall_ms(one.last_attempt),
+                first_attempt_at_ms=wall_ms(one.first_attempt),
+                last_attempt_at_ms=wall_ms(one.last_attempt),
                 entered_at_ms=now_ms,
+                stage=one.stage,
+                first_error=self._mask(one.first_error),
+                http_status=one.status,
+                response=self._mask(one.response, max_chars=MAX_RESPONSE_CHARS),
+                epoch=self._epoch,
             )
             for one in dead
         ]
@@ -123,8 +138,3 @@ def _events(letters: Sequence[DeadLetter]) -> Events:
     # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
     message_ids = [letter.message_id for letter in letters]
     return Events.of([letter.id for letter in letters], message_ids, message_ids, [letter.event for letter in letters])
-
-
-def _wall_ms(monotonic_s: float) -> int:
-    """A monotonic time as Unix milliseconds, by the wall clock of now."""
-    return round((time.time() - time.monotonic() + monotonic_s) * 1000)

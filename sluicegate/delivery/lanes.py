@@ -3,7 +3,7 @@
 Pure: threads, clock and disk are the worker's. A **lane** is one batch on its way, from its first call until each of
 its events is delivered or dead; it owns the subjects of its events for as long, so a subject's events are never in two
 calls at once and never overtake each other, through retries, bisection and partial rejections. A lane may consist of
-several **parts** (bisection makes them), which go out one after the other.
+several **parts** (bisection makes them), which go out one after the other. When calls may go out is `pace`'s to say.
 """
 
 from __future__ import annotations
@@ -11,95 +11,62 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Iterable, Set
+from dataclasses import replace
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.backlog import Backlog, slots_of
-from sluicegate.delivery.settlement import Dead, Progress, Settlement
+from sluicegate.delivery.backlog import Backlog
+from sluicegate.delivery.breaker import Breaker, BreakerState
+from sluicegate.delivery.lane import Lane, Part, PendingRetry, Work
+from sluicegate.delivery.pace import Pace
+from sluicegate.delivery.plugin import error_text
+from sluicegate.delivery.recovery import Recovery
+from sluicegate.delivery.settlement import Dead, Progress, Settlement, Stage
 from sluicegate.destinations.base import Batch
-from sluicegate.errors import CredentialsRefused, Rejected, Retry
+from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
 from sluicegate.eventlog.runs import Events
 
 RETRY_BASE_S = 1.0
 RETRY_CAP_S = 300.0
-RETRY_AFTER_CAP_S = 3600.0
-"""Longest wait that a vendor may ask for."""
-GIVE_UP_AFTER_S = 24 * 3600.0
-GIVE_UP_ATTEMPTS = 8
-"""An event is given up after both this many attempts and this time: either alone gives up too early."""
 SPLIT_ATTEMPTS = 5
-"""From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor, and a vendor that
-comes back gets 1, 2, 4, ... events instead of everything at once."""
+"""From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor."""
 FAST_S = 0.02
 """Calls shorter than this go out one at a time: more at a time would only cost threads."""
 SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""
 MAX_SPAN = 1_000_000
-"""Offsets between the cursor and the last one read; only denials behind a failing event ever make so many."""
-
-
-@dataclass(slots=True)
-class Part:
-    """Events that go out in one call."""
-
-    events: Events
-    attempts: int = 0
-    first_attempt: float = 0.0
-
-    def halves(self) -> tuple[Part, Part]:
-        """The older and the newer half; both have been tried as often as the whole."""
-        middle = (len(self.events) + 1) // 2
-        older, newer = self.events.slice(0, middle), self.events.slice(middle, len(self.events))
-        return Part(older, self.attempts, self.first_attempt), Part(newer, self.attempts, self.first_attempt)
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """A batch on its way: its parts in order, and when the first may go out."""
-
-    parts: deque[Part]
-    replay: bool = False
-    running: bool = False
-    started: float = 0.0
-    due: float = -math.inf
-    failures: int = 0
-    known_slots: Set[int] | None = None
-
-    @property
-    def slots(self) -> Set[int]:
-        """The slots it owns."""
-        if self.known_slots is None:
-            self.known_slots = {slot for part in self.parts for slot in slots_of(part.events.subjects)}
-        return self.known_slots
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Work:
-    """One call to make: `deliver(batch)`."""
-
-    lane: Lane
-    batch: Batch
+"""Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
+MAX_WAITING = 16
+"""Lanes that may wait besides those that may run, so that fresh events get by."""
 
 
 class Lanes:
     """The events between the cursor and what was read of the log, and the calls that deliver them."""
 
-    def __init__(self, cursor: int, limits: Limits, *, random: Callable[[], float] = _random.random) -> None:
+    def __init__(
+        self,
+        cursor: int,
+        limits: Limits,
+        *,
+        rate_per_s: float | None = None,
+        recovery: Recovery | None = None,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
         self.settlement = Settlement(cursor)
         self.halted: str | None = None
         """Why the vendor refuses us as a whole; nothing goes out any more."""
-        self._limits = limits
+        self._pace = Pace(limits.max_events, rate_per_s)
+        self._limits = replace(limits, max_events=self._pace.max_events)
         self._random = random
-        self._backlog = Backlog(max_events=limits.max_events, max_bytes=limits.max_bytes)
+        self._backlog = self._new_backlog()
+        self._recovery = recovery if recovery is not None and recovery.pending else None
         self._lanes: list[Lane] = []
         self._n_away = 0
-        self._not_before = -math.inf
         self._service_s = math.inf
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
+        self._retries_changed = False
 
     # Filling
 
@@ -147,9 +114,16 @@ class Lanes:
         """Calls that have not ended."""
         return sum(1 for lane in self._lanes if lane.running)
 
+    @property
+    def breaker(self) -> Breaker:
+        """Whether calls go out at all."""
+        return self._pace.breaker
+
     def add(self, states: bytes, events: Events) -> None:
         """Add the offsets after the last known one; `events` has those whose state is unfinished."""
         self.settlement.extend(states)
+        if self._recovery is not None:
+            events = self._recover(self._recovery, events)
         self._backlog.extend(events)
 
     def expire(self, count: int) -> None:
@@ -159,52 +133,102 @@ class Lanes:
 
     def add_replays(self, events: Events) -> None:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
-        queue = Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
-        queue.extend(events)
-        parts = deque[Part]()
-        while len(queue):
-            parts.append(Part(queue.take_head()))
+        parts = deque(map(Part, self._calls_of(events)))
         if parts:
-            self._add_lane(parts, replay=True)
+            self._add_lane(Lane(parts, replay=True))
 
     @property
     def replaying(self) -> bool:
         """Whether a replay has not ended, or `replays` has not told of its end."""
         return bool(self._replayed or self._buried_again) or any(lane.replay for lane in self._lanes)
 
+    def _recover(self, recovery: Recovery, events: Events) -> Events:
+        """Put what an earlier process had on its way into lanes again; return the other events."""
+        rest, dead = recovery.divert(events)
+        for one in dead:
+            self.settlement.bury(one)
+        for lane in recovery.ready(self.settlement.last, self._calls_of):
+            self._add_lane(lane)
+        if not recovery.pending:
+            self._recovery = None
+        return rest
+
+    def _calls_of(self, events: Events) -> Iterable[Events]:
+        queue = self._new_backlog()
+        queue.extend(events)
+        while len(queue):
+            yield queue.take_head()
+
+    def _new_backlog(self) -> Backlog:
+        return Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
+
     # Going out
 
     def next_batches(self, now: float) -> list[Work]:
         """The calls to start now; never more than may run at a time."""
-        if self.halted is not None:
+        if self.halted is not None or not self.breaker.admits(now):
             return []
-        room = self._limits.in_flight - self.n_running
-        due = [lane for lane in self._lanes if not lane.running and lane.due <= now][: max(0, room)]
-        works = [self._start(lane, now) for lane in due]
-        if len(self._backlog) and now >= self._not_before:
-            for events, slots in self._new_batches(now, room - len(works)):
-                works.append(self._start(self._add_lane(deque([Part(events)]), slots=slots), now))
+        if self._pace.probing:
+            return self._probe(now)
+        room = (1 if self.careful else self._limits.in_flight) - self.n_running
+        works: list[Work] = []
+        for lane in sorted(self._waiting(now), key=lambda lane: not lane.careful) if self._lanes else ():
+            if len(works) < room and self._pace.start(lane, now):
+                works.append(self._start(lane, now))
+        if len(self._backlog) and now >= self._pace.not_before:
+            for lane in self._new_lanes(now, room - len(works)):
+                if self._pace.start(lane, now):
+                    works.append(self._start(lane, now))
         return works
 
     def next_due(self, now: float) -> float:
         """When `next_batches`, last asked at `now`, has more although nothing else happens; infinity for never."""
         if self.halted is not None:
             return math.inf
-        times = [lane.due for lane in self._lanes if not lane.running]
+        if self.breaker.state is BreakerState.OPEN:
+            return self.breaker.until
+        times = [self._pace.retry_at(lane, now) for lane in self._lanes if not lane.running]
         if len(self._backlog):
-            times += [self._not_before, self._youngest_start() + SHARE_AFTER_S]
+            times += [self._pace.not_before, self._youngest_start() + SHARE_AFTER_S]
+            if self._pace.limited:
+                times.append(self._pace.fresh_at(self._fresh_size(), now))
         return min((time for time in times if time > now), default=math.inf)
 
-    def _new_batches(self, now: float, room: int) -> list[tuple[Events, Set[int] | None]]:
-        lanes = [lane for lane in self._lanes if not lane.replay]
-        room = min(room, self._limits.in_flight - len(lanes))
+    @property
+    def careful(self) -> bool:
+        """Whether only one call may run, because one of the next may end the process."""
+        waits = self._recovery is not None and self._recovery.careful
+        return waits or any(lane.careful for lane in self._lanes)
+
+    def _waiting(self, now: float) -> list[Lane]:
+        return [lane for lane in self._lanes if not lane.running and lane.due <= now]
+
+    def _probe(self, now: float) -> list[Work]:
+        """One call: of fresh events, which nobody suspects, or in a general outage of what has failed least."""
+        if self.n_running:
+            return []
+        lane = min(self._waiting(now), key=lambda lane: lane.parts[0].attempts, default=None)
+        tired = lane is None or lane.parts[0].attempts >= SPLIT_ATTEMPTS or not self.breaker.general
+        if tired and now >= self._pace.not_before and len(self._backlog):
+            lane = next(iter(self._new_lanes(now, 1)), lane)
+        if lane is None:
+            return []
+        lane.split_first(self.breaker.max_events)
+        return [self._start(lane, now)] if self._pace.start(lane, now) else []
+
+    def _new_lanes(self, now: float, room: int) -> list[Lane]:
+        room = min(room, self._limits.in_flight + MAX_WAITING - len(self._lanes))
+        size = self._fresh_size()
+        if self._pace.limited:
+            room = min(room, int(self._pace.fresh_at(size, now) <= now))
         if room <= 0:
             return []
+        lanes = [lane for lane in self._lanes if not lane.replay]
         if not lanes:
             n_calls = self._n_calls(len(self._backlog))
             if n_calls <= 1 or self.fast or room == 1:
-                return [(self._backlog.take_head(), None)]
-            return [*self._backlog.take_groups(min(room, math.ceil(n_calls)), frozenset())]
+                return [self._add_lane(Lane(deque([Part(self._backlog.take_head(size))])))]
+            return self._group_lanes(min(room, math.ceil(n_calls)), frozenset(), size)
         patient = self.n_running > 0 and now < self._youngest_start() + SHARE_AFTER_S
         if patient and (self.fast or self._n_calls(len(self._backlog)) < 0.5):
             return []
@@ -212,7 +236,17 @@ class Lanes:
         n_calls = self._n_calls(self._backlog.count_free(busy))
         if not n_calls or (patient and n_calls < 0.5):
             return []
-        return [*self._backlog.take_groups(1 if self.fast else min(room, math.ceil(n_calls)), busy)]
+        return self._group_lanes(1 if self.fast else min(room, math.ceil(n_calls)), busy, size)
+
+    def _group_lanes(self, n_groups: int, busy: Set[int], size: int) -> list[Lane]:
+        return [
+            self._add_lane(Lane(deque([Part(events)]), known_slots=slots, scattered=True))
+            for events, slots in self._backlog.take_groups(n_groups, busy, size)
+        ]
+
+    def _fresh_size(self) -> int:
+        """How many events the next new call may have."""
+        return min(len(self._backlog), self.breaker.max_events) if self._pace.limited else self.breaker.max_events
 
     def _n_calls(self, n_events: int) -> float:
         share = n_events / max(1, len(self._backlog))
@@ -221,13 +255,13 @@ class Lanes:
     def _youngest_start(self) -> float:
         return max((lane.started for lane in self._lanes if lane.running), default=-math.inf)
 
-    def _add_lane(self, parts: deque[Part], *, replay: bool = False, slots: Set[int] | None = None) -> Lane:
-        lane = Lane(parts, replay=replay, known_slots=slots)
+    def _add_lane(self, lane: Lane) -> Lane:
         self._lanes.append(lane)
-        self._n_away += sum(len(part.events) for part in parts)
+        self._n_away += sum(len(part.events) for part in lane.parts)
         return lane
 
     def _start(self, lane: Lane, now: float) -> Work:
+        """The one place where a batch goes out, fresh or again."""
         part = lane.parts[0]
         part.attempts += 1
         if part.attempts == 1:
@@ -240,23 +274,24 @@ class Lanes:
     def complete(self, work: Work, error: BaseException | None, *, now: float) -> None:
         """Take note of how a call ended: None for delivered, else what it raised."""
         lane = work.lane
-        part = lane.parts.popleft()
         lane.running = False
-        match error:
-            case None:
-                duration = now - lane.started
-                self._service_s = duration if self._service_s == math.inf else 0.8 * self._service_s + 0.2 * duration
-                lane.failures = 0
-                self._deliver(lane, part.events)
-            case CredentialsRefused():
-                self.halted = self.halted or str(error)
-                lane.parts.appendleft(part)
-            case Rejected(reasons=str()):
-                self._refuse(lane, part, str(error), now)
-            case Rejected():
-                self._refuse_some(lane, part, error, now)
-            case _:
-                self._postpone(lane, part, error, now)
+        self._retries_changed = self._retries_changed or lane.remembered
+        if isinstance(error, CredentialsRefused):
+            self.halted = self.halted or str(error)
+            return
+        if isinstance(error, Rejected):
+            error = _checked(error, len(work.batch))
+        if error is None or isinstance(error, Rejected):
+            self._pace.answered(lane, now)
+        if isinstance(error, Rejected):
+            self._refuse(lane, error, now)
+        elif error is not None:
+            self._postpone(lane, error, now)
+        else:
+            duration = now - lane.started
+            self._service_s = duration if self._service_s == math.inf else 0.8 * self._service_s + 0.2 * duration
+            lane.failures = 0
+            self._deliver(lane, lane.parts.popleft().events)
         if not lane.parts:
             self._lanes.remove(lane)
 
@@ -268,52 +303,66 @@ class Lanes:
             for run in events.runs:
                 self.settlement.deliver(run.offsets)
 
-    def _refuse(self, lane: Lane, part: Part, reason: str, now: float) -> None:
+    def _refuse(self, lane: Lane, error: Rejected, now: float) -> None:
+        """Bury the events that the vendor names, or the only one; halve what it refuses as a whole."""
         lane.failures = 0
-        if len(part.events) == 1:
-            self._bury(lane, part, 0, reason, now)
-        else:
-            lane.parts.extendleft(reversed(part.halves()))
-
-    def _refuse_some(self, lane: Lane, part: Part, error: Rejected, now: float) -> None:
+        part = lane.parts.popleft()
         n_events = len(part.events)
-        reasons = dict(cast(Mapping[int, str], error.reasons))
-        bad = {index: reason for index, reason in reasons.items() if 0 <= index < n_events}
-        if len(bad) < len(reasons) or not bad:
-            text = f"the plugin rejected events {sorted(reasons)} of a batch of {n_events}"
-            return self._postpone(lane, part, Retry(text), now)
-        lane.failures = 0
-        rest = part.events.select(bytes([index not in bad for index in range(n_events)]))
+        if isinstance(error.reasons, str) and n_events > 1:
+            lane.parts.extendleft(reversed(part.halves()))
+            return
+        bad = {0: error.reasons} if isinstance(error.reasons, str) else dict(error.reasons)
         for index in sorted(bad):
-            self._bury(lane, part, index, str(bad[index]), now)
+            self._bury(lane, part, index, str(bad[index]), error, now)
+        rest = part.events.select(bytes([index not in bad for index in range(n_events)]))
         if error.rest_delivered:
             self._deliver(lane, rest)
         elif len(rest):
-            lane.parts.appendleft(Part(rest, part.attempts, part.first_attempt))
+            lane.parts.appendleft(part.of(rest))
 
-    def _postpone(self, lane: Lane, part: Part, error: BaseException, now: float) -> None:
-        asked = error.after_s if isinstance(error, Retry) else None
-        if asked is not None and 0 <= asked < math.inf:
-            wait = min(asked, RETRY_AFTER_CAP_S)
-            self._not_before = max(self._not_before, now + wait)
-        else:
-            wait = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
+    def _postpone(self, lane: Lane, error: BaseException, now: float) -> None:
+        asked_s = self._pace.failed(lane, error, now)
+        part = lane.parts[0]
+        text = error_text(error)
+        part.first_error = part.first_error or text
+        if part.since is None:
+            part.since = self._pace.clock(lane.started)
         part.events = part.events.compact()  # it may be long until it goes
-        lane.due = now + wait
+        if asked_s is None:
+            asked_s = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
+        lane.due = now + asked_s
         lane.failures += 1
-        if len(part.events) > 1 and part.attempts >= SPLIT_ATTEMPTS:
+        self._retries_changed = True
+        if len(part.events) > 1 and part.attempts >= SPLIT_ATTEMPTS and not lane.throttled:
+            lane.parts.popleft()
             lane.parts.extendleft(reversed(part.halves()))
-        elif (
-            part.attempts >= GIVE_UP_ATTEMPTS and now - part.first_attempt >= GIVE_UP_AFTER_S and len(part.events) == 1
-        ):
-            self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {error}", now)
-        else:
-            lane.parts.appendleft(part)
+        elif self._pace.gives_up(lane, now):
+            lane.parts.popleft()
+            self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now, Stage.GIVEN_UP)
+        elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
+            released = lane.release()
+            if released is not None:
+                self._lanes.append(released)
+        if self.breaker.state is BreakerState.OPEN:
+            due = max(self.breaker.until, self._pace.not_before)
+            for waiting in self._lanes:
+                waiting.due = min(waiting.due, due)  # all may be the probe
 
-    def _bury(self, lane: Lane, part: Part, index: int, reason: str, now: float) -> None:
+    def _bury(
+        self,
+        lane: Lane,
+        part: Part,
+        index: int,
+        reason: str,
+        error: BaseException,
+        now: float,
+        stage: Stage = Stage.REJECTED,
+    ) -> None:
         one = part.events.slice(index, index + 1)
         (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()
-        dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now)
+        answer = error if isinstance(error, DestinationError) else DestinationError()
+        story = stage, part.first_error or reason, answer.status, answer.response
+        dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, *story)
         self._n_away -= 1
         if lane.replay:
             self._buried_again.append(dead)
@@ -331,3 +380,24 @@ class Lanes:
         settled = self._replayed, self._buried_again
         self._replayed, self._buried_again = [], []
         return settled
+
+    def retries(self, now: float, *, anyway: bool = False) -> list[PendingRetry] | None:
+        """What is to be remembered of the events that have failed; None when nothing of it has changed."""
+        if not (self._retries_changed or (anyway and any(lane.remembered for lane in self._lanes))):
+            return None
+        self._retries_changed = False
+        found = [] if self._recovery is None else self._recovery.held_retries()
+        n_held = max((retry.lane + 1 for retry in found), default=0)
+        for number, lane in enumerate(self._lanes, n_held):
+            lane.remembered = not lane.replay and any(part.first_error for part in lane.parts)
+            if lane.remembered:
+                found += [part.as_retry(number, self._pace.clock(now)) for part in lane.parts]
+        return found
+
+
+def _checked(error: Rejected, n_events: int) -> Rejected | Retry:
+    """The rejection, if it makes sense for a batch of so many events."""
+    reasons = error.reasons
+    if isinstance(reasons, str) or (reasons and all(0 <= index < n_events for index in reasons)):
+        return error
+    return Retry(f"the plugin rejected events {sorted(reasons)} of a batch of {n_events}")

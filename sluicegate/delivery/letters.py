@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
+from sluicegate.delivery.settlement import Stage
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -29,8 +30,11 @@ class LetterStatus(StrEnum):
 class DeadLetter:
     """One event with why and when it failed; times are Unix milliseconds.
 
-    `combo` is what consent decides by when it is replayed, when the log may have forgotten the event. `id` is
-    given by the store. A dropped letter has no event bytes left.
+    `reason` is the last error, `first_error` that of its first attempt (empty for the same). `http_status` and
+    `response` are what the vendor answered last: the beginning, at most 2 KB, without secrets and control characters.
+    `epoch` is that of the process that gave it up, 0 for letters from before it was kept. `combo` is what consent
+    decides by when it is replayed, when the log may have forgotten the event. `id` is given by the store. A dropped
+    letter has no event bytes and no response left.
     """
 
     offset: Offset
@@ -44,6 +48,11 @@ class DeadLetter:
     entered_at_ms: int
     id: int = 0
     status: LetterStatus = LetterStatus.DEAD
+    stage: Stage = Stage.REJECTED
+    first_error: str = ""
+    http_status: int | None = None
+    response: str = ""
+    epoch: int = 0
 
     @property
     def type(self) -> str:
@@ -83,8 +92,9 @@ class LetterFilter:
 _EVERY = LetterFilter()
 _COLUMNS = (
     "log_offset, message_id, combo, event, reason, attempts, first_attempt_at_ms, last_attempt_at_ms, entered_at_ms, "
-    "id, status"
+    "id, status, stage, first_error, http_status, response, epoch"
 )
+_DROP = "status = 'dropped', event = x'', response = ''"
 
 
 class DeadLetters:
@@ -134,7 +144,22 @@ class DeadLetters:
         """Forget the event bytes of at most `limit` letters (-1: all); they stay counted as dead. Returns how many."""
         if where.status is LetterStatus.DROPPED:
             return 0
-        return self._change("status = 'dropped', event = x''", where, limit)
+        return self._change(_DROP, where, limit)
+
+    def trim(self, *, entered_before_ms: int, max_bytes: int) -> int:
+        """Drop letters that entered before a time, and the oldest until the rest have at most so many bytes.
+
+        Returns how many.
+        """
+        with errors_of(self._path), transaction(self._db):
+            fetch(
+                self._db,
+                f"UPDATE dead_letters SET {_DROP} WHERE status <> 'dropped' AND (entered_at_ms < ?1 OR id <= ("
+                "SELECT coalesce(max(id), 0) FROM (SELECT id, sum(length(event) + length(response)) "
+                "OVER (ORDER BY id DESC) AS newer FROM dead_letters WHERE status <> 'dropped') WHERE newer > ?2))",
+                (entered_before_ms, max_bytes),
+            )
+            return self._db.changes()
 
     def replays(self, *, limit: int) -> Sequence[DeadLetter]:
         """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went."""
@@ -155,7 +180,7 @@ class DeadLetters:
 def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -> None:
     """Add letters inside the caller's transaction; their ids are ignored."""
     connection.executemany(
-        f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+        f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
         (_columns(letter) for letter in letters),
     )
 
@@ -173,16 +198,20 @@ def remove_letters(connection: apsw.Connection, ids: Sequence[int]) -> set[int]:
     return {row[0] for row in rows}
 
 
-def fail_letters(connection: apsw.Connection, reasons: Mapping[int, str], *, now_ms: int) -> None:
-    """Put letters whose replay failed back among the dead, inside the caller's transaction."""
+def fail_letters(connection: apsw.Connection, reasons: Mapping[int, str], *, now_ms: int | None) -> None:
+    """Put letters whose replay failed back among the dead, inside the caller's transaction.
+
+    Without `now_ms` nobody knows when that was.
+    """
     connection.executemany(
-        "UPDATE dead_letters SET status = 'dead', reason = ?, attempts = attempts + 1, last_attempt_at_ms = ? "
+        "UPDATE dead_letters SET status = 'dead', reason = ?, attempts = attempts + 1, "
+        "last_attempt_at_ms = coalesce(?, last_attempt_at_ms) "
         "WHERE id = ? AND status = 'replay'",
         [(reason, now_ms, id_) for id_, reason in reasons.items()],
     )
 
 
-def _columns(letter: DeadLetter) -> tuple[Value | bytes, ...]:
+def _columns(letter: DeadLetter) -> tuple[Value | bytes | None, ...]:
     return (
         letter.offset,
         letter.message_id,
@@ -194,6 +223,11 @@ def _columns(letter: DeadLetter) -> tuple[Value | bytes, ...]:
         letter.last_attempt_at_ms,
         letter.entered_at_ms,
         letter.status.value,
+        letter.stage.value,
+        letter.first_error,
+        letter.http_status,
+        letter.response,
+        letter.epoch,
     )
 
 
@@ -202,6 +236,7 @@ def _letter(row: Sequence[object]) -> DeadLetter:
     fields = dict(zip(_COLUMNS.replace("log_offset", "offset").split(", "), columns, strict=True))
     fields["combo"] = msgspec.json.decode(str(fields["combo"]), type=Combo)
     fields["status"] = LetterStatus(str(fields["status"]))
+    fields["stage"] = Stage(str(fields["stage"]))
     return DeadLetter(**fields)  # type: ignore[arg-type]
 
 

@@ -10,17 +10,22 @@ import math
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sluicegate.delivery import trace
+from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.calls import Calls, Ended
 from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.flight import FlightRecord
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.plugin import Plugin, error_text
 from sluicegate.delivery.reader import Reader
+from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.report import Vitals
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.waiting import Waiting
-from sluicegate.errors import LogUnavailable
+from sluicegate.delivery.walltime import wall_ms
+from sluicegate.errors import LogUnavailable, Retry
 from sluicegate.eventlog.base import EventLog
 
 logger = logging.getLogger(__name__)
@@ -59,14 +64,19 @@ class DeliveryLoop:
         waiting: Waiting,
         stop: Stop,
         vitals: Vitals,
+        flight: FlightRecord,
+        recovery: Recovery,
+        rate_per_s: float | None,
     ) -> None:
         self._plugin = plugin
+        self._flight = flight
         self._waiting = waiting
         self._stop = stop
         self._vitals = vitals
-        self._lanes = Lanes(cursor, plugin.limits)
+        self._lanes = Lanes(cursor, plugin.limits, rate_per_s=rate_per_s, recovery=recovery)
+        self._breaker_state = self._lanes.breaker.state
         self._reader = Reader(log, plugin.permits, self._lanes)
-        self._commits = Commits(store, self._lanes, self._reader, epoch=epoch)
+        self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask)
         self._calls = Calls(plugin.instance.deliver, name=name, wake=waiting.wake)
         self._few = plugin.limits.max_events // 2
         self._unread = True
@@ -96,13 +106,14 @@ class DeliveryLoop:
             return
         self._read(now)
         self._start_calls(time.monotonic())
-        self._commit(time.monotonic())
+        self._commit(time.monotonic(), at_once=self._lanes.careful)  # what goes through now must not come again
 
     def _end_calls(self) -> None:
         for ended in self._calls.ended():
             self._complete(ended)
 
     def _complete(self, ended: Ended) -> None:
+        self._flight.ended(ended.work)
         self._lanes.complete(ended.work, ended.error, now=ended.at)
         self._vitals.last_event_at = ended.at
         if ended.error is None:
@@ -110,7 +121,19 @@ class DeliveryLoop:
             trace.delivered(ended.work.batch)
         else:
             self._vitals.error = self._plugin.mask(error_text(ended.error))
+            self._vitals.unknown_outcomes += isinstance(ended.error, Retry) and ended.error.outcome_unknown
             logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)
+        self._look_at_breaker()
+
+    def _look_at_breaker(self) -> None:
+        """Tell of the circuit breaker when it has changed."""
+        breaker = self._lanes.breaker
+        if breaker.state is self._breaker_state:
+            return
+        self._breaker_state = breaker.state
+        self._vitals.breaker = breaker.state.value
+        self._vitals.reason = reason_of(breaker)
+        logger.warning(self._vitals.reason or "circuit breaker closed")
 
     def _read(self, now: float) -> None:
         if now >= self._looked_at + LOOK_EVERY_S:
@@ -123,6 +146,9 @@ class DeliveryLoop:
     def _start_calls(self, now: float) -> None:
         works = self._lanes.next_batches(now)
         self._batched_at = now
+        self._look_at_breaker()
+        for work in works:
+            self._flight.began(work)
         self._ran_in_place = len(works) == 1 and self._lanes.fast and not self._calls.n_running
         if works:
             self._vitals.caught_up = False
@@ -134,8 +160,8 @@ class DeliveryLoop:
         for work in works:
             self._calls.submit(work)
 
-    def _commit(self, now: float, *, at_once: bool = False) -> None:
-        pending = self._commits.gather()
+    def _commit(self, now: float, *, at_once: bool = False, last: bool = False) -> None:
+        pending = self._commits.gather(now, last=last)
         if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
             self._committed_at = now
             self._commits.commit()
@@ -180,10 +206,21 @@ class DeliveryLoop:
             self._end_calls()
         self._calls.close()
         try:
-            self._commit(time.monotonic(), at_once=True)
+            self._commit(time.monotonic(), at_once=True, last=True)
         except LogUnavailable as error:
             self._trouble(error, time.monotonic())
 
     def _patience_s(self) -> float:
         """How long calls in flight may take to end."""
         return self._stop.deadline_s if self._stop.asked.is_set() else self._timeout_s
+
+
+def reason_of(breaker: Breaker) -> str | None:
+    """Why nothing or little goes out, for the status; None when the circuit is closed."""
+    if breaker.state is BreakerState.CLOSED:
+        return None
+    if breaker.state is BreakerState.HALF_OPEN:
+        return "circuit breaker half open: single calls try whether the vendor works again"
+    until = datetime.fromtimestamp(wall_ms(breaker.until) / 1000, UTC).isoformat(timespec="seconds")
+    n_failed, n_calls = breaker.failures
+    return f"circuit breaker open until {until}: {n_failed} of the last {n_calls} calls failed"

@@ -18,6 +18,7 @@ from sluicegate.paths import DataDir
 from sluicegate.routing import Decision, decide
 
 MAX_ERROR_CHARS = 500
+MAX_RESPONSE_CHARS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class Plugin:
 
 
 class Mask(masking.Mask):
-    """Shortens texts and takes secrets out of them."""
+    """Shortens texts and takes secrets and control characters out of them."""
 
-    def __call__(self, text: str) -> str:
-        """The text, without secrets, in at most 500 characters."""
+    def __call__(self, text: str, *, max_chars: int = MAX_ERROR_CHARS) -> str:
+        """The text as one line, without secrets, in at most so many characters."""
         text = super().__call__(masking.hidden(text))
-        return text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
+        text = "".join(c if c.isprintable() else " " for c in text)
+        return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 def make_plugin(destination: DestinationConfig, data_dir: DataDir) -> Plugin:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import UNFINISHED
 from sluicegate.event import Combo
-from sluicegate.eventlog.base import EventLog, Row, RowGone
+from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.runs import Events, Run
 
 Decide = Callable[[Combo], str | None]
@@ -76,3 +76,16 @@ class Reader:
             table = bytes(UNFINISHED if reason is None else code(reason) for reason in reasons).ljust(256, b"\x00")
             self._tables[combos] = table
         return table
+
+
+def permitted_offsets(log: EventLog, decide: Decide, *, first: Offset, last: Offset) -> list[Offset]:
+    """The offsets from `first` to `last` of events that the destination may have."""
+    found: list[Offset] = []
+    after = first - 1
+    while after < last and (rows := log.read(after, max_events=MIN_READ_EVENTS, max_bytes=MIN_READ_BYTES)):
+        for row in rows:
+            allowed = [decide(combo) is None for combo in row.meta.combos]
+            offsets = enumerate(row.meta.combo_of, row.first)
+            found += [offset for offset, combo in offsets if first <= offset <= last and allowed[combo]]
+        after = rows[-1].last
+    return found

@@ -37,7 +37,9 @@ class Snapshot:
 
     `cursor` and `delivered` (since the start of the worker) are what is committed. `caught_up`: everything in the log
     is dealt with and committed. `idle_s` is the time since there last was an event to deliver, `stalled_s` the age of
-    the oldest running call. `error` is the last delivery or storage error, None once a batch went through.
+    the oldest running call. `error` is the last delivery or storage error, None once a batch went through. `breaker` is
+    the state of the circuit breaker, and `reason` says why nothing or little goes out, None when nothing holds it back.
+    `unknown_outcomes` counts the calls whose request went out and that got no answer.
     """
 
     cursor: int
@@ -46,6 +48,9 @@ class Snapshot:
     stalled_s: float
     delivered: int
     error: str | None
+    breaker: str = "closed"
+    reason: str | None = None
+    unknown_outcomes: int = 0
 
 
 @dataclass(slots=True)
@@ -57,9 +62,22 @@ class Vitals:
     caught_up: bool = False
     last_event_at: float = field(default_factory=time.monotonic)
     error: str | None = None
+    breaker: str = "closed"
+    reason: str | None = None
+    unknown_outcomes: int = 0
     oldest_call_s: Callable[[], float] = lambda: 0.0
 
     def snapshot(self) -> Snapshot:
         """All of them at this moment."""
         idle_s = time.monotonic() - self.last_event_at
-        return Snapshot(self.cursor, self.caught_up, idle_s, self.oldest_call_s(), self.delivered, self.error)
+        return Snapshot(
+            self.cursor,
+            self.caught_up,
+            idle_s,
+            self.oldest_call_s(),
+            self.delivered,
+            self.error,
+            self.breaker,
+            self.reason,
+            self.unknown_outcomes,
+        )

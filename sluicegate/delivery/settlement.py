@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 UNFINISHED = 0
 DELIVERED = 1
@@ -17,9 +18,24 @@ FIRST_REASON = 4
 """The first byte that stands for a reason of denial; there is room for 251 of them and "other"."""
 
 
+class Stage(StrEnum):
+    """What an event died of."""
+
+    REJECTED = "rejected"
+    """The vendor will never take it."""
+    GIVEN_UP = "given_up"
+    """It failed for too long while others went through."""
+    CRASHED = "crashed"
+    """The process died each time that it was delivered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """An event that was given up: why, after how many attempts, and when the first and last were (monotonic)."""
+    """An event that was given up: why, after how many attempts, and when the first and last were (monotonic).
+
+    `reason` is the last error, `first_error` that of the first attempt; `status` and `response` are what the vendor
+    answered last, if it did.
+    """
 
     offset: int
     message_id: str
@@ -28,6 +44,10 @@ class Dead:
     attempts: int
     first_attempt: float
     last_attempt: float
+    stage: Stage = Stage.REJECTED
+    first_error: str = ""
+    status: int | None = None
+    response: str = ""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,5 @@
-"""The store of one destination: its cursor, the epoch that may commit, its counts and its dead letters."""
+"""The store of one destination: its cursor, the epoch that may commit, its counts, its dead letters, and what is
+remembered of events that are on their way."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from sluicegate.accounts import StoreState, read_state, store_schema
+from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import (
     DeadLetter,
     DeadLetters,
@@ -15,6 +17,8 @@ from sluicegate.delivery.letters import (
     insert_letters,
     remove_letters,
 )
+from sluicegate.delivery.pending import add_deaths, load_retries, load_suspects, save_retries
+from sluicegate.delivery.recovery import Suspect
 from sluicegate.errors import StaleEpoch
 from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import connect, errors_of, transaction
@@ -33,6 +37,7 @@ class DestinationStore:
         self.path = path
         self._db = connection
         self.letters = DeadLetters(connection, path)
+        self._knows_deaths = False
 
     @classmethod
     def open(cls, path: Path, *, start: Offset) -> DestinationStore:
@@ -53,6 +58,37 @@ class DestinationStore:
                 raise StaleEpoch(f"{self.path.stem}: epoch {epoch} comes after epoch {read_state(self._db).epoch}")
             return read_state(self._db)
 
+    def note_deaths(
+        self, epoch: int, died: int, *, calls: Sequence[Sequence[Offset]], replayed: Sequence[int], reason: str
+    ) -> None:
+        """The process of epoch `died` ended during these calls; its replays, by letter id, have failed for `reason`.
+
+        May be told twice. Raises `StaleEpoch` like `commit`.
+        """
+        alone = len(calls) == 1 and len(calls[0]) == 1 and not replayed
+        with errors_of(self.path), transaction(self._db):
+            state = read_state(self._db)
+            if state.epoch != epoch:
+                self._refuse(epoch, "")
+            add_deaths(self._db, died, [[o for o in call if o > state.cursor] for call in calls], alone=alone)
+            fail_letters(self._db, dict.fromkeys(replayed, reason), now_ms=None)
+
+    def unsettled(self) -> tuple[list[PendingRetry], list[Suspect]]:
+        """What earlier processes have left of events that they did not settle."""
+        with errors_of(self.path), transaction(self._db):
+            self._db.execute("DELETE FROM deaths WHERE log_offset <= (SELECT cursor FROM state)")
+            suspects = load_suspects(self._db)
+            self._knows_deaths = bool(suspects)
+            return load_retries(self._db), suspects
+
+    def remember_refusal(self, epoch: int, config_hash: str) -> None:
+        """The vendor refuses us as a whole, as we are configured now."""
+        with errors_of(self.path), transaction(self._db):
+            if read_state(self._db).epoch != epoch:
+                self._refuse(epoch, "")
+            self._db.execute("DELETE FROM refused")
+            self._db.execute("INSERT INTO refused VALUES (?)", (config_hash,))
+
     def commit(
         self,
         epoch: int,
@@ -62,8 +98,9 @@ class DestinationStore:
         expired: int = 0,
         denied: Mapping[str, int] = _NOTHING,
         dead_letters: Sequence[DeadLetter] = (),
+        retries: Sequence[PendingRetry] | None = None,
     ) -> None:
-        """Move the cursor and count what it passed, all or nothing.
+        """Move the cursor and count what it passed, all or nothing; `retries`, if given, replace those remembered.
 
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
@@ -81,6 +118,10 @@ class DestinationStore:
             self._count_denied(denied)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
+            if retries is not None:
+                save_retries(self._db, retries)
+            if self._knows_deaths:
+                self._db.execute("DELETE FROM deaths WHERE log_offset <= ?", (cursor,))
 
     def skip(
         self,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
+from sluicegate.delivery.letter_bounds import trim_letters
 from sluicegate.delivery.retention import trim_before
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
@@ -112,8 +113,20 @@ class Sweeper:
             self._next_trim = time.monotonic() + TRIM_EVERY_S
             self._trim(event_log)
 
+    def _trim_letters(self, ids: Iterable[str]) -> None:
+        for name in ids:
+            path, destination = self._data_dir.store(name), self._destinations[name]
+            if not path.exists():
+                continue
+            try:
+                if dropped := trim_letters(path, destination, now_ms=time.time_ns() // 1_000_000):
+                    log.info("%s: dropped the events of %d old dead letters", name, dropped)
+            except LogError as error:
+                log.warning("cannot drop old dead letters of %s: %s", name, error)
+
     def _trim(self, event_log: SqliteLog) -> None:
         registered = {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}
+        self._trim_letters(registered)
         head = event_log.head()
         accounts = read_accounts(self._data_dir, registered, head=head)
         if len(accounts) < len(registered):

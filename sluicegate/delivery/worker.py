@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
-from sluicegate.config.model import DestinationConfig
+from sluicegate.config.model import DestinationConfig, config_hash
+from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.loop import DeliveryLoop, Stop
 from sluicegate.delivery.plugin import Plugin, error_text, make_plugin
+from sluicegate.delivery.reader import permitted_offsets
+from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.report import Report, ReportKind, Snapshot, Vitals
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.waiting import Waiting
@@ -25,6 +30,8 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 
 logger = logging.getLogger(__name__)
+
+DIED_IN_REPLAY = "the process died while it delivered this event again"
 
 
 class DeliveryWorker:
@@ -94,17 +101,20 @@ class DeliveryWorker:
         self._report(final)
 
     def _live(self) -> Report:
+        plugin: Plugin | None
         try:
             plugin = self._make(self._destination, self._data_dir)
         except (NotReady, ConfigError) as error:
             return Report(ReportKind.FAILED, error_text(error))
         except CredentialsRefused as error:
-            return Report(ReportKind.HALTED, error_text(error))
+            plugin, refusal = None, error_text(error)
         store = DestinationStore.open(self._data_dir.store(self._destination.id), start=self._start_offset)
         try:
             cursor = store.claim(self._epoch).cursor
+            if plugin is None:
+                return self._halted(store, refusal)
             try:
-                return self._initialize(plugin) or self._deliver(plugin, store, cursor)
+                return self._initialize(plugin, store) or self._deliver(plugin, store, cursor)
             finally:
                 self._destroy(plugin)
         finally:
@@ -112,7 +122,10 @@ class DeliveryWorker:
 
     def _deliver(self, plugin: Plugin, store: DestinationStore, cursor: int) -> Report:
         log = SqliteLog(self._data_dir.event_log, create=False)
+        flight: FlightRecord | None = None
         try:
+            recovery = self._recovery(plugin, store, log)
+            flight = FlightRecord(_calls_path(store), epoch=self._epoch, limits=plugin.limits)
             loop = DeliveryLoop(
                 plugin,
                 store,
@@ -123,20 +136,47 @@ class DeliveryWorker:
                 waiting=self._waiting,
                 stop=self._stop,
                 vitals=self._vitals,
+                flight=flight,
+                recovery=recovery,
+                rate_per_s=self._destination.rate_per_s,
             )
             self._report(Report(ReportKind.LOADED))
             halted = loop.run()
         finally:
+            if flight is not None:
+                flight.close()
             log.close()
-        return Report(ReportKind.STOPPED) if halted is None else Report(ReportKind.HALTED, halted)
+        if halted is None:
+            return Report(ReportKind.STOPPED)
+        return self._halted(store, halted)
 
-    def _initialize(self, plugin: Plugin) -> Report | None:
+    def _recovery(self, plugin: Plugin, store: DestinationStore, log: SqliteLog) -> Recovery:
+        """What earlier processes have left, after taking note of how the last one ended."""
+        died, interrupted = interrupted_calls(_calls_path(store))
+        if interrupted:
+            calls = [
+                call.offsets or permitted_offsets(log, plugin.permits, first=call.first, last=call.last)
+                for call in interrupted
+                if not call.replay
+            ]
+            replayed = [id_ for call in interrupted if call.replay for id_ in call.offsets or ()]
+            logger.warning("an earlier process died during %d calls of %s", len(interrupted), self._destination.id)
+            store.note_deaths(self._epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY)
+        retries, suspects = store.unsettled()
+        return Recovery(retries, suspects, time.monotonic())
+
+    def _halted(self, store: DestinationStore, reason: str) -> Report:
+        """The vendor refuses us as we are configured now."""
+        store.remember_refusal(self._epoch, config_hash(self._destination))
+        return Report(ReportKind.HALTED, reason)
+
+    def _initialize(self, plugin: Plugin, store: DestinationStore) -> Report | None:
         try:
             plugin.instance.initialize()
             if self._destination.test_on_load:
                 plugin.instance.test()
         except CredentialsRefused as error:
-            return Report(ReportKind.HALTED, plugin.mask(error_text(error)))
+            return self._halted(store, plugin.mask(error_text(error)))
         except BaseException as error:
             return Report(ReportKind.FAILED, plugin.mask(error_text(error)))
         return None
@@ -146,3 +186,7 @@ class DeliveryWorker:
             plugin.instance.destroy()
         except BaseException as error:
             logger.warning("destroy() of %s failed: %s", self._destination.id, plugin.mask(error_text(error)))
+
+
+def _calls_path(store: DestinationStore) -> Path:
+    return store.path.with_suffix(".calls")

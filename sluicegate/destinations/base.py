@@ -11,8 +11,9 @@ purposes, limits) is declared by a `Settings` class (`sluicegate.config.declarat
                    returning means that the vendor has all of it; Retry, Rejected, CredentialsRefused
     destroy()      once, last; errors are logged and ignored
 
-Any other exception counts as `NotReady` before delivery and as `Retry` in it. A call that does not return
-within 60 s is taken for hung: the process is killed and started again.
+Any other exception counts as `NotReady` before delivery and as `Retry` in it. What the vendor answered goes along with
+`error.answered(status, body)`. A call that does not return within 60 s is taken for hung: the process is killed and
+started again, and an event that this happens to twice is a dead letter.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ MAX_RESPONSE_BYTES = 64 * 1024
 CONNECT_TIMEOUT_S = 5.0
 MAX_AGE_S = 300.0
 """A connection is replaced after this time, so that a name that has moved is followed."""
+EXCERPT_BYTES = 4 * 1024
+"""Twice what is kept of an answer, so that a secret at the end of what is kept is still seen whole, and masked."""
 _RECEIVE_BYTES = 16 * 1024
 PUBLIC_ONLY = Network()
 
@@ -43,9 +45,13 @@ class Answer:
 
     @property
     def excerpt(self) -> str:
-        """The beginning of the body as one printable line."""
-        text = self.body[:400].decode("utf-8", "replace")
-        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+        """The beginning of the body as one printable line, for a reason."""
+        return self.beginning(400)[:200]
+
+    def beginning(self, max_bytes: int = EXCERPT_BYTES) -> str:
+        """The beginning of the body as one printable line; as it came, so a compressed one makes no sense."""
+        text = self.body[:max_bytes].decode("utf-8", "replace")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,15 @@ class HttpConnection:
         self._renew_at = 0.0
         self._tls = tls or (ssl.create_default_context() if origin.scheme == "https" else None)
         self._socket: socket.socket | None = None
+        self.sent = False
+        """Whether anything of the last request may have reached the other side."""
 
     def exchange(self, request: bytes, *, timeout_s: float) -> Answer:
         """Send a complete request and return the answer, within this time in all; raises `OSError`.
 
         A kept-alive connection that turns out closed before anything was answered is replaced once, at once.
         """
+        self.sent = False
         deadline = time.monotonic() + timeout_s
         if self._socket is not None and (time.monotonic() >= self._renew_at or _has_ended(self._socket)):
             self.close()
@@ -115,6 +124,7 @@ class HttpConnection:
             if self._socket is None:
                 self._socket = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
             self._socket.settimeout(_left(deadline))
+            self.sent = True
             with contextlib.suppress(ConnectionError):  # one that answers early (413) may close without reading on
                 self._socket.sendall(request)  # its time limit is for all of it
             while not reader.done:

@@ -24,7 +24,8 @@ from sluicegate.errors import CredentialsRefused, DestinationError, NotReady, Re
 from sluicegate.version import __version__
 
 RETRY_STATUSES = frozenset({408, 425, 429})
-REFUSED_STATUSES = frozenset({401, 403, 404, 410})
+REFUSED_STATUSES = {401: "credentials", 403: "credentials", 404: "gone", 410: "gone"}
+"""Answers that are about us or the address and not about the events, and what to look at."""
 MAX_RETRY_AFTER_S = 3600
 
 
@@ -55,10 +56,12 @@ class Webhook(Destination):
     def deliver(self, batch: Batch) -> None:
         """Post the batch; the answer's status decides (`outcome_of`)."""
         request = self._request("msg_" + batch.key(self.context.id), *body_of(batch))
+        connection = self._connection()
         try:
-            answer = self._connection().exchange(request, timeout_s=self.context.timeout_s)
+            answer = connection.exchange(request, timeout_s=self.context.timeout_s)
         except OSError as error:
-            raise Retry(f"{self._origin}: {_text(error)}") from error
+            note = " (the request was sent, so its outcome is unknown)" if connection.sent else ""
+            raise Retry(f"{self._origin}: {_text(error)}{note}", outcome_unknown=connection.sent) from error
         failure = outcome_of(answer, str(self._origin))
         if failure is not None:
             raise failure
@@ -119,13 +122,16 @@ def outcome_of(answer: Answer, name: str) -> DestinationError | None:
     if 200 <= status < 300:
         return None
     text = f"{name} answered {status}" + (f": {answer.excerpt}" if answer.excerpt else "")
+    error: DestinationError
     if status >= 500 or status in RETRY_STATUSES:
-        return Retry(text, after_s=retry_after_s(answer.headers.get("retry-after"), now=time.time()))
-    if 300 <= status < 400:
-        return CredentialsRefused(f"{name} answered {status}: redirects are not followed; write the final address")
-    if status in REFUSED_STATUSES:
-        return CredentialsRefused(text)
-    return Rejected(text)
+        error = Retry(text, after_s=retry_after_s(answer.headers.get("retry-after"), now=time.time()))
+    elif 300 <= status < 400:
+        error = CredentialsRefused(f"moved: {name} answered {status}, which is not followed; write the final address")
+    elif status in REFUSED_STATUSES:
+        error = CredentialsRefused(f"{REFUSED_STATUSES[status]}: {text}")
+    else:
+        error = Rejected(text)
+    return error.answered(status, answer.beginning())
 
 
 def retry_after_s(value: str | None, *, now: float) -> float | None:

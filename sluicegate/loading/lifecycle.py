@@ -109,6 +109,8 @@ class Lifecycle:
     def exited(self, slot: Slot, process: Process, now: float) -> None:
         """Its process is gone."""
         slot.process = None
+        if slot.rest is not State.PAUSED:
+            slot.reason = None
         if not process.ending:
             what = "loading" if process.phase is Phase.STARTING else "running"
             self.failed(slot, now, error=f"the process ended unexpectedly while {what}", crashed=True)

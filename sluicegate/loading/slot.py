@@ -36,6 +36,9 @@ class Process:
     pid: int | None = None
     caught_up: bool = False
     idle_since: float = 0.0
+    breaker: str = "closed"
+    """State of its circuit breaker."""
+    unknown_outcomes: int = 0
 
     @property
     def ending(self) -> bool:
@@ -138,4 +141,6 @@ class Slot:
             loaded_at=self.loaded_at,
             last_used=self.last_used,
             reason=self.reason,
+            breaker=self.process.breaker if self.process is not None and self.loaded else None,
+            unknown_outcomes=self.process.unknown_outcomes if self.process is not None else 0,
         )

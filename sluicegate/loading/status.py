@@ -52,3 +52,7 @@ class LoadingStatus:
     """When it last had an event to deliver."""
     reason: str | None
     """What it waits for, or why it is paused."""
+    breaker: str | None = None
+    """State of its circuit breaker; None while it is not loaded."""
+    unknown_outcomes: int = 0
+    """Calls of its process whose request went out and that got no answer."""

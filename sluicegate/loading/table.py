@@ -235,6 +235,9 @@ class LoadingTable:
         stalled_s: float,
         delivered: int,
         error: str | None = None,
+        breaker: str = "closed",
+        reason: str | None = None,
+        unknown_outcomes: int = 0,
     ) -> list[Effect]:
         """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not."""
         self._arrive(now)
@@ -251,6 +254,8 @@ class LoadingTable:
         process.idle_since = now - idle_s
         slot.last_used = process.idle_since
         slot.error = error
+        slot.reason = reason
+        process.breaker, process.unknown_outcomes = breaker, unknown_outcomes
         if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
         if stalled_s >= self._config.stall_timeout_s:

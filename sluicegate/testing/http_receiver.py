@@ -38,12 +38,12 @@ Answer = Callable[[Request], Reply]
 class HttpReceiver:
     """Listens from its making to `close()`; set `answer` to script it."""
 
-    def __init__(self, answer: Answer = lambda request: Reply()) -> None:
+    def __init__(self, answer: Answer = lambda request: Reply(), *, port: int = 0) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         self.taken: list[Request] = []
         """The requests that were answered 2xx."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()

@@ -354,7 +354,7 @@ def test_description_of_an_unreadable_store_does_not_hide_the_others(make: Make)
     a, b = describe(
         [table.status("a"), table.status("b")],
         supervised.config.destinations,
-        Records.open(supervised.data_dir, ["a", "b"]),
+        Records.open(supervised.data_dir, [supervised.config.destinations[id] for id in ("a", "b")]),
     )
 
     assert (a.accepted, a.pending) == (0, 0)

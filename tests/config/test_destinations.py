@@ -44,6 +44,9 @@ def test_every_key_reaches_its_field(document: Document, read: Read) -> None:
         "in_flight": 4,
         "timeout": "5s",
         "test_on_load": True,
+        "rate_limit": "600/m",
+        "dead_letter_age": "3d",
+        "dead_letter_size": "10MiB",
         "url": "https://${HOST}/hook",
         "headers": {"X-A": "b"},
     }
@@ -61,6 +64,9 @@ def test_every_key_reaches_its_field(document: Document, read: Read) -> None:
         in_flight=4,
         timeout_s=5.0,
         test_on_load=True,
+        rate_per_s=10.0,
+        dead_letter_age_s=259_200.0,
+        dead_letter_bytes=10_485_760,
         settings={"url": "https://crm.example/hook", "headers": {"X-A": "b"}},
     )
 

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.config.units import format_duration, format_size, parse_duration_s, parse_size_bytes
+from sluicegate.config.units import (
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration_s,
+    parse_rate_per_s,
+    parse_size_bytes,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +71,23 @@ def test_a_formatted_duration_reads_back(milliseconds: int) -> None:
 @given(st.integers(0, 10**12))
 def test_a_formatted_size_reads_back(n_bytes: int) -> None:
     assert parse_size_bytes(format_size(n_bytes)) == n_bytes
+
+
+@pytest.mark.parametrize(
+    ("written", "per_s"),
+    [("100/s", 100), ("600/m", 10), ("1800 / h", 0.5), ("2.5/s", 2.5), ("7", 7), (7, 7), (0.5, 0.5)],
+)
+def test_rates_are_read_in_events_per_second(written: object, per_s: float) -> None:
+    assert parse_rate_per_s(written) == pytest.approx(per_s)
+
+
+@pytest.mark.parametrize("written", ["", "fast", "100/d", "/s", "-1/s", "1e3/s", True, None, [5], "1/s/s"])
+def test_other_rates_are_refused_with_an_example(written: object) -> None:
+    with pytest.raises(ValueError, match="100/s"):
+        parse_rate_per_s(written)
+
+
+@pytest.mark.parametrize(("per_s", "text"), [(1 / 3600, "1/h"), (0.5, "1800/h"), (100.0, "100/s"), (1e6, "1000000/s")])
+def test_rates_are_written_as_they_are_read(per_s: float, text: str) -> None:
+    assert format_rate(per_s) == text
+    assert parse_rate_per_s(text) == pytest.approx(per_s)

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from random import Random
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lanes import Lanes, Work
+from sluicegate.delivery.lane import Work
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.settlement import Progress
 from sluicegate.destinations.base import Batch
 from sluicegate.eventlog.runs import Events
@@ -28,20 +30,26 @@ class Harness:
         denied: frozenset[int] = frozenset(),
         duration_s: Callable[[], float] = lambda: 0.05,
         seed: int = 0,
+        cursor: int = 0,
+        recovery: Recovery | None = None,
+        rate_per_s: float | None = None,
     ) -> None:
-        self.lanes = Lanes(0, limits, random=Random(seed).random)
+        self.lanes = Lanes(cursor, limits, rate_per_s=rate_per_s, recovery=recovery, random=Random(seed).random)
         self.vendor = vendor
         self.limits = limits
         self.subjects = subjects
         self.denied = denied
         self.duration_s = duration_s
         self.now = 0.0
-        self.added = 0
+        self.added = cursor
         self.running: list[tuple[float, int, Work]] = []
         self.calls: list[tuple[float, list[int]]] = []
-        self.total = Progress(0)
+        self.retries: list[float] = []
+        """When calls went out that were not their events' first."""
+        self.total = Progress(cursor)
         self.busy_subjects: set[str] = set()
         self.delivered: list[int] = []
+        self.last_call: list[int] = []
         self._ids = itertools.count()
 
     def run(self, *, max_s: float = 1e9) -> Progress:
@@ -84,12 +92,15 @@ class Harness:
             assert not subjects & self.busy_subjects, "a subject is in two calls"
             self.busy_subjects |= subjects
             self.calls.append((self.now, list(batch.offsets)))
+            if batch.attempt > 1:
+                self.retries.append(self.now)
             heapq.heappush(self.running, (self.now + self.duration_s(), next(self._ids), work))
         assert len(self.running) <= self.limits.in_flight
 
     def end_calls(self) -> None:
         while self.running and self.running[0][0] <= self.now:
             _, _, work = heapq.heappop(self.running)
+            self.last_call = work.batch.offsets
             error = self.vendor(work.batch, self.now)
             if error is None:
                 self.delivered += work.batch.offsets

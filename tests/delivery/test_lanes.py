@@ -5,7 +5,8 @@ from random import Random
 import pytest
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lanes import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS, Lanes
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
 from sluicegate.eventlog.runs import Events
@@ -90,7 +91,7 @@ def test_backoff_doubles_to_its_cap() -> None:
     now, waits = 0.0, []
     for _ in range(12):
         (work,) = lanes.next_batches(now)
-        lanes.complete(work, ConnectionError("down"), now=now)
+        lanes.complete(work, Retry("too many").answered(429), now=now)  # which no breaker minds
         waits.append(lanes.next_due(now) - now)
         now = lanes.next_due(now)
 

@@ -409,3 +409,85 @@ def test_retry_after_is_kept(world: World) -> None:
 
     assert worker.join(10)
     assert len(vendor.calls) == 1
+
+
+def test_failing_events_keep_their_history_over_a_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.delivery.lanes.RETRY_BASE_S", 0.01)
+    attempts: list[int] = []
+
+    def fail(batch: Batch) -> None:
+        attempts.append(batch.attempt)
+        raise Retry(f"hunter2-secret, attempt {batch.attempt}")
+
+    def refuse(batch: Batch) -> None:
+        attempts.append(batch.attempt)
+        raise Rejected("never")
+
+    world.append("a")
+    vendor = Vendor(fail)
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) >= 3)
+    world.stop()
+    before = len(attempts)
+    world.start(Vendor(refuse))
+    world.wait_caught_up()
+    world.stop()
+
+    store = world.store()
+    (letter,) = store.letters.list()
+    left = store.unsettled()
+    store.close()
+    assert attempts == list(range(1, before + 2))
+    assert (letter.attempts, letter.reason, letter.epoch) == (before + 1, "never", 2)
+    assert letter.first_error == "***, attempt 1"
+    assert letter.first_attempt_at_ms < letter.last_attempt_at_ms
+    assert left == ([], [])
+
+
+def test_call_that_was_under_way_when_the_process_died_is_made_again_as_it_was(world: World) -> None:
+    world.append("a", "b")
+    release = threading.Event()
+    first = Vendor(lambda batch: release.wait(10), Limits(max_events=100))
+    worker = world.start(first)
+    first.wait_for(lambda: first.calls == [["a", "b"]])
+    copy = world.data_dir.store("vendor").with_suffix(".calls").read_bytes()
+    worker.stop(0.0)
+    assert worker.join(10)
+    release.set()
+    world.data_dir.store("vendor").with_suffix(".calls").write_bytes(copy)  # as a killed process leaves it
+    world.append("c", "d")
+
+    second = Vendor(limits=Limits(max_events=100))
+    world.start(second)
+    world.wait_caught_up()
+
+    assert second.calls[0] == ["a", "b"]
+    assert second.events == ["a", "b", "c", "d"]
+    assert world.store().unsettled() == ([], [])
+
+
+def test_worker_that_was_stopped_during_a_call_leaves_no_suspicion(world: World) -> None:
+    world.append("a")
+    release = threading.Event()
+    vendor = Vendor(lambda batch: release.wait(10))
+    worker = world.start(vendor)
+    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    worker.stop(0.0)
+    assert worker.join(10)
+    release.set()
+
+    world.start(Vendor())
+    world.wait_caught_up()
+
+    assert world.store().unsettled() == ([], [])
+
+
+def test_rate_limit_of_the_configuration_bounds_every_call(world: World) -> None:
+    world.config = DestinationConfig("vendor", "vendor", Requirement(("measurement",)), rate_per_s=50.0)
+    world.append(*[f"m{n}" for n in range(60)])
+    vendor = Vendor(limits=Limits(max_events=100))
+
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert sorted(map(len, vendor.calls)) == [10, 50]

@@ -47,6 +47,22 @@ MODULES = {
                     marker.touch()
                     time.sleep(3600)
         """,
+    "deadly": """
+        import json
+        import os
+        from pathlib import Path
+        from sluicegate.destinations.base import Destination
+
+        class Plugin(Destination):
+            def deliver(self, batch):
+                data_dir = Path(self.context.data_dir)
+                with (data_dir / "attempted").open("a") as file:
+                    file.write(json.dumps(batch.message_ids) + "\\n")
+                if any(event.json()["properties"]["number"] == 77 for event in batch):
+                    os._exit(9)
+                with (data_dir / "delivered").open("a") as file:
+                    file.writelines(id + "\\n" for id in batch.message_ids)
+        """,
     "suicidal": """
         import os
         from pathlib import Path

@@ -1,0 +1,64 @@
+"""What a store remembers of events that are not settled: how they failed, and which processes died of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+
+import apsw
+
+from sluicegate.delivery.lane import PendingRetry
+from sluicegate.delivery.recovery import Suspect
+from sluicegate.delivery.walltime import monotonic_s, wall_ms
+from sluicegate.eventlog.base import Offset
+from sluicegate.sqlite import fetch
+
+
+def save_retries(connection: apsw.Connection, retries: Sequence[PendingRetry]) -> None:
+    """Replace what is remembered, inside the caller's transaction."""
+    connection.execute("DELETE FROM retries")
+    connection.executemany(
+        "INSERT INTO retries VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                retry.lane,
+                number,
+                array("q", retry.offsets).tobytes(),
+                retry.attempts,
+                round(retry.failing_s * 1000),
+                wall_ms(retry.first_attempt),
+                retry.first_error,
+            )
+            for number, retry in enumerate(retries)
+        ],
+    )
+
+
+def load_retries(connection: apsw.Connection) -> list[PendingRetry]:
+    """What is remembered, each lane's in its order."""
+    retries = []
+    for lane, packed, attempts, failing_ms, first_ms, first_error in fetch(
+        connection,
+        "SELECT lane, offsets, attempts, failing_ms, first_attempt_at_ms, first_error FROM retries ORDER BY lane, part",
+    ):
+        offsets = array("q", packed)
+        retries.append(PendingRetry(lane, offsets, attempts, failing_ms / 1000, monotonic_s(first_ms), first_error))
+    return retries
+
+
+def add_deaths(connection: apsw.Connection, epoch: int, calls: Sequence[Sequence[Offset]], *, alone: bool) -> None:
+    """The process of this epoch died during these calls; nothing changes when that is known already."""
+    connection.executemany(
+        "INSERT OR IGNORE INTO deaths VALUES (?, ?, ?, ?)",
+        [(offset, epoch, number, int(alone)) for number, call in enumerate(calls) for offset in call],
+    )
+
+
+def load_suspects(connection: apsw.Connection) -> list[Suspect]:
+    """Every event that was in a call when a process died."""
+    # A bare column beside max() is that of the row with the maximum (sqlite.org/lang_select.html#bareagg).
+    rows = fetch(
+        connection,
+        "SELECT log_offset, count(*), sum(alone), max(epoch), call FROM deaths GROUP BY log_offset ORDER BY log_offset",
+    )
+    return [Suspect(offset, deaths, alone, (epoch, call)) for offset, deaths, alone, epoch, call in rows]

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluicegate.config.declaration import Limits
+from sluicegate.delivery.lane import PendingRetry
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.pace import GIVE_UP_AFTER_S
+from sluicegate.delivery.recovery import Recovery, Suspect
+from sluicegate.delivery.settlement import Progress, Stage
+from sluicegate.destinations.base import Batch
+from sluicegate.errors import Retry
+from sluicegate.eventlog.runs import Events
+from tests.delivery.lanes_harness import Harness
+
+LIMITS = Limits(max_events=10, max_bytes=100_000, in_flight=4)
+
+
+def events(first: int, n: int) -> Events:
+    offsets = range(first, first + n)
+    return Events.of(offsets, [f"m{o}" for o in offsets], [f"s{o}" for o in offsets], [b"{}"] * n)
+
+
+def recovering(*, retries: tuple[PendingRetry, ...] = (), suspects: tuple[Suspect, ...] = (), n: int = 20) -> Lanes:
+    lanes = Lanes(0, LIMITS, recovery=Recovery(retries, suspects), random=lambda: 0.5)
+    lanes.add(bytes(n), events(1, n))
+    return lanes
+
+
+def test_calls_that_a_process_died_of_are_made_again_as_they_were_and_alone() -> None:
+    suspects = tuple(Suspect(offset, 1, 0, (1, offset % 2)) for offset in (2, 3, 4, 5))
+    lanes = recovering(suspects=suspects)
+
+    (first,) = lanes.next_batches(0.0)
+    assert lanes.next_batches(0.0) == []
+    lanes.complete(first, None, now=0.1)
+    (second,) = lanes.next_batches(0.1)
+    lanes.complete(second, None, now=0.2)
+
+    assert [first.batch.offsets, second.batch.offsets] == [[2, 4], [3, 5]]
+    assert sum(len(work.batch) for work in lanes.next_batches(0.2)) >= 10
+
+
+def test_after_the_second_death_events_go_out_one_by_one() -> None:
+    lanes = recovering(suspects=tuple(Suspect(offset, 2, 0, (2, 0)) for offset in (1, 2, 3)))
+
+    sizes = []
+    for _ in range(4):
+        (work,) = lanes.next_batches(0.0)
+        sizes.append(len(work.batch))
+        lanes.complete(work, None, now=0.0)
+
+    assert sizes == [1, 1, 1, 10]
+
+
+def test_event_that_two_processes_died_of_alone_is_a_dead_letter() -> None:
+    lanes = recovering(suspects=(Suspect(4, 4, 2, (4, 0)),), n=5)
+
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, None, now=0.0)
+    progress = lanes.progress()
+
+    assert (progress.cursor, progress.delivered) == (5, 4)
+    (dead,) = progress.dead
+    assert (dead.offset, dead.stage, dead.attempts) == (4, Stage.CRASHED, 4)
+    assert "died twice" in dead.reason
+
+
+def test_suspects_wait_until_all_of_their_call_have_been_read_and_others_go_on() -> None:
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(1, 1, 0, (1, 0)), Suspect(9, 1, 0, (1, 0))]))
+    lanes.add(bytes(5), events(1, 5))
+
+    (others,) = lanes.next_batches(0.0)
+    lanes.complete(others, None, now=0.0)
+    lanes.add(bytes(5), events(6, 5))
+    (suspects,) = lanes.next_batches(0.0)
+
+    assert others.batch.offsets == [2, 3, 4, 5]
+    assert suspects.batch.offsets == [1, 9]
+
+
+def test_suspects_that_are_gone_from_the_log_or_denied_by_now_hold_nothing_up() -> None:
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(offset, 1, 0, (1, 0)) for offset in (1, 2, 3)]))
+    lanes.expire(1)
+    lanes.add(bytes([lanes.settlement.code("no")]) + bytes(2), events(3, 2))
+
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, None, now=0.0)
+
+    assert work.batch.offsets == [3]
+    assert [w.batch.offsets for w in lanes.next_batches(0.0)] == [[4]]
+
+
+def test_failed_batch_keeps_attempts_age_and_first_error_over_a_restart() -> None:
+    before = recovering(n=3)
+    for now in (0.0, 10.0, 100.0):
+        (work,) = before.next_batches(now)
+        before.complete(work, Retry(f"error at {now:g}"), now=now)
+    remembered = before.retries(100.0)
+    assert remembered is not None
+
+    after = recovering(retries=tuple(remembered), n=3)
+    (work,) = after.next_batches(5_000.0)
+    after.complete(work, Retry("again"), now=5_000.0)
+    again = after.retries(5_000.0)
+
+    assert work.batch.offsets == [1, 2, 3]
+    assert work.batch.attempt == 4
+    assert again is not None
+    assert [(r.attempts, r.failing_s, r.first_error) for r in again] == [(4, 100.0, "error at 0")]
+
+
+def test_nothing_is_remembered_of_what_went_through() -> None:
+    lanes = recovering(n=3)
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, Retry("no"), now=0.0)
+    assert lanes.retries(0.0)
+    assert lanes.retries(0.0) is None
+
+    (work,) = lanes.next_batches(10.0)
+    lanes.complete(work, None, now=10.0)
+
+    assert lanes.retries(10.0) == []
+    assert lanes.retries(10.0) is None
+
+
+def test_what_has_not_been_read_again_yet_stays_remembered() -> None:
+    old = PendingRetry(0, [18, 19], 3, 7.0, 0.0, "old")
+    lanes = recovering(retries=(old,), n=5)
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, Retry("new"), now=0.0)
+
+    remembered = lanes.retries(0.0)
+
+    assert remembered is not None
+    assert [one.first_error for one in remembered] == ["old", "new"]
+    assert len({one.lane for one in remembered}) == 2
+
+
+def test_age_from_before_the_restart_counts_towards_giving_up() -> None:
+    old = PendingRetry(0, [1], 20, GIVE_UP_AFTER_S - 10, 0.0, "old")
+    lanes = recovering(retries=(old,), n=1)
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, Retry("still"), now=0.0)
+    assert not lanes.progress().dead
+
+    (work,) = lanes.next_batches(400.0)
+    lanes.complete(work, Retry("still"), now=400.0)
+
+    (dead,) = lanes.progress().dead
+    assert (dead.attempts, dead.first_error) == (22, "old")
+
+
+class Killed(Exception):
+    pass
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    n_events=st.integers(1, 150),
+    n_subjects=st.integers(1, 20),
+    max_events=st.integers(1, 30),
+    in_flight=st.integers(1, 6),
+    killers=st.integers(0, 2),
+)
+def test_whatever_dies_with_its_process_only_the_killers_are_lost_and_the_order_holds(
+    seed: int, n_events: int, n_subjects: int, max_events: int, in_flight: int, killers: int
+) -> None:
+    random = Random(seed)
+    subjects = [f"s{random.randrange(n_subjects)}" for _ in range(n_events)]
+    deadly = {random.randrange(n_events) + 1 for _ in range(killers)}
+    stored: list[int] = []
+
+    def vendor(batch: Batch, now: float) -> BaseException | None:
+        if deadly & set(batch.offsets) or random.random() < 0.01:
+            raise Killed
+        if random.random() < 0.2:
+            return Retry("busy")
+        stored.extend(batch.offsets)
+        return None
+
+    total, deaths = Progress(0), dict[int, list[tuple[int, int, bool]]]()
+    retries: list[PendingRetry] = []
+    for epoch in range(1, 200):
+        suspects = [Suspect(o, len(d), sum(one[2] for one in d), d[-1][:2]) for o, d in deaths.items()]
+        harness = Harness(
+            vendor,
+            limits=Limits(max_events=max_events, max_bytes=10_000, in_flight=in_flight),
+            subjects=subjects,
+            duration_s=lambda: random.choice([0.01, 3.0]),
+            seed=seed + epoch,
+            cursor=total.cursor,
+            recovery=Recovery(retries, suspects),
+        )
+        try:
+            harness.run()
+        except Killed:
+            calls = [work.batch.offsets for _, _, work in harness.running] + [harness.last_call]
+            alone = len(calls) == 1 and len(calls[0]) == 1
+            harness.account()
+            for number, call in enumerate(calls):
+                for offset in call:
+                    deaths.setdefault(offset, []).append((epoch, number, alone))
+            retries = harness.lanes.retries(harness.now, anyway=True) or []
+        total.add(Progress(harness.total.cursor, harness.total.delivered, dead=harness.total.dead))
+        deaths = {offset: d for offset, d in deaths.items() if offset > total.cursor}
+        if total.cursor == n_events:
+            break
+
+    assert total.cursor == n_events
+    assert deadly <= {one.offset for one in total.dead}
+    assert set(stored) | {one.offset for one in total.dead} == set(range(1, n_events + 1))
+    first: dict[str, list[int]] = {}
+    for offset in dict.fromkeys(stored):
+        first.setdefault(subjects[offset - 1], []).append(offset)
+    assert all(offsets == sorted(offsets) for offsets in first.values())
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+def test_one_lonely_death_is_not_enough_to_blame_an_event(alone: int) -> None:
+    lanes = recovering(suspects=(Suspect(1, 3, alone, (3, 0)),), n=1)
+
+    (work,) = lanes.next_batches(0.0)
+
+    assert work.batch.offsets == [1]
