@@ -71,4 +71,5 @@ def _join(
         denied=accepted.denied,
         expired=accepted.expired,
         denied_by=dict(accepted.denied_by),
+        expired_by=dict(accepted.expired_by),
     )

@@ -21,7 +21,8 @@ class GetStatus(Message):
 class DestinationStatus(Message):
     """One destination: its loading state and its accounts. Times are Unix seconds.
 
-    accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason.
+    accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason,
+    `expired_by` what expired for another reason than retention.
     """
 
     id: str
@@ -48,6 +49,7 @@ class DestinationStatus(Message):
     denied: int = 0
     expired: int = 0
     denied_by: dict[str, int] | None = None
+    expired_by: dict[str, int] | None = None
 
 
 @message

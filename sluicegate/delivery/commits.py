@@ -59,6 +59,7 @@ class Commits:
                 cursor=gathered.cursor,
                 delivered=gathered.delivered,
                 expired=gathered.expired,
+                damaged=gathered.damaged,
                 denied=gathered.denied,
                 dead_letters=self._letters(gathered.dead),
             )
