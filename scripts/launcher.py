@@ -27,7 +27,7 @@ from sluicegate.messages.control import Configure, Done, Drain, Introduce
 from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
 from sluicegate.scripts.gateway_part import GatewayPart
-from sluicegate.scripts.storage import prepare_storage
+from sluicegate.scripts.storage import prepare_directory, prepare_storage
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Launcher:
     # -- start ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._data_dir.create()
+        prepare_directory(self._data_dir)
         lock = DataDirLock(self._data_dir.lock)
         lock.acquire(timeout_s=LOCK_TIMEOUT_S)
         self._lock = lock

@@ -7,10 +7,12 @@ that comes from it is to be believed before its own checksums say so.
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -78,6 +80,26 @@ class Pages:
                     break
                 connection.execute("ROLLBACK")  # the WAL began anew in between
             return cls(read, page_size=connection.pragma("page_size"), n_pages=n_pages, n_frames=max(0, n_frames))
+
+    @classmethod
+    @contextmanager
+    def of_files(cls, path: Path, *, page_size: int, n_frames: int) -> Iterator[Pages]:
+        """The pages of a database that nobody has open, and the first frames of its WAL, right or not."""
+        with ExitStack() as files:
+            opened = [files.enter_context(path.open("rb"))]
+            if n_frames:
+                opened.append(files.enter_context(path.with_name(path.name + "-wal").open("rb")))
+
+            def read(which: int, offset: int, amount: int) -> bytes:
+                return os.pread(opened[which].fileno(), amount, offset)
+
+            n_pages = os.fstat(opened[DATABASE].fileno()).st_size // page_size
+            yield cls(read, page_size=page_size, n_pages=n_pages, n_frames=n_frames)
+
+    @property
+    def n_copies(self) -> int:
+        """How many pages `leaves` looks at."""
+        return self.n_pages - 1 + self._n_frames
 
     def page(self, number: int) -> bytes:
         """The newest copy of a page, zeros where there is nothing; pages count from 1."""

@@ -32,7 +32,7 @@ _SCAN = """
 class Rescue:
     """For one `SqliteLog`, whose connection it uses; `head` tells where the log ends."""
 
-    def __init__(self, db: apsw.Connection, path: Path, *, head: Callable[[], Offset], reader: str) -> None:
+    def __init__(self, db: apsw.Connection, path: Path, *, head: Callable[[], Offset], reader: str | None) -> None:
         self._db = db
         self._path = path
         self._head = head
@@ -136,6 +136,8 @@ class Rescue:
                 self._record(row.first, row.last, row.damage)
 
     def _record(self, first: Offset, last: Offset, why: str) -> None:
+        if self._reader is None:
+            return
         logger.error("%s: events %d to %d are damaged and left out: %s", self._path, first, last, why)
         self._quarantine.record(first, last, why=why, found_by=self._reader)
 

@@ -46,6 +46,13 @@ def find_rows(
                     yield found
 
 
+def find_at(pages: Pages, first: Offset, place: int) -> Iterator[Found]:
+    """The row that begins at an offset, as a page has it that `find_rows` has named."""
+    for cell in pages.cells(pages.copy(place)):
+        if cell.rowid == first and (found := _found(pages, place, cell)) is not None:
+            yield found
+
+
 def payload_of(pages: Pages, found: Found) -> bytes:
     """The event bytes of a row; raises `RowDamaged` when they cannot be read back."""
     found_one = RowDamaged("its page has changed")
@@ -73,6 +80,6 @@ def _found(pages: Pages, place: int, cell: Cell) -> Found | None:
         ]
         packed = pages.content(cell, meta.stop)[meta.start :]
         row = checked_row(cell.rowid, n_events, at_ms, size, sealed, packed)
-    except (RowDamaged, ValueError, TypeError):
+    except (RowDamaged, ValueError, TypeError, OverflowError):
         return None
     return Found(row, place, payload, payload_crc, packed, sealed)

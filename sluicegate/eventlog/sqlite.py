@@ -87,15 +87,17 @@ _TRIMMABLE = "SELECT first, count FROM rows WHERE first < ?1 AND first + count <
 class SqliteLog(EventLog):
     """The event log in the SQLite file at `path`; without `create` it must be there already.
 
-    `reader` is who is told in the quarantine ledger to have met damage: a destination's id, "router".
+    `reader` is who is told in the quarantine ledger to have met damage: a destination's id, "router". None is for a
+    look alone: nothing is written, not even what is due in the database.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, reader: str = "reader") -> None:
+    def __init__(self, path: Path, *, create: bool = True, reader: str | None = "reader") -> None:
         self.path = path
         self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
         self._rescue = Rescue(self._db, path, head=self.head, reader=reader)
         self._wal_pages = 0
         self._damage: LogDamaged | None = None
+        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, reader is None)
         with errors_of(path):
             self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
         self._db.set_wal_hook(self._on_commit)  # in place of SQLite's own checkpoints
@@ -214,6 +216,16 @@ class SqliteLog(EventLog):
             logger.log(level, "the event log's WAL could not be moved to the database: %s", error)
         finally:
             self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+    def faults(self, *, at_most: int = 100) -> list[str]:
+        """What SQLite finds wrong with the file as a database, in its words; reads all of it."""
+        with errors_of(self.path):
+            found = fetch(self._db, f"PRAGMA integrity_check({at_most})")
+        return [text for (text,) in found if text != "ok"]
+
+    def forgotten(self) -> Offset:
+        """The newest offset that retention removed, as far as that can be believed."""
+        return self._rescue.forgotten()
 
     def close(self) -> None:
         """Release the file."""

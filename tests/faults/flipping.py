@@ -6,9 +6,12 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import apsw
+
 from sluicegate.errors import RowDamaged
 from sluicegate.eventlog.base import EventLog, Offset, RowGone
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.sqlite import fetch
 from sluicegate.testing.batches import batch_of
 
 SIZES = (0, 1, 90, 700, 8_100, 8_193, 30_000)
@@ -30,8 +33,8 @@ def build(path: Path, n_events: int, *, seed: int = 1, checkpoint: bool = True) 
         count = min(n_events + 1 - at, chance.choice((1, 1, 1, 3, 40)))
         log.append([batch_of([event_at(offset) for offset in range(at, at + count)])], received_at_ms=1_700_000_000_000)
         at += count
-    if checkpoint:
-        log.close()
+    log._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, not checkpoint)
+    log.close()
 
 
 @dataclass(slots=True)
@@ -66,3 +69,11 @@ def flip(path: Path, position: int, bit: int) -> None:
         byte = file.read(1)[0]
         file.seek(position)
         file.write(bytes((byte ^ 1 << bit,)))
+
+
+def root_of(path: Path, name: str) -> int:
+    """The number of the page at which a table or an index begins."""
+    db = apsw.Connection(str(path))
+    number: int = fetch(db, "SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,))[0][0]
+    db.close()
+    return number
