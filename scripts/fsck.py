@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from sluicegate.eventlog.quarantine import Quarantine, n_lost
+from sluicegate.eventlog.quarantine import Damage, Quarantine, n_lost
 from sluicegate.fsck.check import check
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.lock import AlreadyRunning, DataDirLock
@@ -35,12 +36,15 @@ def fsck(repair: bool, as_json: bool, config_path: Path | None, data_dir: Path |
         raise click.UsageError(f"{where.root} does not exist; name the data directory with --data-dir")
     with _held(where), _bars() as progress:
         findings = check(where, repair=repair, progress=progress)
-        quarantined = 0 if any("quarantine" in one.file for one in findings) else n_lost(Quarantine(where.root).all())
+        quarantine = [] if any(where.quarantine.name == one.file for one in findings) else Quarantine(where.root).all()
     if as_json:
         rows = [{**asdict(one), "events": one.n_events} for one in findings]
-        click.echo(json.dumps({"clean": not findings, "findings": rows, "quarantined": quarantined}))
+        click.echo(
+            json.dumps({"clean": not findings, "findings": rows, "quarantine": [asdict(one) for one in quarantine]})
+        )
     else:
-        _print(findings, quarantined, repair=repair)
+        _print(findings, repair=repair)
+        _print_quarantine(quarantine)
     sys.exit(1 if findings else 0)
 
 
@@ -71,7 +75,7 @@ def _bars() -> Iterator[Progress]:
         yield show
 
 
-def _print(findings: list[Finding], quarantined: int, *, repair: bool) -> None:
+def _print(findings: list[Finding], *, repair: bool) -> None:
     if findings:
         table = Table("file", "events", "count", "what is wrong", "repaired")
         for one in findings:
@@ -82,5 +86,14 @@ def _print(findings: list[Finding], quarantined: int, *, repair: bool) -> None:
             click.echo("repair with `sluicegate fsck --repair`, or restore a backup")
     else:
         click.echo("nothing is wrong")
-    if quarantined:
-        click.echo(f"{quarantined} events are in quarantine: they were stored and can no longer be read")
+
+
+def _print_quarantine(quarantine: list[Damage]) -> None:
+    if not quarantine:
+        return
+    click.echo(f"{n_lost(quarantine)} events are in quarantine: they were stored and can no longer be read")
+    table = Table("events", "met by", "at", "why")
+    for one in quarantine:
+        at = datetime.fromtimestamp(one.found_at_ms / 1000, UTC).isoformat(timespec="seconds")
+        table.add_row(f"{one.first}-{one.last}", one.found_by, at, one.why)
+    Console().print(table)

@@ -11,7 +11,7 @@ import os
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -45,14 +45,16 @@ class Cell:
 class Pages:
     """The newest state of each page, as database and WAL have it."""
 
-    def __init__(self, read: ReadAt, *, page_size: int, n_pages: int, n_frames: int) -> None:
+    def __init__(
+        self, read: ReadAt, *, page_size: int, n_pages: int, n_frames: int, broken: Set[int] = frozenset()
+    ) -> None:
         self._read = read
         self.page_size = page_size
         self._n_frames = n_frames
         self._in_wal: dict[int, int] = {}
         for frame in range(n_frames):
             header = read(WAL, self._frame_at(frame), 4)
-            if len(header) == 4:
+            if len(header) == 4 and frame not in broken:
                 self._in_wal[int.from_bytes(header)] = frame
         self.n_pages = max([n_pages, *(page for page in self._in_wal if page <= n_pages + n_frames)])
 
@@ -83,8 +85,11 @@ class Pages:
 
     @classmethod
     @contextmanager
-    def of_files(cls, path: Path, *, page_size: int, n_frames: int) -> Iterator[Pages]:
-        """The pages of a database that nobody has open, and the first frames of its WAL, right or not."""
+    def of_files(cls, path: Path, *, page_size: int, n_frames: int, broken: Set[int]) -> Iterator[Pages]:
+        """The pages of a database that nobody has open, and of the first frames of its WAL.
+
+        Of frames that are `broken` not even the page number is believed; leaves in them are looked at all the same.
+        """
         with ExitStack() as files:
             opened = [files.enter_context(path.open("rb"))]
             if n_frames:
@@ -94,7 +99,7 @@ class Pages:
                 return os.pread(opened[which].fileno(), amount, offset)
 
             n_pages = os.fstat(opened[DATABASE].fileno()).st_size // page_size
-            yield cls(read, page_size=page_size, n_pages=n_pages, n_frames=n_frames)
+            yield cls(read, page_size=page_size, n_pages=n_pages, n_frames=n_frames, broken=broken)
 
     @property
     def n_copies(self) -> int:

@@ -113,7 +113,7 @@ class SqliteLog(EventLog):
             with errors_of(self.path):
                 return firsts(batches, self._store(rows))
         except LogDamaged as error:
-            self._damage = error
+            self._distrust(error)
             raise
 
     def head(self) -> Offset:
@@ -231,6 +231,11 @@ class SqliteLog(EventLog):
         """Release the file."""
         self._db.close()
 
+    def _distrust(self, error: LogDamaged) -> None:
+        """Never write again, and do not sync at the end either: it could only seem to work."""
+        self._damage = error
+        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, payload = encode_batch(row)
         seal = half_seal(meta, count=len(row), received_at_ms=received_at_ms, n_bytes=len(payload))
@@ -254,7 +259,7 @@ class SqliteLog(EventLog):
             try:
                 self.maintain()
             except LogDamaged as error:  # this commit is on disk; the next one must not be tried
-                self._damage = error
+                self._distrust(error)
         return apsw.SQLITE_OK
 
     def _trim_some(self, before: Offset) -> int:

@@ -7,7 +7,6 @@ of old ones, so a log with that is not opened for writing.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from pathlib import Path
 
 import apsw
@@ -16,14 +15,11 @@ from sluicegate.errors import LogDamaged, RowDamaged
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.rows import check_seal
 from sluicegate.eventlog.sqlite import SCHEMA
-from sluicegate.pages import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
+from sluicegate.eventlog.walfile import Frame, wal_frames
 from sluicegate.sqlite import connect, errors_of, fetch
 
 _LAST = "SELECT first, count, received_at_ms, n_bytes, seal, meta FROM rows ORDER BY first DESC LIMIT 1"
 _TRIMMED = "SELECT last FROM trimmed"
-
-Frame = tuple[int, bool, bytes]
-"""Of the WAL: the page, whether a transaction ends with it, and the two salts that all of one cycle share."""
 
 
 def check_end(path: Path, *, acknowledged: Offset) -> None:
@@ -52,30 +48,6 @@ def check_end(path: Path, *, acknowledged: Offset) -> None:
         head = last_rows[0][0] + last_rows[0][1] - 1
     if head < acknowledged:
         raise LogDamaged(f"{path}: ends at event {head}, but {acknowledged} were stored; {_remedy(path)}")
-
-
-def wal_frames(path: Path) -> list[Frame]:
-    """The frames of the newest cycle of a database's WAL, whether their checksums are right or not."""
-    wal = path.with_name(path.name + "-wal")
-    try:
-        size = wal.stat().st_size
-        with wal.open("rb") as file:
-            step = FRAME_HEADER_BYTES + SCHEMA.page_size
-            headers = []
-            for at in range(WAL_HEADER_BYTES, size - step + 1, step):
-                file.seek(at)
-                headers.append(file.read(FRAME_HEADER_BYTES))
-    except FileNotFoundError:
-        return []
-    found = [(int.from_bytes(h[:4]), h[4:8] != bytes(4), h[8:16]) for h in headers]
-    cycle = Counter(salts for _, _, salts in found[:3]).most_common(1)  # by majority: one of them may be damaged
-    n_frames = next((i for i, f in enumerate(found) if not _alike(f[2], cycle[0][0])), len(found))
-    return found[:n_frames]
-
-
-def _alike(salts: bytes, others: bytes) -> bool:
-    """Whether two pairs of salts are of one cycle: one of the two may be damaged, the other changes with the cycle."""
-    return salts[:4] == others[:4] or salts[4:] == others[4:]
 
 
 def _check_wal(path: Path, beyond: list[Frame]) -> None:

@@ -15,7 +15,7 @@ from sluicegate.eventlog.quarantine import Quarantine
 from sluicegate.eventlog.rows import lost_row
 from sluicegate.eventlog.salvage import Found, find_at, find_rows, payload_of
 from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
-from sluicegate.eventlog.starting import wal_frames
+from sluicegate.eventlog.walfile import broken_frames, wal_frames
 from sluicegate.fsck.findings import Progress, aside
 from sluicegate.pages import Pages
 from sluicegate.paths import DataDir
@@ -36,10 +36,11 @@ def rebuild_log(data_dir: DataDir, *, due_head: Offset, progress: Progress) -> t
     path = data_dir.event_log
     _require_space(path)
     forgotten = _forgotten(path)
-    frames = wal_frames(path)
+    n_frames = len(wal_frames(path))
+    broken = broken_frames(path, n_frames)
     draft = path.with_name(f".{path.name}.repairing")
     _remove(draft)
-    with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=len(frames)) as pages:
+    with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
         places = _index(pages, forgotten, progress)
         if forgotten is None:
             forgotten = min(places, default=due_head + 1) - 1
