@@ -8,7 +8,7 @@ from pathlib import Path
 from sluicegate.errors import LogDamaged
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.bell import rung
-from sluicegate.fsck.databases import check_database, databases, newest_seen
+from sluicegate.fsck.databases import check_database, cursors, databases
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.fsck.log import check_log
 from sluicegate.fsck.mend import mend_database
@@ -22,13 +22,15 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
 
     Raises `LogTooNew` before anything is changed, `LogUnavailable` when there is no space for a repair.
     """
-    due_head = max(rung(data_dir.bell), newest_seen(data_dir))
+    read_up_to = cursors(data_dir)
+    due_head = max([rung(data_dir.bell), *read_up_to])
     found = check_log(data_dir, due_head=due_head, progress=progress)
     others = [(path, schema, check_database(path, schema, data_dir)) for path, schema in databases(data_dir)]
     if repair:
         others = [(path, schema, _mended(path, schema, faults)) for path, schema, faults in others]
         if found and data_dir.event_log.exists():
-            found = _rebuilt(data_dir, found, due_head, progress)
+            passed = min(read_up_to, default=0)
+            found = _rebuilt(data_dir, found, passed, due_head, progress)
     return [*found, *(one for _, _, faults in others for one in faults)]
 
 
@@ -42,9 +44,11 @@ def _mended(path: Path, schema: Schema, faults: list[Finding]) -> list[Finding]:
     return [replace(one, repaired=f"{done}; the old file is {old.name}") for one in faults]
 
 
-def _rebuilt(data_dir: DataDir, found: list[Finding], due_head: Offset, progress: Progress) -> list[Finding]:
+def _rebuilt(
+    data_dir: DataDir, found: list[Finding], passed: Offset, due_head: Offset, progress: Progress
+) -> list[Finding]:
     """The findings as they are after a repair: the stretches that are lost are known exactly then."""
-    old, lost = rebuild_log(data_dir, due_head=due_head, progress=progress)
+    old, lost = rebuild_log(data_dir, passed=passed, due_head=due_head, progress=progress)
     done = f"built again from what can be read; the old file is {old.name}"
     name = data_dir.event_log.name
     whole = [replace(one, repaired=done) for one in found if one.first is None]

@@ -93,16 +93,16 @@ def _is_letter(status: str, combo: str, event: bytes) -> bool:
     return True
 
 
-def newest_seen(data_dir: DataDir) -> Offset:
-    """The newest offset that a destination has read up to or begins after, as far as their files can be read."""
-    offsets = [0]
+def cursors(data_dir: DataDir) -> list[Offset]:
+    """How far each destination has read, or where it begins when it never did; as far as their files can be read."""
+    found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
         try:
             with opened(path, schema) as db:
-                if schema is STORE:
-                    offsets.append(read_state(db).cursor)
-                elif schema is CONTROL:
-                    offsets.append(fetch(db, "SELECT coalesce(max(start), 0) FROM destinations")[0][0])
+                if schema is CONTROL:
+                    found.update({id_: start for id_, start in fetch(db, "SELECT id, start FROM destinations")})
+                elif schema is STORE:
+                    found[path.stem] = read_state(db).cursor
         except (LogDamaged, IndexError):
             continue
-    return max(offsets)
+    return list(found.values())

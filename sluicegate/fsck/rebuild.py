@@ -28,10 +28,14 @@ _INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 Columns = tuple[int | bytes, ...]
 
 
-def rebuild_log(data_dir: DataDir, *, due_head: Offset, progress: Progress) -> tuple[Path, list[tuple[Offset, Offset]]]:
+def rebuild_log(
+    data_dir: DataDir, *, passed: Offset, due_head: Offset, progress: Progress
+) -> tuple[Path, list[tuple[Offset, Offset]]]:
     """Put a log in the damaged one's place that has all that can be read, and knows which offsets are lost.
 
-    Returns where the old file is now and which stretches of offsets are lost; those are in the quarantine ledger then.
+    All destinations have dealt with the events up to `passed`, so retention may have removed those, and no others; and
+    there were events up to `due_head`. Returns where the old file is now and which stretches of offsets are lost; those
+    are in the quarantine ledger then.
     """
     path = data_dir.event_log
     _require_space(path)
@@ -43,7 +47,7 @@ def rebuild_log(data_dir: DataDir, *, due_head: Offset, progress: Progress) -> t
     with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
         places = _index(pages, forgotten, progress)
         if forgotten is None:
-            forgotten = min(places, default=due_head + 1) - 1
+            forgotten = min([passed, *(first - 1 for first in places)])
         rows = _rows(pages, places, progress)
         lost = _write(draft, rows, forgotten=forgotten, due_head=due_head)
     ledger = Quarantine(data_dir.root)

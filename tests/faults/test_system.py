@@ -119,3 +119,29 @@ def test_failed_fsync_ends_the_gateway_and_it_comes_back(
     assert its_syncs[-1] == "failed"
     assert {event["messageId"] for event in owed} <= set(receiver.ids())
     assert "has ended unexpectedly; starting it again" in running.log()
+
+
+def test_log_that_lost_its_end_is_refused_by_name_and_starts_after_a_repair(
+    system: MakeSystem, receiver: Receiver
+) -> None:
+    running = system(CONFIG.format(url=receiver.url)).start()
+    receiver.answer = lambda body: (503, {})
+    running.post([track(n, consent={"measurement": True}) for n in range(5)])
+    running.stop()
+    receiver.answer = lambda body: (200, {})
+    with running.data_dir.event_log.open("r+b") as file:
+        file.truncate(8192)
+    before = running.data_dir.event_log.read_bytes()
+
+    refused = running.admin("serve")
+    repaired = running.admin("fsck", "--repair")
+    running.start()
+    running.post([track(5, consent={"measurement": True})])
+    crm = running.until_delivered("crm", 1)
+
+    assert refused.returncode == 1
+    assert "fsck --repair" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (repaired.returncode, "1-5" in repaired.stdout) == (1, True)
+    assert (crm.accepted, crm.expired_by) == (6, {DAMAGED: 5})
+    assert [old.read_bytes() for old in running.data_dir.root.glob("events.db.damaged-*Z")] == [before]
