@@ -72,7 +72,7 @@ class Pages:
             # Through SQLite's own file: closing another one would drop the locks of this process.
             return connection.read("main", which, offset, amount)[1]
 
-        with errors_of(path):
+        with errors_of(path), _no_transaction_after_errors(connection):
             while True:
                 cycle = read(WAL, 0, WAL_HEADER_BYTES)
                 n_frames, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
@@ -179,6 +179,16 @@ class Pages:
             n_read += len(page) - 4
             follow = int.from_bytes(page[:4])
         return b"".join(parts)[:n_wanted]
+
+
+@contextmanager
+def _no_transaction_after_errors(connection: apsw.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def columns(content: bytes, n_columns: int) -> list[Value | range]:

@@ -58,8 +58,9 @@ class Rescue:
         if first > head or (reached and reached[0].first <= first):
             return reached
         if not self._stretch or not self._stretch[0].first <= first <= self._stretch[-1].last:
-            self._stretch = self._look(first, head, why)
-            self._report()
+            stretch = self._look(first, head, why)
+            self._report(stretch)
+            self._stretch = stretch
         found: list[Row] = []
         for row in self._stretch:
             if row.last < first:
@@ -130,8 +131,8 @@ class Rescue:
                     raise error
         return None
 
-    def _report(self) -> None:
-        for row in self._stretch:
+    def _report(self, stretch: list[Row]) -> None:
+        for row in stretch:
             if row.damage is not None:
                 self._record(row.first, row.last, row.damage)
 

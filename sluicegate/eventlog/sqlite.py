@@ -122,7 +122,10 @@ class SqliteLog(EventLog):
 
     def tail(self) -> Offset:
         """Offset of the oldest event; see `EventLog.tail`."""
-        return self._number(f"SELECT coalesce((SELECT first FROM rows ORDER BY first LIMIT 1), {_HEAD} + 1)")
+        try:
+            return self._number(f"SELECT coalesce((SELECT first FROM rows ORDER BY first LIMIT 1), {_HEAD} + 1)")
+        except PageDamaged:
+            return self.forgotten() + 1
 
     def read(self, after: Offset, *, max_events: int, max_bytes: int) -> list[Row]:
         """Rows with events after this offset; see `EventLog.read`."""

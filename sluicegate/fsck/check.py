@@ -31,6 +31,8 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
         if found and data_dir.event_log.exists():
             passed = min(read_up_to, default=0)
             found = _rebuilt(data_dir, found, passed, due_head, progress)
+    if data_dir.event_log.exists() and not data_dir.control.exists():
+        found = [*found, Finding(data_dir.control.name, "is missing; restore it from a backup")]
     return [*found, *(one for _, _, faults in others for one in faults)]
 
 

@@ -230,3 +230,13 @@ def test_running_system_is_not_checked(data_dir: DataDir) -> None:
 
 def test_directory_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert fsck(DataDir(tmp_path / "nothing")).returncode == 2
+
+
+def test_missing_control_database_is_found_and_the_log_is_left_alone(data_dir: DataDir) -> None:
+    data_dir.control.unlink()
+    before = data_dir.event_log.read_bytes()
+
+    findings = repaired(data_dir)
+
+    assert [(one.file, one.repaired) for one in findings] == [("control.db", None)]
+    assert data_dir.event_log.read_bytes() == before
