@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import apsw
@@ -225,3 +227,19 @@ def test_directory_below_a_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SluicegateError, match="choose another"):
         prepare_directory(DataDir(tmp_path / "file" / "data"))
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs a mount of its own")
+def test_directory_on_a_read_only_mount_is_refused(data_dir: DataDir) -> None:
+    root = data_dir.root
+    mount = f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && exec"
+    serve = f"{sys.executable} -m sluicegate.scripts.admin serve --data-dir {root}"
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{mount} {serve}"], capture_output=True, text=True, cwd=root.parent, timeout=60
+    )
+    if "cannot be written to" not in result.stderr and ("unshare:" in result.stderr or "mount:" in result.stderr):
+        pytest.skip(f"no mounts here: {result.stderr}")
+
+    assert result.returncode == 1
+    assert "cannot be written to: Read-only file system; mount it writable" in result.stderr
+    assert "Traceback" not in result.stderr
