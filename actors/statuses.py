@@ -22,7 +22,7 @@ def describe(
 
     The states' times are of `time.monotonic`. One whose store cannot be read has an account of zeros.
     """
-    log = SqliteLog(records.data_dir.event_log, create=False)
+    log = SqliteLog(records.data_dir.event_log, create=False, reader=None)
     try:
         accounts = records.accounts([state.id for state in states], head=log.head())
         arrived_ms = oldest_pending_ms(log, [account.cursor for account in accounts.values() if account.pending])
@@ -71,6 +71,7 @@ def _join(
         denied=accepted.denied,
         expired=accepted.expired,
         denied_by=dict(accepted.denied_by),
+        expired_by=dict(accepted.expired_by),
         breaker=state.breaker,
         unknown_outcomes=state.unknown_outcomes,
     )

@@ -24,7 +24,8 @@ class DestinationStatus(Message):
     `breaker` is the state of its circuit breaker (closed, open, half_open); None while it is not loaded.
     `unknown_outcomes` counts the calls of its process whose request went out and that got no answer.
 
-    accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason.
+    accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason,
+    `expired_by` what expired for another reason than retention.
     """
 
     id: str
@@ -51,6 +52,7 @@ class DestinationStatus(Message):
     denied: int = 0
     expired: int = 0
     denied_by: dict[str, int] | None = None
+    expired_by: dict[str, int] | None = None
     breaker: str | None = None
     unknown_outcomes: int = 0
 

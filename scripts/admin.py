@@ -21,6 +21,7 @@ COMMANDS = {
     "dead-letters": ("sluicegate.scripts.dead_letters", "dead_letters"),
     "demo": ("sluicegate.scripts.demo", "demo"),
     "explain": ("sluicegate.scripts.explain", "explain"),
+    "fsck": ("sluicegate.scripts.fsck", "fsck"),
     "init": ("sluicegate.scripts.setup", "init"),
     "load": ("sluicegate.scripts.control", "load"),
     "pause": ("sluicegate.scripts.control", "pause"),

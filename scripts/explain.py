@@ -14,6 +14,7 @@ from rich.table import Table
 
 from sluicegate.config import Config, embedded_config
 from sluicegate.errors import Refused
+from sluicegate.eventlog.quarantine import Quarantine, n_lost
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.explain import StoredEvent, fates, find_events
 from sluicegate.paths import DataDir
@@ -31,7 +32,10 @@ def explain(message_id: str, as_json: bool, config_path: Path | None, data_dir: 
     config = find_config(config_path, data_dir) or embedded_config(where.root)[0]
     stories = _stories(message_id, config, where)
     if not stories:
-        raise Refused(f"no event {message_id} in {where.event_log}: never accepted, or older than the log's retention")
+        raise Refused(
+            f"no event {message_id} in {where.event_log}: never accepted, or older than the log's retention"
+            + _quarantined(where)
+        )
     if as_json:
         click.echo(json.dumps({"messageId": message_id, "events": stories}))
         return
@@ -42,10 +46,17 @@ def explain(message_id: str, as_json: bool, config_path: Path | None, data_dir: 
         Console().print(table)
 
 
+def _quarantined(where: DataDir) -> str:
+    damages = Quarantine(where.root).all()
+    if not damages:
+        return ""
+    return f", or one of the {n_lost(damages)} events that were damaged in the log (`sluicegate fsck` shows which)"
+
+
 def _stories(message_id: str, config: Config, where: DataDir) -> list[dict[str, Any]]:
     if not where.event_log.exists():
         raise Refused(f"{where.root} has no event log; name the data directory with --data-dir")
-    log = SqliteLog(where.event_log, create=False)
+    log = SqliteLog(where.event_log, create=False, reader="explain")
     registry = Registry(where.control, create=False)
     try:
         registered = registry.all()

@@ -31,7 +31,7 @@ from sluicegate.messages.control import Configure, Done, Drain, Introduce
 from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
 from sluicegate.scripts.gateway_part import GatewayPart
-from sluicegate.scripts.storage import prepare_storage
+from sluicegate.scripts.storage import prepare_directory, prepare_storage
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +91,7 @@ class Launcher:
     # -- start ------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        try:
-            self._data_dir.create()
-        except OSError as error:
-            raise PartFailed(
-                f"the data directory cannot be used: {self._data_dir.root}: {error.strerror};"
-                " make it the property of the user that runs the system, or choose another with --data-dir"
-            ) from error
+        prepare_directory(self._data_dir)
         lock = DataDirLock(self._data_dir.lock)
         lock.acquire(timeout_s=LOCK_TIMEOUT_S)
         self._lock = lock

@@ -16,8 +16,10 @@ from sluicegate.errors import Refused
 from sluicegate.lock import holder
 from sluicegate.logs import LEVELS, LogFormat, LogStyle, set_up_logs
 from sluicegate.masking import hide
+from sluicegate.paths import DataDir
 from sluicegate.running import find_running
 from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, system_options
+from sluicegate.scripts.storage import prepare_directory
 
 
 @click.command()
@@ -52,6 +54,7 @@ def _configuration(config_path: Path | None, data_dir: Path | None, listen: str 
     path = existing_config(config_path)
     if path is not None:
         return load(path, environ=os.environ, data_dir=data_dir, listen=listen, actor_port=port)
+    prepare_directory(DataDir(data_dir or DEFAULT_DATA_DIR))
     config, new_key = embedded_config(data_dir or DEFAULT_DATA_DIR, listen=listen, actor_port=port)
     if new_key is not None:
         click.echo(f"no configuration: every event goes to {config.data_dir}/events.jsonl")

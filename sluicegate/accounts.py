@@ -22,6 +22,10 @@ from sluicegate.sqlite import Schema, connect, errors_of, fetch
 
 logger = logging.getLogger(__name__)
 
+DAMAGED = "damaged in the log"
+"""The reason of events that expired because the log can no longer give them: they were not delivered, and by no
+destination's fault, so they are not dead letters, which have an event to look at and to replay."""
+
 _STORE_SQL = """
     CREATE TABLE state (
         epoch INTEGER NOT NULL, start INTEGER NOT NULL, cursor INTEGER NOT NULL,
@@ -29,6 +33,7 @@ _STORE_SQL = """
     ) STRICT;
     INSERT INTO state VALUES (0, {start}, {start}, 0, 0, 0);
     CREATE TABLE denied (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE dead_letters (
         id INTEGER PRIMARY KEY AUTOINCREMENT, status TEXT NOT NULL, log_offset INTEGER NOT NULL,
         message_id TEXT NOT NULL, combo TEXT NOT NULL, reason TEXT NOT NULL, attempts INTEGER NOT NULL,
@@ -68,7 +73,9 @@ _UPGRADES = (
 
 # One statement, so that counts and cursor are of one moment.
 _STATE = """
-    SELECT epoch, start, cursor, delivered, dead, expired, (SELECT json_group_object(reason, n) FROM denied) FROM state
+    SELECT epoch, start, cursor, delivered, dead, expired, (SELECT json_group_object(reason, n) FROM denied),
+        (SELECT json_group_object(reason, n) FROM expired_by)
+    FROM state
 """
 
 
@@ -86,11 +93,15 @@ class StoreState:
     dead: int = 0
     expired: int = 0
     denied: Mapping[str, int] = field(default_factory=dict)
+    expired_by: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One destination's account, in events; `denied_by` has the reasons, `held` has its place and is 0 so far."""
+    """One destination's account, in events; `held` has its place and is 0 so far.
+
+    `denied_by` splits `denied` by reason. `expired_by` has the reasons of what expired; the rest is retention's.
+    """
 
     accepted: int
     delivered: int
@@ -102,6 +113,7 @@ class Account:
     denied_by: Mapping[str, int]
     cursor: Offset
     epoch: int
+    expired_by: Mapping[str, int] = field(default_factory=dict)
 
 
 def store_schema(start: Offset) -> Schema:
@@ -121,8 +133,8 @@ def store_schema(start: Offset) -> Schema:
 
 def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
-    epoch, start, cursor, delivered, dead, expired, denied = fetch(connection, _STATE)[0]
-    return StoreState(epoch, start, cursor, delivered, dead, expired, json.loads(denied))
+    epoch, start, cursor, delivered, dead, expired, denied, expired_by = fetch(connection, _STATE)[0]
+    return StoreState(epoch, start, cursor, delivered, dead, expired, json.loads(denied), json.loads(expired_by))
 
 
 def account_of(state: StoreState, *, head: Offset) -> Account:
@@ -139,6 +151,7 @@ def account_of(state: StoreState, *, head: Offset) -> Account:
         denied_by=state.denied,
         cursor=state.cursor,
         epoch=state.epoch,
+        expired_by=state.expired_by,
     )
 
 

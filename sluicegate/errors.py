@@ -8,6 +8,9 @@ SluicegateError
 ├── LogError               the event log cannot do what was asked
 │   ├── LogUnavailable     it cannot take events now; try again later
 │   └── LogDamaged         what is on disk cannot be trusted; never repaired silently
+│       ├── LogTooNew      a newer version has written it; this one leaves it alone
+│       ├── PageDamaged    SQLite cannot follow a page of it; the rest can often be saved
+│       └── RowDamaged     some events cannot be read any more; the others can
 ├── StaleEpoch             a destination that has been replaced tried to commit
 └── DestinationError       raised by destination plugins (sluicegate.destinations.base)
     ├── NotReady           cannot start now; try again with backoff
@@ -91,6 +94,18 @@ class LogUnavailable(LogError):
 
 class LogDamaged(LogError):
     """The log's file is missing, damaged, or of a newer schema; it is never replaced silently."""
+
+
+class LogTooNew(LogDamaged):
+    """A newer version of Sluicegate has written this; upgrade, nothing was changed."""
+
+
+class PageDamaged(LogDamaged):
+    """A page of the database does not make sense; `sluicegate fsck` says what is left."""
+
+
+class RowDamaged(LogDamaged):
+    """The events of one row cannot be read back; they are in the quarantine ledger."""
 
 
 class StaleEpoch(SluicegateError):

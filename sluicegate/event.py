@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from sluicegate.errors import LogDamaged
+from sluicegate.errors import LogTooNew, RowDamaged
 
 MAX_COMBOS = 256
 META_FORMAT = 1
@@ -87,7 +87,7 @@ class EventBatch:
 class Meta:
     """The meta of one row: `combo_of[i]` indexes `combos` for event i, `bounds` is where events begin in the payload.
 
-    The other columns are decoded when they are first asked for, and raise `LogDamaged` when they cannot be.
+    The other columns are decoded when they are first asked for, and raise `RowDamaged` when they cannot be.
     """
 
     __slots__ = ("_columns", "_subjects", "bounds", "combo_of", "combos")
@@ -158,31 +158,31 @@ def encode_batch(batch: EventBatch) -> tuple[bytes, bytes]:
 
 
 def decode_meta(data: bytes) -> Meta:
-    """The meta of a row; raises `LogDamaged` for what is not one."""
+    """The meta of a row; raises `RowDamaged` for what is not one, `LogTooNew`."""
     try:
         version, *columns = msgpack.unpackb(data, use_list=True)
         if version != META_FORMAT:
-            raise LogDamaged(
+            raise LogTooNew(
                 f"the log holds events in format {version}, newer than this version reads; upgrade Sluicegate"
             )
         combos, combo_of, bounds = _combos(columns[0]), columns[1], _unpacked(columns[2])
         if len(bounds) != len(combo_of) + 1:
             raise ValueError("it has not as many bounds as events")
         return Meta(combos, combo_of, bounds, columns[3:7])
-    except LogDamaged:
+    except LogTooNew:
         raise
     except Exception as error:
         raise _damage(error) from error
 
 
 def split_payload(payload: bytes, bounds: array[int]) -> list[bytes]:
-    """The events of a payload; raises `LogDamaged` when the bounds are not its own."""
+    """The events of a payload; raises `RowDamaged` when the bounds are not its own."""
     check_payload(payload, bounds)
     return [payload[start : end - 1] for start, end in pairwise(bounds)]
 
 
 def check_payload(payload: bytes, bounds: array[int]) -> None:
-    """Raise `LogDamaged` when a payload has not the length that its bounds say."""
+    """Raise `RowDamaged` when a payload has not the length that its bounds say."""
     if bounds[-1] != (len(payload) + 1 if len(bounds) > 1 else 0):
         raise _damage(f"its events have {len(payload)} bytes, which is not what its meta says")
 
@@ -216,8 +216,8 @@ def _unpacked(data: bytes) -> array[int]:
     return bounds
 
 
-def _damage(reason: object) -> LogDamaged:
-    return LogDamaged(f"a row of the event log cannot be read: {reason}")
+def _damage(reason: object) -> RowDamaged:
+    return RowDamaged(f"a row of the event log cannot be read: {reason}")
 
 
 @lru_cache(maxsize=64)

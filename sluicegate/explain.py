@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sluicegate.accounts import Account, read_accounts
+from sluicegate.accounts import DAMAGED, Account, read_accounts
 from sluicegate.config import Config
 from sluicegate.config.model import DestinationConfig
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset
+from sluicegate.eventlog.quarantine import Damage, Quarantine
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
 from sluicegate.routing import Decision, decide
@@ -44,7 +45,7 @@ def find_events(log: EventLog, message_id: str) -> Iterator[StoredEvent]:
     after = log.tail() - 1
     while rows := log.read(after, max_events=READ_EVENTS, max_bytes=READ_BYTES):
         for row in rows:
-            if message_id in row.meta.message_ids:
+            if row.damage is None and message_id in row.meta.message_ids:
                 for index, other in enumerate(row.meta.message_ids):
                     if other == message_id:
                         combo = row.meta.combos[row.meta.combo_of[index]]
@@ -63,10 +64,19 @@ def fates(
     """How this event stands at each configured destination."""
     known = {name: registered[name] for name in config.destinations if name in registered}
     accounts = read_accounts(data_dir, known, head=head)
+    lost = {one.found_by: one for one in Quarantine(data_dir.root).all() if one.first <= event.offset <= one.last}
     return [
-        _fate(event, destination, registered.get(name), accounts.get(name), _letter(data_dir, name, message_id, event))
+        _lost(name, lost[name])
+        if name in lost
+        else _fate(
+            event, destination, registered.get(name), accounts.get(name), _letter(data_dir, name, message_id, event)
+        )
         for name, destination in config.destinations.items()
     ]
+
+
+def _lost(name: str, damage: Damage) -> Fate:
+    return Fate(name, "expired", f"{DAMAGED}: {damage.why} (events {damage.first} to {damage.last})")
 
 
 def _fate(

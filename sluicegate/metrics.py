@@ -138,13 +138,21 @@ def _accounts(destinations: Sequence[DestinationStatus]) -> Iterator[Metric]:
     denied = GaugeMetricFamily(
         "sluicegate_destination_denied", "Events that were denied, by reason.", labels=("destination", "reason")
     )
+    expired = GaugeMetricFamily(
+        "sluicegate_destination_expired",
+        "Events that expired for another reason than retention, by reason.",
+        labels=("destination", "reason"),
+    )
     for status in destinations:
         for account in ACCOUNTS:
             events.add_metric((status.id, account), getattr(status, account))
         for reason, count in sorted((status.denied_by or {}).items()):
             denied.add_metric((status.id, reason), count)
+        for reason, count in sorted((status.expired_by or {}).items()):
+            expired.add_metric((status.id, reason), count)
     yield events
     yield denied
+    yield expired
 
 
 def _states(statuses: Statuses) -> Iterator[Metric]:

@@ -50,6 +50,11 @@ class DataDir:
         return self.root / "control.db"
 
     @property
+    def quarantine(self) -> Path:
+        """What was found damaged in the event log; only there when something was."""
+        return self.root / "quarantine.db"
+
+    @property
     def bell(self) -> Path:
         """Touched at every append to the log."""
         return self.root / "bell"

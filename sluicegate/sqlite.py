@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import apsw
 
-from sluicegate.errors import LogDamaged, LogUnavailable
+from sluicegate.errors import LogDamaged, LogTooNew, LogUnavailable, PageDamaged
 
 Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
 BUSY_TIMEOUT_MS = 5_000
@@ -115,7 +115,9 @@ def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:
     if extended in _READ_FAILED:
         return LogDamaged(f"{path}: cannot be read back from the disk: {error}")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
-        return LogDamaged(f"{path}: is damaged: {error}; restore it from a backup")
+        return PageDamaged(
+            f"{path}: is damaged: {error}; stop the system and run `sluicegate fsck --repair`, or restore a backup"
+        )
     if isinstance(error, apsw.FullError):
         return LogUnavailable(f"{path}: the disk is full")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
@@ -180,7 +182,7 @@ def _check_schema(connection: apsw.Connection, path: Path, schema: Schema) -> No
     if kind != schema.application_id:
         raise LogDamaged(f"{path}: is not a Sluicegate {schema.what}; restore it from a backup")
     if version > schema.version:
-        raise LogDamaged(
+        raise LogTooNew(
             f"{path}: was written by a newer version (layout {version}, this one reads {schema.version}); "
             "upgrade Sluicegate"
         )

@@ -70,6 +70,7 @@ class Commits:
                 cursor=gathered.cursor,
                 delivered=gathered.delivered,
                 expired=gathered.expired,
+                damaged=gathered.damaged,
                 denied=gathered.denied,
                 dead_letters=letters,
                 retries=self._retries,

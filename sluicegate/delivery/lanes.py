@@ -131,6 +131,10 @@ class Lanes:
         if count > 0:
             self.settlement.expire(count)
 
+    def lose(self, count: int) -> None:
+        """Add offsets whose events cannot be read any more."""
+        self.settlement.lose(count)
+
     def add_replays(self, events: Events) -> None:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
         parts = deque(map(Part, self._calls_of(events)))

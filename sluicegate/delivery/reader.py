@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import UNFINISHED
+from sluicegate.errors import RowDamaged
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.runs import Events, Run
@@ -42,16 +43,26 @@ class Reader:
                 self._take(row)
             except RowGone:
                 break  # it shows as a gap at the next look
+            except RowDamaged:
+                self._lose(row)
         return lanes.settlement.last - before
 
     def combo(self, offset: int) -> Combo | None:
         """The combination of one event, None when the log no longer has it."""
         for row in self._log.read(offset - 1, max_events=1, max_bytes=1):
-            if row.first <= offset <= row.last:
+            if row.damage is None and row.first <= offset <= row.last:
                 return row.meta.combos[row.meta.combo_of[offset - row.first]]
         return None
 
+    def _lose(self, row: Row) -> None:
+        """Go on without a row that the log cannot give any more; it is in the log's quarantine ledger."""
+        lanes = self._lanes
+        lanes.expire(row.first - lanes.settlement.last - 1)
+        lanes.lose(row.last - lanes.settlement.last)
+
     def _take(self, row: Row) -> None:
+        if row.damage is not None:
+            return self._lose(row)
         lanes, meta = self._lanes, row.meta
         states = meta.combo_of.translate(self._table(meta.combos))
         known = max(0, lanes.settlement.last + 1 - row.first)

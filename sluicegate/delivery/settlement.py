@@ -14,8 +14,9 @@ UNFINISHED = 0
 DELIVERED = 1
 DEAD = 2
 EXPIRED = 3
-FIRST_REASON = 4
-"""The first byte that stands for a reason of denial; there is room for 251 of them and "other"."""
+DAMAGED = 4
+FIRST_REASON = 5
+"""The first byte that stands for a reason of denial; there is room for 250 of them and "other"."""
 
 
 class Stage(StrEnum):
@@ -57,17 +58,19 @@ class Progress:
     cursor: int
     delivered: int = 0
     expired: int = 0
+    damaged: int = 0
     denied: dict[str, int] = field(default_factory=dict)
     dead: list[Dead] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return self.delivered + self.expired + sum(self.denied.values()) + len(self.dead)
+        return self.delivered + self.expired + self.damaged + sum(self.denied.values()) + len(self.dead)
 
     def add(self, later: Progress) -> None:
         """Append what followed."""
         self.cursor = later.cursor
         self.delivered += later.delivered
         self.expired += later.expired
+        self.damaged += later.damaged
         for reason, count in later.denied.items():
             self.denied[reason] = self.denied.get(reason, 0) + count
         self.dead += later.dead
@@ -91,7 +94,7 @@ class Settlement:
         return self.cursor + len(self._states)
 
     def code(self, reason: str) -> int:
-        """The byte that stands for a reason of denial; the 252nd and later reasons share "other"."""
+        """The byte that stands for a reason of denial; the 251st and later reasons share "other"."""
         if reason not in self._reasons:
             if len(self._reasons) == 255 - FIRST_REASON:
                 self._reasons.append("other")
@@ -107,6 +110,10 @@ class Settlement:
     def expire(self, count: int) -> None:
         """Add offsets that are no longer in the log."""
         self._states += bytes((EXPIRED,)) * count
+
+    def lose(self, count: int) -> None:
+        """Add offsets that are in the log but damaged."""
+        self._states += bytes((DAMAGED,)) * count
 
     def deliver(self, offsets: Sequence[int]) -> None:
         """Mark unfinished offsets, which ascend, as delivered."""
@@ -140,6 +147,7 @@ class Settlement:
 
     def _count_rest(self, passed: bytearray, progress: Progress) -> None:
         progress.expired = passed.count(EXPIRED)
+        progress.damaged = passed.count(DAMAGED)
         for code, reason in enumerate(self._reasons, FIRST_REASON):
             if count := passed.count(code):
                 progress.denied[reason] = count

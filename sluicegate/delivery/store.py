@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from sluicegate.accounts import StoreState, read_state, store_schema
+from sluicegate.accounts import DAMAGED, StoreState, read_state, store_schema
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import (
     DeadLetter,
@@ -96,26 +96,29 @@ class DestinationStore:
         cursor: Offset,
         delivered: int = 0,
         expired: int = 0,
+        damaged: int = 0,
         denied: Mapping[str, int] = _NOTHING,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
     ) -> None:
-        """Move the cursor and count what it passed, all or nothing; `retries`, if given, replace those remembered.
+        """Move the cursor and count what it passed, all or nothing.
 
+        `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
         n_dead = len(dead_letters)
-        counted = _total(delivered, expired, denied) + n_dead
+        counted = _total(delivered, expired + damaged, denied) + n_dead
         with errors_of(self.path), transaction(self._db):
             self._db.execute(
                 "UPDATE state SET cursor = ?1, delivered = delivered + ?2, dead = dead + ?3, expired = expired + ?4 "
                 "WHERE epoch = ?5 AND ?1 - cursor = ?6",
-                (cursor, delivered, n_dead, expired, epoch, counted),
+                (cursor, delivered, n_dead, expired + damaged, epoch, counted),
             )
             if not self._db.changes():
                 self._refuse(epoch, f"the cursor moves to {cursor} but {counted} events are counted")
             self._count_denied(denied)
+            self._count_damaged(damaged)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
             if retries is not None:
@@ -131,22 +134,24 @@ class DestinationStore:
         cursor: Offset,
         denied: Mapping[str, int] = _NOTHING,
         expired: int = 0,
+        damaged: int = 0,
     ) -> bool:
         """Move the cursor over events that need no delivery, if epoch and cursor still are as expected.
 
         For the router, on destinations that are not loaded; False and no change when somebody was faster.
         """
-        counted = _total(0, expired, denied)
+        counted = _total(0, expired + damaged, denied)
         if counted != cursor - expected_cursor:
             raise ValueError(f"the cursor moves by {cursor - expected_cursor} but {counted} events are counted")
         with errors_of(self.path), transaction(self._db):
             self._db.execute(
                 "UPDATE state SET cursor = ?, expired = expired + ? WHERE epoch = ? AND cursor = ?",
-                (cursor, expired, expected_epoch, expected_cursor),
+                (cursor, expired + damaged, expected_epoch, expected_cursor),
             )
             if not self._db.changes():
                 return False
             self._count_denied(denied)
+            self._count_damaged(damaged)
         return True
 
     def settle_replay(
@@ -189,6 +194,12 @@ class DestinationStore:
         if denied:
             self._db.executemany(
                 "INSERT INTO denied VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", list(denied.items())
+            )
+
+    def _count_damaged(self, damaged: int) -> None:
+        if damaged:
+            self._db.execute(
+                "INSERT INTO expired_by VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", (DAMAGED, damaged)
             )
 
     def _refuse(self, epoch: int, mistake: str) -> None:

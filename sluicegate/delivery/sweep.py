@@ -28,6 +28,7 @@ class Skip:
     to: Offset
     denied: Mapping[str, int]
     expired: int
+    damaged: int = 0
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class _Watch:
     seen: Offset
     wanted: bool = False
     expired: int = 0
+    damaged: int = 0
     denied: Counter[str] = field(default_factory=Counter)
 
 
@@ -78,7 +80,11 @@ class Sweep:
             if watch.seen + 1 < row.first:
                 watch.expired += row.first - 1 - watch.seen
                 watch.seen = row.first - 1
-            self._judge(name, watch, row, histogram)
+            if row.damage is None:
+                self._judge(name, watch, row, histogram)
+            else:
+                watch.damaged += row.last - watch.seen
+                watch.seen = row.last
 
     def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
         reasons = [self._decide(name, combo) for combo in row.meta.combos]
@@ -99,7 +105,7 @@ class Sweep:
     def skips(self, *, at_most: int, at_least_events: int = 1) -> list[Skip]:
         """The moves of cursors that are due, those with the most events first."""
         due = [
-            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired)
+            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged)
             for name, w in self._watches.items()
             if w.seen - w.cursor >= at_least_events
         ]
@@ -114,3 +120,4 @@ class Sweep:
         watch.denied.subtract(skip.denied)
         watch.denied += Counter()  # drops the zeroes
         watch.expired -= skip.expired
+        watch.damaged -= skip.damaged

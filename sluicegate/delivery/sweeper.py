@@ -87,7 +87,7 @@ class Sweeper:
             bell.close()
 
     def _serve(self, bell: BellWatch) -> None:
-        event_log = SqliteLog(self._data_dir.event_log, create=False)
+        event_log = SqliteLog(self._data_dir.event_log, create=False, reader="router")
         try:
             while not self._stopping:
                 bell.clear()
@@ -212,6 +212,7 @@ class Sweeper:
                 cursor=skip.to,
                 denied=skip.denied,
                 expired=skip.expired,
+                damaged=skip.damaged,
             ):
                 self._sweep.skipped(skip)
             elif skip.id not in self._running:

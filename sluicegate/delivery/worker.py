@@ -121,7 +121,7 @@ class DeliveryWorker:
             store.close()
 
     def _deliver(self, plugin: Plugin, store: DestinationStore, cursor: int) -> Report:
-        log = SqliteLog(self._data_dir.event_log, create=False)
+        log = SqliteLog(self._data_dir.event_log, create=False, reader=self._destination.id)
         flight: FlightRecord | None = None
         try:
             recovery = self._recovery(plugin, store, log)

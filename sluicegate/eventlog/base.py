@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,11 +25,21 @@ class Row:
     n_bytes: int
     small: tuple[int, bytes] | None = None
     """A log's own: what it has read of a small payload already, to save `EventLog.payload` a look-up."""
+    damage: str | None = None
+    """Why these events cannot be read any more; the row then has no meta, and `count` and the offsets are right."""
 
     @property
     def last(self) -> Offset:
         """Offset of the row's last event."""
         return self.first + self.count - 1
+
+
+def damaged_row(first: Offset, last: Offset, *, why: str, received_at_ms: int) -> Row:
+    """What stands for events that cannot be read; `received_at_ms` is that of the next ones that can."""
+    return Row(first, last - first + 1, received_at_ms, _NO_META, 0, damage=why)
+
+
+_NO_META = Meta((), b"", array("I", [0]), ())
 
 
 class RowGone(LogError):
@@ -64,13 +75,15 @@ class EventLog(ABC):
 
         The first row may begin before `after`: rows are not cut. Stops before the row that would exceed either
         limit. A first row that begins later than `after + 1` means that the events between are gone (expired).
+        From there on the rows follow each other without a gap: what cannot be read is a row with `damage`.
         """
 
     @abstractmethod
     def payload(self, row: Row) -> bytes:
         """The event bytes of a row, all `row.count` of them, joined by commas (`sluicegate.event` has the layout).
 
-        Raises `RowGone` when retention was faster, unless the payload is small and was read with the row.
+        Raises `RowGone` when retention was faster, unless the payload is small and was read with the row, and
+        `RowDamaged` when the bytes are not those that were stored.
         """
 
     def events(self, row: Row) -> list[bytes]:

@@ -1,6 +1,6 @@
 """The event log in one SQLite file: the default, which needs no set-up.
 
-    rows(first, count, received_at_ms, n_bytes, meta_crc, payload_crc, meta, payload)    one row per group commit
+    rows(first, count, received_at_ms, n_bytes, seal, payload_crc, meta, payload)      one row per group commit
     trimmed(last)                                                      the newest offset that retention removed
 
 The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
@@ -18,11 +18,13 @@ from pathlib import Path
 import apsw
 from google_crc32c import value as crc32c
 
-from sluicegate.errors import LogDamaged, LogUnavailable
-from sluicegate.event import EventBatch, check_payload, decode_meta, encode_batch
+from sluicegate.errors import LogDamaged, LogUnavailable, PageDamaged, RowDamaged
+from sluicegate.event import EventBatch, check_payload, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.compression import PayloadCodec
 from sluicegate.eventlog.packing import firsts, pack
+from sluicegate.eventlog.rescue import Rescue
+from sluicegate.eventlog.rows import check_payload_crc, checked_row, half_seal
 from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ SCHEMA = Schema(
     sql="""
     CREATE TABLE rows (
         first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
-        meta_crc INTEGER NOT NULL, payload_crc INTEGER NOT NULL, meta BLOB NOT NULL, payload BLOB NOT NULL
+        seal INTEGER NOT NULL, payload_crc INTEGER NOT NULL, meta BLOB NOT NULL, payload BLOB NOT NULL
     ) STRICT;
     CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
     INSERT INTO trimmed VALUES (1, 0)
@@ -65,9 +67,12 @@ TRIM_ROWS = 100
 _HEAD = """
     coalesce((SELECT first + count - 1 FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed))
 """
-_INSERT = f"INSERT INTO rows SELECT {_HEAD} + 1, ?, ?, ?, ?, ?, ?, ? RETURNING first"
+_INSERT = f"""
+    INSERT INTO rows SELECT first, ?, ?, ?, (? + first + (first >> 32)) & 4294967295, ?, ?, ?
+    FROM (SELECT {_HEAD} + 1 AS first) RETURNING first
+"""
 _READ = f"""
-    SELECT first, count, received_at_ms, n_bytes, meta_crc, meta,
+    SELECT first, count, received_at_ms, n_bytes, seal, meta,
         CASE WHEN length(payload) <= {SMALL_BYTES} THEN payload_crc END,
         CASE WHEN length(payload) <= {SMALL_BYTES} THEN payload END
     FROM rows
@@ -83,15 +88,21 @@ _TRIMMABLE = "SELECT first, count FROM rows WHERE first < ?1 AND first + count <
 
 
 class SqliteLog(EventLog):
-    """The event log in the SQLite file at `path`; without `create` it must be there already."""
+    """The event log in the SQLite file at `path`; without `create` it must be there already.
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    `reader` is who is told in the quarantine ledger to have met damage: a destination's id, "router". None is for a
+    look alone: nothing is written, not even what is due in the database.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True, reader: str | None = "reader") -> None:
         self.path = path
         self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
+        self._rescue = Rescue(self._db, path, head=self.head, reader=reader)
         self._wal_pages = 0
         self._mark = CHECKPOINT_PAGES
         self._codec = PayloadCodec()
         self._damage: LogDamaged | None = None
+        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, reader is None)
         with errors_of(path):
             self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
         self._db.set_wal_hook(self._on_commit)  # in place of SQLite's own checkpoints
@@ -107,7 +118,7 @@ class SqliteLog(EventLog):
             with errors_of(self.path):
                 return firsts(batches, self._store(rows))
         except LogDamaged as error:
-            self._damage = error
+            self._distrust(error)
             raise
 
     def head(self) -> Offset:
@@ -116,27 +127,52 @@ class SqliteLog(EventLog):
 
     def tail(self) -> Offset:
         """Offset of the oldest event; see `EventLog.tail`."""
-        return self._number(f"SELECT coalesce((SELECT first FROM rows ORDER BY first LIMIT 1), {_HEAD} + 1)")
+        try:
+            return self._number(f"SELECT coalesce((SELECT first FROM rows ORDER BY first LIMIT 1), {_HEAD} + 1)")
+        except PageDamaged:
+            return self.forgotten() + 1
 
     def read(self, after: Offset, *, max_events: int, max_bytes: int) -> list[Row]:
         """Rows with events after this offset; see `EventLog.read`."""
+        try:
+            found = self._read(after, max_events=max_events, max_bytes=max_bytes)
+        except (PageDamaged, RowDamaged) as error:
+            found, why = [], str(error)
+        else:
+            if (found and found[0].first <= after + 1) or (not found and self.head() <= after):
+                return found
+            why = "nothing leads to it"
+        return self._rescue.read(after, max_events=max_events, max_bytes=max_bytes, why=why, reached=found)
+
+    def _read(self, after: Offset, *, max_events: int, max_bytes: int) -> list[Row]:
+        """The rows that lie side by side and are whole; raises what is wrong with the first one."""
         found: list[Row] = []
+        due = 0
         with errors_of(self.path), closing(self._db.execute(_READ, (after + 1,))) as cursor:
-            for first, count, received_at_ms, n_bytes, crc, meta, payload_crc, payload in cursor:
-                max_events -= count
-                max_bytes -= n_bytes
-                if found and (max_events < 0 or max_bytes < 0):
-                    break
-                self._verify(meta, crc, first)
-                small = None if payload is None else (payload_crc, payload)
-                found.append(Row(first, count, received_at_ms, decode_meta(meta), n_bytes, small))
+            try:
+                for first, count, received_at_ms, n_bytes, seal, meta, payload_crc, payload in cursor:
+                    max_events -= count
+                    max_bytes -= n_bytes
+                    if found and (max_events < 0 or max_bytes < 0 or first != due):
+                        break
+                    small = None if payload is None else (payload_crc, payload)
+                    found.append(checked_row(first, count, received_at_ms, n_bytes, seal, meta, small))
+                    due = first + count
+            except (apsw.CorruptError, RowDamaged):
+                if not found:  # the next look begins with it
+                    raise
         return found
 
     def payload(self, row: Row) -> bytes:
-        """The event bytes of a row; see `EventLog.payload`."""
-        crc, payload = row.small or self._fetch_payload(row)
-        self._verify(payload, crc, row.first)
-        payload = self._codec.restored(payload, row.n_bytes)
+        """The event bytes of a row; see `EventLog.payload`. What is damaged is in the ledger when it raises."""
+        try:
+            if row.damage is not None:
+                raise RowDamaged(row.damage)
+            crc, stored = row.small or self._fetch_payload(row)
+            check_payload_crc(stored, crc)
+        except (PageDamaged, RowDamaged) as error:
+            stored = self._rescue.payload(row, why=str(error))
+        payload = self._codec.restored(stored, row.n_bytes)
         check_payload(payload, row.meta.bounds)
         return payload
 
@@ -144,14 +180,19 @@ class SqliteLog(EventLog):
         with errors_of(self.path):
             found = fetch(self._db, "SELECT payload_crc, payload FROM rows WHERE first = ?", (row.first,))
         if not found:
+            if row.first > self._rescue.forgotten():
+                raise RowDamaged("it cannot be found any more")
             raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
         crc, payload = found[0]
         return crc, payload
 
     def received_at_ms(self, after: Offset) -> int | None:
         """When the first event after this offset arrived; see `EventLog.received_at_ms`."""
-        with errors_of(self.path):
-            found = fetch(self._db, _RECEIVED, (after + 1,))
+        try:
+            with errors_of(self.path):
+                found = fetch(self._db, _RECEIVED, (after + 1,))
+        except PageDamaged:
+            return super().received_at_ms(after)
         return found[0][0] if found else None
 
     def trim(self, before: Offset) -> int:
@@ -185,14 +226,30 @@ class SqliteLog(EventLog):
         finally:
             self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
 
+    def faults(self, *, at_most: int = 100) -> list[str]:
+        """What SQLite finds wrong with the file as a database, in its words; reads all of it."""
+        with errors_of(self.path):
+            found = fetch(self._db, f"PRAGMA integrity_check({at_most})")
+        return [text for (text,) in found if text != "ok"]
+
+    def forgotten(self) -> Offset:
+        """The newest offset that retention removed, as far as that can be believed."""
+        return self._rescue.forgotten()
+
     def close(self) -> None:
         """Release the file."""
         self._db.close()
 
+    def _distrust(self, error: LogDamaged) -> None:
+        """Never write again, and do not sync at the end either: it could only seem to work."""
+        self._damage = error
+        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, payload = encode_batch(row)
         stored = self._codec.stored(payload)
-        return len(row), received_at_ms, len(payload), crc32c(meta), crc32c(stored), meta, stored
+        seal = half_seal(meta, count=len(row), received_at_ms=received_at_ms, n_bytes=len(payload))
+        return len(row), received_at_ms, len(payload), seal, crc32c(stored), meta, stored
 
     def _store(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
         if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
@@ -214,7 +271,7 @@ class SqliteLog(EventLog):
             try:
                 self.maintain()
             except LogDamaged as error:  # this commit is on disk; the next one must not be tried
-                self._damage = error
+                self._distrust(error)
         return apsw.SQLITE_OK
 
     def _trim_some(self, before: Offset) -> int:
@@ -230,7 +287,3 @@ class SqliteLog(EventLog):
         with errors_of(self.path):
             value: int = fetch(self._db, sql)[0][0]
         return value
-
-    def _verify(self, data: bytes, crc: int, first: Offset) -> None:
-        if crc32c(data) != crc:
-            raise LogDamaged(f"{self.path}: the row of event {first} is damaged; restore the log from a backup")

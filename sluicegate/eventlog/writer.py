@@ -61,17 +61,17 @@ class Commit(Generic[T]):
             raise
         else:
             self._note(time.monotonic() - began, sum(len(batch) for batch, _ in group))
-            self._ring()
+            self._ring(offsets[-1] + len(group[-1][0]) - 1)
             self._on_committed([(token, offset) for (_, token), offset in zip(group, offsets, strict=True)])
 
     def _note(self, took_s: float, n_events: int) -> None:
         self.disk_s += WEIGHT * (max(0.0, took_s - EVENT_S * n_events) - self.disk_s)
         self.n_commits += 1
 
-    def _ring(self) -> None:
+    def _ring(self, head: Offset) -> None:
         if self._bell is not None:
             try:
-                self._bell.ring()
+                self._bell.ring(head)
             except OSError as error:  # costs latency only
                 logger.warning("the bell cannot be rung: %s", error)
 

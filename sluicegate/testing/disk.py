@@ -10,13 +10,14 @@ import apsw
 
 
 class FaultyDisk(apsw.VFS):
-    """Remembers what has not been synced; `fail_sync` and `full` make syncs and writes fail.
+    """Remembers what has not been synced; `fail_sync`, `fail_read` and `full` make syncs, reads and writes fail.
 
     In force for databases that are opened from its making until `unregister()`.
     """
 
     def __init__(self) -> None:
         self.fail_sync = False
+        self.fail_read = False
         self.full = False
         self.unsynced: dict[str, list[tuple[int, bytes, int]]] = {}
         super().__init__("faulty", "unix", makedefault=True)
@@ -49,6 +50,14 @@ class FaultyFile(apsw.VFSFile):
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         self._unsynced = disk.unsynced.setdefault(os.path.realpath(path), [])
         super().__init__("unix", name, flags)
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        """Read."""
+        if self._disk.fail_read:
+            error = apsw.IOError("read")
+            error.extendedresult = apsw.SQLITE_IOERR_READ  # type: ignore[attr-defined]
+            raise error
+        return super().xRead(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:
         """Write, and remember what was there."""

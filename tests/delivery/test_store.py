@@ -389,7 +389,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def both_see_the_model(self) -> None:
-        expected = StoreState(self.epoch, 5, self.cursor, **self.counts, denied=self.denied)
+        delivered, dead, expired = (self.counts[name] for name in ("delivered", "dead", "expired"))
+        expected = StoreState(self.epoch, 5, self.cursor, delivered, dead, expired, denied=self.denied)
         assert [store.state for store in self.stores] == [expected, expected]
         assert len(self.letters) == self.counts["dead"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.eventlog import bell as bell_module
-from sluicegate.eventlog.bell import Bell, BellWatch
+from sluicegate.eventlog.bell import Bell, BellWatch, rung
 
 
 class NoInotify:
@@ -101,3 +101,18 @@ def test_missing_inotify_is_reported_once(
 
     assert watch.fileno() is None
     assert len(caplog.records) == 1
+
+
+def test_bell_tells_what_was_on_disk_when_it_was_rung(bell: Bell, tmp_path: Path) -> None:
+    bell.ring(7)
+    bell.ring(1_234_567_890_123)
+
+    assert rung(tmp_path / "bell") == 1_234_567_890_123
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\x00" * 21])
+def test_bell_that_was_never_rung_or_lost_its_content_tells_nothing(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "bell").write_bytes(content)
+
+    assert rung(tmp_path / "bell") == 0

@@ -222,7 +222,7 @@ def test_changed_byte_of_an_event_is_noticed(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(piece, piece[:-1] + bytes([piece[-1] ^ 1])))
     (row,) = (again := SqliteLog(path)).read(0, max_events=9, max_bytes=9)
 
-    with pytest.raises(LogDamaged, match="event 1 is damaged"):
+    with pytest.raises(LogDamaged, match="events 1 to 1 are damaged"):
         again.events(row)
 
 

@@ -11,7 +11,7 @@ from sluicegate.errors import LogDamaged, LogError, LogUnavailable
 from sluicegate.event import EventBatch
 from sluicegate.eventlog import writer as writer_module
 from sluicegate.eventlog.base import EventLog, Offset
-from sluicegate.eventlog.bell import Bell, BellWatch
+from sluicegate.eventlog.bell import Bell, BellWatch, rung
 from sluicegate.eventlog.memory import MemoryLog
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
@@ -218,6 +218,7 @@ def test_bell_rings_after_the_commit(tmp_path: Path) -> None:
 
     assert watch.wait(PATIENCE_S)
     assert heads.get(timeout=PATIENCE_S) == 1
+    assert rung(tmp_path / "bell") == 1
     assert writer.close(PATIENCE_S)
     watch.close()
 

@@ -1,0 +1,1 @@
+"""Checking and repairing the files of a stopped system."""

@@ -1,0 +1,108 @@
+"""Checks of the small databases beside the log: the destinations' stores, the control database, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from sluicegate.accounts import read_state, store_schema
+from sluicegate.delivery.letters import LetterStatus
+from sluicegate.errors import LogDamaged, LogTooNew
+from sluicegate.event import Combo
+from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.quarantine import SCHEMA as LEDGER
+from sluicegate.fsck.findings import Finding
+from sluicegate.paths import DataDir
+from sluicegate.registry import SCHEMA as CONTROL
+from sluicegate.sqlite import Schema, connect, errors_of, fetch
+
+STORE = store_schema(0)
+
+
+def databases(data_dir: DataDir) -> list[tuple[Path, Schema]]:
+    """The databases that a data directory has beside the log."""
+    stores = sorted(data_dir.stores.glob("*.db")) if data_dir.stores.is_dir() else []
+    others = [(data_dir.control, CONTROL), (data_dir.quarantine, LEDGER)]
+    return [*((path, schema) for path, schema in others if path.exists()), *((path, STORE) for path in stores)]
+
+
+@contextmanager
+def opened(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
+    """A database for a look alone: what its WAL has stays there."""
+    db = connect(path, schema, create=False)
+    try:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        with errors_of(path):
+            yield db
+    finally:
+        db.close()
+
+
+def check_database(path: Path, schema: Schema, data_dir: DataDir) -> list[Finding]:
+    """Everything that is wrong with one database; raises `LogTooNew`."""
+    name = str(path.relative_to(data_dir.root))
+    try:
+        with opened(path, schema) as db:
+            faults = [text for (text,) in fetch(db, "PRAGMA integrity_check(20)") if text != "ok"]
+            if schema is STORE:
+                faults += store_faults(db)
+    except LogTooNew:
+        raise
+    except LogDamaged as error:
+        faults = [str(error)]
+    return [Finding(name, fault) for fault in faults]
+
+
+def store_faults(db: apsw.Connection) -> list[str]:
+    """Where a store contradicts itself."""
+    if len(fetch(db, "SELECT 1 FROM state")) != 1:
+        return ["it does not have one cursor"]
+    state, faults = read_state(db), []
+    counted = state.delivered + state.dead + state.expired + sum(state.denied.values())
+    if counted != state.cursor - state.start:
+        faults.append(f"its cursor has moved by {state.cursor - state.start}, but {counted} events are counted")
+    bad = bad_letters(db)
+    if bad:
+        faults.append(f"dead letters cannot be decoded: {', '.join(map(str, bad[:20]))}")
+    n_letters = fetch(db, "SELECT count(*) FROM dead_letters")[0][0]
+    if n_letters != state.dead:
+        faults.append(f"it has {n_letters} dead letters, but {state.dead} are counted")
+    return faults
+
+
+def bad_letters(db: apsw.Connection) -> list[int]:
+    """Ids of the dead letters that nobody can read."""
+    return [
+        id_
+        for id_, status, combo, event in db.execute("SELECT id, status, combo, event FROM dead_letters ORDER BY id")
+        if not _is_letter(status, combo, event)
+    ]
+
+
+def _is_letter(status: str, combo: str, event: bytes) -> bool:
+    try:
+        msgspec.json.decode(combo, type=Combo)
+        if LetterStatus(status) is not LetterStatus.DROPPED:
+            msgspec.json.decode(event)
+    except (ValueError, msgspec.DecodeError):
+        return False
+    return True
+
+
+def cursors(data_dir: DataDir) -> list[Offset]:
+    """How far each destination has read, or where it begins when it never did; as far as their files can be read."""
+    found: dict[str, Offset] = {}
+    for path, schema in databases(data_dir):
+        try:
+            with opened(path, schema) as db:
+                if schema is CONTROL:
+                    found.update({id_: start for id_, start in fetch(db, "SELECT id, start FROM destinations")})
+                elif schema is STORE:
+                    found[path.stem] = read_state(db).cursor
+        except (LogDamaged, IndexError):
+            continue
+    return list(found.values())

@@ -1,0 +1,125 @@
+"""Repairs of the small databases: an index is built again, a damaged table is copied as far as it can be read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from sluicegate.accounts import DAMAGED, read_state
+from sluicegate.errors import LogDamaged
+from sluicegate.fsck.databases import STORE, bad_letters, opened, store_faults
+from sluicegate.fsck.findings import aside
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
+
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+_NEEDED = {"state", "facts"}
+"""Tables of one row, without which the rest says nothing."""
+UNKNOWN = "unknown since a repair"
+
+
+def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
+    """Repair a database; returns where a copy of the damaged one is, and what was done.
+
+    Raises `LogDamaged` when it cannot be repaired; it is then as it was.
+    """
+    old = aside(path)
+    for suffix in ("", "-wal"):
+        if (part := path.with_name(path.name + suffix)).exists():
+            shutil.copy2(part, old.with_name(old.name + suffix))
+    done = "its indexes were built again" if _reindexed(path, schema) else _copied(path, schema)
+    if schema is STORE:
+        _balance(path)
+    return old, done
+
+
+def _reindexed(path: Path, schema: Schema) -> bool:
+    """Whether building the indexes again was enough."""
+    try:
+        with opened(path, schema) as db:
+            db.execute("REINDEX")
+            return fetch(db, "PRAGMA integrity_check(1)") == [("ok",)]
+    except LogDamaged:
+        return False
+
+
+def _copied(path: Path, schema: Schema) -> str:
+    draft = path.with_name(f".{path.name}.repairing")
+    draft.unlink(missing_ok=True)
+    target = connect(draft, schema)
+    try:
+        with opened(path, schema) as source, errors_of(draft), transaction(target):
+            tables = [name for (name,) in fetch(target, _TABLES)]
+            counts = {name: _copy_table(source, target, name) for name in tables}
+        if empty := [name for name in _NEEDED.intersection(counts) if counts[name] != 1]:
+            raise LogDamaged(
+                f"{path}: the table {empty[0]!r} cannot be read; restore the file from a backup, or remove it: "
+                "a destination without its store gets everything since its registration again"
+            )
+    except BaseException:
+        target.close()
+        draft.unlink()
+        raise
+    target.close()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    os.rename(draft, path)
+    return f"{sum(counts.values())} rows were copied into a new file"
+
+
+def _copy_table(source: apsw.Connection, target: apsw.Connection, table: str) -> int:
+    n_rows = 0
+    target.execute(f"DELETE FROM {table}")
+    for row in _readable(source, table):
+        marks = ", ".join("?" * len(row))
+        try:
+            target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+        except (apsw.ConstraintError, apsw.MismatchError):
+            continue  # a value of another type: damaged
+        n_rows += target.changes()
+    return n_rows
+
+
+def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """Every row that SQLite can reach from the front, and over gaps, further each time, where rows have ids."""
+    low, step = 0, 1
+    has_ids = table == "dead_letters"
+    sql = f"SELECT * FROM {table}" + (" WHERE id > ? ORDER BY id" if has_ids else "")
+    while step < 1 << 62:
+        try:
+            for row in source.execute(sql, (low,) if has_ids else ()):
+                yield row
+                low, step = (int(row[0]) if has_ids else 0), 1
+            return
+        except apsw.CorruptError:
+            if not has_ids:
+                return
+            low, step = low + step, step * 2
+
+
+def _balance(path: Path) -> None:
+    """Count what was lost, so that the accounts add up: the events of lost letters have expired by damage."""
+    db = connect(path, STORE, create=False)
+    try:
+        with errors_of(path), transaction(db):
+            for id_ in bad_letters(db):
+                db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
+            state = read_state(db)
+            lost = state.dead - fetch(db, "SELECT count(*) FROM dead_letters")[0][0]
+            db.execute("UPDATE state SET dead = dead - ?1, expired = expired + ?1", (lost,))
+            _add(db, "expired_by", DAMAGED, lost)
+            counted = state.delivered + state.dead + state.expired + sum(state.denied.values())
+            _add(db, "denied", UNKNOWN, state.cursor - state.start - counted)
+            if faults := store_faults(db):
+                raise LogDamaged(f"{path}: {faults[0]}; restore it from a backup")
+    finally:
+        db.close()
+
+
+def _add(db: apsw.Connection, table: str, reason: str, n: int) -> None:
+    if n:
+        db.execute(f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", (reason, n))

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from sluicegate.accounts import DAMAGED, account_of
+from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.errors import LogTooNew
+from sluicegate.event import Combo
+from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.quarantine import Quarantine, n_lost
+from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
+from sluicegate.fsck.check import check
+from sluicegate.fsck.findings import Finding
+from sluicegate.lock import DataDirLock
+from sluicegate.paths import DataDir
+from sluicegate.registry import open_data
+from sluicegate.testing.batches import batch_of
+from tests.faults.flipping import build, event_at, read_everything, root_of
+
+N_EVENTS = 80
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> DataDir:
+    data_dir = DataDir(tmp_path / "data")
+    data_dir.create()
+    registry, log = open_data(data_dir)
+    registry.register(["crm"], head=0)
+    registry.close()
+    log.close()
+    build(data_dir.event_log, N_EVENTS)
+    Bell(data_dir.bell).ring(N_EVENTS)
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    store.claim(1)
+    store.commit(1, cursor=20, delivered=17, denied={"no consent": 2}, dead_letters=[letter(9)])
+    store.close()
+    return data_dir
+
+
+def letter(offset: int) -> DeadLetter:
+    return DeadLetter(offset, f"m-{offset}", Combo("track", "web"), b"{}", "refused", 1, 1, 1, 1)
+
+
+def fsck(data_dir: DataDir, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sluicegate.scripts.admin", "fsck", "--data-dir", str(data_dir.root), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "200"})
+
+
+def repaired(data_dir: DataDir) -> list[Finding]:
+    return check(data_dir, repair=True, progress=lambda *_: None)
+
+
+def spoil(path: Path, sql: str) -> None:
+    db = apsw.Connection(str(path))
+    db.execute(sql)
+    db.close()
+
+
+@pytest.fixture
+def damaged_row(data_dir: DataDir) -> Iterator[range]:
+    log = SqliteLog(data_dir.event_log)
+    row = log.read(40, max_events=1, max_bytes=1)[0]
+    log.close()
+    spoil(data_dir.event_log, f"UPDATE rows SET payload_crc = payload_crc + 1 WHERE first = {row.first}")
+    yield range(row.first, row.last + 1)
+
+
+def test_whole_directory_is_clean(data_dir: DataDir) -> None:
+    before = data_dir.event_log.read_bytes()
+
+    result = fsck(data_dir)
+
+    assert (result.returncode, result.stdout) == (0, "nothing is wrong\n")
+    assert data_dir.event_log.read_bytes() == before
+
+
+def test_damaged_row_is_found_with_its_offsets(data_dir: DataDir, damaged_row: range) -> None:
+    result = fsck(data_dir, "--json")
+
+    found = json.loads(result.stdout)
+    assert result.returncode == 1
+    assert not found["clean"]
+    (one,) = found["findings"]
+    assert (one["file"], one["first"], one["last"], one["events"], one["repaired"]) == (
+        "events.db",
+        damaged_row[0],
+        damaged_row[-1],
+        len(damaged_row),
+        None,
+    )
+    assert not data_dir.quarantine.exists()
+
+
+def test_repair_keeps_every_other_event_at_its_offset(data_dir: DataDir, damaged_row: range) -> None:
+    before = data_dir.event_log.read_bytes()
+
+    first = fsck(data_dir, "--repair")
+    second = fsck(data_dir)
+
+    outcome = read_everything(SqliteLog(data_dir.event_log))
+    (old,) = data_dir.root.glob("events.db.damaged-*")
+    assert (first.returncode, second.returncode) == (1, 0)
+    assert outcome.damaged == set(damaged_row)
+    assert outcome.intact == {o: event_at(o) for o in range(1, N_EVENTS + 1) if o not in damaged_row}
+    assert f"{len(damaged_row)} events are in quarantine" in second.stdout
+    assert n_lost(Quarantine(data_dir.root).all()) == len(damaged_row)
+    assert old.read_bytes() == before
+
+
+def test_repaired_log_goes_on_after_its_last_offset_even_when_the_last_row_was_lost(data_dir: DataDir) -> None:
+    spoil(data_dir.event_log, "UPDATE rows SET seal = seal + 1 WHERE first = (SELECT max(first) FROM rows)")
+
+    findings = repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    assert any(one.last == N_EVENTS and one.repaired for one in findings)
+    assert log.append([batch_of([b"next"])], received_at_ms=1) == [N_EVENTS + 1]
+
+
+def test_events_that_only_a_cursor_remembers_are_counted_as_lost(data_dir: DataDir) -> None:
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    store.commit(1, cursor=90, delivered=70)
+    store.close()
+
+    findings = repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    assert [(one.first, one.last) for one in findings if one.n_events] == [(81, 90)]
+    assert log.append([batch_of([b"next"])], received_at_ms=1) == [91]
+
+
+def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
+    log = SqliteLog(data_dir.event_log)
+    log.trim(20)
+    tail = log.tail()
+    log.close()
+    spoil(data_dir.event_log, "UPDATE rows SET seal = seal + 1 WHERE first = (SELECT max(first) FROM rows)")
+
+    repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    assert 1 < tail == log.tail()
+    assert log.read(0, max_events=1, max_bytes=1)[0].first == tail
+
+
+def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
+    spoil(data_dir.event_log, f"PRAGMA user_version = {SCHEMA.version + 1}")
+    before = data_dir.event_log.read_bytes()
+
+    with pytest.raises(LogTooNew):
+        repaired(data_dir)
+
+    assert data_dir.event_log.read_bytes() == before
+
+
+def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    spoil(path, "UPDATE dead_letters SET combo = 'x'")
+
+    found = fsck(data_dir)
+    repaired(data_dir)
+
+    store = DestinationStore.open(path, start=0)
+    account = account_of(store.state, head=N_EVENTS)
+    assert "dead letters cannot be decoded: 1" in found.stdout
+    assert (account.dead, account.expired, account.expired_by) == (0, 1, {DAMAGED: 1})
+    assert account.accepted == account.delivered + account.pending + account.denied + account.expired
+    assert fsck(data_dir).returncode == 0
+
+
+def test_store_whose_counts_do_not_add_up_is_found_and_set_right(data_dir: DataDir) -> None:
+    spoil(data_dir.store("crm"), "DELETE FROM denied")
+
+    found = fsck(data_dir)
+    findings = repaired(data_dir)
+
+    assert "cursor has moved by 20, but 18 events are counted" in found.stdout
+    assert findings[0].repaired
+    assert fsck(data_dir).returncode == 0
+
+
+def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    root = root_of(path, "dead_letters_message_id")
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(bytes(4096))
+
+    found = fsck(data_dir, "--repair")
+
+    store = DestinationStore.open(path, start=0)
+    assert found.returncode == 1
+    assert [one.offset for one in store.letters.find("m-9")] == [9]
+    assert fsck(data_dir).returncode == 0
+
+
+def test_store_without_a_readable_cursor_is_left_as_it_was(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    root = root_of(path, "state")
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(bytes(4096))
+    before = path.read_bytes()
+
+    findings = repaired(data_dir)
+
+    assert any("not repaired" in one.what and "everything since its registration" in one.what for one in findings)
+    assert path.read_bytes() == before
+
+
+def test_running_system_is_not_checked(data_dir: DataDir) -> None:
+    lock = DataDirLock(data_dir.lock)
+    lock.acquire(timeout_s=0)
+
+    result = fsck(data_dir)
+    lock.release()
+
+    assert result.returncode == 2
+    assert "stop it with `sluicegate stop`" in result.stderr
+
+
+def test_directory_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    assert fsck(DataDir(tmp_path / "nothing")).returncode == 2
+
+
+def test_missing_control_database_is_found_and_the_log_is_left_alone(data_dir: DataDir) -> None:
+    data_dir.control.unlink()
+    before = data_dir.event_log.read_bytes()
+
+    findings = repaired(data_dir)
+
+    assert [(one.file, one.repaired) for one in findings] == [("control.db", None)]
+    assert data_dir.event_log.read_bytes() == before
