@@ -19,6 +19,8 @@ from sluicegate.config import Config
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.seen import SeenIds
+from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
 from sluicegate.messages.control import Configure, Done, Ensure, Introduce, Running
@@ -48,6 +50,7 @@ class RouterActor(SafeActor):
         self._supervisor: ActorAddress | None = None
         self._acceptor: Acceptor | None = None
         self._commits: GroupCommit[_Waiting] | None = None
+        self._space: FreeSpace | None = None
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -58,9 +61,10 @@ class RouterActor(SafeActor):
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._acceptor = Acceptor(config.gateway, config.purposes)
+        self._space = FreeSpace(data_dir.root, config.log)
         stored = self.open_inbox(self._answer)
         self._commits = GroupCommit(
-            functools.partial(SqliteLog, data_dir.event_log, create=False),
+            functools.partial(SqliteLog, data_dir.event_log, create=False, seen=SeenIds.of(config.log)),
             on_committed=lambda done: stored.put((done, None)),
             on_failed=lambda tokens, error: stored.put(([(token, 0) for token in tokens], error)),
             on_fatal=_end_process,
@@ -112,8 +116,11 @@ class RouterActor(SafeActor):
         self._accept(message, (msgspec.json.encode(event),), sender)
 
     def _accept(self, message: ProcessEvents | ProcessEvent, events: tuple[bytes, ...], sender: ActorAddress) -> None:
-        if self._acceptor is None or self._commits is None:
+        if self._acceptor is None or self._commits is None or self._space is None:
             self.send(sender, Refused(message.request_id, "the router is starting; try again"))
+            return
+        if (problem := self._space.problem(time.monotonic())) is not None:
+            self.send(sender, Refused(message.request_id, f"not stored, try again later: {problem}"))
             return
         try:
             acceptance = self._acceptor.accept_events(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.config.destinations import DestinationReader
-from sluicegate.config.entrance import read_actor_port, read_gateway, read_supervisor, unknown_keys
+from sluicegate.config.entrance import read_actor_port, read_gateway, read_log, read_supervisor, unknown_keys
 from sluicegate.config.environment import substitute
 from sluicegate.config.keys import TABLES
 from sluicegate.config.model import Config
@@ -89,6 +89,7 @@ def from_document(
         destinations=destinations.read_all(values),
         actor_port=read_actor_port(values, actor_port, problems),
         purposes=purposes,
+        log=read_log(values, problems),
     )
     problems.raise_if_any(source)
     return config

@@ -45,6 +45,9 @@ class EventLog(ABC):
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         """Store the batches in order in one transaction; return the offset of each one's first event.
 
+        A log may recognise events that it has already and leave them out: the offset is then that of the first event
+        that was new, and 0 when the batch had none.
+
         When it returns, they are on disk (fsync). Raises `LogUnavailable` when nothing was stored and trying
         again later may work (disk full, locked). A failed fsync is fatal and is not such an error: it raises
         `LogDamaged` and the process must end.

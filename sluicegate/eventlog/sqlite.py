@@ -2,6 +2,7 @@
 
     rows(first, count, received_at_ms, n_bytes, meta_crc, payload_crc, meta, payload)    one row per group commit
     trimmed(last)                                                      the newest offset that retention removed
+    seen_ids(last, newest_ms, hashes)                                  message ids of the last day (`eventlog.seen`)
 
 The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
 so readers of `meta` never touch `payload`. Only `trim` writes `trimmed`; an append writes one row and nothing else.
@@ -21,6 +22,7 @@ from sluicegate.errors import LogDamaged, LogUnavailable
 from sluicegate.event import EventBatch, check_payload, decode_meta, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.packing import firsts, pack
+from sluicegate.eventlog.seen import SEEN_SQL, Claim, SeenIds
 from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
 
 logger = logging.getLogger(__name__)
@@ -29,13 +31,14 @@ SCHEMA = Schema(
     what="event log",
     application_id=0x53476C67,  # "SGlg"
     version=1,
-    sql="""
+    sql=f"""
     CREATE TABLE rows (
         first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
         meta_crc INTEGER NOT NULL, payload_crc INTEGER NOT NULL, meta BLOB NOT NULL, payload BLOB NOT NULL
     ) STRICT;
     CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
-    INSERT INTO trimmed VALUES (1, 0)
+    INSERT INTO trimmed VALUES (1, 0);
+    {SEEN_SQL}
     """,
     page_size=8192,  # appends of 50 to 400 KB cost a sixth less CPU than with 4096 (benchmarks/log_commit.py)
 )
@@ -64,6 +67,8 @@ _HEAD = """
     coalesce((SELECT first + count - 1 FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed))
 """
 _INSERT = f"INSERT INTO rows SELECT {_HEAD} + 1, ?, ?, ?, ?, ?, ?, ? RETURNING first"
+_INSERT_AFTER = f"INSERT INTO rows SELECT ?8 + 1, ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE ?8 = {_HEAD} RETURNING first"
+"""Only if nobody has appended since the head was ?8: one statement, and so one transaction, checks and inserts."""
 _READ = f"""
     SELECT first, count, received_at_ms, n_bytes, meta_crc, meta,
         CASE WHEN n_bytes <= {SMALL_BYTES} THEN payload_crc END, CASE WHEN n_bytes <= {SMALL_BYTES} THEN payload END
@@ -80,10 +85,14 @@ _TRIMMABLE = "SELECT first, count FROM rows WHERE first < ?1 AND first + count <
 
 
 class SqliteLog(EventLog):
-    """The event log in the SQLite file at `path`; without `create` it must be there already."""
+    """The event log in the SQLite file at `path`; without `create` it must be there already.
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    With `seen`, events that it knows are not appended again; all logs of this path in a process share it.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True, seen: SeenIds | None = None) -> None:
         self.path = path
+        self._seen = seen
         self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
         self._wal_pages = 0
         self._damage: LogDamaged | None = None
@@ -95,15 +104,21 @@ class SqliteLog(EventLog):
         """Store the batches in one transaction of one or more rows; see `EventLog.append`."""
         if self._damage is not None:
             raise self._damage
-        rows = [self._columns(row, received_at_ms) for row in pack(batches)]
-        if not rows:
-            return firsts(batches, self.head() + 1)
         try:
             with errors_of(self.path):
-                return firsts(batches, self._store(rows))
+                if self._seen is None:
+                    return self._append_all(batches, received_at_ms)
+                with self._seen.lock:
+                    return self._append_new(self._seen, batches, received_at_ms)
         except LogDamaged as error:
             self._damage = error
             raise
+
+    def load_seen(self, *, now_ms: int) -> None:
+        """Take the known message ids into memory now rather than at the first append."""
+        if self._seen is not None:
+            with errors_of(self.path), self._seen.lock:
+                self._load(self._seen, now_ms)
 
     def head(self) -> Offset:
         """Offset of the newest event; see `EventLog.head`."""
@@ -165,6 +180,21 @@ class SqliteLog(EventLog):
         """Move what has gathered in the WAL to the database; raises `LogDamaged` when the disk fails at it."""
         if self._damage is not None:
             return
+        if self._seen is not None:
+            self._save(self._seen)
+        self._checkpoint()
+
+    def _save(self, seen: SeenIds) -> None:
+        try:
+            with errors_of(self.path):
+                self._db.pragma("synchronous", "NORMAL")  # what is lost is read from the rows
+                seen.save(self._db)
+        except LogUnavailable as error:
+            logger.debug("the known message ids could not be saved: %s", error)
+        finally:
+            self._db.pragma("synchronous", "FULL")
+
+    def _checkpoint(self) -> None:
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
         self._wal_pages = 0
         try:
@@ -183,6 +213,51 @@ class SqliteLog(EventLog):
         """Release the file."""
         self._db.close()
 
+    def _append_all(self, batches: Sequence[EventBatch], received_at_ms: int) -> list[Offset]:
+        rows = [self._columns(row, received_at_ms) for row in pack(batches)]
+        return firsts(batches, self._store(rows) if rows else self.head() + 1)
+
+    def _append_new(self, seen: SeenIds, batches: Sequence[EventBatch], received_at_ms: int) -> list[Offset]:
+        """Append what `seen` does not know; first in the belief that nobody else has appended since it was told."""
+        if not seen.loaded:
+            self._load(seen, received_at_ms)
+        claim, first = self._claim_and_store(seen, batches, received_at_ms)
+        if first is None:
+            with transaction(self._db):
+                seen.absorb(self._db)
+                claim, first = self._claim_and_store(seen, batches, received_at_ms)
+            assert first is not None
+        seen.keep(claim)
+        return claim.offsets(first, batches)
+
+    def _claim_and_store(
+        self, seen: SeenIds, batches: Sequence[EventBatch], received_at_ms: int
+    ) -> tuple[Claim, Offset | None]:
+        claim = seen.claim(batches, received_at_ms)
+        first = None
+        try:
+            first = self._store_claimed(seen, claim)
+        finally:
+            if first is None:
+                seen.release(claim)
+        return claim, first
+
+    def _store_claimed(self, seen: SeenIds, claim: Claim) -> Offset | None:
+        """Store what is new right after the head that `seen` knows; None when that is not the head any more."""
+        rows = [self._columns(row, claim.at_ms) for row in pack(claim.batches)]
+        if len(rows) == 1:
+            return self._insert_after(seen.head, rows[0])
+        if self._db.in_transaction:
+            return self._insert_all(rows) if rows else seen.head + 1
+        if not rows:
+            return seen.head + 1
+        with transaction(self._db):
+            return self._insert_all(rows) if self._number(f"SELECT {_HEAD}") == seen.head else None
+
+    def _load(self, seen: SeenIds, now_ms: int) -> None:
+        if not seen.loaded:
+            seen.load(self._db, head=self.head(), now_ms=now_ms)
+
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, payload = encode_batch(row)
         return len(row), received_at_ms, len(payload), crc32c(meta), crc32c(payload), meta, payload
@@ -191,8 +266,15 @@ class SqliteLog(EventLog):
         if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
             return self._insert(rows[0])
         with transaction(self._db):
-            first, *_ = [self._insert(row) for row in rows]
+            return self._insert_all(rows)
+
+    def _insert_all(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
+        first, *_ = [self._insert(row) for row in rows]
         return first
+
+    def _insert_after(self, head: Offset, columns: tuple[int | bytes, ...]) -> Offset | None:
+        found = fetch(self._db, _INSERT_AFTER, (*columns, head))
+        return found[0][0] if found else None
 
     def _insert(self, columns: tuple[int | bytes, ...]) -> Offset:
         # To the end: the transaction commits with the last step, after the row that RETURNING gives.
@@ -203,7 +285,7 @@ class SqliteLog(EventLog):
         self._wal_pages = n_pages
         if n_pages >= AUTO_CHECKPOINT_PAGES:
             try:
-                self.maintain()
+                self._checkpoint()
             except LogDamaged as error:  # this commit is on disk; the next one must not be tried
                 self._damage = error
         return apsw.SQLITE_OK

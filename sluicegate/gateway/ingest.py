@@ -10,6 +10,7 @@ from sluicegate.acceptance import Acceptance, Acceptor, Rejection, write_key_of
 from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.seen import SeenIds
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
 from sluicegate.gateway.compression import MAGIC, plain_body
@@ -22,6 +23,7 @@ from sluicegate.metrics import GatewayMetrics
 _UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
+_DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 
 
@@ -55,7 +57,9 @@ class Ingest:
         readiness: Readiness,
         max_body_bytes: int,
         clock: Callable[[], float],
+        seen: SeenIds | None = None,
     ) -> None:
+        self._seen = seen
         self._acceptor = acceptor
         self._keys = keys
         self._writer = writer
@@ -88,6 +92,9 @@ class Ingest:
     def _take(self, exchange: Exchange, accept: Callable[[bytes, str], Acceptance]) -> None:
         """Authorise, decompress, accept and hand over to the log; answer at once if any of it fails."""
         body, exchange.body = exchange.body, b""
+        if self._readiness.disk_problem is not None:
+            exchange.reply(unavailable("disk_low", _DISK_LOW))
+            return
         headers = exchange.headers
         source = self._keys.source_of_header(headers.get(b"authorization", b""))
         key = _key_outside_body(exchange) if source is None else None
@@ -137,6 +144,9 @@ class Ingest:
         for waiting, _ in done:
             n_events += waiting.n_events
             waiting.exchange.reply(waiting.answer)
+        if self._seen is not None:
+            metrics.accepted -= self._seen.duplicates - metrics.duplicates
+            metrics.duplicates = self._seen.duplicates
         metrics.accepted += n_events
         metrics.commit_events.observe(n_events)
         metrics.commit_seconds.observe(self._clock() - done[0][0].since)

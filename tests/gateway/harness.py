@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from sluicegate.config.model import Config, GatewayConfig, SupervisorConfig
+from sluicegate.config.model import Config, GatewayConfig, LogConfig, SupervisorConfig
 from sluicegate.config.secret import Secret
 from sluicegate.errors import LogError
 from sluicegate.eventlog.base import EventLog
@@ -29,7 +29,11 @@ BASIC = b"Authorization: Basic " + base64.b64encode(KEY.encode() + b":") + b"\r\
 PATIENCE_S = 10.0
 
 
-def make_config(folder: Path, **gateway: Any) -> Config:
+EVERY_EVENT = LogConfig(dedup_window_s=0)
+"""For tests that send the same ids again."""
+
+
+def make_config(folder: Path, *, log: LogConfig = EVERY_EVENT, **gateway: Any) -> Config:
     gateway = {"write_keys": {"web": Secret(KEY), "shop": Secret("shop-key")}, **gateway}
     data_dir = DataDir(folder / "data")
     data_dir.create()
@@ -40,6 +44,7 @@ def make_config(folder: Path, **gateway: Any) -> Config:
         gateway=GatewayConfig(port=0, **gateway),
         supervisor=SupervisorConfig(),
         destinations={},
+        log=log,
     )
 
 
