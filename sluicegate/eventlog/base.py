@@ -89,6 +89,14 @@ class EventLog(ABC):
     def trim(self, before: Offset) -> int:
         """Forget whole rows whose events all lie before this offset; return how many events went."""
 
+    @abstractmethod
+    def used_bytes(self) -> int:
+        """About how many bytes the stored events take."""
+
+    def shrink(self, *, entirely: bool = False) -> int:
+        """Give space back that trimming has freed, if it is much or `entirely`; return how many bytes."""
+        return 0
+
     @property
     def needs_maintenance(self) -> bool:
         """Whether housekeeping is due because of what was appended through this instance."""

@@ -41,6 +41,7 @@ SCHEMA = Schema(
     {SEEN_SQL}
     """,
     page_size=8192,  # appends of 50 to 400 KB cost a sixth less CPU than with 4096 (benchmarks/log_commit.py)
+    shrinks=True,
 )
 
 CHECKPOINT_PAGES = 1_000
@@ -62,6 +63,12 @@ WAL_KEEP_BYTES = 32 * 1024 * 1024
 
 TRIM_ROWS = 100
 """Rows removed per transaction, so that retention never holds the write lock for long."""
+
+SHRINK_PAGES = 256
+"""Pages given back per transaction: 2 MB, of which each may have to be moved."""
+
+KEEP_FREE_PAGES = 4_096
+"""Free pages that are kept for the next events: 32 MB, or a quarter of the file."""
 
 _HEAD = """
     coalesce((SELECT first + count - 1 FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed))
@@ -163,8 +170,36 @@ class SqliteLog(EventLog):
             found = fetch(self._db, _RECEIVED, (after + 1,))
         return found[0][0] if found else None
 
+    def used_bytes(self) -> int:
+        """What the events take of the file; see `EventLog.used_bytes`."""
+        with errors_of(self.path):
+            n_pages = self._db.pragma("page_count") - self._db.pragma("freelist_count")
+            return int(n_pages * self._db.pragma("page_size"))
+
+    def shrink(self, *, entirely: bool = False) -> int:
+        """Give back space when much of the file is free; one made by an older version stays. See `EventLog.shrink`."""
+        given_back = 0
+        with errors_of(self.path):
+            while surplus := self._surplus_pages(entirely=entirely):
+                before = self._db.pragma("page_count")
+                fetch(self._db, f"PRAGMA incremental_vacuum({min(surplus, SHRINK_PAGES)})")
+                n_pages = before - self._db.pragma("page_count")
+                if n_pages <= 0:
+                    break
+                given_back += n_pages
+            page_size: int = self._db.pragma("page_size")
+        if given_back:
+            self._checkpoint()  # which cuts the file
+        return given_back * page_size
+
+    def _surplus_pages(self, *, entirely: bool) -> int:
+        n_free: int = self._db.pragma("freelist_count")
+        if entirely:
+            return n_free
+        return max(0, n_free - max(KEEP_FREE_PAGES, self._db.pragma("page_count") // 4))
+
     def trim(self, before: Offset) -> int:
-        """Forget whole rows; the file keeps its size and uses the space again. See `EventLog.trim`."""
+        """Forget whole rows; the file uses the space again, and `shrink` gives it back. See `EventLog.trim`."""
         gone = 0
         with errors_of(self.path):
             while n_events := self._trim_some(before):
