@@ -116,11 +116,8 @@ class RouterActor(SafeActor):
         self._accept(message, (msgspec.json.encode(event),), sender)
 
     def _accept(self, message: ProcessEvents | ProcessEvent, events: tuple[bytes, ...], sender: ActorAddress) -> None:
-        if self._acceptor is None or self._commits is None or self._space is None:
+        if self._acceptor is None or self._commits is None:
             self.send(sender, Refused(message.request_id, "the router is starting; try again"))
-            return
-        if (problem := self._space.problem(time.monotonic())) is not None:
-            self.send(sender, Refused(message.request_id, f"not stored, try again later: {problem}"))
             return
         try:
             acceptance = self._acceptor.accept_events(
@@ -129,10 +126,16 @@ class RouterActor(SafeActor):
             waiting = _Waiting(message.request_id, sender, acceptance)
             if len(acceptance.batch) == 0:
                 self._answer_one(waiting, 0)
+            elif (problem := self._disk_problem(acceptance.batch.n_bytes)) is not None:
+                self.send(sender, Refused(message.request_id, f"not stored, try again later: {problem}"))
             elif not self._commits.submit(acceptance.batch, waiting):
                 self.send(sender, Refused(message.request_id, "too many events wait for the disk; try again later"))
         except SluicegateError as error:
             self.send(sender, Refused(message.request_id, str(error)))
+
+    def _disk_problem(self, n_bytes: int) -> str | None:
+        assert self._space is not None
+        return self._space.problem(time.monotonic()) or self._space.taking(n_bytes)
 
     def _answer(self, results: list[tuple[list[tuple[_Waiting, int]], Exception | None]]) -> None:
         """What the writer's thread reports: requests whose events are on disk, or could not be stored."""

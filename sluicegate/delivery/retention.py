@@ -1,4 +1,4 @@
-"""How much of the event log is kept: what some destination has not dealt with, within bounds, and everything for a day."""
+"""How much of the event log is kept: everything for a day, what a destination waits for longer, all within bounds."""
 
 from __future__ import annotations
 

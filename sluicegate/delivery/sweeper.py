@@ -122,9 +122,9 @@ class Sweeper:
             return
         self._size_checked_at = now
         disk_low = self._space.problem(now) is not None
-        if now < self._trimmed_at + (TRIM_EVERY_WHEN_LOW_S if disk_low else TRIM_EVERY_S):
-            if not self._retention.over_size(event_log):
-                return
+        due_at = self._trimmed_at + (TRIM_EVERY_WHEN_LOW_S if disk_low else TRIM_EVERY_S)
+        if now < due_at and not self._retention.over_size(event_log):
+            return
         self._trimmed_at = now
         try:
             self._retention.apply(

@@ -1,4 +1,4 @@
-"""Whether the disk has room for more events, looked at once a second at most."""
+"""Whether the disk has room for more events: looked at once a second, and oftener when there is little left to take."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ class FreeSpace:
         self._statvfs = statvfs
         self._looked_at = float("-inf")
         self._problem: str | None = None
+        self._taken_bytes = 0
+        self._allowance_bytes = 0
         self.free_bytes = 0
         """As last seen: what a process without privileges may still write."""
 
@@ -36,7 +38,15 @@ class FreeSpace:
             self._look()
         return self._problem
 
+    def taking(self, n_bytes: int) -> str | None:
+        """Why events of this size cannot be taken, None when they can."""
+        self._taken_bytes += n_bytes
+        if self._taken_bytes > self._allowance_bytes:
+            self._look()
+        return self._problem
+
     def _look(self) -> None:
+        self._taken_bytes = self._allowance_bytes = 0
         try:
             found = self._statvfs(self._folder)
         except OSError as error:
@@ -44,6 +54,8 @@ class FreeSpace:
             return
         self.free_bytes = found.f_bavail * found.f_frsize
         wanted = max(self._min_bytes, found.f_blocks * found.f_frsize * self._min_percent // 100)
+        # The WAL, the database and destinations that write files may each take what the events do.
+        self._allowance_bytes = max(0, self.free_bytes - wanted) // 4
         self._problem = None
         if self.free_bytes < wanted:
             self._problem = (

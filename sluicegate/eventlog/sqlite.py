@@ -173,8 +173,9 @@ class SqliteLog(EventLog):
     def used_bytes(self) -> int:
         """What the events take of the file; see `EventLog.used_bytes`."""
         with errors_of(self.path):
-            n_pages = self._db.pragma("page_count") - self._db.pragma("freelist_count")
-            return int(n_pages * self._db.pragma("page_size"))
+            n_pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
+            page_size: int = self._db.pragma("page_size")
+        return n_pages * page_size
 
     def shrink(self, *, entirely: bool = False) -> int:
         """Give back space when much of the file is free; one made by an older version stays. See `EventLog.shrink`."""

@@ -11,6 +11,7 @@ from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.seen import SeenIds
+from sluicegate.eventlog.space import FreeSpace
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
 from sluicegate.gateway.compression import MAGIC, plain_body
@@ -55,11 +56,13 @@ class Ingest:
         writer: Writer,
         metrics: GatewayMetrics,
         readiness: Readiness,
+        space: FreeSpace,
         max_body_bytes: int,
         clock: Callable[[], float],
         seen: SeenIds | None = None,
     ) -> None:
         self._seen = seen
+        self._space = space
         self._acceptor = acceptor
         self._keys = keys
         self._writer = writer
@@ -92,9 +95,6 @@ class Ingest:
     def _take(self, exchange: Exchange, accept: Callable[[bytes, str], Acceptance]) -> None:
         """Authorise, decompress, accept and hand over to the log; answer at once if any of it fails."""
         body, exchange.body = exchange.body, b""
-        if self._readiness.disk_problem is not None:
-            exchange.reply(unavailable("disk_low", _DISK_LOW))
-            return
         headers = exchange.headers
         source = self._keys.source_of_header(headers.get(b"authorization", b""))
         key = _key_outside_body(exchange) if source is None else None
@@ -130,6 +130,11 @@ class Ingest:
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
         if not batch.events:
             exchange.reply(answer)
+            return
+        problem = self._space.taking(batch.n_bytes)
+        if problem is not None:
+            self._readiness.disk_problem = problem
+            exchange.reply(unavailable("disk_low", _DISK_LOW))
             return
         waiting = Waiting(exchange, answer, len(batch.events), self._clock())
         if not self._writer.submit(batch, waiting):

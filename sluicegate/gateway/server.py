@@ -50,7 +50,7 @@ GC_THRESHOLD = 20_000
 
 
 class Server:
-    """The gateway on one event loop; `run` makes a process of it."""
+    """The gateway on one event loop; `run` makes a process of it. `clock` says when events arrived, in Unix seconds."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Server:
         open_log: Callable[[], EventLog] | None = None,
         status_provider: StatusProvider | None = None,
         on_fatal: Callable[[LogError], None] = lambda error: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.limits = limits or Limits.of(config.gateway)
@@ -70,11 +71,12 @@ class Server:
         self._space = FreeSpace(data_dir.root, config.log)
         self._bell = Bell(data_dir.bell)
         self._writer: LoopCommit[Waiting] = LoopCommit(
-            open_log or (lambda: _open_log(data_dir, self._seen)),
+            open_log or (lambda: _open_log(data_dir, self._seen, clock)),
             on_committed=lambda done: self._ingest.committed(done),
             on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
             on_fatal=on_fatal,
             bell=self._bell,
+            clock=clock,
         )
         self._ingest = self._make_ingest(config)
         self._probes = Probes(
@@ -100,6 +102,7 @@ class Server:
             writer=self._writer,
             metrics=self.metrics,
             readiness=self.readiness,
+            space=self._space,
             max_body_bytes=self.limits.max_body_bytes,
             clock=time.monotonic,
             seen=self._seen,
@@ -149,10 +152,10 @@ class Server:
         self._bell.close()
 
 
-def _open_log(data_dir: DataDir, seen: SeenIds | None) -> SqliteLog:
+def _open_log(data_dir: DataDir, seen: SeenIds | None, clock: Callable[[], float]) -> SqliteLog:
     event_log = SqliteLog(data_dir.event_log, create=False, seen=seen)
     try:
-        event_log.load_seen(now_ms=time.time_ns() // 1_000_000)
+        event_log.load_seen(now_ms=int(clock() * 1000))
     except BaseException:
         event_log.close()
         raise

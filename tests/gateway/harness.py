@@ -7,6 +7,7 @@ import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -58,6 +59,7 @@ class RunningGateway:
         limits: Limits | None = None,
         open_log: Callable[[], EventLog] | None = None,
         status_provider: StatusProvider | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.fatal: SimpleQueue[LogError] = SimpleQueue()
@@ -67,6 +69,7 @@ class RunningGateway:
             "open_log": open_log,
             "status_provider": status_provider or (lambda: None),
             "on_fatal": self.fatal.put,
+            "clock": clock,
         }
         self._started = threading.Event()
         self._error: BaseException | None = None
