@@ -174,30 +174,27 @@ class SqliteLog(EventLog):
         """What the events take of the file; see `EventLog.used_bytes`."""
         with errors_of(self.path):
             n_pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
-            page_size: int = self._db.pragma("page_size")
-        return n_pages * page_size
+        return n_pages * SCHEMA.page_size
 
     def shrink(self, *, entirely: bool = False) -> int:
         """Give back space when much of the file is free; one made by an older version stays. See `EventLog.shrink`."""
-        given_back = 0
+        given_back: int = 0
         with errors_of(self.path):
             while surplus := self._surplus_pages(entirely=entirely):
                 before = self._db.pragma("page_count")
                 fetch(self._db, f"PRAGMA incremental_vacuum({min(surplus, SHRINK_PAGES)})")
-                n_pages = before - self._db.pragma("page_count")
+                n_pages: int = before - self._db.pragma("page_count")
                 if n_pages <= 0:
                     break
                 given_back += n_pages
-            page_size: int = self._db.pragma("page_size")
         if given_back:
             self._checkpoint()  # which cuts the file
-        return given_back * page_size
+        return given_back * SCHEMA.page_size
 
     def _surplus_pages(self, *, entirely: bool) -> int:
         n_free: int = self._db.pragma("freelist_count")
-        if entirely:
-            return n_free
-        return max(0, n_free - max(KEEP_FREE_PAGES, self._db.pragma("page_count") // 4))
+        n_pages: int = self._db.pragma("page_count")
+        return n_free if entirely else max(0, n_free - max(KEEP_FREE_PAGES, n_pages // 4))
 
     def trim(self, before: Offset) -> int:
         """Forget whole rows; the file uses the space again, and `shrink` gives it back. See `EventLog.trim`."""

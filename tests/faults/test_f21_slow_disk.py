@@ -15,6 +15,7 @@ from tests.gateway.harness import Client, RunningGateway, make_config, request, 
 
 BATCH_EVENTS = 2_500
 PATIENCE_S = 60.0
+EVENT = b'{"type":"track","event":"e","userId":"u","messageId":"%d-%d"}'
 ALLOWED = LogConfig(min_free_bytes=0, min_free_percent=0)
 
 
@@ -71,14 +72,14 @@ def answered(clients: list[Client], *, timeout_s: float = 0.0) -> list[Client]:
 
 
 def test_slow_sync_delays_the_answer_and_bounds_what_waits(gateway: RunningGateway, disk: SlowDisk) -> None:
-    clients = [patient(gateway.client()) for _ in range(30)]
+    clients = [patient(gateway.client()) for _ in range(2 + MAX_WAITING_EVENTS // BATCH_EVENTS)]
     disk.done.clear()
     disk.syncing.clear()
     clients[0].send(request("/v1/track", track("first")))
     assert disk.syncing.wait(PATIENCE_S)
     for number, client in enumerate(clients[1:]):
-        events = [track(f"{number}-{index}") for index in range(BATCH_EVENTS)]
-        client.send(request("/v1/batch", {"batch": events}))
+        events = (EVENT % (number, index) for index in range(BATCH_EVENTS))
+        client.send(request("/v1/batch", b'{"batch":[%b]}' % b",".join(events)))
 
     early = answered(clients, timeout_s=PATIENCE_S)
     refused = [early[0].answer()]
@@ -90,7 +91,7 @@ def test_slow_sync_delays_the_answer_and_bounds_what_waits(gateway: RunningGatew
     refused += [answer for answer in others if answer.status != 200]
     n_batches = sum(answer.status == 200 for answer in others) - 1
     assert health == 200
-    assert {answer.status for answer in refused} == {429}
+    assert {answer.status for answer in refused} <= {429, 503}
     assert all(1 <= int(answer.headers["retry-after"]) <= 5 for answer in refused)
     assert n_batches * BATCH_EVENTS <= MAX_WAITING_EVENTS
     assert len(gateway.stored()) == 1 + n_batches * BATCH_EVENTS
