@@ -19,6 +19,8 @@ from sluicegate.config import Config
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.seen import SeenIds
+from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
 from sluicegate.logs import be_part
@@ -49,6 +51,7 @@ class RouterActor(SafeActor):
         self._supervisor: ActorAddress | None = None
         self._acceptor: Acceptor | None = None
         self._commits: GroupCommit[_Waiting] | None = None
+        self._space: FreeSpace | None = None
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -60,9 +63,10 @@ class RouterActor(SafeActor):
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._acceptor = Acceptor(config.gateway, config.purposes)
+        self._space = FreeSpace(data_dir.root, config.log)
         stored = self.open_inbox(self._answer)
         self._commits = GroupCommit(
-            functools.partial(SqliteLog, data_dir.event_log, create=False),
+            functools.partial(SqliteLog, data_dir.event_log, create=False, seen=SeenIds.of(config.log)),
             on_committed=lambda done: stored.put((done, None)),
             on_failed=lambda tokens, error: stored.put(([(token, 0) for token in tokens], error)),
             on_fatal=_end_process,
@@ -124,10 +128,16 @@ class RouterActor(SafeActor):
             waiting = _Waiting(message.request_id, sender, acceptance)
             if len(acceptance.batch) == 0:
                 self._answer_one(waiting, 0)
+            elif (problem := self._disk_problem(acceptance.batch.n_bytes)) is not None:
+                self.send(sender, Refused(message.request_id, f"not stored, try again later: {problem}"))
             elif not self._commits.submit(acceptance.batch, waiting):
                 self.send(sender, Refused(message.request_id, "too many events wait for the disk; try again later"))
         except SluicegateError as error:
             self.send(sender, Refused(message.request_id, str(error)))
+
+    def _disk_problem(self, n_bytes: int) -> str | None:
+        assert self._space is not None
+        return self._space.problem(time.monotonic()) or self._space.taking(n_bytes)
 
     def _answer(self, results: list[tuple[list[tuple[_Waiting, int]], Exception | None]]) -> None:
         """What the writer's thread reports: requests whose events are on disk, or could not be stored."""

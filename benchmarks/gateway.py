@@ -63,10 +63,11 @@ def requests(kind: str) -> list[bytes]:
 class Sender(asyncio.Protocol):
     """Sends the next request when the last one is answered."""
 
-    def __init__(self, wire: list[bytes], latencies: list[float]) -> None:
+    def __init__(self, wire: list[bytes], latencies: list[float], number: int) -> None:
         self._wire = wire
         self._latencies = latencies
-        self._next = 0
+        self._number = number
+        self._n_sent = 0
         self._sent_at = 0.0
         self.wrong = 0
         self.stopped = False
@@ -77,8 +78,9 @@ class Sender(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent_at = time.perf_counter()
-        self._transport.write(self._wire[self._next])
-        self._next = (self._next + 1) % len(self._wire)
+        self._n_sent += 1  # ids that no other request has, of the same length
+        ids = b'"messageId":"%02x%03x-' % (self._number, self._n_sent // len(self._wire))
+        self._transport.write(self._wire[self._n_sent % len(self._wire)].replace(b'"messageId":"bench-', ids))
 
     def data_received(self, data: bytes) -> None:
         self._latencies.append(time.perf_counter() - self._sent_at)
@@ -101,7 +103,7 @@ async def drive(address: tuple[str, int], kind: str, *, seconds: float, connecti
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
     wire = requests(kind)
-    senders = [Sender(wire, latencies) for _ in range(connections)]
+    senders = [Sender(wire, latencies, number) for number in range(connections)]
     for sender in senders:
         await loop.create_connection(lambda s=sender: s, *address)  # type: ignore[misc]
     await asyncio.sleep(0.5)

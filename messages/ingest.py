@@ -51,7 +51,11 @@ class Verdict(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Accepted(Message):
-    """The accepted events are on disk; the first of them has this offset (0 when none was accepted)."""
+    """The accepted events are on disk; `offset` is that of the first one that this request has stored.
+
+    It is 0 when it stored none: none was accepted, or the log had all of them from before. Events that were there count
+    as accepted.
+    """
 
     request_id: str
     offset: int

@@ -27,7 +27,10 @@ from sluicegate.scripts.options import find_config, find_data_dir, json_option, 
 @json_option
 @system_options
 def explain(message_id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
-    """Tell what happened to an event at each destination, and why; works on a stopped system too."""
+    """Tell what happened to an event at each destination, and why; works on a stopped system too.
+
+    An event that was sent again is not stored again: what is told is the story of the first one.
+    """
     where = find_data_dir(config_path, data_dir)
     config = find_config(config_path, data_dir) or embedded_config(where.root)[0]
     stories = _stories(message_id, config, where)

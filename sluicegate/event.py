@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import accumulate, compress, pairwise
 from typing import Any, NamedTuple
 
 import msgpack
@@ -82,6 +82,19 @@ class EventBatch:
         self.times_ms += other.times_ms
         self.events += other.events
         self.n_bytes += other.n_bytes
+
+    def select(self, mask: Sequence[bool]) -> EventBatch:
+        """A batch of the events that the mask says true of."""
+        events = list(compress(self.events, mask))
+        return EventBatch(
+            combos=list(compress(self.combos, mask)),
+            message_ids=list(compress(self.message_ids, mask)),
+            user_ids=list(compress(self.user_ids, mask)),
+            anonymous_ids=list(compress(self.anonymous_ids, mask)),
+            times_ms=list(compress(self.times_ms, mask)),
+            events=events,
+            n_bytes=sum(map(len, events)),
+        )
 
 
 class Meta:

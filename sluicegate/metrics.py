@@ -58,6 +58,10 @@ class GatewayMetrics:
 
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     accepted: int = 0
+    duplicates: int = 0
+    known_ids: int = 0
+    dedup_window_s: float = 0.0
+    disk_free_bytes: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     malformed_consent: int = 0
     failed_commits: int = 0
@@ -88,6 +92,10 @@ class GatewayCollector:
         yield CounterMetricFamily(
             "sluicegate_events_accepted", "Events that are in the log and were answered with 200.", metrics.accepted
         )
+        yield from _duplicates(metrics)
+        yield GaugeMetricFamily(
+            "sluicegate_disk_free_bytes", "Free space where the event log is.", metrics.disk_free_bytes
+        )
         rejected = CounterMetricFamily(
             "sluicegate_events_rejected", "Events refused at the door, by reason.", labels=("reason",)
         )
@@ -109,6 +117,22 @@ class GatewayCollector:
         yield metrics.commit_seconds.family(
             "sluicegate_commit_seconds", "From the receipt of a commit's first request until it was on disk."
         )
+
+
+def _duplicates(metrics: GatewayMetrics) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "sluicegate_events_duplicate",
+        "Events that came again, were answered with 200 and left out.",
+        metrics.duplicates,
+    )
+    yield GaugeMetricFamily(
+        "sluicegate_dedup_ids", "Message ids that are remembered to recognise duplicates.", metrics.known_ids
+    )
+    yield GaugeMetricFamily(
+        "sluicegate_dedup_window_seconds",
+        "How far back duplicates are recognised: less than configured when there were too many ids, 0 when off.",
+        metrics.dedup_window_s,
+    )
 
 
 class DestinationCollector:

@@ -39,7 +39,8 @@ _READ_FAILED = {
 class Schema:
     """What kind of database a file is: `application_id` marks the kind, `version` its layout, `sql` makes it.
 
-    `page_size` in bytes is SQLite's own default unless there is a reason. `upgrades` has, for each older version that
+    `page_size` in bytes is SQLite's own default unless there is a reason; with `shrinks` free pages can be given back
+    (auto_vacuum = INCREMENTAL, sqlite.org/pragma.html#pragma_auto_vacuum). `upgrades` has, for each older version that
     can be brought up, the version and the SQL that makes the next one of it.
     """
 
@@ -49,6 +50,7 @@ class Schema:
     sql: str
     page_size: int = 4096
     upgrades: tuple[tuple[int, str], ...] = ()
+    shrinks: bool = False
 
 
 def connect(
@@ -160,6 +162,8 @@ def _image(schema: Schema) -> bytes:
     """An empty database of this kind, as its file is."""
     connection = apsw.Connection(":memory:")
     connection.pragma("page_size", schema.page_size)
+    if schema.shrinks:
+        connection.pragma("auto_vacuum", "INCREMENTAL")
     connection.pragma("application_id", schema.application_id)
     connection.execute(f"BEGIN; {schema.sql}; PRAGMA user_version = {schema.version}; COMMIT")
     image = bytearray(connection.serialize("main"))

@@ -1,4 +1,4 @@
-"""Reading `[gateway]`, `[supervisor]`, `[actors]` and `[logs]`."""
+"""Reading `[gateway]`, `[log]`, `[supervisor]`, `[actors]` and `[logs]`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sluicegate.config.keys import ACTORS, GATEWAY, LOGS, SUPERVISOR
-from sluicegate.config.model import GatewayConfig, SupervisorConfig
+from sluicegate.config.keys import ACTORS, GATEWAY, LOG, LOGS, SUPERVISOR
+from sluicegate.config.model import GatewayConfig, LogConfig, SupervisorConfig
 from sluicegate.config.names import ID_RULE, is_id
 from sluicegate.config.problems import KeyPath, Problems, Wrong
 from sluicegate.config.scalars import read_scalars, read_table, texts
@@ -45,6 +45,18 @@ def read_gateway(document: Mapping[str, Any], listen: str | None, problems: Prob
     gateway = GatewayConfig(**values)
     _check_order(gateway, problems)
     return gateway
+
+
+def read_log(document: Mapping[str, Any], problems: Problems) -> LogConfig:
+    """`[log]`."""
+    raw = read_table(document, "log", problems)
+    unknown_keys(raw, LOG.names, ("log",), problems)
+    if raw.get("dedup_window") is False:
+        raw = {**raw, "dedup_window": 0}
+    log = LogConfig(**read_scalars(raw, LOG, ("log",), problems))
+    if log.max_age_s < log.retention_s:
+        problems.add(("log", "max_age"), "is less than retention", "raise it, or lower retention")
+    return log
 
 
 def read_supervisor(document: Mapping[str, Any], problems: Problems) -> SupervisorConfig:

@@ -80,6 +80,25 @@ class GatewayConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LogConfig:
+    """`[log]`: what is recognised as sent twice, how long events are kept, and how full the disk may get."""
+
+    dedup_window_s: float = 24 * 3_600.0
+    """0 for no deduplication."""
+    dedup_max_ids: int = 2_000_000
+    """At about 90 bytes of memory each."""
+    retention_s: float = 24 * 3_600.0
+    """Events are kept this long when all destinations have dealt with them, for `explain` and for people."""
+    max_age_s: float = 7 * 24 * 3_600.0
+    """Older events expire, whoever waits for them."""
+    max_bytes: int = 10 * 1024 * MIB
+    """When the log is larger, the oldest events expire."""
+    min_free_bytes: int = 512 * MIB
+    min_free_percent: int = 5
+    """With less free space than the greater of the two, no events are accepted."""
+
+
+@dataclass(frozen=True, slots=True)
 class SupervisorConfig:
     """`[supervisor]`: how destinations are started, tried again and stopped."""
 
@@ -132,6 +151,7 @@ class Config:
     logs: LogStyle = LogStyle(format=LogFormat.AUTO)  # noqa: RUF009  (frozen)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Every text that nothing may show: keys, tokens, headers, values of variables that are named like one."""
+    log: LogConfig = field(default_factory=LogConfig)
 
     def encode(self) -> bytes:
         """For the actors' configuration message; holds secrets in the clear."""

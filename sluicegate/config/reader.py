@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.config.destinations import DestinationReader
-from sluicegate.config.entrance import read_actor_port, read_gateway, read_logs, read_supervisor, unknown_keys
+from sluicegate.config.entrance import (
+    read_actor_port,
+    read_gateway,
+    read_log,
+    read_logs,
+    read_supervisor,
+    unknown_keys,
+)
 from sluicegate.config.environment import substitute
 from sluicegate.config.keys import TABLES
 from sluicegate.config.model import Config
@@ -93,6 +100,7 @@ def from_document(
         destinations=destinations.read_all(values),
         actor_port=read_actor_port(values, actor_port, problems),
         purposes=purposes,
+        log=read_log(values, problems),
         logs=read_logs(values, problems),
     )
     problems.raise_if_any(source)

@@ -38,6 +38,8 @@ class Reader:
             max_events=max(MIN_READ_EVENTS, lanes.room_events),
             max_bytes=max(MIN_READ_BYTES, lanes.room_bytes),
         )
+        if not rows:
+            lanes.expire(self._log.tail() - 1 - before)
         for row in rows:
             try:
                 self._take(row)

@@ -39,6 +39,7 @@ class _Watch:
     cursor: Offset
     seen: Offset
     wanted: bool = False
+    always_wanted: bool = False
     expired: int = 0
     damaged: int = 0
     denied: Counter[str] = field(default_factory=Counter)
@@ -53,7 +54,7 @@ class Sweep:
 
     def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
         """Mind this destination from its store's cursor on; `wanted` when something else than the log waits for it."""
-        self._watches[destination_id] = _Watch(epoch, cursor, cursor, wanted)
+        self._watches[destination_id] = _Watch(epoch, cursor, cursor, wanted, wanted)
 
     def forget(self, destination_id: str) -> None:
         """The destination runs, or is gone: it minds itself."""
@@ -70,6 +71,14 @@ class Sweep:
     def position(self) -> Offset | None:
         """The offset to read on from: the least that a destination has been looked at; None when all are wanted."""
         return min((w.seen for w in self._watches.values() if not w.wanted), default=None)
+
+    def expire(self, tail: Offset) -> None:
+        """The log begins at `tail` now; what was before it has expired, also for those that wait to be loaded."""
+        for watch in self._watches.values():
+            if watch.seen + 1 < tail:
+                watch.expired += tail - 1 - watch.seen
+                watch.seen = tail - 1
+                watch.wanted = watch.always_wanted  # what it was wanted for may be gone: look again
 
     def look(self, row: Row) -> None:
         """Judge one row for all destinations that have not seen it; rows come in order."""

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterable
 from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
 from sluicegate.delivery.letter_bounds import trim_letters
-from sluicegate.delivery.retention import trim_before
+from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
-from sluicegate.errors import LogError, SluicegateError
+from sluicegate.errors import LogError, LogUnavailable, SluicegateError
 from sluicegate.event import Combo
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
+from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
-from sluicegate.registry import registrations
+from sluicegate.registry import Registration, registrations
 from sluicegate.routing import Decision, RoutingTable
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ PASS_EVERY_S = 0.005
 SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
 TRIM_EVERY_S = 600.0
+TRIM_EVERY_WHEN_LOW_S = 5.0
+CHECK_SIZE_EVERY_S = 2.0
 READ_EVENTS = 20_000
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
 
@@ -51,7 +54,10 @@ class Sweeper:
         self._running: frozenset[str] = frozenset()
         self._last_wanted: tuple[str, ...] = ()
         self._next_skip = 0.0
-        self._next_trim = time.monotonic() + TRIM_EVERY_S
+        self._retention = Retention(config.log)
+        self._space = FreeSpace(data_dir.root, config.log)
+        self._trimmed_at = time.monotonic()
+        self._size_checked_at = float("-inf")
         self._passed_at = 0.0
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -109,9 +115,7 @@ class Sweeper:
             for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
                 self._skip(skip)
 
-        if time.monotonic() >= self._next_trim:
-            self._next_trim = time.monotonic() + TRIM_EVERY_S
-            self._trim(event_log)
+        self._keep_bounds(event_log, time.monotonic())
 
     def _trim_letters(self, ids: Iterable[str]) -> None:
         for name in ids:
@@ -124,22 +128,35 @@ class Sweeper:
             except LogError as error:
                 log.warning("cannot drop old dead letters of %s: %s", name, error)
 
-    def _trim(self, event_log: SqliteLog) -> None:
-        registered = {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}
-        self._trim_letters(registered)
-        head = event_log.head()
-        accounts = read_accounts(self._data_dir, registered, head=head)
+    def _keep_bounds(self, event_log: SqliteLog, now: float) -> None:
+        """Trim from time to time, sooner when the disk is low, and at once when the log is too large."""
+        if now < self._size_checked_at + CHECK_SIZE_EVERY_S:
+            return
+        self._size_checked_at = now
+        disk_low = self._space.problem(now) is not None
+        due_at = self._trimmed_at + (TRIM_EVERY_WHEN_LOW_S if disk_low else TRIM_EVERY_S)
+        if now < due_at and not self._retention.over_size(event_log):
+            return
+        self._trimmed_at = now
+        self._trim_letters(self._registered())
+        try:
+            self._retention.apply(
+                event_log, self._cursors(event_log), now_ms=time.time_ns() // 1_000_000, disk_low=disk_low
+            )
+        except LogUnavailable as error:
+            log.warning("the event log cannot be trimmed now: %s", error)
+        self._sweep.expire(event_log.tail())
+
+    def _cursors(self, event_log: SqliteLog) -> dict[str, int] | None:
+        """The cursors of all enabled destinations; None when a store cannot be read: what it needs is not known."""
+        registered = self._registered()
+        accounts = read_accounts(self._data_dir, registered, head=event_log.head())
         if len(accounts) < len(registered):
-            return  # a store cannot be read: what it needs is not known
-        before = trim_before(
-            (account.cursor for account in accounts.values()),
-            tail=event_log.tail(),
-            head=head,
-            received_at_ms=event_log.received_at_ms,
-            now_ms=time.time_ns() // 1_000_000,
-        )
-        if trimmed := event_log.trim(before):
-            log.info("the event log let go of %d events that all destinations have dealt with", trimmed)
+            return None
+        return {name: account.cursor for name, account in accounts.items()}
+
+    def _registered(self) -> dict[str, Registration]:
+        return {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}
 
     def _wait(self, bell: BellWatch) -> None:
         poller = select.poll()

@@ -56,6 +56,9 @@ class EventLog(ABC):
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         """Store the batches in order in one transaction; return the offset of each one's first event.
 
+        A log may recognise events that it has already and leave them out: the offset is then that of the first event
+        that was new, and 0 when the batch had none.
+
         When it returns, they are on disk (fsync). Raises `LogUnavailable` when nothing was stored and trying
         again later may work (disk full, locked). A failed fsync is fatal and is not such an error: it raises
         `LogDamaged` and the process must end.
@@ -98,6 +101,14 @@ class EventLog(ABC):
     @abstractmethod
     def trim(self, before: Offset) -> int:
         """Forget whole rows whose events all lie before this offset; return how many events went."""
+
+    @abstractmethod
+    def used_bytes(self) -> int:
+        """About how many bytes the stored events take."""
+
+    def shrink(self, *, entirely: bool = False) -> int:
+        """Give space back that trimming has freed, if it is much or `entirely`; return how many bytes."""
+        return 0
 
     @property
     def needs_maintenance(self) -> bool:

@@ -66,6 +66,10 @@ class MemoryLog(EventLog):
                 return stored.payload
         raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
 
+    def used_bytes(self) -> int:
+        """Bytes of all rows; see `EventLog.used_bytes`."""
+        return sum(len(row.meta) + len(row.payload) for row in self._rows)
+
     def trim(self, before: Offset) -> int:
         """Forget whole rows; see `EventLog.trim`."""
         n_rows = bisect_right(self._rows, before - 1, key=_last)

@@ -2,6 +2,7 @@
 
     rows(first, count, received_at_ms, n_bytes, seal, payload_crc, meta, payload)      one row per group commit
     trimmed(last)                                                      the newest offset that retention removed
+    seen_ids(last, newest_ms, hashes)                                  message ids of the last day (`eventlog.seen`)
 
 The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
 so readers of `meta` never touch `payload`. A `payload` of fewer than `n_bytes` bytes is compressed (`compression`).
@@ -25,6 +26,7 @@ from sluicegate.eventlog.compression import PayloadCodec
 from sluicegate.eventlog.packing import firsts, pack
 from sluicegate.eventlog.rescue import Rescue
 from sluicegate.eventlog.rows import check_payload_crc, checked_row, half_seal
+from sluicegate.eventlog.seen import SEEN_SQL, Claim, SeenIds
 from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
 
 logger = logging.getLogger(__name__)
@@ -33,15 +35,17 @@ SCHEMA = Schema(
     what="event log",
     application_id=0x53476C67,  # "SGlg"
     version=1,
-    sql="""
+    sql=f"""
     CREATE TABLE rows (
         first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
         seal INTEGER NOT NULL, payload_crc INTEGER NOT NULL, meta BLOB NOT NULL, payload BLOB NOT NULL
     ) STRICT;
     CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
-    INSERT INTO trimmed VALUES (1, 0)
+    INSERT INTO trimmed VALUES (1, 0);
+    {SEEN_SQL}
     """,
     page_size=8192,  # appends of 50 to 400 KB cost a sixth less CPU than with 4096 (benchmarks/log_commit.py)
+    shrinks=True,
 )
 
 CHECKPOINT_PAGES = 1_000
@@ -64,6 +68,12 @@ WAL_KEEP_BYTES = 32 * 1024 * 1024
 TRIM_ROWS = 100
 """Rows removed per transaction, so that retention never holds the write lock for long."""
 
+SHRINK_PAGES = 256
+"""Pages given back per transaction: 2 MB, of which each may have to be moved."""
+
+KEEP_FREE_PAGES = 4_096
+"""Free pages that are kept for the next events: 32 MB, or a quarter of the file."""
+
 _HEAD = """
     coalesce((SELECT first + count - 1 FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed))
 """
@@ -71,6 +81,11 @@ _INSERT = f"""
     INSERT INTO rows SELECT first, ?, ?, ?, (? + first + (first >> 32)) & 4294967295, ?, ?, ?
     FROM (SELECT {_HEAD} + 1 AS first) RETURNING first
 """
+_INSERT_AFTER = f"""
+    INSERT INTO rows SELECT ?8 + 1, ?1, ?2, ?3, (?4 + ?8 + 1 + ((?8 + 1) >> 32)) & 4294967295, ?5, ?6, ?7
+    WHERE ?8 = {_HEAD} RETURNING first
+"""
+"""Only if nobody has appended since the head was ?8: one statement, and so one transaction, checks and inserts."""
 _READ = f"""
     SELECT first, count, received_at_ms, n_bytes, seal, meta,
         CASE WHEN length(payload) <= {SMALL_BYTES} THEN payload_crc END,
@@ -92,10 +107,14 @@ class SqliteLog(EventLog):
 
     `reader` is who is told in the quarantine ledger to have met damage: a destination's id, "router". None is for a
     look alone: nothing is written, not even what is due in the database.
+    With `seen`, events that it knows are not appended again; all logs of this path in a process share it.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, reader: str | None = "reader") -> None:
+    def __init__(
+        self, path: Path, *, create: bool = True, reader: str | None = "reader", seen: SeenIds | None = None
+    ) -> None:
         self.path = path
+        self._seen = seen
         self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
         self._rescue = Rescue(self._db, path, head=self.head, reader=reader)
         self._wal_pages = 0
@@ -111,15 +130,21 @@ class SqliteLog(EventLog):
         """Store the batches in one transaction of one or more rows; see `EventLog.append`."""
         if self._damage is not None:
             raise self._damage
-        rows = [self._columns(row, received_at_ms) for row in pack(batches)]
-        if not rows:
-            return firsts(batches, self.head() + 1)
         try:
             with errors_of(self.path):
-                return firsts(batches, self._store(rows))
+                if self._seen is None:
+                    return self._append_all(batches, received_at_ms)
+                with self._seen.lock:
+                    return self._append_new(self._seen, batches, received_at_ms)
         except LogDamaged as error:
             self._distrust(error)
             raise
+
+    def load_seen(self, *, now_ms: int) -> None:
+        """Take the known message ids into memory now rather than at the first append."""
+        if self._seen is not None:
+            with errors_of(self.path), self._seen.lock:
+                self._load(self._seen, now_ms)
 
     def head(self) -> Offset:
         """Offset of the newest event; see `EventLog.head`."""
@@ -195,8 +220,34 @@ class SqliteLog(EventLog):
             return super().received_at_ms(after)
         return found[0][0] if found else None
 
+    def used_bytes(self) -> int:
+        """What the events take of the file; see `EventLog.used_bytes`."""
+        with errors_of(self.path):
+            n_pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
+        return n_pages * SCHEMA.page_size
+
+    def shrink(self, *, entirely: bool = False) -> int:
+        """Give back space when much of the file is free; one made by an older version stays. See `EventLog.shrink`."""
+        given_back: int = 0
+        with errors_of(self.path):
+            while surplus := self._surplus_pages(entirely=entirely):
+                before = self._db.pragma("page_count")
+                fetch(self._db, f"PRAGMA incremental_vacuum({min(surplus, SHRINK_PAGES)})")
+                n_pages: int = before - self._db.pragma("page_count")
+                if n_pages <= 0:
+                    break
+                given_back += n_pages
+        if given_back:
+            self._checkpoint()  # which cuts the file
+        return given_back * SCHEMA.page_size
+
+    def _surplus_pages(self, *, entirely: bool) -> int:
+        n_free: int = self._db.pragma("freelist_count")
+        n_pages: int = self._db.pragma("page_count")
+        return n_free if entirely else max(0, n_free - max(KEEP_FREE_PAGES, n_pages // 4))
+
     def trim(self, before: Offset) -> int:
-        """Forget whole rows; the file keeps its size and uses the space again. See `EventLog.trim`."""
+        """Forget whole rows; the file uses the space again, and `shrink` gives it back. See `EventLog.trim`."""
         gone = 0
         with errors_of(self.path):
             while n_events := self._trim_some(before):
@@ -212,6 +263,21 @@ class SqliteLog(EventLog):
         """Move what has gathered in the WAL to the database; raises `LogDamaged` when the disk fails at it."""
         if self._damage is not None:
             return
+        if self._seen is not None:
+            self._save(self._seen)
+        self._checkpoint()
+
+    def _save(self, seen: SeenIds) -> None:
+        try:
+            with errors_of(self.path):
+                self._db.pragma("synchronous", "NORMAL")  # what is lost is read from the rows
+                seen.save(self._db)
+        except LogUnavailable as error:
+            logger.debug("the known message ids could not be saved: %s", error)
+        finally:
+            self._db.pragma("synchronous", "FULL")
+
+    def _checkpoint(self) -> None:
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
         self._mark = self._wal_pages + CHECKPOINT_PAGES  # unless the WAL begins anew
         try:
@@ -245,6 +311,51 @@ class SqliteLog(EventLog):
         self._damage = error
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
 
+    def _append_all(self, batches: Sequence[EventBatch], received_at_ms: int) -> list[Offset]:
+        rows = [self._columns(row, received_at_ms) for row in pack(batches)]
+        return firsts(batches, self._store(rows) if rows else self.head() + 1)
+
+    def _append_new(self, seen: SeenIds, batches: Sequence[EventBatch], received_at_ms: int) -> list[Offset]:
+        """Append what `seen` does not know; first in the belief that nobody else has appended since it was told."""
+        if not seen.loaded:
+            self._load(seen, received_at_ms)
+        claim, first = self._claim_and_store(seen, batches, received_at_ms)
+        if first is None:
+            with transaction(self._db):
+                seen.absorb(self._db)
+                claim, first = self._claim_and_store(seen, batches, received_at_ms)
+            assert first is not None
+        seen.keep(claim)
+        return claim.offsets(first, batches)
+
+    def _claim_and_store(
+        self, seen: SeenIds, batches: Sequence[EventBatch], received_at_ms: int
+    ) -> tuple[Claim, Offset | None]:
+        claim = seen.claim(batches, received_at_ms)
+        first = None
+        try:
+            first = self._store_claimed(seen, claim)
+        finally:
+            if first is None:
+                seen.release(claim)
+        return claim, first
+
+    def _store_claimed(self, seen: SeenIds, claim: Claim) -> Offset | None:
+        """Store what is new right after the head that `seen` knows; None when that is not the head any more."""
+        rows = [self._columns(row, claim.at_ms) for row in pack(claim.batches)]
+        if len(rows) == 1:
+            return self._insert_after(seen.head, rows[0])
+        if self._db.in_transaction:
+            return self._insert_all(rows) if rows else seen.head + 1
+        if not rows:
+            return seen.head + 1
+        with transaction(self._db):
+            return self._insert_all(rows) if self._number(f"SELECT {_HEAD}") == seen.head else None
+
+    def _load(self, seen: SeenIds, now_ms: int) -> None:
+        if not seen.loaded:
+            seen.load(self._db, head=self.head(), now_ms=now_ms)
+
     def _columns(self, row: EventBatch, received_at_ms: int) -> tuple[int | bytes, ...]:
         meta, payload = encode_batch(row)
         stored = self._codec.stored(payload)
@@ -255,8 +366,15 @@ class SqliteLog(EventLog):
         if len(rows) == 1:  # a statement is a transaction of its own; each further call costs a turn of the GIL
             return self._insert(rows[0])
         with transaction(self._db):
-            first, *_ = [self._insert(row) for row in rows]
+            return self._insert_all(rows)
+
+    def _insert_all(self, rows: Sequence[tuple[int | bytes, ...]]) -> Offset:
+        first, *_ = [self._insert(row) for row in rows]
         return first
+
+    def _insert_after(self, head: Offset, columns: tuple[int | bytes, ...]) -> Offset | None:
+        found = fetch(self._db, _INSERT_AFTER, (*columns, head))
+        return found[0][0] if found else None
 
     def _insert(self, columns: tuple[int | bytes, ...]) -> Offset:
         # To the end: the transaction commits with the last step, after the row that RETURNING gives.
@@ -269,7 +387,7 @@ class SqliteLog(EventLog):
         self._wal_pages = n_pages
         if n_pages >= AUTO_CHECKPOINT_PAGES and n_pages >= self._mark:
             try:
-                self.maintain()
+                self._checkpoint()
             except LogDamaged as error:  # this commit is on disk; the next one must not be tried
                 self._distrust(error)
         return apsw.SQLITE_OK

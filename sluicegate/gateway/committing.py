@@ -47,18 +47,20 @@ class LoopCommit(Generic[T]):
         on_failed: Callable[[list[T], LogError], None],
         on_fatal: Callable[[LogError], None],
         bell: Bell,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._open_log = open_log
         self._on_failed = on_failed
         self._on_fatal = on_fatal
-        self._commit_here = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=time.time)
+        self._commit_here = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=clock)
         self._thread: GroupCommit[T] = GroupCommit(
             open_log,
             on_committed=lambda done: self._call(on_committed, done),
             on_failed=lambda tokens, error: self._call(on_failed, tokens, error),
             on_fatal=lambda error: self._call(on_fatal, error),
             bell=bell,
+            clock=clock,
         )
         self._log: EventLog | None = None
         self._waiting: list[tuple[EventBatch, T]] = []

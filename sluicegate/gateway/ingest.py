@@ -11,6 +11,8 @@ from sluicegate.acceptance import Acceptance, Acceptor, Rejection, write_key_of
 from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.seen import SeenIds
+from sluicegate.eventlog.space import FreeSpace
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
 from sluicegate.gateway.compression import MAGIC, plain_body
@@ -27,6 +29,7 @@ _UNAUTHORIZED = refusal(
 )
 MASKED_KEY = b'"***"'
 """What stands in an event in place of the write key that came with it."""
+_DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 
 
@@ -60,9 +63,13 @@ class Ingest:
         writer: Writer,
         metrics: GatewayMetrics,
         readiness: Readiness,
+        space: FreeSpace,
         max_body_bytes: int,
         clock: Callable[[], float],
+        seen: SeenIds | None = None,
     ) -> None:
+        self._seen = seen
+        self._space = space
         self._acceptor = acceptor
         self._keys = keys
         self._writer = writer
@@ -134,6 +141,11 @@ class Ingest:
         if not batch.events:
             exchange.reply(answer)
             return
+        problem = self._space.taking(batch.n_bytes)
+        if problem is not None:
+            self._readiness.disk_problem = problem
+            exchange.reply(unavailable("disk_low", _DISK_LOW))
+            return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
         waiting = Waiting(exchange, answer, len(batch.events), self._clock(), message_ids)
         if not self._writer.submit(batch, waiting):
@@ -150,6 +162,9 @@ class Ingest:
             waiting.exchange.reply(waiting.answer)
             for message_id in waiting.message_ids:
                 log.debug("accepted", extra={"message_id": message_id})
+        if self._seen is not None:
+            metrics.accepted -= self._seen.duplicates - metrics.duplicates
+            metrics.duplicates = self._seen.duplicates
         metrics.accepted += n_events
         metrics.commit_events.observe(n_events)
         metrics.commit_seconds.observe(self._clock() - done[0][0].since)

@@ -16,6 +16,8 @@ class Readiness:
         self._failed_at: float | None = None
         self._failure = ""
         self.draining = False
+        self.disk_problem: str | None = None
+        """Why the disk takes no events, None while it does."""
 
     def launcher_says(self, ready: bool, reasons: Sequence[str]) -> None:
         """Note the launcher's word on the router and the supervisor."""
@@ -35,6 +37,8 @@ class Readiness:
         reasons = list(self._launcher)
         if self._failed_at is not None and now < self._failed_at + HOLD_OFF_S:
             reasons.append(f"the event log does not take events: {self._failure}")
+        if self.disk_problem is not None:
+            reasons.append(self.disk_problem)
         if self.draining:
             reasons.append("the gateway is shutting down")
         return reasons

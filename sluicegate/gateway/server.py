@@ -20,6 +20,8 @@ from sluicegate.config.model import Config
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.base import EventLog
 from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.seen import SeenIds
+from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.auth import WriteKeys
 from sluicegate.gateway.committing import LoopCommit
@@ -49,7 +51,7 @@ GC_THRESHOLD = 20_000
 
 
 class Server:
-    """The gateway on one event loop; `run` makes a process of it."""
+    """The gateway on one event loop; `run` makes a process of it. `clock` says when events arrived, in Unix seconds."""
 
     def __init__(
         self,
@@ -59,19 +61,23 @@ class Server:
         open_log: Callable[[], EventLog] | None = None,
         status_provider: StatusProvider | None = None,
         on_fatal: Callable[[LogError], None] = lambda error: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.limits = limits or Limits.of(config.gateway)
         self.readiness = Readiness()
         self.metrics = GatewayMetrics()
         data_dir = DataDir(config.data_dir)
+        self._seen = SeenIds.of(config.log)
+        self._space = FreeSpace(data_dir.root, config.log)
         self._bell = Bell(data_dir.bell)
         self._writer: LoopCommit[Waiting] = LoopCommit(
-            open_log or (lambda: SqliteLog(data_dir.event_log, create=False)),
+            open_log or (lambda: _open_log(data_dir, self._seen, clock)),
             on_committed=lambda done: self._ingest.committed(done),
             on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
             on_fatal=on_fatal,
             bell=self._bell,
+            clock=clock,
         )
         self._ingest = self._make_ingest(config)
         self._probes = Probes(
@@ -97,8 +103,10 @@ class Server:
             writer=self._writer,
             metrics=self.metrics,
             readiness=self.readiness,
+            space=self._space,
             max_body_bytes=self.limits.max_body_bytes,
             clock=time.monotonic,
+            seen=self._seen,
         )
 
     async def start(self, listen_socket: socket.socket) -> None:
@@ -112,8 +120,19 @@ class Server:
     def _tick(self) -> None:
         limits = self.limits
         self.traffic.tick(self._loop.time())
+        self._note_state()
         shortest = min(limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s)
         self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
+
+    def _note_state(self) -> None:
+        problem = self._space.problem(time.monotonic())
+        if (problem is None) != (self.readiness.disk_problem is None):
+            log.warning("events are %s", "taken again" if problem is None else f"refused: {problem}")
+        self.readiness.disk_problem = problem
+        self.metrics.disk_free_bytes = self._space.free_bytes
+        if self._seen is not None:
+            self.metrics.known_ids = self._seen.n_ids
+            self.metrics.dedup_window_s = self._seen.covers_s
 
     async def stop(self) -> None:
         """Accept no more, answer the requests in hand within `drain_s`, store what waits, close the log."""
@@ -132,6 +151,16 @@ class Server:
             self._timer.cancel()
         self._probes.close()
         self._bell.close()
+
+
+def _open_log(data_dir: DataDir, seen: SeenIds | None, clock: Callable[[], float]) -> SqliteLog:
+    event_log = SqliteLog(data_dir.event_log, create=False, seen=seen)
+    try:
+        event_log.load_seen(now_ms=int(clock() * 1000))
+    except BaseException:
+        event_log.close()
+        raise
+    return event_log
 
 
 def run(config: Config, *, listen_socket: socket.socket, control_fd: int, limits: Limits | None = None) -> int:

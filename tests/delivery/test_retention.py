@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.delivery.retention import trim_before
+from sluicegate.config.model import LogConfig
+from sluicegate.delivery.retention import Retention, trim_before
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.testing.batches import batch_of
 
 
 @given(
@@ -28,3 +35,100 @@ def test_only_old_events_that_all_have_passed_are_let_go(
     gone = [arrived[o - tail] < now_ms - 20 and all(o <= c for c in cursors) for o in range(tail, before)]
     assert all(gone)
     assert not kept or not kept[0]
+
+
+class Clocked:
+    """A log to which rows are appended at given times."""
+
+    def __init__(self, path: Path) -> None:
+        self.log = SqliteLog(path)
+
+    def append(self, at_ms: int, *, n_events: int = 1, n_bytes: int = 10) -> None:
+        self.log.append([batch_of([b"x" * n_bytes] * n_events)], received_at_ms=at_ms)
+
+
+@pytest.fixture
+def clocked(tmp_path: Path) -> Iterator[Clocked]:
+    clocked = Clocked(tmp_path / "events.db")
+    yield clocked
+    clocked.log.close()
+
+
+CONFIG = LogConfig(retention_s=10, max_age_s=100, max_bytes=2_000_000)
+
+
+def test_what_all_have_passed_goes_after_the_retention(clocked: Clocked) -> None:
+    for at_ms in (0, 5_000, 20_000):
+        clocked.append(at_ms)
+
+    trimmed = Retention(CONFIG).apply(clocked.log, {"a": 3, "b": 2}, now_ms=15_001)
+
+    assert (trimmed, clocked.log.tail()) == (2, 3)
+
+
+def test_what_somebody_needs_stays_until_the_greatest_age_and_then_expires_with_a_warning(
+    clocked: Clocked, caplog: pytest.LogCaptureFixture
+) -> None:
+    for at_ms in (0, 5_000, 20_000):
+        clocked.append(at_ms)
+
+    early = Retention(CONFIG).apply(clocked.log, {"a": 3, "b": 1}, now_ms=100_000)
+    late = Retention(CONFIG).apply(clocked.log, {"a": 3, "b": 1}, now_ms=105_001)
+
+    assert (early, late, clocked.log.tail()) == (1, 1, 3)
+    assert "b: 1 events have expired" in caplog.text
+    assert "a:" not in caplog.text
+
+
+def test_unknown_cursors_keep_everything_that_is_not_too_old(clocked: Clocked) -> None:
+    for at_ms in (0, 50_000):
+        clocked.append(at_ms)
+
+    Retention(CONFIG).apply(clocked.log, None, now_ms=100_001)
+
+    assert clocked.log.tail() == 2
+
+
+def test_log_that_is_too_large_loses_its_oldest_events(clocked: Clocked, caplog: pytest.LogCaptureFixture) -> None:
+    for at_ms in range(100):
+        clocked.append(at_ms, n_events=5, n_bytes=10_000)
+    retention = Retention(CONFIG)
+
+    over = retention.over_size(clocked.log)
+    retention.apply(clocked.log, {"a": 0}, now_ms=200)
+
+    assert over and not retention.over_size(clocked.log)
+    assert 1_500_000 < clocked.log.used_bytes() <= 2_000_000
+    assert f"a: {clocked.log.tail() - 1} events have expired" in caplog.text
+
+
+def test_one_row_that_is_too_large_goes_too(clocked: Clocked) -> None:
+    clocked.append(0, n_bytes=3_000_000)
+
+    Retention(CONFIG).apply(clocked.log, {"a": 0}, now_ms=0)
+
+    assert (clocked.log.tail(), clocked.log.head()) == (2, 1)
+
+
+def test_low_disk_lets_what_all_have_passed_go_at_once_and_cuts_the_file(clocked: Clocked) -> None:
+    for _ in range(20):
+        clocked.append(0, n_bytes=1_000_000)
+    clocked.log._checkpoint()
+    before = clocked.log.path.stat().st_size
+
+    trimmed = Retention(LogConfig()).apply(clocked.log, {"a": 19}, now_ms=0, disk_low=True)
+
+    assert trimmed == 19
+    assert before > 20_000_000
+    assert clocked.log.path.stat().st_size < 2_000_000
+
+
+def test_file_with_little_to_give_back_is_not_cut(clocked: Clocked) -> None:
+    for _ in range(20):
+        clocked.append(0, n_bytes=1_000_000)
+    clocked.log._checkpoint()
+    before = clocked.log.path.stat().st_size
+
+    Retention(LogConfig()).apply(clocked.log, {"a": 19}, now_ms=2 * 86_400_000)
+
+    assert clocked.log.path.stat().st_size == before

@@ -126,3 +126,20 @@ def test_every_event_before_the_first_wanted_one_is_counted_once(
     assert at == (len(events) if wanted is None else wanted)
     assert counted == Counter(decide("ads", combo) for combo in events[cursor:at])
     assert bool(sweep.wanted()) == (wanted is not None)
+
+
+def test_expired_events_are_counted_also_for_a_destination_that_waits_to_be_loaded() -> None:
+    sweep = Sweep(decide)
+    sweep.watch("ads", epoch=0, cursor=0)
+    sweep.watch("crm", epoch=0, cursor=0, wanted=True)
+    sweep.look(row(1, DENIED, MARKETING, MARKETING))
+
+    sweep.expire(4)
+
+    assert sweep.wanted() == ("crm",)
+    assert {skip.id: (skip.to, skip.denied, skip.expired) for skip in sweep.skips(at_most=9)} == {
+        "ads": (3, {"no:1": 1}, 2),
+        "crm": (3, {}, 3),
+    }
+    sweep.look(row(4, MARKETING))
+    assert sweep.wanted() == ("ads", "crm")

@@ -8,7 +8,7 @@ import pytest
 
 from sluicegate import Client
 from sluicegate.errors import NotRunning
-from sluicegate.messages.ingest import Accepted, ProcessEvent
+from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents
 from tests.end_to_end.harness import System
 
 MakeSystem = Callable[..., System]
@@ -81,3 +81,22 @@ def test_wrong_argument_names_those_that_exist(system: MakeSystem) -> None:
 
     with pytest.raises(TypeError, match="anonymous_id"):
         running.client.track("Bought", userid="u")
+
+
+def test_event_that_an_application_and_a_web_page_send_again_is_stored_once(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+    event = {"type": "track", "event": "One", "userId": "u", "messageId": "same"}
+    again = ProcessEvents("r2", (json.dumps(event).encode(), json.dumps({**event, "messageId": "new"}).encode()), None)
+    only_again = ProcessEvents("r3", (json.dumps(event).encode(),), None)
+
+    answer = running.client._ask("sluicegate.router", ProcessEvents("r1", (json.dumps(event).encode(),)))
+    repeated = [running.client._ask("sluicegate.router", one) for one in (again, only_again)]
+    by_web = [running.post([event]) for _ in range(2)]  # another source: another event
+    archive = running.until_delivered("archive", 3)
+    story = json.loads(running.admin("explain", "same", "--json").stdout)
+
+    assert answer == Accepted("r1", 1, 1)
+    assert repeated == [Accepted("r2", 2, 2), Accepted("r3", 0, 1)]
+    assert [one["accepted"] for one in by_web] == [1, 1]
+    assert archive.accepted == 3
+    assert [(one["offset"], one["source"]) for one in story["events"]] == [(1, "actor"), (3, "web")]

@@ -7,6 +7,7 @@ import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from sluicegate.config.model import Config, GatewayConfig, SupervisorConfig
+from sluicegate.config.model import Config, GatewayConfig, LogConfig, SupervisorConfig
 from sluicegate.config.secret import Secret
 from sluicegate.errors import LogError
 from sluicegate.eventlog.base import EventLog
@@ -29,7 +30,11 @@ BASIC = b"Authorization: Basic " + base64.b64encode(KEY.encode() + b":") + b"\r\
 PATIENCE_S = 10.0
 
 
-def make_config(folder: Path, **gateway: Any) -> Config:
+EVERY_EVENT = LogConfig(dedup_window_s=0)
+"""For tests that send the same ids again."""
+
+
+def make_config(folder: Path, *, log: LogConfig = EVERY_EVENT, **gateway: Any) -> Config:
     gateway = {"write_keys": {"web": Secret(KEY), "shop": Secret("shop-key")}, **gateway}
     data_dir = DataDir(folder / "data")
     data_dir.create()
@@ -40,6 +45,7 @@ def make_config(folder: Path, **gateway: Any) -> Config:
         gateway=GatewayConfig(port=0, **gateway),
         supervisor=SupervisorConfig(),
         destinations={},
+        log=log,
     )
 
 
@@ -53,6 +59,7 @@ class RunningGateway:
         limits: Limits | None = None,
         open_log: Callable[[], EventLog] | None = None,
         status_provider: StatusProvider | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.fatal: SimpleQueue[LogError] = SimpleQueue()
@@ -62,6 +69,7 @@ class RunningGateway:
             "open_log": open_log,
             "status_provider": status_provider or (lambda: None),
             "on_fatal": self.fatal.put,
+            "clock": clock,
         }
         self._started = threading.Event()
         self._error: BaseException | None = None

@@ -1,0 +1,96 @@
+"""What deduplication costs: CPU per event, memory, disk and load time per million ids.
+
+    python benchmarks/dedup.py [--ids 1000000]
+
+The CPU is that of claiming and keeping ids in memory, for batches of 100 and of one, with so many ids known already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import uuid
+from array import array
+from pathlib import Path
+
+from sluicegate.event import EventBatch
+from sluicegate.eventlog.seen import SeenIds
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.testing.batches import add_event
+
+REPEATS = 9
+STEP = 8_192
+
+
+def batches(n_batches: int, n_events: int) -> list[EventBatch]:
+    """Batches of events with new ids."""
+    made = [EventBatch() for _ in range(n_batches)]
+    for batch in made:
+        for _ in range(n_events):
+            add_event(batch, b"{}", message_id=str(uuid.uuid4()))
+    return made
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def filled(log: SqliteLog, seen: SeenIds, n_ids: int) -> None:
+    """Have it know so many random ids, and save them."""
+    for _ in range(n_ids // STEP):
+        seen.head += STEP
+        seen._window.add(array("Q", os.urandom(8 * STEP)), 1, last=seen.head)
+    seen.save(log._db)
+
+
+def cpu_us(seen: SeenIds, n_events: int) -> list[float]:
+    """CPU per event of claiming and keeping, sorted."""
+    figures = []
+    for _ in range(REPEATS):
+        work = batches(20_000 // n_events // 4, n_events)
+        began = time.process_time()
+        for batch in work:
+            with seen.lock:
+                seen.keep(seen.claim([batch], 2))
+        figures.append((time.process_time() - began) / len(work) / n_events * 1e6)
+    return sorted(figures)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ids", type=int, default=1_000_000)
+    n_ids = parser.parse_args().ids
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.db"
+        log, seen = SqliteLog(path), SeenIds(window_s=86_400, max_ids=4 * n_ids)
+        seen.load(log._db, head=0, now_ms=1)
+        empty = cpu_us(seen, 100)
+        before = resident_bytes()
+        filled(log, seen, n_ids)
+        memory = resident_bytes() - before
+        for name, figures in (
+            ("100 at a time, few ids known", empty),
+            (f"100 at a time, {n_ids} known", cpu_us(seen, 100)),
+            (f"single, {n_ids} known", cpu_us(seen, 1)),
+        ):
+            print(f"{name:32} {statistics.median(figures):6.2f} us/event, best {figures[0]:.2f}")
+        log.maintain()
+        again = SeenIds(window_s=86_400, max_ids=4 * n_ids)
+        began = time.perf_counter()
+        again.load(log._db, head=seen.head, now_ms=1)
+        load_s = time.perf_counter() - began
+        size = path.stat().st_size
+        log.close()
+    per = 1e6 / n_ids
+    print(
+        f"a million ids: {memory * per / 1e6:.0f} MB of memory, {size * per / 1e6:.1f} MB of disk, {load_s * per:.2f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Which events the log has had before: the same message id from the same source within the window.
+
+Ids are checked against an `IdWindow` in memory and appended in one step that fails when another process has appended
+in between, whose ids are then taken in first. So what the window says is always the state of the log that the append
+goes on from. The rows of the log are the only record that counts; blocks of hashes beside them only save a start from
+reading all rows of a day:
+
+    seen_ids(last, newest_ms, hashes)    the hashes of the events up to offset `last`; `last` = 0 holds the hash key
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import compress, islice, repeat
+from threading import Lock
+
+import apsw
+from xxhash import xxh3_64_intdigest
+
+from sluicegate.config.model import LogConfig
+from sluicegate.errors import LogDamaged
+from sluicegate.event import EventBatch, Meta, decode_meta
+from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.idwindow import IdWindow
+from sluicegate.sqlite import fetch, transaction
+
+logger = logging.getLogger(__name__)
+
+SEEN_SQL = """
+    CREATE TABLE IF NOT EXISTS seen_ids (
+        last INTEGER PRIMARY KEY, newest_ms INTEGER NOT NULL, hashes BLOB NOT NULL
+    ) STRICT
+"""
+MAX_SOURCES = 10_000
+"""Sources whose hash key is remembered; applications choose their own."""
+
+_KEY_BYTES = 16
+_SAVED = "SELECT last, newest_ms, hashes FROM seen_ids WHERE last > ? ORDER BY last"
+_ROWS = "SELECT first, count, received_at_ms, meta FROM rows WHERE first > ? ORDER BY first"
+
+
+@dataclass(slots=True)
+class Claim:
+    """What of some batches is new: the batches themselves when all of it is."""
+
+    batches: Sequence[EventBatch]
+    hashes: list[int]
+    at_ms: int
+    n_new: list[int] | None = None
+    """New events of each batch as it came; None when all are."""
+    n_duplicates: int = 0
+
+    def offsets(self, first: Offset, came: Sequence[EventBatch]) -> list[Offset]:
+        """The offset of each batch's first new event; 0 for one that has only what was there before."""
+        offsets = []
+        for batch, n_new in zip(came, self.n_new or map(len, came), strict=True):
+            offsets.append(0 if len(batch) and not n_new else first)
+            first += n_new
+        return offsets
+
+
+class SeenIds:
+    """The ids that the log has seen lately; one per process and log, for any number of its `SqliteLog`s.
+
+    Whoever calls a method holds `lock`, from the claim until the claim is kept or released.
+    """
+
+    def __init__(self, *, window_s: float, max_ids: int) -> None:
+        self.lock = Lock()
+        self.duplicates = 0
+        """Events that were left out so far."""
+        self.head: Offset = 0
+        """How far the log has been taken in."""
+        self.loaded = False
+        self._window_ms = int(window_s * 1000)
+        self._max_ids = max_ids
+        self._window = self._empty()
+        self._key = b""
+        self._seeds: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, config: LogConfig) -> SeenIds | None:
+        """As configured; None when the window is 0."""
+        if not config.dedup_window_s:
+            return None
+        return cls(window_s=config.dedup_window_s, max_ids=config.dedup_max_ids)
+
+    def _empty(self) -> IdWindow:
+        return IdWindow(window_ms=self._window_ms, max_ids=self._max_ids)
+
+    @property
+    def n_ids(self) -> int:
+        """How many ids are remembered."""
+        return len(self._window)
+
+    @property
+    def covers_s(self) -> float:
+        """How far back ids are known: the configured window, or less when there were too many."""
+        return self._window.covers_ms() / 1000
+
+    # -- an append --------------------------------------------------------------------------------------------------
+
+    def claim(self, batches: Sequence[EventBatch], at_ms: int) -> Claim:
+        """Claim the ids of the events that are new, and leave out the others."""
+        hashes: list[int] = []
+        for batch in batches:
+            hashes += self._hashes(batch)
+        if self._window.claim(hashes, at_ms):
+            return Claim(batches, hashes, at_ms)
+        return self._cut(batches, hashes, at_ms)
+
+    def _cut(self, batches: Sequence[EventBatch], hashes: list[int], at_ms: int) -> Claim:
+        mask = self._window.claim_new(hashes, at_ms)
+        rest = iter(mask)
+        masks = [list(islice(rest, len(batch))) for batch in batches]
+        return Claim(
+            batches=[batch.select(one) for batch, one in zip(batches, masks, strict=True)],
+            hashes=list(compress(hashes, mask)),
+            at_ms=at_ms,
+            n_new=list(map(sum, masks)),
+            n_duplicates=len(mask) - sum(mask),
+        )
+
+    def keep(self, claim: Claim) -> None:
+        """The claim's events are on disk."""
+        self.duplicates += claim.n_duplicates
+        if claim.hashes:
+            self.head += len(claim.hashes)
+            self._window.keep(claim.hashes, claim.at_ms, last=self.head)
+
+    def release(self, claim: Claim) -> None:
+        """The claim's events are not stored."""
+        self._window.release(claim.hashes)
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    def load(self, db: apsw.Connection, *, head: Offset, now_ms: int) -> None:
+        """Take in what the log holds of the window."""
+        self._key = _hash_key(db)
+        self._window = self._empty()
+        oldest_ms = now_ms - self._window_ms
+        after = max(0, head - self._max_ids)
+        for last, newest_ms, blob in db.execute(_SAVED, (after,)):
+            after = last
+            if newest_ms >= oldest_ms:
+                self._window.add_saved(array("Q", blob), newest_ms, last=last)
+        self.head = after
+        self.absorb(db, since_ms=oldest_ms)
+        self.loaded = True
+
+    def absorb(self, db: apsw.Connection, *, since_ms: int = 0) -> None:
+        """Take in the rows that others have appended."""
+        for first, count, received_at_ms, meta in db.execute(_ROWS, (self.head,)):
+            self.head = first + count - 1
+            if received_at_ms < since_ms:
+                continue
+            try:
+                hashes = self._row_hashes(decode_meta(meta))
+            except LogDamaged as error:  # whoever reads the row will say so; its ids cannot be known
+                logger.warning("no message ids from the row of event %d: %s", first, error)
+                continue
+            self._window.add(hashes, received_at_ms, last=self.head)
+
+    def save(self, db: apsw.Connection) -> None:
+        """Write what a start would else have to read from the rows; not needed for anything else."""
+        with self.lock:
+            blocks = self._window.unsaved() if self.loaded else []
+        if not blocks:
+            return
+        with transaction(db):
+            saved = fetch(db, "SELECT max(last) FROM seen_ids")[0][0]
+            db.executemany(
+                "INSERT INTO seen_ids VALUES (?, ?, ?)",
+                [(b.last, b.newest_ms, b.hashes.tobytes()) for b in blocks if b.last > saved],
+            )
+            db.execute(
+                "DELETE FROM seen_ids WHERE last > 0 AND (newest_ms < ? OR last <= ?)",
+                (self._window.expired_before_ms, blocks[-1].last - self._max_ids),
+            )
+        with self.lock:
+            self._window.saved(blocks)
+
+    # -- hashes -----------------------------------------------------------------------------------------------------
+
+    def _hashes(self, batch: EventBatch) -> list[int]:
+        combos = batch.combos
+        if not combos:
+            return []
+        if combos.count(combos[0]) == len(combos) or len({combo.source for combo in combos}) == 1:
+            return _hashed(batch.message_ids, self._seed(combos[0].source))
+        return [
+            xxh3_64_intdigest(message_id.encode(), self._seed(combo.source))
+            for message_id, combo in zip(batch.message_ids, batch.combos, strict=True)
+        ]
+
+    def _row_hashes(self, meta: Meta) -> list[int]:
+        seeds = [self._seed(combo.source) for combo in meta.combos]
+        if len(set(seeds)) == 1:
+            return _hashed(meta.message_ids, seeds[0])
+        return [
+            xxh3_64_intdigest(message_id.encode(), seeds[index])
+            for message_id, index in zip(meta.message_ids, meta.combo_of, strict=True)
+        ]
+
+    def _seed(self, source: str) -> int:
+        seed = self._seeds.get(source)
+        if seed is None:
+            if len(self._seeds) >= MAX_SOURCES:
+                self._seeds.clear()
+            digest = blake2b(source.encode(), key=self._key, digest_size=8).digest()
+            seed = self._seeds[source] = int.from_bytes(digest)
+        return seed
+
+
+def _hashed(message_ids: Sequence[str], seed: int) -> list[int]:
+    return list(map(xxh3_64_intdigest, map(str.encode, message_ids), repeat(seed)))
+
+
+def _hash_key(db: apsw.Connection) -> bytes:
+    """The log's own key, so that nobody can choose ids that collide; made when there is none."""
+    if not fetch(db, "SELECT 1 FROM sqlite_schema WHERE name = 'seen_ids'"):
+        db.execute(SEEN_SQL)  # the log was made by an older version
+    find = "SELECT hashes FROM seen_ids WHERE last = 0"
+    if not fetch(db, find):
+        db.execute("INSERT OR IGNORE INTO seen_ids VALUES (0, 0, randomblob(?))", (_KEY_BYTES,))
+    key: bytes = fetch(db, find)[0][0]
+    return key
