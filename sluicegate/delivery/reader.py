@@ -42,6 +42,8 @@ class Reader:
                 self._take(row)
             except RowGone:
                 break  # it shows as a gap at the next look
+        if not rows:
+            lanes.expire(self._log.tail() - 1 - before)  # the log was trimmed to its end: no row shows the gap
         return lanes.settlement.last - before
 
     def combo(self, offset: int) -> Combo | None:

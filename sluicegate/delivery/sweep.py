@@ -80,6 +80,13 @@ class Sweep:
                 watch.seen = row.first - 1
             self._judge(name, watch, row, histogram)
 
+    def lose(self, last: Offset) -> None:
+        """The log has let go of all events up to this one, and no row after them shows the gap."""
+        for watch in self._watches.values():
+            if not watch.wanted and watch.seen < last:
+                watch.expired += last - watch.seen
+                watch.seen = last
+
     def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
         reasons = [self._decide(name, combo) for combo in row.meta.combos]
         skipped = watch.seen + 1 - row.first

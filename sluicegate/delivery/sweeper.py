@@ -183,6 +183,8 @@ class Sweeper:
             rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
             for row in rows:
                 self._sweep.look(row)
+            if not rows:
+                self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:
                 return
 

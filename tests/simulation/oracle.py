@@ -106,9 +106,9 @@ class Oracle:
             self._must(offset not in process.settled, f"{process.name} sends event {offset} again, which was settled")
             earliest = process.not_before.get(offset, 0.0)
             self._must(now >= earliest - 1e-6, f"{process.name} sends event {offset} at once, due at {earliest:.3f}")
-        self._limits(process, offsets)
+        self._limits(process, offsets, replay=replay)
 
-    def _limits(self, process: DestinationProcess, offsets: Sequence[int]) -> None:
+    def _limits(self, process: DestinationProcess, offsets: Sequence[int], *, replay: bool) -> None:
         limits = process.site.limits
         subjects = [self.events[offset].subject for offset in offsets]
         n_bytes = sum(len(self.events[offset].raw) for offset in offsets)
@@ -116,7 +116,7 @@ class Oracle:
         self._must(len(offsets) == 1 or n_bytes <= limits.max_bytes, f"{process.name} sends {n_bytes} bytes in a call")
         self._must(len(process.calls) < limits.in_flight, f"{process.name} has too many calls under way")
         busy = {subject for call in process.calls if not call.replay for subject in call.subjects}
-        self._must(not busy & set(subjects), f"{process.name} has a subject in two calls")
+        self._must(replay or not busy & set(subjects), f"{process.name} has a subject in two calls")
 
     def took(self, id: str, offsets: Sequence[int], *, replay: bool) -> None:
         """The vendor has these now."""

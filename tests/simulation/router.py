@@ -94,6 +94,8 @@ class Router:
             rows = self._world.log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
             for row in rows:
                 self._sweep.look(row)
+            if not rows:
+                self._sweep.lose(self._world.log.tail() - 1)
             if not rows or self._sweep.position() == position:
                 return
 

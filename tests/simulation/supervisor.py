@@ -91,9 +91,6 @@ class Supervisor:
 
     def operate(self, kind: Fault, id: str) -> None:
         """An operator's command; it is not lost, and may be refused."""
-        forgiven = self._world.sites if kind is Fault.CLEAR_ALL else (id,)
-        for one in forgiven:
-            self._world.oracle.ledgers[one].failed_at = None
         self.take(lambda table, now: self._command(kind, id, table, now))
 
     def load_batch(self, ids: tuple[str, ...]) -> None:
@@ -108,6 +105,8 @@ class Supervisor:
         self.take(lambda table, now: table.drain_all("drain", now=now, deadline_s=5.0))
 
     def _command(self, kind: Fault, id: str, table: LoadingTable, now: float) -> list[Effect]:
+        for one in self._world.sites if kind is Fault.CLEAR_ALL else (id,):
+            self._world.oracle.ledgers[one].failed_at = None  # people need not wait
         try:
             match kind:
                 case Fault.PAUSE:

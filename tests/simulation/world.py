@@ -281,8 +281,6 @@ class World:
     def _settled(self) -> bool:
         if not (self.supervisor.alive and self.router.alive and self.gateway.idle):
             return False
-        for id in list(self.pauses):
-            self.supervisor.operate(Fault.RESUME, id)
         head = self.log.head()
         stores = [site.store for site in self.sites.values()]
         done = all(store.content.cursor == head and not store.replays() for store in stores)
@@ -303,6 +301,8 @@ class World:
     def _until(self, reached: Callable[[], bool], limit_s: float, otherwise: str) -> None:
         limit = self.clock.now + limit_s
         while not reached():
+            for id in list(self.pauses):  # refused credentials are an operator's business, and are theirs to end
+                self.supervisor.operate(Fault.RESUME, id)
             if not self.clock.step() or self.clock.now > limit:
                 head = self.log.head()
                 cursors = {id: site.store.content.cursor for id, site in self.sites.items()}
