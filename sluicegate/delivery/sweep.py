@@ -57,6 +57,12 @@ class Sweep:
         """The destination runs, or is gone: it minds itself."""
         self._watches.pop(destination_id, None)
 
+    def want(self, destination_id: str) -> None:
+        """Something else than the log waits for this destination."""
+        watch = self._watches.get(destination_id)
+        if watch is not None:
+            watch.wanted = True
+
     def watched(self) -> set[str]:
         """Ids of the destinations that are minded."""
         return set(self._watches)

@@ -15,6 +15,7 @@ from sluicegate.config import Config
 from sluicegate.delivery.retention import trim_before
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
+from sluicegate.delivery.versions import StoreVersion, store_version
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.event import Combo
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
@@ -29,6 +30,8 @@ LOOK_EVERY_S = 2.0
 PASS_EVERY_S = 0.005
 SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
+REPLAYS_EVERY_S = 10.0
+"""Whoever marks letters for replay asks for the destination too; this is for when that was not heard."""
 TRIM_EVERY_S = 600.0
 READ_EVENTS = 20_000
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
@@ -47,9 +50,13 @@ class Sweeper:
         self._sweep = Sweep(self._decide)
         self._table = RoutingTable(self._destinations.values())
         self._starts: dict[str, int] = {}
-        self._running: frozenset[str] = frozenset()
+        self._running: frozenset[str] | None = None
+        """None until the supervisor has said it: the cursor of a running destination must not be moved by others."""
         self._last_wanted: tuple[str, ...] = ()
+        self._versions: dict[str, StoreVersion] = {}
+        """Of stores in which no letter waits for replay."""
         self._next_skip = 0.0
+        self._next_replays = 0.0
         self._next_trim = time.monotonic() + TRIM_EVERY_S
         self._passed_at = 0.0
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -99,6 +106,9 @@ class Sweeper:
         self._passed_at = time.monotonic()
         self._follow_running()
         self._look(event_log)
+        if self._passed_at >= self._next_replays:
+            self._next_replays = self._passed_at + REPLAYS_EVERY_S
+            self._find_replays()
         wanted = self._sweep.wanted()
         if wanted != self._last_wanted:
             self._last_wanted = wanted
@@ -153,6 +163,8 @@ class Sweeper:
 
     def _follow_running(self) -> None:
         running = self._running
+        if running is None:
+            return
         for name in self._sweep.watched() & running:
             self._sweep.forget(name)
         fresh = set(self._destinations) - self._sweep.watched() - running
@@ -177,6 +189,21 @@ class Sweeper:
             self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=bool(store.letters.replays(limit=1)))
         finally:
             store.close()
+
+    def _find_replays(self) -> None:
+        for name in self._sweep.watched().difference(self._sweep.wanted()):
+            path = self._data_dir.store(name)
+            version, at_ns = store_version(path), time.time_ns()
+            if version.main is None or version == self._versions.get(name):
+                continue
+            store = DestinationStore.open(path, start=self._starts[name])
+            try:
+                if store.letters.replays(limit=1):
+                    self._sweep.want(name)
+                elif version.settled(at_ns):
+                    self._versions[name] = version
+            finally:
+                store.close()
 
     def _look(self, event_log: SqliteLog) -> None:
         while (position := self._sweep.position()) is not None and not self._stopping:
@@ -203,7 +230,7 @@ class Sweeper:
                 expired=skip.expired,
             ):
                 self._sweep.skipped(skip)
-            elif skip.id not in self._running:
+            elif skip.id not in (self._running or ()):
                 self._sweep.forget(skip.id)  # it has moved on by itself: take its cursor anew
         finally:
             store.close()

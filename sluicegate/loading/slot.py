@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,6 +37,8 @@ class Process:
     pid: int | None = None
     caught_up: bool = False
     idle_since: float = 0.0
+    awake_since: float = -math.inf
+    """The end of the last time in which nobody was awake: no call is taken for hung because of what it lasted before."""
 
     @property
     def ending(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluicegate.delivery.sweep import Skip, Sweep
-from sluicegate.delivery.sweeper import LOOK_EVERY_S, PASS_EVERY_S, READ_BYTES, READ_EVENTS, SKIP_EVERY_S
+from sluicegate.delivery.sweeper import LOOK_EVERY_S, PASS_EVERY_S, READ_BYTES, READ_EVENTS, REPLAYS_EVERY_S, SKIP_EVERY_S
 from sluicegate.errors import LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.routing import Decision, RoutingTable
@@ -28,9 +28,9 @@ class Router:
         self.alive = True
         self._routes = RoutingTable(site.config for site in world.sites.values())
         self._sweep = Sweep(self._decide)
-        self._running: frozenset[str] = frozenset()
+        self._running: frozenset[str] | None = None
         self._wanted: tuple[str, ...] = ()
-        self._next_skip = 0.0
+        self._next_skip = self._next_replays = 0.0
         self._timer: Timer | None = None
         self._ask_timer: Timer | None = None
         self._ask()
@@ -64,6 +64,9 @@ class Router:
         try:
             self._follow_running()
             self._look()
+            if now >= self._next_replays:
+                self._next_replays = now + REPLAYS_EVERY_S
+                self._find_replays()
             wanted = self._sweep.wanted()
             if wanted != self._wanted:
                 self._wanted = wanted
@@ -79,6 +82,8 @@ class Router:
         self._pass_in(max(PASS_EVERY_S, self._next_skip - now) if due else LOOK_EVERY_S)
 
     def _follow_running(self) -> None:
+        if self._running is None:
+            return
         for id in self._sweep.watched() & self._running:
             self._sweep.forget(id)
         watched = self._sweep.watched()
@@ -99,6 +104,11 @@ class Router:
             if not rows or self._sweep.position() == position:
                 return
 
+    def _find_replays(self) -> None:
+        for id in self._world.sites:
+            if id in self._sweep.watched() and self._open(id).letters.replays(limit=1):
+                self._sweep.want(id)
+
     def _skip(self, skip: Skip) -> None:
         moved = self._open(skip.id).skip(
             expected_epoch=skip.epoch,
@@ -110,7 +120,7 @@ class Router:
         if moved:
             self._world.oracle.seen["skip"] += 1
             self._sweep.skipped(skip)
-        elif skip.id not in self._running:
+        elif skip.id not in (self._running or ()):
             self._sweep.forget(skip.id)
 
     def _ask(self) -> None:
