@@ -69,4 +69,3 @@ def _at(account: Account, head: Offset) -> Account:
     """The same account when the log ends elsewhere."""
     more = max(head, account.cursor) - (account.cursor + account.pending)
     return replace(account, accepted=account.accepted + more, pending=account.pending + more) if more else account
-

@@ -38,7 +38,7 @@ class Process:
     caught_up: bool = False
     idle_since: float = 0.0
     awake_since: float = -math.inf
-    """The end of the last time in which nobody was awake: no call is taken for hung because of what it lasted before."""
+    """When everybody last woke up: no call is taken for hung because of what it lasted before that."""
 
     @property
     def ending(self) -> bool:

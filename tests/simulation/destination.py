@@ -114,9 +114,7 @@ class DestinationProcess:
         self._n_started = 0
         self._looked_at = self._committed_at = self._batched_at = self._resume_at = -math.inf
         self._few = site.limits.max_events // 2
-        shortest_s = min(
-            world.supervisor_config.idle_ttl_s or PROGRESS_S, world.supervisor_config.stall_timeout_s
-        )
+        shortest_s = min(world.supervisor_config.idle_ttl_s or PROGRESS_S, world.supervisor_config.stall_timeout_s)
         self._progress_s = min(PROGRESS_S, shortest_s / 4)
         self._commits: Commits | None = None
         self._lanes: Lanes | None = None

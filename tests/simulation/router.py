@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluicegate.delivery.sweep import Skip, Sweep
-from sluicegate.delivery.sweeper import LOOK_EVERY_S, PASS_EVERY_S, READ_BYTES, READ_EVENTS, REPLAYS_EVERY_S, SKIP_EVERY_S
+from sluicegate.delivery.sweeper import (
+    LOOK_EVERY_S,
+    PASS_EVERY_S,
+    READ_BYTES,
+    READ_EVENTS,
+    REPLAYS_EVERY_S,
+    SKIP_EVERY_S,
+)
 from sluicegate.errors import LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.routing import Decision, RoutingTable

@@ -197,7 +197,9 @@ class ModelStore:
         self.check_epoch(epoch)
         content = self._change()
         gone = (LetterStatus.REPLAY, LetterStatus.DROPPED)
-        taken = [content.letters.pop(i) for i in delivered if i in content.letters and content.letters[i].status in gone]
+        taken = [
+            content.letters.pop(i) for i in delivered if i in content.letters and content.letters[i].status in gone
+        ]
         refused = [i for i in denied if i in content.letters and content.letters[i].status in gone]
         denied_letters = [content.letters.pop(i) for i in refused]
         content.delivered += len(taken)

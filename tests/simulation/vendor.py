@@ -60,9 +60,7 @@ class Vendor:
         if world.trace.on:
             world.trace.say(world.clock.now, f"{self.id}: call with {offsets}: {answer}")
         if taken:
-            world.clock.after(
-                answer.takes_after_s, "", lambda: world.oracle.took(self.id, taken, replay=replay)
-            )
+            world.clock.after(answer.takes_after_s, "", lambda: world.oracle.took(self.id, taken, replay=replay))
         if answer.ends_after_s is not None:
             world.clock.after(answer.ends_after_s, "", lambda: ended(answer))
 

@@ -258,9 +258,7 @@ class World:
             if self.random.random() < 0.2:
                 self.supervisor.drain()
                 self._until(lambda: self.supervisor.drained, DRAIN_LIMIT_S, "the drain does not end")
-        return Result(
-            0, self.clock.n_steps, self.clock.now, self.swarm.fired, self.oracle.seen, self.trace.lines
-        )
+        return Result(0, self.clock.n_steps, self.clock.now, self.swarm.fired, self.oracle.seen, self.trace.lines)
 
     def _misbehave(self) -> None:
         self.clock.after(0.0, "", self._client)
