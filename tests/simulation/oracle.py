@@ -46,8 +46,6 @@ class Ledger:
     """Offsets that the vendor has."""
     newest_of: dict[str, int] = field(default_factory=dict)
     """The newest offset of each subject that the vendor has got in its turn."""
-    buried: set[int] = field(default_factory=set)
-    """Offsets that ever were dead letters: what is replayed has no turn."""
     n_duplicates: int = 0
     failed_at: float | None = None
     """When the destination last failed to load or crashed, while nobody has forgiven it."""
@@ -129,8 +127,9 @@ class Oracle:
                 ledger.n_duplicates += 1
                 continue
             ledger.taken.add(offset)
-            if replay or offset in ledger.buried or offset in self.trimmed:
-                continue
+            refused_once = event.message_id in self._world.sites[id].vendor.ever_bad
+            if replay or refused_once or offset in self.trimmed:
+                continue  # it has lost its turn
             newest = ledger.newest_of.get(event.subject, 0)
             self._must(newest < offset, f"{id} gets event {offset} of {event.subject} after event {newest}")
             ledger.newest_of[event.subject] = offset
@@ -185,7 +184,6 @@ class Oracle:
     def _buried(self, id: str, letter: DeadLetter) -> None:
         event = self.events[letter.offset]
         self.seen["dead letter"] += 1
-        self.ledgers[id].buried.add(letter.offset)
         self._must(event.raw == letter.event, f"{id}: the dead letter of event {letter.offset} is of another event")
         bad = event.message_id in self._world.sites[id].vendor.ever_bad
         self._must(bad, f"{id}: event {letter.offset} is dead, and the vendor never refused it: {letter.reason}")
