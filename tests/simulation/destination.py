@@ -163,6 +163,11 @@ class DestinationProcess:
         """Whether it has nothing to do."""
         return self.phase is Phase.DELIVERING and self._caught_up and not self.calls
 
+    @property
+    def delivers(self) -> bool:
+        """Whether it reads the log and commits."""
+        return self.phase in (Phase.DELIVERING, Phase.FINISHING)
+
     # Loading
 
     def _load(self) -> None:

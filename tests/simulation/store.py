@@ -25,6 +25,7 @@ class Moved:
     expired: int
     denied: Mapping[str, int]
     letters: Sequence[DeadLetter]
+    by_router: bool = False
 
 
 @dataclass(slots=True)
@@ -180,7 +181,7 @@ class ModelStore:
         content.cursor = cursor
         content.expired += expired
         content.denied.update(denied)
-        change = Moved(expected_cursor, cursor, 0, expired, dict(denied), ())
+        change = Moved(expected_cursor, cursor, 0, expired, dict(denied), (), by_router=True)
         self.file.watcher.moved(self.file.id, expected_epoch, change)
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from sluicegate.errors import Refused
@@ -31,6 +31,7 @@ class Supervisor:
         self.table = LoadingTable(world.supervisor_config, random=world.jitter)
         self.children: dict[str, DestinationProcess] = {}
         self.open_requests: set[str] = set()
+        self.answers: dict[str, Mapping[str, str | None]] = {}
         self._n_requests = 0
         self._timer: Timer | None = None
         self._told: tuple[str, ...] = ()
@@ -93,12 +94,13 @@ class Supervisor:
         """An operator's command; it is not lost, and may be refused."""
         self.take(lambda table, now: self._command(kind, id, table, now))
 
-    def load_batch(self, ids: tuple[str, ...]) -> None:
-        """A request to load these, to be answered once."""
+    def load_batch(self, ids: tuple[str, ...]) -> str:
+        """A request to load these, to be answered once; its name."""
         self._n_requests += 1
         request = f"r{self._n_requests}"
         self.open_requests.add(request)
         self.take(lambda table, now: table.load_batch(request, ids, now=now, batch_size=2))
+        return request
 
     def drain(self) -> None:
         """Stop everything for good."""
@@ -141,7 +143,8 @@ class Supervisor:
         ids = self.table.running()
         if ids != self._told:
             self._told = ids
-            self._world.send(f"router: running {ids}", lambda: self._world.router.set_running(ids))
+            router = self._world.router
+            self._world.send(f"router: running {ids}", lambda: router.set_running(ids))
 
     def _carry_out_one(self, effect: Effect) -> list[Effect]:
         match effect:
@@ -158,10 +161,11 @@ class Supervisor:
                     self._world.pauses.pop(id, None)
                 else:
                     self._world.pauses[id] = reason
-            case BatchDone(key):
+            case BatchDone(key, results):
                 if key not in self.open_requests:
                     raise Violation(f"request {key} is answered twice")
                 self.open_requests.remove(key)
+                self.answers[key] = results
             case Drained():
                 if self.drained or any(p.alive and p.supervisor is self for p in self._world.processes):
                     raise Violation("drained twice, or with processes")

@@ -10,6 +10,7 @@ from random import Random
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import DestinationConfig, Requirement, SupervisorConfig
 from sluicegate.event import Combo
+from sluicegate.loading.status import State
 from tests.simulation.clock import Clock, Trace, Violation
 from tests.simulation.destination import DestinationProcess, Site, same_everywhere
 from tests.simulation.eventlog import Gateway, ModelLog, SimEvent
@@ -26,6 +27,7 @@ HEAL_LIMIT_S = 900.0
 """Within so much time after the last fault all must have ended: a lane may wait 300 s by its own backoff."""
 FRESH_LIMIT_S = 60.0
 """A fresh event then makes its way within so much time."""
+RACE_LIMIT_S = 5.0
 DRAIN_LIMIT_S = 30.0
 IDS = ("a", "b", "c", "d")
 REQUIREMENTS = (("necessary",), ("analytics",), ("analytics",), ("marketing",), ("analytics", "marketing"))
@@ -48,6 +50,7 @@ class World:
     """Everything of one seed."""
 
     def __init__(self, seed: int, *, trace: bool = False) -> None:
+        self.seed = seed
         self.random = random = Random(seed)
         self.trace = Trace(on=trace)
         self.clock = Clock(random, self.trace)
@@ -78,6 +81,7 @@ class World:
         self._subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
         self._combos = [self._combo() for _ in range(random.randrange(1, 5))]
         self._healing = False
+        self._late_until = 0.0
 
     def _add_site(self, id: str) -> None:
         random = self.random
@@ -173,6 +177,7 @@ class World:
                 return self._crash_supervisor()
             case Fault.SUPERVISOR_FREEZE:
                 self.supervisor.frozen_until = self.clock.now + random.uniform(1.0, 30.0)
+                self._late_until = max(self._late_until, self.supervisor.frozen_until)
             case Fault.ROUTER_CRASH:
                 self.router.alive = False
                 self.router = Router(self)
@@ -254,11 +259,14 @@ class World:
             self._heal()
             self._until(self._settled, HEAL_LIMIT_S, "not everything has ended")
             self._fresh()
+            self._race()
             self.oracle.finish()
             if self.random.random() < 0.2:
                 self.supervisor.drain()
                 self._until(lambda: self.supervisor.drained, DRAIN_LIMIT_S, "the drain does not end")
-        return Result(0, self.clock.n_steps, self.clock.now, self.swarm.fired, self.oracle.seen, self.trace.lines)
+        return Result(
+            self.seed, self.clock.n_steps, self.clock.now, self.swarm.fired, self.oracle.seen, self.trace.lines
+        )
 
     def _misbehave(self) -> None:
         self.clock.after(0.0, "", self._client)
@@ -296,6 +304,25 @@ class World:
         self._until(arrived, FRESH_LIMIT_S, "a fresh event does not arrive")
         self._until(self._settled, FRESH_LIMIT_S, "a fresh event is not settled")
 
+    def _race(self) -> None:
+        """Whoever asks for a destination at the moment in which it rests gets it."""
+        while self.clock.now <= self._late_until:
+            self.clock.step()  # an operator's command may still wait for a supervisor that was frozen
+        limit = self.clock.now + RACE_LIMIT_S
+        while self.clock.now < limit:
+            resting = [id for id in self.sites if self.supervisor.table.status(id).state is State.DRAINING]
+            if resting:
+                return self._ask_for(resting[0])
+            self.clock.step()
+        return None
+
+    def _ask_for(self, id: str) -> None:
+        request, answers = self.supervisor.load_batch((id,)), self.supervisor.answers
+        self._until(lambda: request in answers, HEAL_LIMIT_S, "a request is not answered")
+        if answers[request][id] is not None:
+            raise Violation(f"a wish at the last moment is lost: {answers[request]}")
+        self.oracle.seen["wish at the last moment"] += 1
+
     def _until(self, reached: Callable[[], bool], limit_s: float, otherwise: str) -> None:
         limit = self.clock.now + limit_s
         while not reached():
@@ -310,6 +337,4 @@ class World:
 
 def run(seed: int, *, trace: bool = False) -> Result:
     """The run of one seed."""
-    world = World(seed, trace=trace)
-    result = world.run()
-    return Result(seed, *(getattr(result, name) for name in ("n_steps", "virtual_s", "fired", "seen", "trace")))
+    return World(seed, trace=trace).run()
