@@ -27,7 +27,8 @@ class Supervisor:
         self._world = world
         self.alive = True
         self.drained = False
-        self.frozen_until = -math.inf
+        self._frozen_until = -math.inf
+        self._inbox: list[Input] = []
         self.table = LoadingTable(world.supervisor_config, random=world.jitter)
         self.children: dict[str, DestinationProcess] = {}
         self.open_requests: set[str] = set()
@@ -76,10 +77,24 @@ class Supervisor:
         if not self.alive:
             return
         now = self._world.clock.now
-        if now < self.frozen_until:
-            self._world.clock.after(self.frozen_until - now, "", lambda: self.take(call))
-            return
-        self._carry_out(call(self.table, now))
+        if now < self._frozen_until:
+            self._inbox.append(call)
+        else:
+            self._carry_out(call(self.table, now))
+
+    def freeze(self, seconds: float) -> None:
+        """Nothing is handled for a while; it all comes after."""
+        until = self._world.clock.now + seconds
+        if until > self._frozen_until:
+            self._frozen_until = until
+            self._world.clock.after(seconds, "", lambda: self.thaw() if self._frozen_until == until else None)
+
+    def thaw(self) -> None:
+        """Handle what has come meanwhile."""
+        self._frozen_until = -math.inf
+        inbox, self._inbox = self._inbox, []
+        for call in inbox:
+            self.take(call)
 
     def ensure(self, ids: tuple[str, ...]) -> None:
         """The router asks."""

@@ -40,6 +40,14 @@ def test_seed_is_the_same_run_in_a_process_with_other_string_hashes(hash_seed: s
     assert elsewhere == digests({**os.environ, "PYTHONHASHSEED": "0"})
 
 
+def test_seeds_are_shared_between_processes() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "300", "--start", "1000", "--processes", "2"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout.split(";")[0]) == (0, "300 seeds, 0 failed")
+
+
 def test_failure_names_the_seed_and_shows_how_it_came(capsys: pytest.CaptureFixture[str]) -> None:
     with capacity_is_one_too_many():
         failures = explore(range(20)).failures

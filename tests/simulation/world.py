@@ -81,7 +81,6 @@ class World:
         self._subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
         self._combos = [self._combo() for _ in range(random.randrange(1, 5))]
         self._healing = False
-        self._late_until = 0.0
 
     def _add_site(self, id: str) -> None:
         random = self.random
@@ -176,8 +175,7 @@ class World:
             case Fault.SUPERVISOR_CRASH:
                 return self._crash_supervisor()
             case Fault.SUPERVISOR_FREEZE:
-                self.supervisor.frozen_until = self.clock.now + random.uniform(1.0, 30.0)
-                self._late_until = max(self._late_until, self.supervisor.frozen_until)
+                self.supervisor.freeze(random.uniform(1.0, 30.0))
             case Fault.ROUTER_CRASH:
                 self.router.alive = False
                 self.router = Router(self)
@@ -282,7 +280,7 @@ class World:
         self.swarm.heal()
         for process in self.processes:
             process.thaw()
-        self.supervisor.frozen_until = self.clock.now
+        self.supervisor.thaw()
 
     def _settled(self) -> bool:
         if not (self.supervisor.alive and self.router.alive and self.gateway.idle):
@@ -306,8 +304,6 @@ class World:
 
     def _race(self) -> None:
         """Whoever asks for a destination at the moment in which it rests gets it."""
-        while self.clock.now <= self._late_until:
-            self.clock.step()  # an operator's command may still wait for a supervisor that was frozen
         limit = self.clock.now + RACE_LIMIT_S
         while self.clock.now < limit:
             resting = [id for id in self.sites if self.supervisor.table.status(id).state is State.DRAINING]
