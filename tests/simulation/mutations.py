@@ -65,13 +65,15 @@ def exit_of_an_older_epoch_is_believed() -> AbstractContextManager[object]:
     return mock.patch.object(Slot, "running", lambda self, epoch: self.process)
 
 
-def retry_goes_behind_the_rest() -> AbstractContextManager[object]:
+def retry_sends_the_newer_half_first() -> AbstractContextManager[object]:
     def postpone(original: Callable[..., None]) -> Callable[..., None]:
-        def behind(self: Lanes, lane: Lane, part: Part, error: BaseException, now: float) -> None:
+        def turned(self: Lanes, lane: Lane, part: Part, error: BaseException, now: float) -> None:
             original(self, lane, part, error, now)
-            lane.parts.rotate(-1)
+            if len(lane.parts[0].events) > 1:
+                older, newer = lane.parts.popleft().halves()
+                lane.parts.extendleft((older, newer))
 
-        return behind
+        return turned
 
     return _replace(Lanes, "_postpone", postpone)
 
@@ -238,7 +240,7 @@ FOUND_WITHIN: dict[Mutation, int] = {
     no_backoff_between_starts: 20,
     pause_is_not_remembered: 20,
     retry_after_is_ignored: 20,
-    retry_goes_behind_the_rest: 2_000,
+    retry_sends_the_newer_half_first: 200,
     settled_events_go_out_again: 20,
     sleep_of_the_machine_counts_as_silence: 1_000,
     sweep_takes_the_permitted_for_denied: 20,
