@@ -340,7 +340,6 @@ def test_call_is_not_taken_for_hung_because_everybody_was_stopped() -> None:
     assert a_minute_later == [Kill("a", 1)]
 
 
-
 def test_time_in_which_the_supervisor_itself_was_stopped_is_nobodys_fault() -> None:
     driver = Driver("a", "b")
     driver.load("a", "b")

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from hashlib import sha256
 
-from tests.simulation.runner import explore_in_parallel, replay
+from tests.simulation.runner import CHUNK, Report, explore_in_parallel, replay
+
+PROGRESS_SEEDS = 20 * CHUNK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,9 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.seed is not None:
         return _one(chosen.seed, trace=chosen.trace)
-    report = explore_in_parallel(chosen.start, chosen.seeds, processes=chosen.processes)
+    report = explore_in_parallel(chosen.start, chosen.seeds, processes=chosen.processes, on_part=_progress)
     print(report.text())
     return 1 if report.failures else 0
+
+
+def _progress(so_far: Report) -> None:
+    if so_far.n_seeds % PROGRESS_SEEDS == 0:
+        failed = f", failed: {sorted(so_far.failures)[:20]}" if so_far.failures else ""
+        print(f"{so_far.n_seeds} seeds, {so_far.cpu_s:.0f} s of CPU{failed}", file=sys.stderr, flush=True)
 
 
 def _one(seed: int, *, trace: bool) -> int:

@@ -7,18 +7,11 @@ those of `actors.destination`.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
-from unittest import mock
-from zlib import crc32
 
-from sluicegate.config.declaration import Limits, Settings
-from sluicegate.config.model import DestinationConfig
-from sluicegate.delivery import backlog, lanes
+from sluicegate.config.declaration import Settings
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.lanes import Lanes, Work
 from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, PACE_S, STORE_RETRY_S
@@ -26,10 +19,12 @@ from sluicegate.delivery.plugin import permits_of
 from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import CredentialsRefused, LogUnavailable, Rejected, StaleEpoch
+from tests.simulation.calls import Call, Phase
 from tests.simulation.clock import Timer
 from tests.simulation.faults import Fault
-from tests.simulation.store import ModelStore, StoreFile
-from tests.simulation.vendor import Answer, Vendor
+from tests.simulation.site import Site
+from tests.simulation.store import ModelStore
+from tests.simulation.vendor import Answer
 
 if TYPE_CHECKING:
     from tests.simulation.supervisor import Supervisor
@@ -39,47 +34,6 @@ LOOK_S = 0.25
 PROGRESS_S = 5.0
 FAREWELL_S = 0.1
 CALL_TIMEOUT_S = 10.0
-
-
-def _slots_of(subjects: Iterable[str]) -> bytes:
-    return bytes([crc32(subject.encode()) % backlog.N_SLOTS for subject in subjects])
-
-
-@contextlib.contextmanager
-def same_everywhere() -> Iterator[None]:
-    """The product spreads subjects by `hash`, which differs between processes; a seed must not."""
-    with mock.patch.object(backlog, "slots_of", _slots_of), mock.patch.object(lanes, "slots_of", _slots_of):
-        yield
-
-
-@dataclass(slots=True)
-class Site:
-    """What stays of a destination whatever becomes of its processes."""
-
-    config: DestinationConfig
-    limits: Limits
-    store: StoreFile
-    vendor: Vendor
-
-
-class Phase(Enum):
-    """What a process is doing."""
-
-    STARTING = 1
-    DELIVERING = 2
-    FINISHING = 3
-    LEAVING = 4
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A call under way."""
-
-    work: Work
-    began: float
-    offsets: list[int]
-    subjects: set[str]
-    replay: bool
 
 
 class DestinationProcess:
@@ -133,8 +87,8 @@ class DestinationProcess:
         if self._look_timer is None:
             self._leave()
             return
-        first, self._stop_deadline_s = self._stop_deadline_s is None, deadline_s
-        if first and self.phase is Phase.DELIVERING:
+        self._stop_deadline_s = deadline_s
+        if self.phase is Phase.DELIVERING:
             self._finish()
 
     def hear_bell(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
@@ -72,14 +72,17 @@ def explore(seeds: Iterable[int]) -> Report:
     return report
 
 
-def explore_in_parallel(start: int, n_seeds: int, *, processes: int) -> Report:
-    """Run `n_seeds` seeds from `start` on in several processes."""
+def explore_in_parallel(
+    start: int, n_seeds: int, *, processes: int, on_part: Callable[[Report], object] = lambda so_far: None
+) -> Report:
+    """Run `n_seeds` seeds from `start` on in several processes; `on_part` gets the report so far, now and then."""
     report = Report()
     end = start + n_seeds
     chunks = [range(first, min(first + CHUNK, end)) for first in range(start, end, CHUNK)]
     with ProcessPoolExecutor(processes) as pool:
         for part in pool.map(explore, chunks):
             report.add(part)
+            on_part(report)
     return report
 
 

@@ -12,11 +12,12 @@ from sluicegate.config.model import DestinationConfig, Requirement, SupervisorCo
 from sluicegate.event import Combo
 from sluicegate.loading.status import State
 from tests.simulation.clock import Clock, Trace, Violation
-from tests.simulation.destination import DestinationProcess, Site, same_everywhere
+from tests.simulation.destination import DestinationProcess
 from tests.simulation.eventlog import Gateway, ModelLog, SimEvent
 from tests.simulation.faults import Fault, Swarm
 from tests.simulation.oracle import JITTER_FLOOR, Ledger, Oracle
 from tests.simulation.router import Router
+from tests.simulation.site import Site, same_everywhere
 from tests.simulation.store import StoreFile
 from tests.simulation.supervisor import Supervisor
 from tests.simulation.vendor import Vendor
