@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from sluicegate.accounts import Account, read_accounts, refused_config
 from sluicegate.config.model import DestinationConfig, config_hash
+from sluicegate.delivery.versions import StoreVersion, store_version
 from sluicegate.errors import LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
@@ -20,11 +20,6 @@ from sluicegate.registry import Registration, Registry
 log = logging.getLogger(__name__)
 
 OPERATOR_PAUSE = "paused by an operator"
-SETTLED_NS = 50_000_000
-"""Written less than this ago, a file may be written again without its time changing (ticks of 1 to 10 ms)."""
-
-Version = tuple[tuple[int, int] | None, ...]
-"""Time of last change and size of a store's two files, None for one that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +32,7 @@ class Records:
 
     data_dir: DataDir
     registered: Mapping[str, Registration]
-    _read: dict[str, tuple[Version, Account]] = field(default_factory=dict, repr=False)
+    _read: dict[str, tuple[StoreVersion, Account]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, data_dir: DataDir, destinations: Iterable[DestinationConfig]) -> Records:
@@ -67,13 +62,13 @@ class Records:
 
     def accounts(self, ids: Iterable[str], *, head: Offset) -> dict[str, Account]:
         """Their accounts, when the log ends at `head`; one whose store cannot be read is left out."""
-        settled_ns = time.time_ns() - SETTLED_NS
-        versions = {id: _version(self.data_dir.store(id)) for id in ids if id in self.registered}
-        changed = {id for id, version in versions.items() if self._read.get(id, ((), None))[0] != version}
+        at_ns = time.time_ns()
+        versions = {id: store_version(self.data_dir.store(id)) for id in ids if id in self.registered}
+        changed = {id for id, version in versions.items() if id not in self._read or self._read[id][0] != version}
         accounts = {id: _at(self._read[id][1], head) for id in versions.keys() - changed}
         for id, account in read_accounts(self.data_dir, {id: self.registered[id] for id in changed}, head=head).items():
             accounts[id] = account
-            if all(file is None or file[0] < settled_ns for file in versions[id]):
+            if versions[id].settled(at_ns):
                 self._read[id] = versions[id], account
         return accounts
 
@@ -102,15 +97,3 @@ def _at(account: Account, head: Offset) -> Account:
     """The same account when the log ends elsewhere."""
     more = max(head, account.cursor) - (account.cursor + account.pending)
     return replace(account, accepted=account.accepted + more, pending=account.pending + more) if more else account
-
-
-def _version(store: Path) -> Version:
-    return _file_version(str(store)), _file_version(f"{store}-wal")
-
-
-def _file_version(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_size

@@ -38,8 +38,6 @@ class Reader:
             max_events=max(MIN_READ_EVENTS, lanes.room_events),
             max_bytes=max(MIN_READ_BYTES, lanes.room_bytes),
         )
-        if not rows:
-            lanes.expire(self._log.tail() - 1 - before)
         for row in rows:
             try:
                 self._take(row)
@@ -47,6 +45,8 @@ class Reader:
                 break  # it shows as a gap at the next look
             except RowDamaged:
                 self._lose(row)
+        if not rows:
+            lanes.expire(self._log.tail() - 1 - before)  # the log was trimmed to its end: no row shows the gap
         return lanes.settlement.last - before
 
     def combo(self, offset: int) -> Combo | None:

@@ -60,6 +60,12 @@ class Sweep:
         """The destination runs, or is gone: it minds itself."""
         self._watches.pop(destination_id, None)
 
+    def want(self, destination_id: str) -> None:
+        """Something else than the log waits for this destination."""
+        watch = self._watches.get(destination_id)
+        if watch is not None:
+            watch.wanted = True
+
     def watched(self) -> set[str]:
         """Ids of the destinations that are minded."""
         return set(self._watches)
@@ -94,6 +100,13 @@ class Sweep:
             else:
                 watch.damaged += row.last - watch.seen
                 watch.seen = row.last
+
+    def lose(self, last: Offset) -> None:
+        """The log has let go of all events up to this one, and no row after them shows the gap."""
+        for watch in self._watches.values():
+            if not watch.wanted and watch.seen < last:
+                watch.expired += last - watch.seen
+                watch.seen = last
 
     def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
         reasons = [self._decide(name, combo) for combo in row.meta.combos]

@@ -16,6 +16,7 @@ from sluicegate.delivery.letter_bounds import trim_letters
 from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
+from sluicegate.delivery.versions import StoreVersion, store_version
 from sluicegate.errors import LogError, LogUnavailable, SluicegateError
 from sluicegate.event import Combo
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
@@ -31,6 +32,8 @@ LOOK_EVERY_S = 2.0
 PASS_EVERY_S = 0.005
 SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
+REPLAYS_EVERY_S = 10.0
+"""Whoever marks letters for replay asks for the destination too; this is for when that was not heard."""
 TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
@@ -51,13 +54,17 @@ class Sweeper:
         self._sweep = Sweep(self._decide)
         self._table = RoutingTable(self._destinations.values())
         self._starts: dict[str, int] = {}
-        self._running: frozenset[str] = frozenset()
+        self._running: frozenset[str] | None = None
+        """None until the supervisor has said it: the cursor of a running destination must not be moved by others."""
         self._last_wanted: tuple[str, ...] = ()
+        self._versions: dict[str, StoreVersion] = {}
+        """Of stores in which no letter waits for replay."""
         self._next_skip = 0.0
         self._retention = Retention(config.log)
         self._space = FreeSpace(data_dir.root, config.log)
         self._trimmed_at = time.monotonic()
         self._size_checked_at = float("-inf")
+        self._next_replays = 0.0
         self._passed_at = 0.0
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -106,6 +113,9 @@ class Sweeper:
         self._passed_at = time.monotonic()
         self._follow_running()
         self._look(event_log)
+        if self._passed_at >= self._next_replays:
+            self._next_replays = self._passed_at + REPLAYS_EVERY_S
+            self._find_replays()
         wanted = self._sweep.wanted()
         if wanted != self._last_wanted:
             self._last_wanted = wanted
@@ -183,6 +193,8 @@ class Sweeper:
 
     def _follow_running(self) -> None:
         running = self._running
+        if running is None:
+            return
         for name in self._sweep.watched() & running:
             self._sweep.forget(name)
         fresh = set(self._destinations) - self._sweep.watched() - running
@@ -208,11 +220,28 @@ class Sweeper:
         finally:
             store.close()
 
+    def _find_replays(self) -> None:
+        for name in self._sweep.watched().difference(self._sweep.wanted()):
+            path = self._data_dir.store(name)
+            version, at_ns = store_version(path), time.time_ns()
+            if version.main is None or version == self._versions.get(name):
+                continue
+            store = DestinationStore.open(path, start=self._starts[name])
+            try:
+                if store.letters.replays(limit=1):
+                    self._sweep.want(name)
+                elif version.settled(at_ns):
+                    self._versions[name] = version
+            finally:
+                store.close()
+
     def _look(self, event_log: SqliteLog) -> None:
         while (position := self._sweep.position()) is not None and not self._stopping:
             rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
             for row in rows:
                 self._sweep.look(row)
+            if not rows:
+                self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:
                 return
 
@@ -232,7 +261,7 @@ class Sweeper:
                 damaged=skip.damaged,
             ):
                 self._sweep.skipped(skip)
-            elif skip.id not in self._running:
+            elif skip.id not in (self._running or ()):
                 self._sweep.forget(skip.id)  # it has moved on by itself: take its cursor anew
         finally:
             store.close()

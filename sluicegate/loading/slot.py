@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -39,6 +40,8 @@ class Process:
     breaker: str = "closed"
     """State of its circuit breaker."""
     unknown_outcomes: int = 0
+    awake_since: float = -math.inf
+    """When everybody last woke up: no call is taken for hung because of what it lasted before that."""
 
     @property
     def ending(self) -> bool:

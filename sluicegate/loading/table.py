@@ -258,7 +258,7 @@ class LoadingTable:
         process.breaker, process.unknown_outcomes = breaker, unknown_outcomes
         if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
-        if stalled_s >= self._config.stall_timeout_s:
+        if min(stalled_s, now - process.awake_since) >= self._config.stall_timeout_s:
             self._life.overdue(slot, process, now)
         return self._settle(now)
 
@@ -321,6 +321,7 @@ class LoadingTable:
                 if slot.process is not None:
                     slot.process.deadline += now - self._seen_at
                     slot.process.idle_since += now - self._seen_at
+                    slot.process.awake_since = now
         self._seen_at = now if self._seen_at is None else max(now, self._seen_at)
 
     def _settle(self, now: float) -> list[Effect]:

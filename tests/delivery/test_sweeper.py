@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sluicegate.accounts import StoreState
+from sluicegate.config.model import Config, DestinationConfig, GatewayConfig, Requirement, SupervisorConfig
+from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.delivery.sweeper import Sweeper
+from sluicegate.event import Combo, EventBatch
+from sluicegate.eventlog.bell import Bell
+from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.paths import DataDir
+from sluicegate.registry import Registry
+from sluicegate.testing.batches import add_event
+
+NO = Combo("track", "web", (("marketing", False),))
+IDS = ("ads", "crm")
+LETTER = DeadLetter(1, "m1", NO, b"{}", "400", 1, 0, 0, 0)
+
+
+class World:
+    """Two destinations that may have nothing of what arrives, and a sweeper."""
+
+    def __init__(self, root: Path) -> None:
+        self.data_dir = DataDir(root)
+        self.data_dir.create()
+        self.log = SqliteLog(self.data_dir.event_log)
+        self.bell = Bell(self.data_dir.bell)
+        registry = Registry(self.data_dir.control)
+        registry.register(IDS, head=0)
+        registry.close()
+        destinations = {id: DestinationConfig(id, "http", Requirement(("marketing",))) for id in IDS}
+        config = Config(root, GatewayConfig(), SupervisorConfig(), destinations)
+        self.wanted: list[tuple[str, ...]] = []
+        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append)
+
+    def append(self, n_events: int) -> None:
+        batch = EventBatch()
+        for index in range(n_events):
+            add_event(batch, b"{}", message_id=f"m{index}", combo=NO, anonymous_id="s")
+        self.log.append([batch], received_at_ms=1)
+        self.bell.ring()
+
+    def store(self, id: str) -> DestinationStore:
+        return DestinationStore.open(self.data_dir.store(id), start=0)
+
+    def state(self, id: str) -> StoreState:
+        store = self.store(id)
+        state = store.state
+        store.close()
+        return state
+
+    @staticmethod
+    def wait(condition: Callable[[], bool]) -> None:
+        tick = threading.Event()
+        for _ in range(3_000):
+            if condition():
+                return
+            tick.wait(0.01)
+        raise AssertionError("did not come true")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.sweeper.stop()
+    world.log.close()
+
+
+def test_cursors_are_left_alone_until_it_is_known_who_runs(world: World) -> None:
+    for id in IDS:
+        store = world.store(id)
+        store.claim(1)
+        store.close()
+    world.append(3)
+    world.sweeper._pass(world.log)
+    world.sweeper.start()
+
+    world.sweeper.set_running(["ads"])
+    world.wait(lambda: world.state("crm").cursor == 3)
+
+    assert world.state("ads").cursor == 0
+
+
+def test_letter_that_is_marked_for_replay_is_found_without_a_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.sweeper.REPLAYS_EVERY_S", 0.05)
+    store = world.store("crm")
+    store.claim(1)
+    world.append(2)
+    store.commit(1, cursor=1, dead_letters=[LETTER])
+    world.sweeper.set_running(())
+    world.sweeper.start()
+    world.wait(lambda: world.state("crm").cursor == 2)
+
+    store.letters.mark_replay()
+    store.close()
+
+    world.wait(lambda: world.wanted[-1:] == [("crm",)])

@@ -1,0 +1,252 @@
+"""Mistakes that are planted into the product's rules, to see how many seeds it takes until one is found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+from sluicegate import routing
+from sluicegate.config.model import SupervisorConfig
+from sluicegate.consent.requirement import State
+from sluicegate.delivery import lanes as lanes_module
+from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.lane import Lane, Part
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.reader import Reader
+from sluicegate.delivery.settlement import DELIVERED, UNFINISHED, Dead, Progress, Settlement
+from sluicegate.delivery.sweep import Sweep
+from sluicegate.errors import Retry
+from sluicegate.eventlog.runs import Events
+from sluicegate.loading import lifecycle
+from sluicegate.loading import table as table_module
+from sluicegate.loading.lifecycle import Lifecycle
+from sluicegate.loading.slot import Process, Slot
+from sluicegate.loading.table import LoadingTable
+from sluicegate.routing import Decision
+from tests.simulation.eventlog import Gateway
+from tests.simulation.store import ModelStore
+
+Mutation = Callable[[], AbstractContextManager[object]]
+
+
+def _replace(owner: object, name: str, make: Callable[[Any], Any]) -> AbstractContextManager[object]:
+    """The attribute as `make` makes it of the original."""
+    return mock.patch.object(owner, name, make(getattr(owner, name)))
+
+
+def cursor_is_committed_before_delivery() -> AbstractContextManager[object]:
+    def advance(original: Callable[[Settlement], Progress]) -> Callable[[Settlement], Progress]:
+        def moved(self: Settlement) -> Progress:
+            at = self._states.find(UNFINISHED)
+            if at >= 0:
+                self._states[at] = DELIVERED
+            return original(self)
+
+        return moved
+
+    return _replace(Settlement, "advance", advance)
+
+
+def epoch_is_not_checked() -> AbstractContextManager[object]:
+    return mock.patch.object(ModelStore, "check_epoch", lambda self, epoch: None)
+
+
+def wish_for_one_that_is_ending_is_lost() -> AbstractContextManager[object]:
+    def want(original: Callable[[LoadingTable, Slot], None]) -> Callable[[LoadingTable, Slot], None]:
+        return lambda self, slot: original(self, slot) if slot.process is None else None
+
+    return _replace(LoadingTable, "_want", want)
+
+
+def exit_of_an_older_epoch_is_believed() -> AbstractContextManager[object]:
+    return mock.patch.object(Slot, "running", lambda self, epoch: self.process)
+
+
+def retry_sends_the_newer_half_first() -> AbstractContextManager[object]:
+    def postpone(original: Callable[..., None]) -> Callable[..., None]:
+        def turned(self: Lanes, lane: Lane, part: Part, error: BaseException, now: float) -> None:
+            original(self, lane, part, error, now)
+            if len(lane.parts[0].events) > 1:
+                older, newer = lane.parts.popleft().halves()
+                lane.parts.extendleft((older, newer))
+
+        return turned
+
+    return _replace(Lanes, "_postpone", postpone)
+
+
+def lanes_do_not_own_their_subjects() -> AbstractContextManager[object]:
+    return mock.patch.object(Lane, "slots", frozenset())
+
+
+def undecided_is_allowed() -> AbstractContextManager[object]:
+    return mock.patch.object(routing, "_BY_STATE", {**routing._BY_STATE, State.UNDECIDED: Decision.ALLOW})
+
+
+def dead_letter_counts_as_delivered() -> AbstractContextManager[object]:
+    def bury(self: Settlement, dead: Dead) -> None:
+        self._states[dead.offset - self.cursor - 1] = DELIVERED
+
+    return mock.patch.object(Settlement, "bury", bury)
+
+
+def settled_events_go_out_again() -> AbstractContextManager[object]:
+    def deliver(original: Callable[..., None]) -> Callable[..., None]:
+        def again(self: Lanes, lane: Lane, events: Events) -> None:
+            original(self, lane, events)
+            if not lane.replay and len(events) > 1:
+                lane.parts.append(Part(events))
+                self._n_away += len(events)
+
+        return again
+
+    return _replace(Lanes, "_deliver", deliver)
+
+
+def capacity_is_one_too_many() -> AbstractContextManager[object]:
+    def init(original: Callable[..., None]) -> Callable[..., None]:
+        def roomy(self: LoadingTable, config: SupervisorConfig, **more: Any) -> None:
+            original(self, replace(config, max_loaded=config.max_loaded + 1), **more)
+
+        return roomy
+
+    return _replace(LoadingTable, "__init__", init)
+
+
+def no_backoff_between_calls() -> AbstractContextManager[object]:
+    return mock.patch.object(lanes_module, "backoff_s", lambda *args, **kwargs: 0.0)
+
+
+def no_backoff_between_starts() -> AbstractContextManager[object]:
+    return mock.patch.object(lifecycle, "backoff_s", lambda *args, **kwargs: 0.0)
+
+
+def retry_after_is_ignored() -> AbstractContextManager[object]:
+    def postpone(original: Callable[..., None]) -> Callable[..., None]:
+        def deaf(self: Lanes, lane: Lane, part: Part, error: BaseException, now: float) -> None:
+            original(self, lane, part, Retry(str(error)), now)
+
+        return deaf
+
+    return _replace(Lanes, "_postpone", postpone)
+
+
+def answer_comes_before_the_fsync() -> AbstractContextManager[object]:
+    return mock.patch.object(Gateway, "acknowledges_early", True)
+
+
+def hung_processes_are_left_alone() -> AbstractContextManager[object]:
+    def overdue(self: Lifecycle, slot: Slot, process: Process, now: float) -> None:
+        process.deadline = now + 60.0
+
+    return mock.patch.object(Lifecycle, "overdue", overdue)
+
+
+def sleep_of_the_machine_counts_as_silence() -> AbstractContextManager[object]:
+    return mock.patch.object(table_module, "ABSENT_S", math.inf)
+
+
+def pause_is_not_remembered() -> AbstractContextManager[object]:
+    def pause(original: Callable[..., None]) -> Callable[..., None]:
+        def forgetful(self: Lifecycle, slot: Slot, now: float, *, reason: str) -> None:
+            original(self, slot, now, reason=reason)
+            slot.rest = slot.rest.REGISTERED
+
+        return forgetful
+
+    return _replace(Lifecycle, "pause", pause)
+
+
+def failed_commit_forgets_what_it_gathered() -> AbstractContextManager[object]:
+    def commit(original: Callable[[Commits], None]) -> Callable[[Commits], None]:
+        def careless(self: Commits) -> None:
+            gathered = self._gathered
+            try:
+                original(self)
+            except Exception:
+                self._gathered = Progress(gathered.cursor)
+                raise
+
+        return careless
+
+    return _replace(Commits, "commit", commit)
+
+
+def draining_one_is_started_again_at_once() -> AbstractContextManager[object]:
+    def due(self: Slot, now: float) -> bool:
+        busy = self.process is not None and not self.process.ending
+        return self.wanted and not busy and (self.next_attempt_at is None or now >= self.next_attempt_at)
+
+    return mock.patch.object(Slot, "due", due)
+
+
+def sweep_takes_the_permitted_for_denied() -> AbstractContextManager[object]:
+    def judge(original: Callable[..., None]) -> Callable[..., None]:
+        def strict(self: Sweep, name: str, watch: Any, row: Any, histogram: Any) -> None:
+            decide = self._decide
+            self._decide = lambda id, combo: decide(id, combo) or "denied"
+            original(self, name, watch, row, histogram)
+            self._decide = decide
+
+        return strict
+
+    return _replace(Sweep, "_judge", judge)
+
+
+def gap_in_the_log_is_overlooked() -> AbstractContextManager[object]:
+    return mock.patch.object(Lanes, "expire", lambda self, count: None)
+
+
+def two_starts_share_an_epoch() -> AbstractContextManager[object]:
+    def spawn(original: Callable[..., None]) -> Callable[..., None]:
+        def again(self: Lifecycle, slot: Slot, now: float) -> None:
+            slot.known_epoch = max(0, slot.known_epoch - 1)
+            original(self, slot, now)
+
+        return again
+
+    return _replace(Lifecycle, "spawn", spawn)
+
+
+def letters_are_replayed_twice() -> AbstractContextManager[object]:
+    return mock.patch.object(Commits, "_settle", lambda self, replayed, buried_again: None)
+
+
+def new_rows_are_not_looked_for() -> AbstractContextManager[object]:
+    def fill(original: Callable[[Reader], int]) -> Callable[[Reader], int]:
+        return lambda self: original(self) if not self._lanes.settlement.cursor else 0
+
+    return _replace(Reader, "fill", fill)
+
+
+FOUND_WITHIN: dict[Mutation, int] = {
+    answer_comes_before_the_fsync: 1_000,
+    capacity_is_one_too_many: 20,
+    cursor_is_committed_before_delivery: 20,
+    dead_letter_counts_as_delivered: 20,
+    draining_one_is_started_again_at_once: 20,
+    epoch_is_not_checked: 1_000,
+    exit_of_an_older_epoch_is_believed: 1_500,
+    failed_commit_forgets_what_it_gathered: 1_000,
+    gap_in_the_log_is_overlooked: 200,
+    hung_processes_are_left_alone: 20,
+    lanes_do_not_own_their_subjects: 20,
+    letters_are_replayed_twice: 1_000,
+    new_rows_are_not_looked_for: 20,
+    no_backoff_between_calls: 20,
+    no_backoff_between_starts: 20,
+    pause_is_not_remembered: 20,
+    retry_after_is_ignored: 20,
+    retry_sends_the_newer_half_first: 200,
+    settled_events_go_out_again: 20,
+    sleep_of_the_machine_counts_as_silence: 1_000,
+    sweep_takes_the_permitted_for_denied: 20,
+    two_starts_share_an_epoch: 20,
+    undecided_is_allowed: 20,
+    wish_for_one_that_is_ending_is_lost: 200,
+}
+"""Every planted mistake, and within how many seeds, counted from 0, it is found."""

@@ -1,0 +1,153 @@
+"""The router's shell: the real sweep, over the model log and stores, as `delivery.sweeper` runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluicegate.delivery.sweep import Skip, Sweep
+from sluicegate.delivery.sweeper import (
+    LOOK_EVERY_S,
+    PASS_EVERY_S,
+    READ_BYTES,
+    READ_EVENTS,
+    REPLAYS_EVERY_S,
+    SKIP_EVERY_S,
+)
+from sluicegate.errors import LogUnavailable
+from sluicegate.event import Combo
+from sluicegate.routing import Decision, RoutingTable
+from tests.simulation.clock import Timer
+from tests.simulation.faults import Fault
+from tests.simulation.store import ModelStore
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+ASK_AGAIN_S = 2.0
+ASK_IDLE_S = 10.0
+
+
+class Router:
+    """One life of the router actor and its sweeper."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.alive = True
+        self._routes = RoutingTable(site.config for site in world.sites.values())
+        self._sweep = Sweep(self._decide)
+        self._running: frozenset[str] | None = None
+        self._wanted: tuple[str, ...] = ()
+        self._next_skip = self._next_replays = 0.0
+        self._timer: Timer | None = None
+        self._ask_timer: Timer | None = None
+        self._ask()
+        self._pass_in(0.0)
+
+    def set_running(self, ids: tuple[str, ...]) -> None:
+        """The supervisor says who has a process."""
+        if self.alive:
+            self._running = frozenset(ids)
+            self._pass_in(PASS_EVERY_S)
+
+    def hear_bell(self) -> None:
+        """The log has grown."""
+        if self.alive and self._sweep.position() is not None:
+            self._pass_in(PASS_EVERY_S)
+
+    def introduce(self) -> None:
+        """There is a new supervisor."""
+        if self.alive:
+            self._ask()
+
+    def _pass_in(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._world.clock.after(delay_s, "", self._pass)
+
+    def _pass(self) -> None:
+        if not self.alive:
+            return
+        now = self._world.clock.now
+        try:
+            self._follow_running()
+            self._look()
+            if now >= self._next_replays:
+                self._next_replays = now + REPLAYS_EVERY_S
+                self._find_replays()
+            wanted = self._sweep.wanted()
+            if wanted != self._wanted:
+                self._wanted = wanted
+                self._ask()
+            if now >= self._next_skip:
+                self._next_skip = now + SKIP_EVERY_S
+                for skip in self._sweep.skips(at_most=100):
+                    self._skip(skip)
+        except LogUnavailable:
+            self._pass_in(LOOK_EVERY_S)
+            return
+        due = bool(self._sweep.skips(at_most=1))
+        self._pass_in(max(PASS_EVERY_S, self._next_skip - now) if due else LOOK_EVERY_S)
+
+    def _follow_running(self) -> None:
+        if self._running is None:
+            return
+        for id in self._sweep.watched() & self._running:
+            self._sweep.forget(id)
+        watched = self._sweep.watched()
+        for id in self._world.sites:
+            if id not in watched and id not in self._running:
+                store = self._open(id)
+                state = store.state
+                wanted = bool(store.letters.replays(limit=1))
+                self._sweep.watch(id, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
+
+    def _look(self) -> None:
+        while (position := self._sweep.position()) is not None:
+            rows = self._world.log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+            for row in rows:
+                self._sweep.look(row)
+            if not rows:
+                self._sweep.lose(self._world.log.tail() - 1)
+            if not rows or self._sweep.position() == position:
+                return
+
+    def _find_replays(self) -> None:
+        for id in self._world.sites:
+            if id in self._sweep.watched() and self._open(id).letters.replays(limit=1):
+                self._sweep.want(id)
+
+    def _skip(self, skip: Skip) -> None:
+        moved = self._open(skip.id).skip(
+            expected_epoch=skip.epoch,
+            expected_cursor=skip.cursor,
+            cursor=skip.to,
+            denied=skip.denied,
+            expired=skip.expired,
+        )
+        if moved:
+            self._world.oracle.seen["skip"] += 1
+            self._sweep.skipped(skip)
+        elif skip.id not in (self._running or ()):
+            self._sweep.forget(skip.id)
+
+    def _ask(self) -> None:
+        world, wanted = self._world, self._wanted
+        world.send(f"supervisor: ensure {wanted}", lambda: world.supervisor.ensure(wanted))
+        if self._ask_timer is not None:
+            self._ask_timer.cancel()
+        self._ask_timer = world.clock.after(ASK_AGAIN_S if wanted else ASK_IDLE_S, "", self._ask_again)
+
+    def _ask_again(self) -> None:
+        if self.alive:
+            self._ask()
+
+    def _open(self, id: str) -> ModelStore:
+        return ModelStore(self._world.sites[id].store, enter=self._enter_store)
+
+    def _enter_store(self) -> None:
+        if self._world.swarm.chance(Fault.STORE_UNAVAILABLE):
+            raise LogUnavailable("the store is locked")
+
+    def _decide(self, id: str, combo: Combo) -> str | None:
+        decision = self._routes.decide(combo, id)
+        return None if decision is Decision.ALLOW else decision

@@ -1,0 +1,337 @@
+"""One run: a system made from a seed, a phase with faults, and a phase in which everything must arrive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from sluicegate.config.declaration import Limits
+from sluicegate.config.model import DestinationConfig, Requirement, SupervisorConfig
+from sluicegate.event import Combo
+from sluicegate.loading.status import State
+from tests.simulation.clock import Clock, Trace, Violation
+from tests.simulation.destination import DestinationProcess
+from tests.simulation.eventlog import Gateway, ModelLog, SimEvent
+from tests.simulation.faults import Fault, Swarm
+from tests.simulation.oracle import JITTER_FLOOR, Ledger, Oracle
+from tests.simulation.router import Router
+from tests.simulation.site import Site, same_everywhere
+from tests.simulation.store import StoreFile
+from tests.simulation.supervisor import Supervisor
+from tests.simulation.vendor import Vendor
+
+FAULT_STEPS = 500
+"""The phase with faults ends after so many steps at the latest."""
+HEAL_LIMIT_S = 900.0
+"""Within so much time after the last fault all must have ended: a lane may wait 300 s by its own backoff."""
+FRESH_LIMIT_S = 60.0
+"""A fresh event then makes its way within so much time."""
+RACE_LIMIT_S = 5.0
+DRAIN_LIMIT_S = 30.0
+IDS = ("a", "b", "c", "d")
+REQUIREMENTS = (("necessary",), ("analytics",), ("analytics",), ("marketing",), ("analytics", "marketing"))
+YES = Combo("track", "web", (("analytics", True), ("marketing", True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run was made of."""
+
+    seed: int
+    n_steps: int
+    virtual_s: float
+    fired: Counter[Fault]
+    seen: Counter[str]
+    trace: list[str]
+
+
+class World:
+    """Everything of one seed."""
+
+    def __init__(self, seed: int, *, trace: bool = False) -> None:
+        self.seed = seed
+        self.random = random = Random(seed)
+        self.trace = Trace(on=trace)
+        self.clock = Clock(random, self.trace)
+        self.swarm = Swarm(random)
+        self.ever_active = self.swarm.active
+        self.oracle = Oracle(self)
+        self.log = ModelLog(self)
+        self.gateway = Gateway(self)
+        self.supervisor_config = SupervisorConfig(
+            idle_ttl_s=random.choice((0.0, 0.5, 2.0, 20.0)),
+            max_loaded=random.choice((1, 2, 4)),
+            spawn_timeout_s=random.choice((4.0, 30.0)),
+            retry_delay_s=1.0,
+            retry_cap_s=random.choice((8.0, 30.0)),
+            max_retries=2,
+            stall_timeout_s=random.choice((15.0, 60.0)),
+        )
+        self.pauses: dict[str, str] = {}
+        self.processes: list[DestinationProcess] = []
+        self.sites: dict[str, Site] = {}
+        for id in IDS[: random.choice((1, 2, 2, 3, 4))]:
+            self._add_site(id)
+        self.supervisor = Supervisor(self)
+        self.router = Router(self)
+        self._n_events = 0
+        self._n_left = random.randrange(5, 50)
+        self._pace_s = random.choice((0.02, 0.2, 1.0))
+        self._subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
+        self._combos = [self._combo() for _ in range(random.randrange(1, 5))]
+        self._healing = False
+
+    def _add_site(self, id: str) -> None:
+        random = self.random
+        config = DestinationConfig(
+            id,
+            "sim",
+            Requirement(random.choice(REQUIREMENTS)),
+            events=random.choice(((), (), (), ("track",), ("page", "track"))),
+        )
+        limits = Limits(
+            max_events=random.choice((1, 2, 4, 8)),
+            max_bytes=random.choice((60, 300, 10_000)),
+            in_flight=random.choice((1, 1, 2, 3)),
+        )
+        self.oracle.ledgers[id] = Ledger()
+        self.sites[id] = Site(config, limits, StoreFile(id, 0, self.oracle), Vendor(self, id))
+
+    def _combo(self) -> Combo:
+        random = self.random
+        said = {purpose: random.choice((True, True, True, False, None)) for purpose in ("analytics", "marketing")}
+        stamp = tuple((purpose, answer) for purpose, answer in said.items() if answer is not None)
+        off = tuple(id for id in self.sites if random.random() < 0.1)
+        return Combo(random.choice(("track", "track", "page", "identify")), "web", stamp, off)
+
+    # What others use
+
+    def jitter(self) -> float:
+        """A random number for backoffs, never so small that a missing backoff could hide behind it."""
+        return JITTER_FLOOR + (1.0 - JITTER_FLOOR) * self.random.random()
+
+    def send(self, what: str, deliver: Callable[[], object]) -> None:
+        """A message between actors."""
+        chance, random = self.swarm.chance, self.random
+        if chance(Fault.MESSAGE_LOST):
+            self.trace.say(self.clock.now, f"LOST {what}")
+            return
+        for _ in range(2 if chance(Fault.MESSAGE_DOUBLED) else 1):
+            delay_s = random.uniform(0.0003, 0.003)
+            if chance(Fault.MESSAGE_DELAYED):
+                delay_s = random.uniform(0.05, 8.0)
+            self.clock.after(delay_s, what, deliver)
+
+    def ring(self) -> None:
+        """The bell: whoever waits for the log may look again."""
+        hearers = [process.hear_bell for process in self.processes if process.alive]
+        for hear in (*hearers, self.router.hear_bell):
+            if not self.swarm.chance(Fault.BELL_LOST):
+                self.clock.after(self.random.uniform(0.0001, 0.001), "", hear)
+
+    # Clients
+
+    def _client(self) -> None:
+        if self._healing or not self._n_left:
+            return
+        events = [self._event() for _ in range(min(self._n_left, self.random.choice((1, 1, 2, 5, 12))))]
+        self._n_left -= len(events)
+        self.trace.say(self.clock.now, f"client: {events[0].message_id} to {events[-1].message_id}")
+        self.gateway.submit(events)
+        self.clock.after(self.random.expovariate(1.0 / self._pace_s), "", self._client)
+
+    def _event(self, combo: Combo | None = None) -> SimEvent:
+        random = self.random
+        self._n_events += 1
+        message_id = f"m{self._n_events}"
+        if combo is None:
+            combo = random.choice(self._combos)
+            for site in self.sites.values():
+                if self.swarm.chance(Fault.VENDOR_400):
+                    site.vendor.spoil(message_id)
+        raw = b'{"n":%d,"pad":"%s"}' % (self._n_events, b"x" * random.choice((0, 5, 40)))
+        return SimEvent(message_id, random.choice(self._subjects), combo, raw)
+
+    # Faults out of the blue, and operators
+
+    def _out_of_the_blue(self) -> None:
+        if self.swarm.blue:
+            kind = self.random.choice(self.swarm.blue)
+            if self._do_fault(kind):
+                self.swarm.fired[kind] += 1
+                self.trace.say(self.clock.now, f"FAULT {kind}")
+            self.clock.after(self.random.expovariate(1.0 / self.swarm.blue_period_s), "", self._out_of_the_blue)
+
+    def _do_fault(self, kind: Fault) -> bool:
+        random = self.random
+        match kind:
+            case Fault.PROCESS_CRASH | Fault.PROCESS_FREEZE:
+                alive = [process for process in self.processes if process.alive]
+                if not alive:
+                    return False
+                victim = random.choice(alive)
+                victim.die() if kind is Fault.PROCESS_CRASH else victim.freeze(random.uniform(1.0, 90.0))
+            case Fault.SUPERVISOR_CRASH:
+                return self._crash_supervisor()
+            case Fault.SUPERVISOR_FREEZE:
+                self.supervisor.freeze(random.uniform(1.0, 30.0))
+            case Fault.ROUTER_CRASH:
+                self.router.alive = False
+                self.router = Router(self)
+            case Fault.GATEWAY_CRASH:
+                self.gateway.crash()
+            case Fault.POWER_CUT:
+                return self._cut_power()
+            case Fault.CLOCK_LEAP:
+                self.clock.leap(random.choice((60.0, 600.0, 3_600.0)))
+            case _:
+                return self._outgrow()
+        return True
+
+    def _crash_supervisor(self) -> bool:
+        if not self.supervisor.alive:
+            return False
+        self.supervisor.alive = False
+        for process in self.processes:
+            if process.alive:  # nobody looks after it any more; it finds out sooner or later
+                self.clock.after(self.random.choice((0.05, 1.0, 20.0)) * self.random.random(), "", process.die)
+        self.clock.after(self.random.uniform(0.1, 1.0), "supervisor: starts again", self._new_supervisor)
+        return True
+
+    def _new_supervisor(self) -> None:
+        if not self.supervisor.alive:
+            self.supervisor = Supervisor(self)
+            self.router.introduce()
+
+    def _cut_power(self) -> bool:
+        for process in self.processes:
+            process.alive = False
+        self.supervisor.alive = self.router.alive = False
+        self.gateway.crash()
+        self.log.cut()
+        self.oracle.cut(self.log.head())
+        for site in self.sites.values():
+            site.store.cut(self.random.randrange)
+        self.clock.after(self.random.uniform(0.5, 3.0), "power is back", self._power_on)
+        return True
+
+    def _power_on(self) -> None:
+        self._new_supervisor()
+        if not self.router.alive:
+            self.router = Router(self)
+
+    def _outgrow(self) -> bool:
+        tail = self.log.tail()
+        if self.log.trim(self.random.randrange(tail, self.log.head() + 2)):
+            self.oracle.was_trimmed(tail, self.log.tail())
+            return True
+        return False
+
+    def _operator(self) -> None:
+        if self.swarm.operators:
+            kind, id = self.random.choice(self.swarm.operators), self.random.choice(list(self.sites))
+            self.trace.say(self.clock.now, f"OPERATOR {kind} {id}")
+            self.swarm.fired[kind] += 1
+            if kind is Fault.REPLAY:
+                self._replay(id)
+            elif kind is Fault.LOAD_BATCH:
+                self.supervisor.load_batch(tuple(self.sites))
+            else:
+                self.supervisor.operate(kind, id)
+            self.clock.after(self.random.expovariate(1.0 / self.swarm.operator_period_s), "", self._operator)
+
+    def _replay(self, id: str) -> None:
+        site = self.sites[id]
+        if self.random.random() < 0.5:
+            site.vendor.fix()
+        if site.store.mark_replay():
+            self.supervisor.load_batch((id,))
+
+    # Phases
+
+    def run(self) -> Result:
+        """Both phases; raises `Violation` at the step that breaks a rule."""
+        with same_everywhere():
+            self._misbehave()
+            self._heal()
+            self._until(self._settled, HEAL_LIMIT_S, "not everything has ended")
+            self._fresh()
+            self._race()
+            self.oracle.finish()
+            if self.random.random() < 0.2:
+                self.supervisor.drain()
+                self._until(lambda: self.supervisor.drained, DRAIN_LIMIT_S, "the drain does not end")
+        return Result(
+            self.seed, self.clock.n_steps, self.clock.now, self.swarm.fired, self.oracle.seen, self.trace.lines
+        )
+
+    def _misbehave(self) -> None:
+        self.clock.after(0.0, "", self._client)
+        self.clock.after(self.random.random() * self.swarm.blue_period_s, "", self._out_of_the_blue)
+        self.clock.after(self.random.random() * self.swarm.operator_period_s, "", self._operator)
+        end = self.clock.now + self.random.uniform(2.0, 60.0)
+        while self.clock.now < end and self.clock.n_steps < FAULT_STEPS:
+            self.clock.step()
+
+    def _heal(self) -> None:
+        self.trace.say(self.clock.now, "ALL FAULTS END")
+        self._healing = True
+        self.swarm.heal()
+        for process in self.processes:
+            process.thaw()
+        self.supervisor.thaw()
+
+    def _settled(self) -> bool:
+        if not (self.supervisor.alive and self.router.alive and self.gateway.idle):
+            return False
+        head = self.log.head()
+        stores = [site.store for site in self.sites.values()]
+        done = all(store.content.cursor == head and not store.replays() for store in stores)
+        return done and not self.supervisor.open_requests
+
+    def _fresh(self) -> None:
+        event = self._event(YES)
+        self.gateway.submit([event])
+        waiting = [id for id, site in self.sites.items() if not site.config.events or "track" in site.config.events]
+
+        def arrived() -> bool:
+            offset = self.oracle.offset_of.get(event.message_id)
+            return all(offset in self.oracle.ledgers[id].taken for id in waiting)
+
+        self._until(arrived, FRESH_LIMIT_S, "a fresh event does not arrive")
+        self._until(self._settled, FRESH_LIMIT_S, "a fresh event is not settled")
+
+    def _race(self) -> None:
+        """Whoever asks for a destination at the moment in which it rests gets it."""
+        limit = self.clock.now + RACE_LIMIT_S
+        while self.clock.now < limit:
+            resting = [id for id in self.sites if self.supervisor.table.status(id).state is State.DRAINING]
+            if resting:
+                return self._ask_for(resting[0])
+            self.clock.step()
+        return None
+
+    def _ask_for(self, id: str) -> None:
+        request, answers = self.supervisor.load_batch((id,)), self.supervisor.answers
+        self._until(lambda: request in answers, HEAL_LIMIT_S, "a request is not answered")
+        if answers[request][id] is not None:
+            raise Violation(f"a wish at the last moment is lost: {answers[request]}")
+        self.oracle.seen["wish at the last moment"] += 1
+
+    def _until(self, reached: Callable[[], bool], limit_s: float, otherwise: str) -> None:
+        limit = self.clock.now + limit_s
+        while not reached():
+            for id in list(self.pauses):  # refused credentials are an operator's business, and are theirs to end
+                self.supervisor.operate(Fault.RESUME, id)
+            if not self.clock.step() or self.clock.now > limit:
+                head = self.log.head()
+                cursors = {id: site.store.content.cursor for id, site in self.sites.items()}
+                states = {id: str(self.supervisor.table.status(id).state) for id in self.sites}
+                raise Violation(f"{otherwise} within {limit_s:g} s: head {head}, cursors {cursors}, {states}")
+
+
+def run(seed: int, *, trace: bool = False) -> Result:
+    """The run of one seed."""
+    return World(seed, trace=trace).run()
