@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from sluicegate import failpoints
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.reader import Decide, Reader
@@ -52,6 +53,8 @@ class Commits:
 
     def commit(self) -> None:
         """Write it; raises `StaleEpoch` and `LogError`, and then nothing is forgotten."""
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.BEFORE_CURSOR_COMMIT)
         gathered = self._gathered
         if len(gathered):
             self._store.commit(

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+from sluicegate import failpoints
 from sluicegate.delivery.calls import Calls, Ended
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.lanes import Lanes
@@ -109,6 +110,8 @@ class DeliveryLoop:
         else:
             self._vitals.error = self._plugin.mask(error_text(ended.error))
             logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)
+            if failpoints.ARMED:
+                failpoints.hit(failpoints.Point.IN_RETRY_WAIT)
 
     def _read(self, now: float) -> None:
         if now >= self._looked_at + LOOK_EVERY_S:
@@ -171,6 +174,8 @@ class DeliveryLoop:
         return min(due, self._committed_at + COMMIT_EVERY_S) if self._commits.pending else due
 
     def _finish(self) -> None:
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.IN_DRAIN)
         began = time.monotonic()
         self._end_calls()  # before the first wait: its wake-up may have been taken already
         while self._calls.n_running and (left_s := began + self._patience_s() - time.monotonic()) > 0:

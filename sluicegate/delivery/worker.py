@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from sluicegate import failpoints
 from sluicegate.config.model import DestinationConfig
 from sluicegate.delivery.loop import DeliveryLoop, Stop
 from sluicegate.delivery.plugin import Plugin, error_text, make_plugin
@@ -132,6 +133,8 @@ class DeliveryWorker:
 
     def _initialize(self, plugin: Plugin) -> Report | None:
         try:
+            if failpoints.ARMED:
+                failpoints.hit(failpoints.Point.IN_INITIALIZE)
             plugin.instance.initialize()
             if self._destination.test_on_load:
                 plugin.instance.test()

@@ -17,6 +17,7 @@ from pathlib import Path
 import apsw
 from google_crc32c import value as crc32c
 
+from sluicegate import failpoints
 from sluicegate.errors import LogDamaged, LogUnavailable
 from sluicegate.event import EventBatch, check_payload, decode_meta, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
@@ -90,6 +91,8 @@ class SqliteLog(EventLog):
         with errors_of(path):
             self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
         self._db.set_wal_hook(self._on_commit)  # in place of SQLite's own checkpoints
+        if failpoints.ARMED:
+            self._db.set_commit_hook(_before_commit)
 
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         """Store the batches in one transaction of one or more rows; see `EventLog.append`."""
@@ -100,10 +103,13 @@ class SqliteLog(EventLog):
             return firsts(batches, self.head() + 1)
         try:
             with errors_of(self.path):
-                return firsts(batches, self._store(rows))
+                first = self._store(rows)
         except LogDamaged as error:
             self._damage = error
             raise
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.AFTER_COMMIT)
+        return firsts(batches, first)
 
     def head(self) -> Offset:
         """Offset of the newest event; see `EventLog.head`."""
@@ -167,6 +173,8 @@ class SqliteLog(EventLog):
             return
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
         self._wal_pages = 0
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.IN_CHECKPOINT)
         try:
             with errors_of(self.path):
                 # The second kind waits for readers, and others' appends wait for it.
@@ -225,3 +233,9 @@ class SqliteLog(EventLog):
     def _verify(self, data: bytes, crc: int, first: Offset) -> None:
         if crc32c(data) != crc:
             raise LogDamaged(f"{self.path}: the row of event {first} is damaged; restore the log from a backup")
+
+
+def _before_commit() -> bool:
+    """SQLite calls it before every commit of a connection with armed failpoints; True would roll back."""
+    failpoints.hit(failpoints.Point.BEFORE_COMMIT)
+    return False

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -59,14 +59,26 @@ def track(number: int = 0, *, consent: Mapping[str, bool] | None = None, subject
 
 
 class System:
-    """`sluicegate serve` on a configuration below `folder`; start, kill and start it again as often as needed."""
+    """`sluicegate serve` on a configuration below `folder`; start, kill and start it again as often as needed.
 
-    def __init__(self, folder: Path, destinations: str, *, environ: Mapping[str, str] | None = None) -> None:
+    `wrapper` is a command that runs another one in its own process, such as prlimit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        destinations: str,
+        *,
+        environ: Mapping[str, str] | None = None,
+        head: str = HEAD,
+        wrapper: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.data_dir = DataDir(folder / "data")
         self.config_path = folder / "sluicegate.toml"
-        self.config_path.write_text(HEAD.format(data_dir=self.data_dir.root) + destinations)
+        self.config_path.write_text(head.format(data_dir=self.data_dir.root) + destinations)
         self._environ = {**os.environ, **(environ or {})}
+        self.wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
 
@@ -74,7 +86,8 @@ class System:
 
     def start(self) -> System:
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "sluicegate.scripts.admin", "serve", "--config", str(self.config_path)]
+        serve = [sys.executable, "-m", "sluicegate.scripts.admin", "serve", "--config", str(self.config_path)]
+        command = [*self.wrapper, *serve]
         with (self.folder / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, cwd=self.folder
