@@ -77,7 +77,7 @@ class System:
         self.data_dir = DataDir(folder / "data")
         self.config_path = folder / "sluicegate.toml"
         self.config_path.write_text(head.format(data_dir=self.data_dir.root) + destinations)
-        self._environ = {**os.environ, **(environ or {})}
+        self.environ = {**os.environ, **(environ or {})}
         self.wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
@@ -90,7 +90,7 @@ class System:
         command = [*self.wrapper, *serve]
         with (self.folder / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, cwd=self.folder
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ, cwd=self.folder
             )
         poll("the system to be ready", self._is_ready)
         return self
@@ -127,6 +127,12 @@ class System:
         self.detach()
         self._process.send_signal(number)
         return self._process.wait(timeout=PATIENCE_S)
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        assert self._process is not None
+        self.detach()
+        self._process.terminate()
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Until it ends by itself; the exit code."""
@@ -223,5 +229,5 @@ class System:
     def admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `sluicegate` command on this system."""
         command = [sys.executable, "-m", "sluicegate.scripts.admin", *arguments]
-        environ = {**self._environ, "SLUICEGATE_CONFIG": str(self.config_path), "COLUMNS": "200"}
+        environ = {**self.environ, "SLUICEGATE_CONFIG": str(self.config_path), "COLUMNS": "200"}
         return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, cwd=self.folder)

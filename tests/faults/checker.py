@@ -56,9 +56,7 @@ class Checker:
     @cached_property
     def first(self) -> dict[str, dict[str, int]]:
         """For each destination the place in its order at which an id first came."""
-        return {
-            name: {one.id: n for n, one in reversed(list(enumerate(taken)))} for name, taken in self.taken.items()
-        }
+        return {name: {one.id: n for n, one in reversed(list(enumerate(taken)))} for name, taken in self.taken.items()}
 
     def check(self, final: Mapping[str, DestinationStatus]) -> None:
         """Everything that can be told from the files; `final` is the status just before the end."""
@@ -85,7 +83,8 @@ class Checker:
         """The acknowledged events that may go to a destination, and neither came nor are dead letters."""
         rule, store = self.places[name].rule, self.stores[name]
         settled = self.first[name].keys() | set(store.letters if store else ())
-        return {id_ for id_ in self.issued.acked.keys() - settled if rule.verdict(id_) is None}
+        before = set(self.log[: store.start] if store else ())  # it was configured
+        return {id_ for id_ in self.issued.acked.keys() - settled - before if rule.verdict(id_) is None}
 
     def _check_conservation(self, name: str) -> None:
         lost = self.lost(name)
@@ -125,7 +124,8 @@ class Checker:
     def _check_accounts(self, name: str, final: DestinationStatus | None) -> None:
         store = self.stores[name]
         if store is None:
-            self._expect("I8", not any(self.places[name].rule.verdict(i) is None for i in self.log), f"no store: {name}")
+            owed = [id_ for id_ in self.log if self.places[name].rule.verdict(id_) is None]
+            self._expect("I8", not owed, f"{name} has no store and is owed {_some(owed)}")
             return
         settled = self.log[store.start : store.cursor]
         n_permitted, denied = evidence.count(map(self.places[name].rule.verdict, settled))

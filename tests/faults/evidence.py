@@ -1,4 +1,4 @@
-"""What is really there once a scenario has ended: journals, the log's rows, the stores, the archive; and how it counts."""
+"""What is really there once a scenario has ended: journals, the log's rows, stores, files; and how it counts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def taken_by(entries: Iterable[Mapping[str, Any]], destination: str) -> Iterator
     """The events that a receiver has taken for a destination, in order."""
     for entry in entries:
         if entry["to"] == destination and entry["outcome"] == "taken":
-            yield from (Taken(*event, entry["t"]) for event in entry["events"])
+            yield from (Taken(id_, mark, additions, entry["t"]) for id_, mark, additions in entry["events"])
 
 
 def attempted_at(entries: Iterable[Mapping[str, Any]], destination: str) -> set[str]:
@@ -89,7 +89,8 @@ def log_ids(data_dir: DataDir) -> list[str]:
     """The message ids in the event log, in order; for a system that has ended."""
     ids = []
     with closing(_open(data_dir.event_log)) as db:
-        for (payload,) in db.execute("SELECT payload FROM rows ORDER BY first"):
+        rows: Any = db.execute("SELECT payload FROM rows ORDER BY first")
+        for (payload,) in rows:
             raws = msgspec.json.decode(b"[" + payload + b"]", type=list[msgspec.Raw])
             ids += [describe(bytes(raw))[0] for raw in raws]
     return ids
@@ -101,10 +102,11 @@ def read_store(data_dir: DataDir, destination: str) -> Store | None:
     if not path.exists():
         return None
     with closing(_open(path)) as db:
-        state = db.execute("SELECT epoch, start, cursor, delivered, dead, expired FROM state").fetchall()[0]
-        denied = dict(db.execute("SELECT reason, n FROM denied").fetchall())
-        letters = tuple(id_ for (id_,) in db.execute("SELECT message_id FROM dead_letters"))
-    return Store(*state, denied, letters)
+        state: Any = db.execute("SELECT epoch, start, cursor, delivered, dead, expired FROM state").fetchall()[0]
+        denied: Any = db.execute("SELECT reason, n FROM denied").fetchall()
+        letters = tuple(str(id_) for (id_,) in db.execute("SELECT message_id FROM dead_letters"))
+    epoch, start, cursor, delivered, dead, expired = state
+    return Store(epoch, start, cursor, delivered, dead, expired, dict(denied), letters)
 
 
 def integrity_problems(data_dir: DataDir) -> list[str]:

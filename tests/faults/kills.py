@@ -59,10 +59,10 @@ def destination_killed(run: Run) -> None:
     run.oracle.run()
     for _ in range(run.pick(2, RESTARTS)):
         run.oracle.more(run.pick(60, 300))
-        epoch = run.status("crm to be loaded", lambda all: all["crm"].loaded and all["crm"].epoch)
+        epoch = run.status("crm to be loaded", lambda now: now["crm"].loaded and now["crm"].epoch)
         run.kill("destination crm")
         seen_at = time.monotonic()
-        run.status("the exit to be seen", lambda all, e=epoch: all["crm"].epoch > e or not all["crm"].loaded)  # type: ignore[misc]
+        run.status("the exit to be seen", lambda now, e=epoch: now["crm"].epoch > e or not now["crm"].loaded)  # type: ignore[misc]
         run.record.figures["exit_seen_s"] = round(time.monotonic() - seen_at, 3)
     run.crm.set("crm", "ok")
     run.settle()
@@ -93,7 +93,7 @@ def supervisor_killed(run: Run) -> None:
         run.oracle.more(run.pick(60, 300))
         run.kill("supervisor")
         killed_at = time.monotonic()
-        run.status("the statuses to be back", lambda all: all["crm"].loaded)
+        run.status("the statuses to be back", lambda now: now["crm"].loaded)
         run.record.figures["status_back_s"] = round(time.monotonic() - killed_at, 3)
     run.crm.set("crm", "ok")
     run.settle()
@@ -108,7 +108,7 @@ def actor_system_killed(run: Run) -> None:
         run.oracle.more(run.pick(100, 300))
         run.kill("actor system")
         killed_at = time.monotonic()
-        run.status("the tree to be back", lambda all: all["crm"].loaded)
+        run.status("the tree to be back", lambda now: now["crm"].loaded)
         run.record.figures["status_back_s"] = round(time.monotonic() - killed_at, 3)
     run.settle()
     run.check()

@@ -26,7 +26,7 @@ def reset(run: Run) -> None:
         before = proxy.n_fired
         proxy.fault = Fault(reset_after_bytes=after_bytes, of_response=of_response)
         proxy.cut()
-        run.status("crm to fail", lambda all, n=before: proxy.n_fired > n and all["crm"].error)  # type: ignore[misc]
+        run.status("crm to fail", lambda now, n=before: proxy.n_fired > n and now["crm"].error)  # type: ignore[misc]
         run.fired(f"reset after {after_bytes} bytes of the {'response' if of_response else 'request'}")
         proxy.fault = Fault()
     run.settle()
@@ -42,7 +42,7 @@ def black_hole(run: Run) -> None:
     run.start(run.config(SUPERVISOR, ARCHIVE, CRM, ADS, crm_port=hole.port))
     run.oracle.run()
     began = time.monotonic()
-    run.status("crm to fail", lambda all: all["crm"].error)
+    run.status("crm to fail", lambda now: now["crm"].error)
     run.record.figures["failure_seen_s"] = round(time.monotonic() - began, 3)
     run.fired("no answer to a connection")
     stay(began, run.pick(0, 30))
@@ -60,7 +60,7 @@ def trickle(run: Run) -> None:
     proxy.fault = Fault(answer_bytes_per_s=20)
     proxy.cut()
     began = time.monotonic()
-    run.status("crm to fail", lambda all: proxy.n_fired and all["crm"].error)
+    run.status("crm to fail", lambda now: proxy.n_fired and now["crm"].error)
     run.record.figures["failure_seen_s"] = round(time.monotonic() - began, 3)
     run.fired("20 bytes a second")
     stay(began, run.pick(0, 20))
@@ -76,7 +76,7 @@ def storm(run: Run) -> None:
     run.start()
     run.oracle.run()
     began = time.monotonic()
-    run.status("crm to fail", lambda all: all["crm"].error)
+    run.status("crm to fail", lambda now: now["crm"].error)
     run.fired("500")
     stay(began, run.pick(1.5, 20))
     run.crm.set("crm", "status", status=503)

@@ -20,6 +20,7 @@ import base64
 import http.client
 import json
 import random
+import resource
 import sys
 import threading
 import time
@@ -173,8 +174,15 @@ class Oracle:
             self._count("gave_up", [id_])
 
 
+def _raise_limit() -> None:
+    """As many open files as a burst needs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main(gateway: str, seed: str, journal: str) -> None:
     """Follow orders until stdin ends."""
+    _raise_limit()
     oracle = Oracle(gateway, seed, Journal(Path(journal)))
     for line in sys.stdin:
         order = json.loads(line)

@@ -67,9 +67,7 @@ class OracleProgram(Program):
         self._offset = 0
         self.acked_at: list[float] = []
 
-    def run(
-        self, *, connections: int = 4, pause_s: float = 0.02, timeout_s: float = 5.0, give_up: float = 0.2
-    ) -> None:
+    def run(self, *, connections: int = 4, pause_s: float = 0.02, timeout_s: float = 5.0, give_up: float = 0.2) -> None:
         """Begin to send."""
         order = {"connections": connections, "pause_s": pause_s, "timeout_s": timeout_s, "give_up": give_up}
         self.ask({"do": "run"} | order)

@@ -40,7 +40,7 @@ class _Body(msgspec.Struct):
 
 
 class _Named(msgspec.Struct):
-    messageId: str  # noqa: N815  (its name on the wire)
+    messageId: str
 
 
 class Receiver:
@@ -126,13 +126,19 @@ def handler_for(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def serve(receiver: Receiver, port: int = 0) -> Server:
+    """Listen on a port of loopback, in a thread."""
+    server = Server(("127.0.0.1", port), handler_for(receiver))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
 def main(journal: str) -> None:
     """Serve, and follow orders until stdin ends."""
     receiver = Receiver(Path(journal))
-    server: Server | None = Server(("127.0.0.1", 0), handler_for(receiver))
-    address = server.server_address
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    print(json.dumps({"port": address[1]}), flush=True)
+    server: Server | None = serve(receiver)
+    port = server.server_address[1] if server else 0
+    print(json.dumps({"port": port}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if order["mode"] == "down" and server is not None:
@@ -140,11 +146,10 @@ def main(journal: str) -> None:
             server.server_close()
             server = None
         elif order["mode"] == "up" and server is None:
-            server = Server((str(address[0]), int(address[1])), handler_for(receiver))
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            server = serve(receiver, int(port))
         elif order["mode"] not in ("down", "up"):
             receiver.behaviour[order.pop("to")] = order
-        print(json.dumps({"port": address[1]}), flush=True)
+        print(json.dumps({"port": port}), flush=True)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,16 @@ class Run:
         self.watcher = Watcher(self.system.data_dir.root, lambda: self.system.pid)
         self._closing.append(self.watcher.close)
 
+    def restart(self, config: str | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+        """Stop the system and start it again, perhaps with another configuration or environment."""
+        if config is not None:
+            self.system.config_path.write_text(
+                HEAD.format(port=self.port).format(data_dir=self.system.data_dir.root) + config
+            )
+        self.system.stop()
+        self.system.environ.update(environ or {})
+        self.system.start()
+
     def part(self, role: str) -> Part:
         """The process with this role."""
         return signals.find(self.system.pid, role)

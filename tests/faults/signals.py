@@ -9,6 +9,7 @@ import select
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.end_to_end.harness import poll
@@ -90,7 +91,7 @@ def stop(parts: Iterable[Part]) -> None:
     """SIGSTOP them; raises `NotFired` unless each of them stands still."""
     for part in parts:
         _signal(part, signal.SIGSTOP)
-        poll(f"{part.role} to stand still", lambda part=part: _state(part) in "Tt")
+        poll(f"{part.role} to stand still", partial(_stands_still, part))
 
 
 def resume(parts: Iterable[Part]) -> None:
@@ -111,9 +112,9 @@ def stopped(parts: Iterable[Part]) -> Iterator[None]:
         resume(parts)
 
 
-def _state(part: Part) -> str:
+def _stands_still(part: Part) -> bool:
     now = read_part(part.pid)
-    return "X" if now is None else now.state
+    return now is not None and now.state in "Tt"
 
 
 def _pidfd(part: Part) -> int | None:

@@ -26,12 +26,12 @@ def destination_stopped(run: Run) -> None:
     run.start(run.config(WATCHDOG, quick(ARCHIVE), quick(CRM), quick(ADS)))
     run.oracle.run()
     run.oracle.more(run.pick(100, 500))
-    before = run.status("crm to be loaded", lambda all: all["crm"].loaded and all["crm"])
+    before = run.status("crm to be loaded", lambda now: now["crm"].loaded and now["crm"])
     crm = run.part("destination crm")
     stopped_at = time.monotonic()
     with signals.stopped([crm]):
         run.fired("SIGSTOP destination crm")
-        run.status("crm to be replaced", lambda all: all["crm"].loaded and all["crm"].epoch > before.epoch)
+        run.status("crm to be replaced", lambda now: now["crm"].loaded and now["crm"].epoch > before.epoch)
         run.record.figures["replaced_s"] = round(time.monotonic() - stopped_at, 3)
         assert not crm.alive, "the stopped process is still there beside its successor"
         stay(stopped_at, run.pick(0, 60))
@@ -79,7 +79,7 @@ def everything_stopped(run: Run) -> None:
     run.start()
     run.oracle.run(timeout_s=1)
     run.oracle.more(100)
-    run.status("crm to be in backoff", lambda all: all["crm"].error)
+    run.status("crm to be in backoff", lambda now: now["crm"].error)
     n_before = attempts(run)
     parts = run.parts()
     with signals.stopped(parts):

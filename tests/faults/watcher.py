@@ -1,4 +1,4 @@
-"""Watches a system from outside during the whole of a scenario: its accounts ten times a second, its processes twice."""
+"""Watches a system from outside during the whole of a scenario: accounts at 10 Hz, processes at 2 Hz."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Watcher:
         self.n_polls = 0
         self.answers_s: list[float] = []
         self.seen: dict[tuple[int, int], Part] = {}
-        self.max_rss_bytes = self.max_fds = self.max_processes = 0
+        self.max_rss_bytes = self.max_fds = self.max_processes = self.max_destinations = 0
         self._epochs: dict[str, int] = {}
         self._data_dir = data_dir
         self._launcher = launcher
@@ -92,6 +92,7 @@ class Watcher:
         self.max_rss_bytes = max(self.max_rss_bytes, sum(_rss_bytes(part.pid) for part in parts))
         self.max_fds = max([self.max_fds, *(_n_fds(part.pid) for part in parts)])
         roles = Counter(part.role for part in parts if part.role.startswith("destination "))
+        self.max_destinations = max(self.max_destinations, len(roles))
         for role in (role for role, n in roles.items() if n > 1):
             if len([part for part in parts if part.role == role and part.alive]) > 1:
                 self.problems.append(f"I9: two live processes are the {role}")
