@@ -30,7 +30,7 @@ def reset(run: Run) -> None:
         run.fired(f"reset after {after_bytes} bytes of the {'response' if of_response else 'request'}")
         proxy.fault = Fault()
     run.settle()
-    run.check(duplicates=True)
+    run.check(duplicates=True, healthy="ads")
     once_more = {key for key, n in keys(run).items() if n > 1}
     assert once_more, "what was taken and not confirmed did not come again under the same key"
 
@@ -49,7 +49,7 @@ def black_hole(run: Run) -> None:
     hole.close()
     run.adopt(Proxy(run.crm.port, listen=hole.port).close)
     run.settle()
-    run.check()
+    run.check(healthy="ads")
 
 
 @fault("F28", "a receiver answers a byte at a time")
@@ -67,7 +67,7 @@ def trickle(run: Run) -> None:
     proxy.fault = Fault()
     proxy.cut()
     run.settle()
-    run.check(duplicates=True)
+    run.check(duplicates=True, healthy="ads")
 
 
 @fault("F31", "a receiver answers 500 and 503 for a while, and heals")
@@ -87,7 +87,7 @@ def storm(run: Run) -> None:
     run.record.figures["max_attempts_a_second"] = busiest(refused)
     run.crm.set("crm", "ok")
     run.settle()
-    run.check()
+    run.check(healthy="ads")
     assert run.record.duplicates["crm"] == 0, "what was refused came twice"
 
 

@@ -36,7 +36,7 @@ def destination_stopped(run: Run) -> None:
         assert not crm.alive, "the stopped process is still there beside its successor"
         stay(stopped_at, run.pick(0, 60))
     run.settle()
-    run.check()
+    run.check(healthy="ads")
 
 
 @fault("F10", "SIGSTOP of the supervisor")
@@ -50,7 +50,7 @@ def supervisor_stopped(run: Run) -> None:
         run.oracle.more(run.pick(200, 3_000))
         stay(began, run.pick(1, 30))
     run.settle()
-    run.check()
+    run.check(healthy="ads")
 
 
 @fault("F11", "SIGSTOP of the gateway")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import clock, consent, kills, limits, network, starts, stops  # noqa: F401  (they register their scenarios)
+from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
 from tests.faults.scenario import SCENARIOS, run_scenario
 
 SEED = int(os.environ.get("FAULTS_SEED", "0")) or int.from_bytes(os.urandom(3), "big")
