@@ -19,7 +19,10 @@ from tests.faults.programs import read_journal
 ADDITIONS = {"receivedAt", "timestamp"}
 """What the gateway may put in front of an event that has its type and id (docs/http-api.md)."""
 MAX_RSS_BYTES = 2 * 1024**3
-MAX_FDS = 1_000
+MAX_FDS = 2_000
+"""Of one process at any time; the gateway has one for each of up to 1,000 clients of a scenario."""
+MAX_FDS_AT_REST = 200
+"""Of one process when everything is settled: none is left behind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from sluicegate.messages.status import DestinationStatus
 from sluicegate.version import __version__
 from tests.end_to_end.harness import System, poll
 from tests.faults import signals
-from tests.faults.checker import MAX_FDS, MAX_RSS_BYTES, Checker, Place
+from tests.faults.checker import MAX_FDS, MAX_FDS_AT_REST, MAX_RSS_BYTES, Checker, Place
 from tests.faults.events import Rule
 from tests.faults.programs import ROOT, OracleProgram, ReceiverProgram
 from tests.faults.signals import Part
@@ -220,8 +220,7 @@ class Run:
 
     def _stop(self) -> None:
         parts = self.parts()
-        self.watcher.close()
-        self.watcher.seen |= {(part.pid, part.started): part for part in parts}
+        self.watcher.rest(parts)
         began = time.monotonic()
         code = self.system.stop()
         self.record.figures["stop_s"] = round(time.monotonic() - began, 3)
@@ -275,6 +274,8 @@ class Run:
             yield f"I7: the processes took {watcher.max_rss_bytes} bytes of memory"
         if watcher.max_fds > MAX_FDS:
             yield f"I7: a process had {watcher.max_fds} open files"
+        if watcher.fds_at_rest > MAX_FDS_AT_REST:
+            yield f"I7: a process still had {watcher.fds_at_rest} open files in the end"
         if not watcher.n_polls:
             yield "vacuous: the status was never seen"
 

@@ -30,6 +30,7 @@ class Watcher:
         self.n_polls = 0
         self.answers_s: list[float] = []
         self.seen: dict[tuple[int, int], Part] = {}
+        self.fds_at_rest = 0
         self.max_rss_bytes = self.max_fds = self.max_processes = self.max_destinations = 0
         self._epochs: dict[str, int] = {}
         self._data_dir = data_dir
@@ -44,6 +45,12 @@ class Watcher:
     def statuses_after(self, moment: float) -> dict[str, DestinationStatus] | None:
         """The newest status if it was asked for after this monotonic time."""
         return self.latest if self._answered_at > moment else None
+
+    def rest(self, parts: list[Part]) -> None:
+        """Stop watching, with a last look at the processes while nothing happens."""
+        self.close()
+        self.seen |= {(part.pid, part.started): part for part in parts}
+        self.fds_at_rest = max((_n_fds(part.pid) for part in parts), default=0)
 
     def close(self) -> None:
         """Stop watching."""
@@ -89,6 +96,7 @@ class Watcher:
         parts = below(self._launcher())
         self.seen |= {(part.pid, part.started): part for part in parts}
         self.max_processes = max(self.max_processes, len(parts))
+        self.fds_at_rest = 0
         self.max_rss_bytes = max(self.max_rss_bytes, sum(_rss_bytes(part.pid) for part in parts))
         self.max_fds = max([self.max_fds, *(_n_fds(part.pid) for part in parts)])
         roles = Counter(part.role for part in parts if part.role.startswith("destination "))
