@@ -73,7 +73,9 @@ def destination_killed(run: Run) -> None:
 def killed_after_post(run: Run) -> None:
     run.start(run.config(CRM), environ=run.failpoint("after_post:1:kill"))
     run.rules = {"crm": run.rules["crm"]}
-    run.oracle.burst(run.pick(120, 500))
+    command(run, "pause", "crm")  # until all are there: what comes later would make the same batch a longer one
+    run.oracle.burst(run.pick(120, 400))
+    command(run, "resume", "crm")
     run.await_failpoint("after_post")
     run.settle(fresh=0)
     checker = run.check(duplicates=True)
@@ -82,6 +84,12 @@ def killed_after_post(run: Run) -> None:
     again = [entry for entry in taken[1:] if {e[0] for e in entry["events"]} & {e[0] for e in first["events"]}]
     assert checker.duplicates("crm") == len(first["events"]), "something other than exactly the batch came again"
     assert [entry["key"] for entry in again] == [first["key"]], (first["key"], [entry["key"] for entry in again])
+
+
+def command(run: Run, *arguments: str) -> None:
+    """A command of the operator's, which must be carried out."""
+    answer = run.system.admin(*arguments)
+    assert answer.returncode == 0, answer.stderr
 
 
 @fault("F06", "SIGKILL of the supervisor")

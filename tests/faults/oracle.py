@@ -138,7 +138,7 @@ class Oracle:
         self._acknowledged(ids, said)
 
     def _acknowledged(self, ids: list[str], said: bytes) -> None:
-        if json.loads(said)["accepted"] != len(ids):
+        if json.loads(said)["rejected"]:
             self._journal.write("refused", ids, why=said.decode(errors="replace")[:500])
             return
         self._journal.write("acked", ids)

@@ -94,6 +94,15 @@ def stop(parts: Iterable[Part]) -> None:
         poll(f"{part.role} to stand still", partial(_stands_still, part))
 
 
+def standing(pid: int) -> Part:
+    """A process that stops itself, once it stands still."""
+    part = read_part(pid)
+    if part is None:
+        raise NotFired(f"process {pid} was gone before it stood still")
+    poll(f"{part.role} to stand still", partial(_stands_still, part))
+    return part
+
+
 def resume(parts: Iterable[Part]) -> None:
     """SIGCONT those that still exist."""
     for part in parts:

@@ -96,7 +96,6 @@ class Watcher:
         parts = below(self._launcher())
         self.seen |= {(part.pid, part.started): part for part in parts}
         self.max_processes = max(self.max_processes, len(parts))
-        self.fds_at_rest = 0
         self.max_rss_bytes = max(self.max_rss_bytes, sum(_rss_bytes(part.pid) for part in parts))
         self.max_fds = max([self.max_fds, *(_n_fds(part.pid) for part in parts)])
         roles = Counter(part.role for part in parts if part.role.startswith("destination "))
