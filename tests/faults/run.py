@@ -8,8 +8,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     first = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     seeds = range(first, first + (options.seeds or (2 if options.long else 1)))
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=options.folder) as folder:
+    with _folder(options.keep) as folder:
         records = _run_all(numbers, seeds, Path(folder), options)
         conditions = Conditions(_command(arguments), seeds, options.jobs, time.monotonic() - began, Path(folder))
         report = page(records, conditions)
@@ -52,8 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, default=2, help="so many scenarios at a time (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a record for each run, one line of JSON each")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the loss report there")
-    parser.add_argument("--folder", type=Path, help="keep the data of the systems below this folder while they run")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the systems' data, logs and journals there")
     return parser
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[str]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield str(keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        yield folder
 
 
 def _command(arguments: Sequence[str]) -> str:
