@@ -139,6 +139,17 @@ class SafeActor(Actor):
         started = self._processes()[known:]
         return Child(address, started[0].childProc.pid) if started else None
 
+    def forget_child(self, child: Child) -> None:
+        """Have Thespian forget a child whose process is gone; call it when that is seen by other means than Thespian's.
+
+        Thespian handles the end of one child by dropping the records of all that are dead by then, and tells of the
+        others only if their own farewell arrives. Then it waits for them when the system stops, to no end: the errors
+        of its requests to them are all put down to the last one (`ActorManager._shutdownActor`).
+        """
+        address = self._myRef._addrManager.exportAddr(child.address)
+        if address is not None and address in self._myRef.childAddresses:
+            self._myRef._handleChildExited(address)
+
     # What Thespian calls
 
     def receiveMessage(self, message: object, sender: ActorAddress) -> ThespianWatch | None:

@@ -82,5 +82,6 @@ class Children:
             del self._running[running.id]
             self._parent.unwatch(running.pidfd)
             os.close(running.pidfd)
+            self._parent.forget_child(running.child)
             log.info("%s: process %d has ended", running.id, running.child.pid)
             self._on_ended(running)

@@ -7,6 +7,7 @@ import os
 from setproctitle import setproctitle
 from thespian.actors import ActorAddress, ActorExitRequest
 
+from sluicegate import failpoints
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config.model import Config
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
@@ -42,6 +43,8 @@ class DestinationActor(SafeActor):
         """Become this destination: from here on the worker reports and `Progress` flows."""
         setproctitle(f"sluicegate: destination {message.id}")
         be_part("destination", destination=message.id)
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.IN_SPAWN)
         keep_freed_memory()
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from sluicegate import failpoints
 from sluicegate.delivery.lane import Work
 from sluicegate.destinations.base import Batch
 
@@ -42,6 +43,8 @@ class Calls:
         error: BaseException | None = None
         try:
             self._deliver(work.batch)
+            if failpoints.ARMED:
+                failpoints.hit(failpoints.Point.AFTER_POST)
         except BaseException as raised:  # a plugin may raise SystemExit too, and must not end its thread
             error = raised
         finally:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sluicegate import failpoints
 from sluicegate.delivery import trace
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
@@ -62,6 +63,8 @@ class Commits:
 
     def commit(self) -> None:
         """Write it; raises `StaleEpoch` and `LogError`, and then nothing is forgotten."""
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.BEFORE_CURSOR_COMMIT)
         gathered = self._gathered
         if len(gathered) or self._retries is not None:
             letters = self._letters(gathered.dead)

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sluicegate import failpoints
 from sluicegate.delivery import trace
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.calls import Calls, Ended
@@ -123,6 +124,8 @@ class DeliveryLoop:
             self._vitals.error = self._plugin.mask(error_text(ended.error))
             self._vitals.unknown_outcomes += isinstance(ended.error, Retry) and ended.error.outcome_unknown
             logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)
+            if failpoints.ARMED:
+                failpoints.hit(failpoints.Point.IN_RETRY_WAIT)
         self._look_at_breaker()
 
     def _look_at_breaker(self) -> None:
@@ -199,6 +202,8 @@ class DeliveryLoop:
         return min(due, self._committed_at + COMMIT_EVERY_S) if self._commits.pending else due
 
     def _finish(self) -> None:
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.IN_DRAIN)
         began = time.monotonic()
         self._end_calls()  # before the first wait: its wake-up may have been taken already
         while self._calls.n_running and (left_s := began + self._patience_s() - time.monotonic()) > 0:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sluicegate import failpoints
 from sluicegate.config.model import DestinationConfig, config_hash
 from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.loop import DeliveryLoop, Stop
@@ -172,6 +173,8 @@ class DeliveryWorker:
 
     def _initialize(self, plugin: Plugin, store: DestinationStore) -> Report | None:
         try:
+            if failpoints.ARMED:
+                failpoints.hit(failpoints.Point.IN_INITIALIZE)
             plugin.instance.initialize()
             if self._destination.test_on_load:
                 plugin.instance.test()

@@ -19,6 +19,7 @@ from pathlib import Path
 import apsw
 from google_crc32c import value as crc32c
 
+from sluicegate import failpoints
 from sluicegate.errors import LogDamaged, LogUnavailable, PageDamaged, RowDamaged
 from sluicegate.event import EventBatch, check_payload, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
@@ -125,6 +126,8 @@ class SqliteLog(EventLog):
         with errors_of(path):
             self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
         self._db.set_wal_hook(self._on_commit)  # in place of SQLite's own checkpoints
+        if failpoints.ARMED:
+            self._db.set_commit_hook(_before_commit)
 
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         """Store the batches in one transaction of one or more rows; see `EventLog.append`."""
@@ -133,12 +136,16 @@ class SqliteLog(EventLog):
         try:
             with errors_of(self.path):
                 if self._seen is None:
-                    return self._append_all(batches, received_at_ms)
-                with self._seen.lock:
-                    return self._append_new(self._seen, batches, received_at_ms)
+                    offsets = self._append_all(batches, received_at_ms)
+                else:
+                    with self._seen.lock:
+                        offsets = self._append_new(self._seen, batches, received_at_ms)
         except LogDamaged as error:
             self._distrust(error)
             raise
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.AFTER_COMMIT)
+        return offsets
 
     def load_seen(self, *, now_ms: int) -> None:
         """Take the known message ids into memory now rather than at the first append."""
@@ -280,6 +287,8 @@ class SqliteLog(EventLog):
     def _checkpoint(self) -> None:
         mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
         self._mark = self._wal_pages + CHECKPOINT_PAGES  # unless the WAL begins anew
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.IN_CHECKPOINT)
         try:
             with errors_of(self.path):
                 # The second kind waits for readers, and others' appends wait for it.
@@ -405,3 +414,9 @@ class SqliteLog(EventLog):
         with errors_of(self.path):
             value: int = fetch(self._db, sql)[0][0]
         return value
+
+
+def _before_commit() -> bool:
+    """SQLite calls it before every commit of a connection with armed failpoints; True would roll back."""
+    failpoints.hit(failpoints.Point.BEFORE_COMMIT)
+    return False

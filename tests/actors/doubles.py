@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from thespian.actors import ActorAddress
 
+from sluicegate.actors import processes
 from sluicegate.actors.base import Child, SafeActor, handles
 
 
@@ -81,8 +83,22 @@ class Parent(Echo):
         if message.what == "ping_all":
             for child in self.children:
                 self.send(child.address, Ping(text="x" * 1000))
+        elif message.what == "lose":
+            self.lose_children(forget=bool(message.values))
+            self.send(sender, Told(message.what, message.request_id))
         else:
             self.send(sender, Told(message.what, message.request_id, tuple(self.exits)))
+
+    def lose_children(self, *, forget: bool) -> None:
+        """All children end, and Thespian reaps them without telling."""
+        for child in self.children:
+            pidfd = os.pidfd_open(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+            processes.exited([pidfd], timeout_s=5)
+            os.close(pidfd)
+        self._myRef._childExited(None)
+        for child in self.children if forget else ():
+            self.forget_child(child)
 
     def on_child_exited(self, address: ActorAddress) -> None:
         self.exits.append("exit")

@@ -80,6 +80,18 @@ def test_parent_is_told_of_a_killed_child(started: Started) -> None:
     assert _soon(lambda: "exit" in _values(started, parent))
 
 
+def test_children_whose_end_thespian_has_missed_do_not_keep_the_system_from_stopping(started: Started) -> None:
+    parent = started.system.create(Parent, global_name="parent")
+    for n in range(3):
+        assert isinstance(started.system.ask(parent, Spawn(str(n)), timeout_s=5), Told)
+    assert _soon(lambda: len(_values(started, parent)) == 3)
+
+    started.system.ask(parent, Do("lose", "9", ("forget",)), timeout_s=5)
+    started.system.stop(timeout_s=3)
+
+    assert "Actor System shutdown" in started.log_path.read_text()
+
+
 def test_admin_replaces_a_killed_logger(started: Started) -> None:
     [logger] = processes.children(started.system.admin_pid)
 

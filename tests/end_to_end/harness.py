@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -61,14 +61,26 @@ def track(number: int = 0, *, consent: Mapping[str, bool] | None = None, subject
 
 
 class System:
-    """`sluicegate serve` on a configuration below `folder`; start, kill and start it again as often as needed."""
+    """`sluicegate serve` on a configuration below `folder`; start, kill and start it again as often as needed.
 
-    def __init__(self, folder: Path, destinations: str, *, environ: Mapping[str, str] | None = None) -> None:
+    `wrapper` is a command that runs another one in its own process, such as prlimit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        destinations: str,
+        *,
+        environ: Mapping[str, str] | None = None,
+        head: str = HEAD,
+        wrapper: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.data_dir = DataDir(folder / "data")
         self.config_path = folder / "sluicegate.toml"
-        self.config_path.write_text(HEAD.format(data_dir=self.data_dir.root) + destinations)
-        self._environ = {**os.environ, **(environ or {})}
+        self.config_path.write_text(head.format(data_dir=self.data_dir.root) + destinations)
+        self.environ = {**os.environ, **(environ or {})}
+        self.wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
 
@@ -76,10 +88,11 @@ class System:
 
     def start(self) -> System:
         """Start it and wait until it is ready."""
-        command = [sys.executable, "-m", "sluicegate.scripts.admin", "serve", "--config", str(self.config_path)]
+        serve = [sys.executable, "-m", "sluicegate.scripts.admin", "serve", "--config", str(self.config_path)]
+        command = [*self.wrapper, *serve]
         with (self.folder / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ, cwd=self.folder
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environ, cwd=self.folder
             )
         poll("the system to be ready", self._is_ready)
         return self
@@ -116,6 +129,12 @@ class System:
         self.detach()
         self._process.send_signal(number)
         return self._process.wait(timeout=PATIENCE_S)
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        assert self._process is not None
+        self.detach()
+        self._process.terminate()
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Until it ends by itself; the exit code."""
@@ -212,5 +231,5 @@ class System:
     def admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `sluicegate` command on this system."""
         command = [sys.executable, "-m", "sluicegate.scripts.admin", *arguments]
-        environ = {**self._environ, "SLUICEGATE_CONFIG": str(self.config_path), "COLUMNS": "200"}
+        environ = {**self.environ, "SLUICEGATE_CONFIG": str(self.config_path), "COLUMNS": "200"}
         return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, cwd=self.folder)

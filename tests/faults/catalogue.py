@@ -1,0 +1,7 @@
+"""All scenarios: to import this module is to register them."""
+
+from __future__ import annotations
+
+from tests.faults import clock, consent, kills, limits, network, starts, stops
+
+GROUPS = (kills, stops, starts, clock, network, consent, limits)

@@ -1,0 +1,183 @@
+"""The invariants, checked against what is really there after a scenario has healed, settled and stopped."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sluicegate.messages.status import DestinationStatus
+from sluicegate.paths import DataDir
+from tests.faults import evidence
+from tests.faults.events import Rule, event_of, fingerprint, source_of, subject_of
+from tests.faults.evidence import Issued, Taken
+from tests.faults.programs import read_journal
+
+ADDITIONS = {"receivedAt", "timestamp"}
+"""What the gateway may put in front of an event that has its type and id (docs/http-api.md)."""
+MAX_RSS_BYTES = 2 * 1024**3
+MAX_FDS = 2_000
+"""Of one process at any time; the gateway has one for each of up to 1,000 clients of a scenario."""
+MAX_FDS_AT_REST = 200
+"""Of one process when everything is settled: none is left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a destination's deliveries are found: in the journal of a receiver, or in a file; and who may go there."""
+
+    rule: Rule
+    journal: Path | None = None
+    file: Path | None = None
+
+
+class Checker:
+    """Checks a system that has ended; `problems` are texts that begin with the invariant."""
+
+    def __init__(self, data_dir: DataDir, oracle_journal: Path, places: Mapping[str, Place]) -> None:
+        self.problems: list[str] = []
+        self.places = places
+        self._data_dir = data_dir
+        self.issued = Issued.read(read_journal(oracle_journal))
+        self.taken = {name: self._read(name, place) for name, place in places.items()}
+        self.stores = {name: evidence.read_store(data_dir, name) for name in places}
+
+    def _read(self, name: str, place: Place) -> list[Taken]:
+        if place.file is not None:
+            return list(evidence.read_lines(place.file))
+        assert place.journal is not None
+        return list(evidence.taken_by(read_journal(place.journal), name))
+
+    @cached_property
+    def log(self) -> list[str]:
+        """The ids in the event log."""
+        return evidence.log_ids(self._data_dir)
+
+    @cached_property
+    def first(self) -> dict[str, dict[str, int]]:
+        """For each destination the place in its order at which an id first came."""
+        return {name: {one.id: n for n, one in reversed(list(enumerate(taken)))} for name, taken in self.taken.items()}
+
+    def check(self, final: Mapping[str, DestinationStatus]) -> None:
+        """Everything that can be told from the files; `final` is the status just before the end."""
+        self._check_log()
+        for name in self.places:
+            self._check_conservation(name)
+            self._check_integrity(name)
+            self._check_consent(name)
+            self._check_order(name)
+            self._check_accounts(name, final.get(name))
+
+    # -- I1 ---------------------------------------------------------------------------------------------------------
+
+    def _check_log(self) -> None:
+        stored = set(self.log)
+        missing, foreign = self.issued.acked.keys() - stored, stored - self.issued.sent
+        self._expect("I1", not missing, f"acknowledged and not in the log: {_some(missing)}")
+        self._expect("I2", not foreign, f"in the log and never sent: {_some(foreign)}")
+        self._expect("I2", not self.issued.refused, f"events of ours were refused: {_some(self.issued.refused)}")
+        damage = evidence.integrity_problems(self._data_dir)
+        self._expect("I2", not damage, f"damaged databases: {damage}")
+
+    def lost(self, name: str) -> set[str]:
+        """The acknowledged events that may go to a destination, and neither came nor are dead letters."""
+        rule, store = self.places[name].rule, self.stores[name]
+        settled = self.first[name].keys() | set(store.letters if store else ())
+        before = set(self.log[: store.start] if store else ())  # it was configured
+        return {id_ for id_ in self.issued.acked.keys() - settled - before if rule.verdict(id_) is None}
+
+    def _check_conservation(self, name: str) -> None:
+        lost = self.lost(name)
+        self._expect("I1", not lost, f"{len(lost)} acknowledged events are lost to {name}: {_some(lost)}")
+
+    # -- I2, I3, I4 -------------------------------------------------------------------------------------------------
+
+    def _check_integrity(self, name: str) -> None:
+        foreign = self.first[name].keys() - self.issued.sent
+        self._expect("I2", not foreign, f"{name} got what nobody sent: {_some(foreign)}")
+        wrong = {one.id for one in self.taken[name] if one.fingerprint != fingerprint(event_of(one.id))}
+        self._expect("I2", not wrong, f"{name} got other bytes than were sent: {_some(wrong)}")
+        odd = {one.id for one in self.taken[name] if not json.loads(one.additions).keys() <= ADDITIONS}
+        self._expect("I2", not odd, f"{name} got undocumented additions: {_some(odd)}")
+
+    def _check_consent(self, name: str) -> None:
+        place = self.places[name]
+        tried = set(self.first[name])
+        if place.journal is not None:
+            tried |= evidence.attempted_at(read_journal(place.journal), name)
+        wrong = {id_ for id_ in tried if place.rule.verdict(id_) is not None}
+        self._expect("I3", not wrong, f"{name} was sent what it may not have: {_some(wrong)}")
+
+    def _check_order(self, name: str) -> None:
+        groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for id_ in self.first[name]:
+            if id_ in self.issued.acked and not is_burst(id_):
+                groups[source_of(id_), subject_of(id_)].append(id_)
+        for key, ids in groups.items():
+            came = sorted(ids, key=self.first[name].__getitem__)
+            due = sorted(ids, key=issue_order)
+            late = [id_ for id_, other in zip(came, due, strict=True) if id_ != other]
+            self._expect("I4", came == due, f"{name} got events of {key} out of order, first {_some(late[:1])}")
+
+    # -- I8 ---------------------------------------------------------------------------------------------------------
+
+    def _check_accounts(self, name: str, final: DestinationStatus | None) -> None:
+        store = self.stores[name]
+        if store is None:
+            owed = [id_ for id_ in self.log if self.places[name].rule.verdict(id_) is None]
+            self._expect("I8", not owed, f"{name} has no store and is owed {_some(owed)}")
+            return
+        settled = self.log[store.start : store.cursor]
+        n_permitted, denied = evidence.count(map(self.places[name].rule.verdict, settled))
+        self._expect("I8", store.cursor == len(self.log), f"{name}: {len(self.log) - store.cursor} events are pending")
+        self._expect("I8", dict(store.denied) == denied, f"{name}: denied {store.denied}, and should be {denied}")
+        said = store.delivered + store.dead + store.expired
+        self._expect("I8", said == n_permitted, f"{name}: {store} counts {said} permitted events of {n_permitted}")
+        if final is not None:
+            told = (final.delivered, final.dead, final.expired, dict(final.denied_by or {}), final.pending)
+            real = (store.delivered, store.dead, store.expired, dict(store.denied), 0)
+            self._expect("I8", told == real, f"{name}: the last status said {told}, the store says {real}")
+
+    # -- figures ----------------------------------------------------------------------------------------------------
+
+    def duplicates(self, name: str) -> int:
+        """Deliveries beyond the first of each event."""
+        return len(self.taken[name]) - len(self.first[name])
+
+    def stored_again(self) -> int:
+        """Rows of the log beyond the first of each event: requests that were sent again."""
+        return len(self.log) - len(set(self.log))
+
+    def delays_s(self, name: str) -> list[float]:
+        """From the acknowledgement of an event to its first delivery, sorted; empty for a file."""
+        at = {one.id: one.at for one in reversed(self.taken[name])}
+        return sorted(at[id_] - acked for id_, acked in self.issued.acked.items() if at.get(id_))
+
+    def repeated_keys(self, name: str) -> Counter[str]:
+        """How often each key was taken, of those that were taken more than once."""
+        journal = self.places[name].journal
+        assert journal is not None
+        entries = (e for e in read_journal(journal) if e["to"] == name and e["outcome"] == "taken")
+        return Counter({key: n for key, n in Counter(entry["key"] for entry in entries).items() if n > 1})
+
+    def _expect(self, invariant: str, holds: bool, problem: str) -> None:
+        if not holds:
+            self.problems.append(f"{invariant}: {problem}")
+
+
+def is_burst(id_: str) -> bool:
+    """Whether it was sent beside many others, so that it has no order."""
+    return id_.split(".")[1].startswith("b")
+
+
+def issue_order(id_: str) -> tuple[int, ...]:
+    """What events of one connection are sorted by."""
+    return tuple(int(part) for part in id_.split(".")[1:])
+
+
+def _some(ids: Sequence[str] | set[str]) -> str:
+    listed = sorted(ids)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")

@@ -1,0 +1,145 @@
+"""F01 to F08: processes that are killed, at random and at failpoints."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+from tests.faults import signals
+from tests.faults.features import DEDUPLICATES
+from tests.faults.scenario import CRM, Run, fault
+
+RESTARTS = 4
+"""Kills of one part that a launcher takes within a minute without giving up."""
+
+
+@fault("F01", "SIGKILL of the gateway in mid-request")
+def gateway_killed(run: Run) -> None:
+    run.start()
+    run.oracle.run()
+    for _ in range(run.pick(3, RESTARTS)):
+        run.oracle.more(run.pick(40, 300))
+        time.sleep(run.draw.uniform(0, 0.05))
+        run.kill("gateway")
+    run.settle()
+    run.check()
+
+
+@fault("F02", "SIGKILL between fsync and response")
+def killed_after_commit(run: Run) -> None:
+    run.start(environ=run.failpoint(f"after_commit:{run.draw.randint(5, 40)}"))
+    run.oracle.run(give_up=0)
+    run.await_failpoint("after_commit")
+    run.oracle.more(run.pick(60, 1_000))
+    run.settle()
+    checker = run.check(duplicates=not DEDUPLICATES)
+    if DEDUPLICATES:
+        assert checker.stored_again() == 0, "an event that was sent again within a day is stored twice"
+    else:
+        run.skip("stored once: this version does not deduplicate")
+
+
+@fault("F03", "SIGKILL between insert and commit")
+def killed_before_commit(run: Run) -> None:
+    run.start(environ=run.failpoint(f"before_commit:{run.draw.randint(5, 40)}"))
+    run.oracle.run(give_up=1)
+    run.await_failpoint("before_commit")
+    run.oracle.more(run.pick(100, 1_000))
+    run.settle()
+    checker = run.check()
+    failed = [entry["ids"] for entry in run.oracle.entries() if entry["what"] == "failed"]
+    assert failed, "vacuous: no request was in hand"
+    stored = {id_ for ids in failed for id_ in ids} & set(checker.log)
+    assert not stored, f"stored although the process ended before the commit: {stored}"
+
+
+@fault("F04", "SIGKILL of a destination in mid-batch")
+def destination_killed(run: Run) -> None:
+    run.crm.set("crm", "slow", delay_s=0.1)
+    run.start()
+    run.oracle.run()
+    for _ in range(run.pick(2, RESTARTS)):
+        run.oracle.more(run.pick(60, 300))
+        epoch = run.status("crm to be loaded", lambda now: now["crm"].loaded and now["crm"].epoch)
+        run.kill("destination crm")
+        seen_at = time.monotonic()
+        run.status("the exit to be seen", lambda now, e=epoch: now["crm"].epoch > e or not now["crm"].loaded)  # type: ignore[misc]
+        run.record.figures["exit_seen_s"] = round(time.monotonic() - seen_at, 3)
+    run.crm.set("crm", "ok")
+    run.settle()
+    run.check(duplicates=True, healthy="ads")
+
+
+@fault("F05", "SIGKILL after a receiver has taken a batch, before the cursor moves")
+def killed_after_post(run: Run) -> None:
+    run.start(run.config(CRM), environ=run.failpoint("after_post:1:kill"))
+    run.rules = {"crm": run.rules["crm"]}
+    command(run, "pause", "crm")  # until all are there: what comes later would make the same batch a longer one
+    run.oracle.burst(run.pick(120, 400))
+    command(run, "resume", "crm")
+    run.await_failpoint("after_post")
+    run.settle(fresh=0)
+    checker = run.check(duplicates=True)
+    taken = [entry for entry in run.crm.entries() if entry["outcome"] == "taken"]
+    assert taken[0]["key"] in [entry["key"] for entry in taken[1:]], "the batch did not come again under its key"
+    keys: dict[str, set[str]] = defaultdict(set)
+    for entry in taken:
+        for id_, *_ in entry["events"]:
+            keys[id_].add(entry["key"])
+    changed = {id_: own for id_, own in keys.items() if len(own) > 1}
+    assert not changed, f"events came again in other batches than before: {changed}"
+    run.record.figures["delivered_again"] = checker.duplicates("crm")
+
+
+def command(run: Run, *arguments: str) -> None:
+    """A command of the operator's, which must be carried out."""
+    answer = run.system.admin(*arguments)
+    assert answer.returncode == 0, answer.stderr
+
+
+@fault("F06", "SIGKILL of the supervisor")
+def supervisor_killed(run: Run) -> None:
+    run.crm.set("crm", "slow", delay_s=0.05)
+    run.start()
+    run.oracle.run()
+    for _ in range(run.pick(2, RESTARTS)):
+        run.oracle.more(run.pick(60, 300))
+        run.kill("supervisor")
+        killed_at = time.monotonic()
+        run.status("the statuses to be back", lambda now: now["crm"].loaded)
+        run.record.figures["status_back_s"] = round(time.monotonic() - killed_at, 3)
+    run.crm.set("crm", "ok")
+    run.settle()
+    run.check()
+
+
+@fault("F07", "SIGKILL of the actor system's process")
+def actor_system_killed(run: Run) -> None:
+    run.start()
+    run.oracle.run()
+    for _ in range(run.pick(1, 3)):
+        run.oracle.more(run.pick(100, 300))
+        run.kill("actor system")
+        killed_at = time.monotonic()
+        run.status("the tree to be back", lambda now: now["crm"].loaded)
+        run.record.figures["status_back_s"] = round(time.monotonic() - killed_at, 3)
+    run.settle()
+    run.check()
+
+
+@fault("F08", "SIGKILL of everything, again and again")
+def everything_killed(run: Run) -> None:
+    run.start()
+    run.oracle.run()
+    for _ in range(run.pick(3, 20)):
+        run.oracle.more(run.pick(40, 100))
+        time.sleep(run.draw.uniform(0, 0.2))
+        signals.kill(run.parts())
+        run.fired("SIGKILL of all processes")
+        run.system.wait()
+        began = time.monotonic()
+        run.system.start()
+        run.record.figures.setdefault("first_start_s", round(time.monotonic() - began, 3))
+        run.record.figures["last_start_s"] = round(time.monotonic() - began, 3)
+    run.settle()
+    run.check()

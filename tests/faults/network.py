@@ -1,0 +1,105 @@
+"""F26, F27, F28, F31: receivers that break off, cannot be reached, are slow, or are down for a while."""
+
+from __future__ import annotations
+
+import time
+
+from tests.faults.proxy import BlackHole, Fault, Proxy
+from tests.faults.scenario import ADS, ARCHIVE, CRM, SUPERVISOR, Run, fault
+from tests.faults.stops import attempted, quick, stay
+
+
+def through(run: Run, *sections: str) -> Proxy:
+    """Start the system with a proxy between it and crm."""
+    proxy = Proxy(run.crm.port)
+    run.adopt(proxy.close)
+    run.start(run.config(SUPERVISOR, *sections, crm_port=proxy.port))
+    return proxy
+
+
+@fault("F26", "a receiver's connection is reset in mid-request and in mid-response")
+def reset(run: Run) -> None:
+    proxy = through(run, ARCHIVE, CRM, ADS)
+    run.oracle.run()
+    for of_response, after_bytes in ((False, run.draw.randint(1, 3_000)), (True, run.draw.randint(0, 60))):
+        run.oracle.more(run.pick(40, 300))
+        before = proxy.n_fired
+        proxy.fault = Fault(reset_after_bytes=after_bytes, of_response=of_response)
+        proxy.cut()
+        run.status("crm to fail", lambda now, n=before: proxy.n_fired > n and now["crm"].error)  # type: ignore[misc]
+        run.fired(f"reset after {after_bytes} bytes of the {'response' if of_response else 'request'}")
+        proxy.fault = Fault()
+    run.settle()
+    run.check(duplicates=True, healthy="ads")
+    once_more = {key for key, n in keys(run).items() if n > 1}
+    assert once_more, "what was taken and not confirmed did not come again under the same key"
+
+
+@fault("F27", "a receiver cannot be reached: connecting gets no answer")
+def black_hole(run: Run) -> None:
+    hole = BlackHole()
+    run.adopt(hole.close)
+    run.start(run.config(SUPERVISOR, ARCHIVE, CRM, ADS, crm_port=hole.port))
+    run.oracle.run()
+    began = time.monotonic()
+    run.status("crm to fail", lambda now: now["crm"].error)
+    run.record.figures["failure_seen_s"] = round(time.monotonic() - began, 3)
+    run.fired("no answer to a connection")
+    stay(began, run.pick(0, 30))
+    hole.close()
+    run.adopt(Proxy(run.crm.port, listen=hole.port).close)
+    run.settle()
+    run.check(healthy="ads")
+
+
+@fault("F28", "a receiver answers a byte at a time")
+def trickle(run: Run) -> None:
+    proxy = through(run, ARCHIVE, quick(CRM), ADS)
+    run.oracle.run()
+    run.oracle.more(run.pick(100, 500))
+    proxy.fault = Fault(answer_bytes_per_s=20)
+    proxy.cut()
+    began = time.monotonic()
+    run.status("crm to fail", lambda now: proxy.n_fired and now["crm"].error)
+    run.record.figures["failure_seen_s"] = round(time.monotonic() - began, 3)
+    run.fired("20 bytes a second")
+    stay(began, run.pick(0, 20))
+    proxy.fault = Fault()
+    proxy.cut()
+    run.settle()
+    run.check(duplicates=True, healthy="ads")
+
+
+@fault("F31", "a receiver answers 500 and 503 for a while, and heals")
+def storm(run: Run) -> None:
+    run.crm.set("crm", "status", status=500)
+    run.start()
+    run.oracle.run()
+    began = time.monotonic()
+    run.status("crm to fail", lambda now: now["crm"].error)
+    run.fired("500")
+    stay(began, run.pick(1.5, 20))
+    run.crm.set("crm", "status", status=503)
+    stay(began, run.pick(3, 40))
+    run.fired("503")
+    refused = attempted(run)
+    run.record.figures["attempts_in_storm"] = len(refused)
+    run.record.figures["max_attempts_a_second"] = busiest(refused)
+    run.crm.set("crm", "ok")
+    run.settle()
+    run.check(healthy="ads")
+    assert run.record.duplicates["crm"] == 0, "what was refused came twice"
+
+
+def busiest(times: list[float]) -> int:
+    """The most within any second."""
+    return max((sum(at <= other < at + 1 for other in times) for at in times), default=0)
+
+
+def keys(run: Run) -> dict[str, int]:
+    """How often each request of crm was taken, by its key."""
+    found: dict[str, int] = {}
+    for entry in run.crm.entries():
+        if entry["outcome"] == "taken":
+            found[entry["key"]] = found.get(entry["key"], 0) + 1
+    return found

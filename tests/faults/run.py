@@ -1,0 +1,93 @@
+"""`scripts/faults`: runs the scenarios outside of pytest, writes their records and the loss report."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
+from tests.faults.programs import ROOT
+from tests.faults.report import Conditions, page
+from tests.faults.scenario import SCENARIOS, Record, run_scenario
+
+REPORT = ROOT / "docs" / "loss-report.md"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; 1 when anything was lost or any check failed."""
+    options = _parser().parse_args(arguments)
+    numbers = [number for one in options.only for number in one.split(",")] or list(SCENARIOS)
+    if unknown := set(numbers) - SCENARIOS.keys():
+        print(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    first = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
+    seeds = range(first, first + (options.seeds or (2 if options.long else 1)))
+    began = time.monotonic()
+    with _folder(options.keep) as folder:
+        records = _run_all(numbers, seeds, Path(folder), options)
+        conditions = Conditions(_command(arguments), seeds, options.jobs, time.monotonic() - began, Path(folder))
+        report = page(records, conditions)
+    if options.json:
+        options.json.write_text("".join(record.line() + "\n" for record in records))
+    if options.report or (options.long and not options.only):
+        (options.report or REPORT).write_text(report)
+    failed = [record for record in records if record.outcome == "failed"]
+    print(f"{len(records)} runs, {len(failed)} failed, {sum(record.lost for record in records)} events lost")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/faults", description="Faults against a real system; loses nothing.")
+    parser.add_argument("--long", action="store_true", help="more events, longer faults; writes docs/loss-report.md")
+    parser.add_argument("--only", action="append", default=[], metavar="F08", help="this fault alone; may be repeated")
+    parser.add_argument("--seed", type=int, help="the first seed; by chance when left out")
+    parser.add_argument("--seeds", type=int, help="so many seeds for each fault; 2 in the long form, else 1")
+    parser.add_argument("--jobs", type=int, default=2, help="so many scenarios at a time (2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write a record for each run, one line of JSON each")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the loss report there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the systems' data, logs and journals there")
+    return parser
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[str]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield str(keep)
+        return
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        yield folder
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return " ".join(["scripts/faults", *arguments])
+
+
+def _run_all(numbers: Sequence[str], seeds: Sequence[int], folder: Path, options: argparse.Namespace) -> list[Record]:
+    wanted = [(number, seed) for number in numbers for seed in seeds]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        running = [pool.submit(_run_one, number, seed, folder, options.long) for number, seed in wanted]
+        return [one.result() for one in running]
+
+
+def _run_one(number: str, seed: int, folder: Path, long: bool) -> Record:
+    own = folder / f"{number}-{seed}"
+    own.mkdir()
+    try:
+        return run_scenario(number, own, seed=seed, long=long)
+    except Exception as error:
+        traceback.print_exc()
+        record: Record = error.record  # type: ignore[attr-defined]
+        return record
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
