@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sluicegate.config.consent import read_consent
 from sluicegate.config.destinations import DestinationReader
 from sluicegate.config.entrance import read_actor_port, read_gateway, read_supervisor, unknown_keys
 from sluicegate.config.environment import substitute
@@ -89,6 +90,7 @@ def from_document(
         destinations=destinations.read_all(values),
         actor_port=read_actor_port(values, actor_port, problems),
         purposes=purposes,
+        consent=read_consent(values, purposes, problems),
     )
     problems.raise_if_any(source)
     return config

@@ -6,6 +6,7 @@ import textwrap
 
 from sluicegate.config.keys import (
     ACTORS,
+    CONSENT,
     DESTINATION,
     GATEWAY,
     PURPOSES,
@@ -55,6 +56,7 @@ def template() -> str:
         _section(SUPERVISOR),
         _section(ACTORS),
         _section(PURPOSES).replace("#ALIAS =", "#analytics ="),
+        _section(CONSENT),
         _ARCHIVE,
         _CRM + _rows(DESTINATION),
     ]
