@@ -94,15 +94,17 @@ class StoredNames:
         number = self._numbers.get(name)
         if number is not None:
             return number
-        self.reload()  # another process may have added it
-        if name not in self._numbers:
-            number = max(self._names, default=0) + 1
+        found = fetch(self._db, "SELECT id FROM names WHERE name = ?", (name,))  # another process may have added it
+        if found:
+            number = int(found[0][0])
+        else:
+            number = int(fetch(self._db, "SELECT coalesce(max(id), 0) + 1 FROM names")[0][0])
             if number > MAX_NUMBER:
                 raise LogDamaged(f"{self._path}: has more names than it can number")
             self._db.execute("INSERT INTO names VALUES (?, ?)", (number, name))
-            self._names[number] = name
-            self._numbers[name] = number
-        return self._numbers[name]
+        self._names[number] = name
+        self._numbers[name] = number
+        return number
 
     def name(self, number: int) -> str:
         """The name with this number; raises `LogDamaged` for one that was never given."""

@@ -15,8 +15,8 @@ from sluicegate.consent.history import KEEP_AGAIN_MS, erase, forget_old, history
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.requirement import State
 from sluicegate.consent.slots import Slot, Write
-from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
 from sluicegate.consent.stamp import MAX_CATEGORIES
+from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
 from sluicegate.consent.store import MAX_LEARNED
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
