@@ -57,13 +57,16 @@ def open_ledger(
     Raises `LogDamaged` when one of the two is missing or they don't belong together, `LogUnavailable` when trying again
     may help.
     """
-    keys = SubjectKeys(load_secret(key_path, create=create and not path.exists()))
+    if key_path.exists() and not path.exists():
+        raise LogDamaged(f"{path}: the {SCHEMA.what} is missing; restore it, or remove {key_path} to begin anew")
     db = connect(path, SCHEMA, synchronous="FULL", create=create, readonly=readonly)
     try:
         with errors_of(path):
-            if create and not readonly:
+            is_new = fetch(db, "SELECT fingerprint = x'' FROM facts")[0][0]
+            keys = SubjectKeys(load_secret(key_path, create=create and bool(is_new)))
+            if create and is_new:
                 db.execute("UPDATE facts SET fingerprint = ? WHERE fingerprint = x''", (keys.fingerprint,))
-            (fingerprint,) = fetch(db, "SELECT fingerprint FROM facts")[0]
+            fingerprint = fetch(db, "SELECT fingerprint FROM facts")[0][0]
         if fingerprint != keys.fingerprint:
             raise LogDamaged(f"{path}: was written with another key than {key_path}; restore both together")
     except BaseException:

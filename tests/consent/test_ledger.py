@@ -17,10 +17,11 @@ from sluicegate.consent.requirement import State
 from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
-from sluicegate.consent.store import MAX_LEARNED
+from sluicegate.consent.store import MAX_LEARNED, SCHEMA
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import LogDamaged, LogUnavailable
+from sluicegate.sqlite import connect
 from tests.consent.conftest import OpenView
 from tests.consent.model import model, needs_model
 from tests.consent.test_slots import NAMES
@@ -323,14 +324,24 @@ def test_statement_32_a_damaged_ledger_says_so(tmp_path: Path) -> None:
         LedgerView(path, key, Rules())
 
 
+@pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize("lost", ["consent.db", "consent.key"])
-def test_statement_32_a_ledger_without_its_other_half_is_damage(tmp_path: Path, lost: str) -> None:
+def test_statement_32_a_ledger_without_its_other_half_is_damage(tmp_path: Path, lost: str, create: bool) -> None:
     path, key = tmp_path / "consent.db", tmp_path / "consent.key"
     Ledger(path, key).close()
     (tmp_path / lost).unlink()
 
     with pytest.raises(LogDamaged, match="restore"):
-        Ledger(path, key, create=lost == "consent.key")
+        Ledger(path, key, create=create)
+
+
+def test_a_start_that_ended_before_the_key_was_made_is_made_good(tmp_path: Path) -> None:
+    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
+    connect(path, SCHEMA).close()
+
+    Ledger(path, key).close()
+
+    Ledger(path, key, create=False).close()
 
 
 def test_a_ledger_is_not_read_with_another_key(tmp_path: Path) -> None:
