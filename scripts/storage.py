@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from sluicegate.accounts import check_cursors
 from sluicegate.config import Config
+from sluicegate.consent.ledger import Ledger
 from sluicegate.paths import DataDir
 from sluicegate.registry import open_data
 
 
 def prepare_storage(config: Config, data_dir: DataDir) -> None:
-    """Create or check the event log, and register the enabled destinations at its head.
+    """Create or check the event log and the consent ledger, and register the enabled destinations at its head.
 
-    Raises `LogDamaged` when a log that existed is missing, cannot be read, or is older than what was read from it.
+    Raises `LogDamaged` when a log or ledger that existed is missing, cannot be read, or a log is older than what was
+    read from it.
     """
     registry, log = open_data(data_dir)
     try:
@@ -20,4 +22,5 @@ def prepare_storage(config: Config, data_dir: DataDir) -> None:
     finally:
         log.close()
         registry.close()
+    Ledger(data_dir.consent, data_dir.consent_key, purposes=config.purposes.known).close()
     data_dir.bell.touch(mode=0o600)

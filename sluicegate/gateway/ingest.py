@@ -19,7 +19,7 @@ from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
 from sluicegate.gateway.traffic import overloaded
 from sluicegate.metrics import GatewayMetrics
 
-_UNAUTHORIZED = refusal(
+UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
 _DROPPED = Answer(200, b'{"success":true}')
@@ -90,9 +90,9 @@ class Ingest:
         body, exchange.body = exchange.body, b""
         headers = exchange.headers
         source = self._keys.source_of_header(headers.get(b"authorization", b""))
-        key = _key_outside_body(exchange) if source is None else None
+        key = key_outside_body(exchange) if source is None else None
         if key is not None and (source := self._keys.source(key)) is None:
-            exchange.reply(_UNAUTHORIZED)
+            exchange.reply(UNAUTHORIZED)
             return
         if b"content-encoding" in headers or body.startswith(MAGIC):
             plain = plain_body(body, encoding=headers.get(b"content-encoding", b""), max_bytes=self._max_body_bytes)
@@ -102,7 +102,7 @@ class Ingest:
             body = plain
         source = source or self._source_in_body(body)
         if source is None:
-            exchange.reply(_UNAUTHORIZED)
+            exchange.reply(UNAUTHORIZED)
             return
         try:
             acceptance = accept(body, source)
@@ -156,7 +156,7 @@ def _verdict(rejection: Rejection) -> dict[str, object]:
     return {"index": rejection.index, "messageId": rejection.message_id, "reason": rejection.reason}
 
 
-def _key_outside_body(exchange: Exchange) -> bytes | None:
+def key_outside_body(exchange: Exchange) -> bytes | None:
     """The key by which a request wants to be known, the first of: Authorization, X-Write-Key, query."""
     headers = exchange.headers
     key = key_of_authorization(headers.get(b"authorization", b""))
