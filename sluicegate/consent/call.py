@@ -46,7 +46,10 @@ def read_consent_call(body: bytes, *, aliases: Mapping[str, str]) -> ConsentCall
     Whatever cannot be understood refuses the whole with `BodyRefused`: whoever sends it must learn of it. Members that
     have other names are ignored.
     """
-    members = _members(body)
+    return _call(_members(body), aliases)
+
+
+def _call(members: Mapping[str, Any], aliases: Mapping[str, str]) -> ConsentCall:
     return ConsentCall(
         _subject(members),
         _decided(members.get("preferences"), aliases),
@@ -54,6 +57,26 @@ def read_consent_call(body: bytes, *, aliases: Mapping[str, str]) -> ConsentCall
         _time(members, "validUntil") or 0,
         _policy(members.get("policyVersion")),
     )
+
+
+def checked_call(
+    preferences: Mapping[str, bool],
+    *,
+    user_id: str | None,
+    anonymous_id: str | None,
+    decided_at_ms: int | None = None,
+    policy: str = "",
+    aliases: Mapping[str, str],
+) -> ConsentCall:
+    """The decision in these values, checked like a body; raises `BodyRefused`."""
+    members = {
+        "userId": user_id,
+        "anonymousId": anonymous_id,
+        "preferences": dict(preferences),
+        "decidedAt": decided_at_ms,
+        "policyVersion": policy,
+    }
+    return _call(members, aliases)
 
 
 def read_consent_event(event: bytes, *, aliases: Mapping[str, str]) -> ConsentCall:

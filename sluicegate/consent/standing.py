@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sluicegate.config.model import ConsentConfig
 from sluicegate.consent.requirement import NECESSARY, State
 from sluicegate.consent.slots import EMPTY, Purposes, Slots, is_denial, time_of
 
@@ -31,6 +32,11 @@ class Rules:
     ttl_ms: int | None = None
     require_policy: str = ""
     """Version of the privacy policy; empty when any will do. A grant that names none was not given under it."""
+
+    @classmethod
+    def of(cls, config: ConsentConfig) -> Rules:
+        """The rules of a configuration."""
+        return cls(int(config.ttl_s * 1_000) or None, config.require_policy)
 
 
 def derive(slots: Slots, rules: Rules, *, gpc: bool, now_ms: int) -> Standing:
