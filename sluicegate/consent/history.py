@@ -62,15 +62,21 @@ def _chain(ledger: Ledger, key: bytes) -> Iterator[Change]:
         version = previous
 
 
-def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int) -> int:
+def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_000_000) -> int:
     """Remove history older than `ttl_ms`, and soon what only said something again; the number of rows removed.
 
-    What holds now stays as it is.
+    What holds now stays as it is. `max_chunks` bounds the work of one call, by `CHUNK` rows that are looked at.
     """
     gone = 0
-    while (n_rows := _forget_some(ledger, before_ms=now_ms - ttl_ms)) > 0:
+    for _ in range(max_chunks):
+        n_rows = _forget_some(ledger, before_ms=now_ms - ttl_ms)
         gone += n_rows
-    while (swept := _sweep_some(ledger, before_ms=now_ms - KEEP_AGAIN_MS)) is not None:
+        if n_rows < CHUNK:
+            break
+    for _ in range(max_chunks):
+        swept = _sweep_some(ledger, before_ms=now_ms - KEEP_AGAIN_MS)
+        if swept is None:
+            break
         gone += swept
     return gone
 

@@ -45,6 +45,9 @@ SCHEMA = Schema(
 MAX_LEARNED = 4_096
 """Names that clients can make us keep, and those of one record more; purposes of the configuration always have room."""
 
+CACHE_KIB = 8_192
+"""Of pages in memory, for each that opens the ledger: subjects lie scattered over the file."""
+
 OTHER = "(other)"
 """Stands for the sources that had no room."""
 
@@ -62,6 +65,7 @@ def open_ledger(
     db = connect(path, SCHEMA, synchronous="FULL", create=create, readonly=readonly)
     try:
         with errors_of(path):
+            db.pragma("cache_size", -CACHE_KIB)
             is_new = fetch(db, "SELECT fingerprint = x'' FROM facts")[0][0]
             keys = SubjectKeys(load_secret(key_path, create=create and bool(is_new)))
             if create and is_new:

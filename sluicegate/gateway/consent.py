@@ -74,6 +74,7 @@ class ConsentDesk:
             self._open_ledger,
             on_recorded=lambda tokens, recorded: self._call(self._recorded, tokens, recorded),
             on_failed=lambda tokens, error: self._call(self._failed, tokens, error),
+            history_ttl_s=config.consent.history_ttl_s,
             clock=clock,
         )
 
