@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sluicegate.config.model import Requirement
+from sluicegate.consent.collected import Collected, entries_of, news_in
 from sluicegate.consent.decision import Judge
 from sluicegate.consent.evidence import Evidence, Link, Told, decision, stamp_writes
 from sluicegate.consent.ledger import Ledger
@@ -74,6 +75,10 @@ def look_ups(path: Path, key: Path, n_subjects: int) -> None:
     nobody = [view.of(s).standings(gpc=True, now_ms=START_MS) for s in unknown]
     each("decision, subject known", lambda one: judge.decide(STAMP, one, time_ms=START_MS), standings)
     each("decision, subject unknown", lambda one: judge.decide(STAMP, one, time_ms=START_MS), nobody)
+    event = Collected("track", known[0], START_MS, {"measurement": True, "marketing": False})
+    each("entries of a stamped event", lambda _: entries_of(event, received_ms=START_MS, source="web"), range(20_000))
+    writes = stamp_writes(event.decided, time_ms=START_MS, received_ms=START_MS)
+    each("whether they are news", lambda s: news_in(writes, view.of(s)), known)
     view.close()
     view = LedgerView(path, key, Rules())
     batches = [[Subject(None, visitor(n)) for n in chance.sample(range(n_subjects), 500)] for _ in range(40)]

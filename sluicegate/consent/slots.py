@@ -93,8 +93,10 @@ def join(one: Slots, other: Slots) -> Slots:
 
     Two grants of the same time hold until the earlier end, and under no policy when they name different ones.
     """
-    if one is other or not any(other):
+    if one is other or other is EMPTY:
         return one
+    if one is EMPTY:
+        return other
     if one.decided == other.decided:
         until_ms = min(filter(None, (one.until_ms, other.until_ms)), default=0)
         policy = one.policy if one.policy == other.policy else ""

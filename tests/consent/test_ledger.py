@@ -289,6 +289,17 @@ def test_statement_49_erasing_leaves_nothing_but_that_it_was_erased(ledger: Ledg
     assert history(ledger, ANNE_ON_PHONE) == []
 
 
+def test_statement_51_who_was_erased_begins_undecided(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(ANNE, False, 5)], now_ms=NOW_MS)
+    erase(ledger, ANNE, now_ms=NOW_MS)
+    erased = state(view, ANNE)
+
+    ledger.record([told(ANNE, True, 4)], now_ms=NOW_MS)
+
+    assert (erased, state(view, ANNE)) == (U, G)
+
+
 def test_statement_49_the_files_never_hold_an_id(ledger: Ledger) -> None:
     ledger.record([told(Subject("anne@example.com", "visitor-4711"), True, 5)], now_ms=NOW_MS)
 

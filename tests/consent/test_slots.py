@@ -68,6 +68,14 @@ def test_statement_24_stamps_alone_count_by_the_newest() -> None:
     assert state(seen(True, 5), seen(False, 9)) is D
 
 
+def test_statement_21_the_state_is_that_of_the_moment() -> None:
+    grant, withdrawal, again = decided(True, 3), withdrawn(5), decided(True, 7)
+
+    states = [state(*done) for done in ((grant,), (grant, withdrawal), (grant, withdrawal, again))]
+
+    assert states == [G, D, G]
+
+
 def test_withdrawal_holds_until_a_newer_explicit_grant() -> None:
     assert state(withdrawn(4), seen(True, 9)) is D
     assert state(withdrawn(4), decided(True, 9)) is G
