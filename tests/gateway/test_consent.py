@@ -91,7 +91,7 @@ def test_what_cannot_be_understood_is_refused_with_a_code(client: Client, body: 
     assert (answer.status, answer.json["code"], answer.json["success"]) == (400, code, False)
 
 
-@pytest.mark.parametrize("body", [b" " * 40_000, gzip.compress(b" " * 40_000)])
+@pytest.mark.parametrize("body", [b" " * 40_000, gzip.compress(b" " * 40_000)], ids=["plain", "gzip"])
 def test_a_decision_is_not_larger_than_an_event(client: Client, body: bytes) -> None:
     assert client.post("/v1/consent", body).status == 413
 
