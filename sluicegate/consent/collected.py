@@ -13,6 +13,7 @@ from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
 
 if TYPE_CHECKING:
+    from sluicegate.consent.cookie import CookieConsent
     from sluicegate.consent.tcf import TcString
 
 REFRESH_MS = 60_000
@@ -38,6 +39,8 @@ class Collected:
     gpc: bool = False
     """Whether Global Privacy Control is set where it is honoured."""
     tc: TcString | None = None
+    cookie: CookieConsent | None = None
+    """What the cookie of c15t says that came with the request."""
 
 
 def entries_of(event: Collected, *, received_ms: int, source: str, gpc_purposes: tuple[str, ...] = ()) -> list[Entry]:
@@ -57,6 +60,9 @@ def entries_of(event: Collected, *, received_ms: int, source: str, gpc_purposes:
             day_precision=True,
         )
         entries.append(Told(subject, writes, Evidence.TCF, source))
+    if event.cookie is not None:
+        writes = decision(event.cookie.decided, event.cookie.at_ms, received_ms=received_ms)
+        entries.append(Told(subject, writes, Evidence.COOKIE, source))
     if event.gpc and gpc_purposes:
         at_ms = min(event.time_ms, received_ms)
         entries.append(Told(subject, signal(gpc_purposes, at_ms=at_ms), Evidence.GPC, source))

@@ -10,7 +10,7 @@ import apsw
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes
 from sluicegate.consent.record import MAX_MEMBERS, Record, decode_record, encode_purposes, encode_record
-from sluicegate.consent.slots import EMPTY, Purposes, Slot, Slots, is_denial, join, joined, without_seen
+from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slot, Slots, is_denial, join, joined, without_seen
 from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.store import OTHER, StoredNames, open_ledger
 from sluicegate.consent.subject import SubjectKeys
@@ -117,14 +117,14 @@ class _Batch:
 
     def link(self, link: Link) -> None:
         """Make ids the owner's, and give the owner what was decided under them."""
-        owner = self._keys.user(link.owner)
+        owner, at_ms = self._keys.user(link.owner), min(max(link.at_ms, 0), MAX_MS)
         for key in self._keys.of(link.member):
             if key == owner:
                 continue
             member = self._record(key)
             is_news = member.owner != owner
-            if (link.at_ms, owner) > (member.owner_since_ms, member.owner or b""):
-                member.owner, member.owner_since_ms = owner, max(link.at_ms, 0)
+            if (at_ms, owner) > (member.owner_since_ms, member.owner or b""):
+                member.owner, member.owner_since_ms = owner, at_ms
                 self._note(key, link.evidence if is_news else Evidence.STAMP_AGAIN, link.source, owner)
             passed_on = {purpose: without_seen(slots) for purpose, slots in member.purposes.items()}
             for place, heir in enumerate(self.with_owners((owner,))):

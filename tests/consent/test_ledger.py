@@ -144,6 +144,13 @@ def test_statement_40_an_alias_passes_consent_on_from_user_and_visitor(ledger: L
     assert (state(view, Subject("new")), state(view, Subject("old")), state(view, PHONE)) == (G, G, G)
 
 
+@pytest.mark.parametrize("at_ms", [-1, 1 << 60])
+def test_links_of_an_odd_time_are_links(ledger: Ledger, open_view: OpenView, at_ms: int) -> None:
+    ledger.record([identify("phone", "anne", at_ms), told(ANNE, False, 5)], now_ms=NOW_MS)
+
+    assert state(open_view(), PHONE) is D
+
+
 def test_links_in_a_circle_end(ledger: Ledger, open_view: OpenView) -> None:
     view = open_view()
     ledger.record([alias("a", "b", 1), alias("b", "c", 2), alias("c", "a", 3), told(Subject("b"), False, 5)], now_ms=9)

@@ -365,6 +365,16 @@ def test_statement_45_a_tc_string_is_seen_and_its_grants_count_from_its_day() ->
     assert VECTORS.name == "tcf_vectors.json"
 
 
+def test_the_cookie_is_a_decision_of_its_time() -> None:
+    cookie = read_cookie("c.measurement:1,i.t:1795428000000", aliases={})
+
+    (told,) = entries(cookie=cookie)
+
+    assert told.evidence is Evidence.COOKIE
+    assert told.writes["measurement"] == (Write(Slot.DECIDED, True, 1_795_428_000_000),)
+    assert told.writes["marketing"] == (Write(Slot.DECIDED, False, 1_795_428_000_000),)
+
+
 def test_statement_40_identify_and_alias_link_ids() -> None:
     both = Subject("anne", "phone")
 
