@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,10 @@ from thespian.actors import ActorAddress
 from sluicegate.acceptance import Acceptance, Acceptor
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config import Config
+from sluicegate.consent.call import checked_call
+from sluicegate.consent.evidence import Evidence
+from sluicegate.consent.ledger import Ledger, Recorded
+from sluicegate.consent.writer import LedgerWriter
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
@@ -24,6 +29,7 @@ from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
 from sluicegate.logs import be_part
+from sluicegate.messages.consent import ConsentRecorded, SetConsent
 from sluicegate.messages.control import Configure, Done, Ensure, Introduce, Running
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents, Refused, Verdict
 from sluicegate.paths import DataDir
@@ -43,6 +49,14 @@ class _Waiting:
     acceptance: Acceptance
 
 
+@dataclass(frozen=True, slots=True)
+class _Deciding:
+    """A decision on its way to disk."""
+
+    request_id: str
+    sender: ActorAddress
+
+
 class RouterActor(SafeActor):
     """Created once by the launcher; `Configure` and `Introduce` come first."""
 
@@ -52,6 +66,8 @@ class RouterActor(SafeActor):
         self._acceptor: Acceptor | None = None
         self._commits: GroupCommit[_Waiting] | None = None
         self._space: FreeSpace | None = None
+        self._aliases: Mapping[str, str] = {}
+        self._ledger: LedgerWriter[_Deciding] | None = None
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -73,10 +89,22 @@ class RouterActor(SafeActor):
             bell=Bell(data_dir.bell),
         )
         self._commits.start()
+        self._open_ledger(config, data_dir)
         wanted = self.open_inbox(lambda items: self._ask_for(items[-1]))
         self._sweeper = Sweeper(config, data_dir, on_wanted=wanted.put)
         self._sweeper.start()
         self.send(sender, Done(message.request_id, os.getpid()))
+
+    def _open_ledger(self, config: Config, data_dir: DataDir) -> None:
+        self._aliases = config.purposes.aliases
+        written = self.open_inbox(self._answer_decisions)
+        purposes = config.purposes.known
+        self._ledger = LedgerWriter(
+            functools.partial(Ledger, data_dir.consent, data_dir.consent_key, purposes=purposes),
+            on_recorded=lambda tokens, recorded: written.put((tokens, recorded)),
+            on_failed=lambda tokens, error: written.put((tokens, error)),
+        )
+        self._ledger.start()
 
     @handles(Introduce)
     def receiveMsg_Introduce(self, message: Introduce, sender: ActorAddress) -> None:
@@ -153,15 +181,48 @@ class RouterActor(SafeActor):
         verdicts = tuple(Verdict(r.index, r.message_id, r.reason.value) for r in acceptance.rejected)
         self.send(waiting.sender, Accepted(waiting.request_id, offset, len(acceptance.batch), verdicts))
 
+    # -- decisions from Python applications -------------------------------------------------------------------------
+
+    @handles(SetConsent)
+    def receiveMsg_SetConsent(self, message: SetConsent, sender: ActorAddress) -> None:
+        """Write a decision to the ledger."""
+        try:
+            call = checked_call(
+                message.preferences,
+                user_id=message.user_id,
+                anonymous_id=message.anonymous_id,
+                decided_at_ms=message.decided_at_ms,
+                policy=message.policy_version,
+                aliases=self._aliases,
+            )
+        except SluicegateError as error:
+            self.send(sender, Refused(message.request_id, str(error)))
+            return
+        now_ms = time.time_ns() // 1_000_000
+        told = call.told(evidence=Evidence.APPLICATION, source=message.source, received_ms=now_ms)
+        if self._ledger is None or not self._ledger.submit([told], _Deciding(message.request_id, sender)):
+            self.send(sender, Refused(message.request_id, "the consent ledger is not ready; try again"))
+
+    def _answer_decisions(self, results: list[tuple[list[_Deciding], Recorded | LogError]]) -> None:
+        """What the ledger's thread reports."""
+        for tokens, outcome in results:
+            for one in tokens:
+                if isinstance(outcome, LogError):
+                    self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
+                else:
+                    self.send(one.sender, ConsentRecorded(one.request_id, outcome.version))
+
     def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
         """Whoever asked is told."""
-        if isinstance(message, ProcessEvents | ProcessEvent):
+        if isinstance(message, ProcessEvents | ProcessEvent | SetConsent):
             self.send(sender, Refused(message.request_id, f"the router failed: {type(error).__name__}: {error}"))
 
     def on_exit(self) -> None:
         """Commit what was taken, and stop minding."""
         if self._commits is not None:
             self._commits.close(timeout_s=5.0)
+        if self._ledger is not None:
+            self._ledger.close(timeout_s=5.0)
         if self._sweeper is not None:
             self._sweeper.stop()
 

@@ -18,6 +18,7 @@ from sluicegate.errors import ConfigError, NotRunning, SluicegateError
 COMMANDS = {
     "bench": ("sluicegate.scripts.bench", "bench"),
     "clear": ("sluicegate.scripts.control", "clear"),
+    "consent": ("sluicegate.scripts.consent", "consent"),
     "dead-letters": ("sluicegate.scripts.dead_letters", "dead_letters"),
     "demo": ("sluicegate.scripts.demo", "demo"),
     "explain": ("sluicegate.scripts.explain", "explain"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sluicegate.accounts import check_cursors
 from sluicegate.config import Config
+from sluicegate.consent.ledger import Ledger
 from sluicegate.errors import LogDamaged, SluicegateError
 from sluicegate.eventlog.bell import rung
 from sluicegate.eventlog.starting import check_end
@@ -44,10 +45,10 @@ def prepare_directory(data_dir: DataDir) -> None:
 
 
 def prepare_storage(config: Config, data_dir: DataDir) -> None:
-    """Create or check the event log, and register the enabled destinations at its head.
+    """Create or check the event log and the consent ledger, and register the enabled destinations at its head.
 
-    Raises `LogDamaged` when a log that existed is missing, cannot be read, has lost its end, or is older than what was
-    read from it.
+    Raises `LogDamaged` when a log or ledger that existed is missing or cannot be read, or a log has lost its end or
+    is older than what was read from it.
     """
     if data_dir.event_log.exists():
         check_end(data_dir.event_log, acknowledged=rung(data_dir.bell))
@@ -60,6 +61,7 @@ def prepare_storage(config: Config, data_dir: DataDir) -> None:
     finally:
         log.close()
         registry.close()
+    Ledger(data_dir.consent, data_dir.consent_key, purposes=config.purposes.known).close()
     data_dir.bell.touch(mode=0o600)
 
 

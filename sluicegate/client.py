@@ -22,6 +22,7 @@ from sluicegate.actors.keys import load_key
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages import ingest
 from sluicegate.messages.codec import Message
+from sluicegate.messages.consent import ConsentRecorded, SetConsent
 from sluicegate.messages.ingest import Accepted, ProcessEvents, Verdict
 from sluicegate.messages.status import DestinationStatus, GetStatus, Statuses
 from sluicegate.paths import DataDir
@@ -122,6 +123,33 @@ class Client:
         self._sent += count
         self._waiting_bytes -= sum(map(len, self._waiting[:count]))
         del self._waiting[:count]
+
+    # -- consent ----------------------------------------------------------------------------------------------------
+
+    def set_consent(
+        self,
+        preferences: Mapping[str, bool],
+        *,
+        user_id: str | None = None,
+        anonymous_id: str | None = None,
+        decided_at: datetime | None = None,
+        policy_version: str = "",
+    ) -> int:
+        """Tell what a person decided, by default just now: purpose to granted; at least one id is needed.
+
+        When it returns the decision is on disk; the number is the ledger's version since. Raises `Refused` for what
+        cannot be recorded, `NotRunning` when no system answers.
+        """
+        at_ms = None if decided_at is None else int(decided_at.timestamp() * 1_000)
+        request = SetConsent(
+            uuid4().hex, dict(preferences), user_id, anonymous_id, at_ms, policy_version, source=self._source
+        )
+        answer = self._ask(ROUTER, request)
+        if isinstance(answer, ingest.Refused):
+            raise Refused(answer.reason)
+        if not isinstance(answer, ConsentRecorded):
+            raise NotRunning("the router did not answer in time; the decision may not be recorded, tell it again")
+        return answer.version
 
     # -- questions --------------------------------------------------------------------------------------------------
 

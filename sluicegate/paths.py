@@ -55,6 +55,16 @@ class DataDir:
         return self.root / "quarantine.db"
 
     @property
+    def consent(self) -> Path:
+        """The consent ledger."""
+        return self.root / "consent.db"
+
+    @property
+    def consent_key(self) -> Path:
+        """The key by which the ledger knows its subjects; the ledger is worth nothing without it."""
+        return self.root / "consent.key"
+
+    @property
     def bell(self) -> Path:
         """Touched at every append to the log."""
         return self.root / "bell"

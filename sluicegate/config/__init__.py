@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sluicegate.config.model import (
     BUILT_IN_PURPOSES,
     Config,
+    ConsentConfig,
     DestinationConfig,
     GatewayConfig,
     LogConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "BUILT_IN_PURPOSES",
     "DEFAULT_FILE",
     "Config",
+    "ConsentConfig",
     "DestinationConfig",
     "GatewayConfig",
     "LogConfig",

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sluicegate.config.model import KIB, MIB, Config, DestinationConfig, GatewayConfig, LogConfig, SupervisorConfig
+from sluicegate.config.model import (
+    KIB,
+    MIB,
+    Config,
+    ConsentConfig,
+    DestinationConfig,
+    GatewayConfig,
+    LogConfig,
+    SupervisorConfig,
+)
 from sluicegate.config.units import format_duration, format_rate, format_size
 
 DAY_S = 86_400.0
@@ -379,6 +388,106 @@ PURPOSES = Table(
     ),
 )
 
+CONSENT = Table(
+    "consent",
+    "What silence means and where, how long consent lasts, and how long events wait for it.",
+    (
+        Key(
+            "model",
+            Kind.SPECIAL,
+            "What silence means: no (opt-in) or yes (opt-out).",
+            sample='"opt-in"',
+            sample_is_default=True,
+        ),
+        Key(
+            "jurisdiction_header",
+            Kind.SPECIAL,
+            "Request header in which your CDN names the visitor's country; only if clients cannot set it themselves.",
+            sample='"CF-IPCountry"',
+        ),
+        Key(
+            "jurisdictions",
+            Kind.SPECIAL,
+            'Country or part of one to model, "*" for all others; what is not found is opt-in.',
+            sample='{ US = "opt-out", US-CA = "opt-out" }',
+        ),
+        Key(
+            "honor_gpc",
+            Kind.SPECIAL,
+            "Where Global Privacy Control denies: always, opt-out (where the model is that), never.",
+            sample='"opt-out"',
+            sample_is_default=True,
+        ),
+        Key(
+            "gpc_purposes",
+            Kind.SPECIAL,
+            "Which purposes it denies.",
+            sample='["marketing"]',
+            sample_is_default=True,
+        ),
+        Key("honor_dnt", Kind.FLAG, "Whether the older header DNT: 1 denies the same purposes."),
+        Key(
+            "consent_ttl",
+            Kind.DURATION,
+            "How long a grant lasts; 0 for no end.",
+            "ttl_s",
+            0,
+            3_650 * DAY_S,
+            "who consented ten years ago does not know it",
+        ),
+        Key(
+            "require_policy",
+            Kind.SPECIAL,
+            "Version of your privacy policy that grants must name (policyVersion); any when left out.",
+            sample='"2026-11"',
+        ),
+        Key(
+            "on_undecided",
+            Kind.SPECIAL,
+            "What becomes of an event while nobody has said yes or no: hold, or drop.",
+            sample='"hold"',
+            sample_is_default=True,
+        ),
+        Key(
+            "hold_ttl",
+            Kind.DURATION,
+            "How long an event is held for a decision.",
+            "hold_ttl_s",
+            1,
+            30 * DAY_S,
+            "held events are stored personal data",
+        ),
+        Key(
+            "hold_max",
+            Kind.COUNT,
+            "Most held events of one subject.",
+            "",
+            1,
+            100_000,
+            "held events are stored personal data",
+        ),
+        Key(
+            "hold_total",
+            Kind.COUNT,
+            "Most held events of all subjects together.",
+            "",
+            1,
+            100_000_000,
+            "held events take space on the disk",
+        ),
+        Key(
+            "history_ttl",
+            Kind.DURATION,
+            "How long the history of consent is kept; what holds now is kept without end.",
+            "history_ttl_s",
+            3_600,
+            36_500 * DAY_S,
+            "the history is what proves consent",
+        ),
+    ),
+    ConsentConfig,
+)
+
 DESTINATION = Table(
     "destinations.ID",
     "One destination; all keys that are not listed here are the type's own settings.",
@@ -493,4 +602,4 @@ MAP = Table(
     ),
 )
 
-TABLES = (TOP, GATEWAY, LOG, SUPERVISOR, ACTORS, LOGS, NETWORK, PURPOSES, DESTINATION, MAP)
+TABLES = (TOP, GATEWAY, LOG, SUPERVISOR, ACTORS, LOGS, NETWORK, PURPOSES, CONSENT, DESTINATION, MAP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,52 @@ class SupervisorConfig:
     stall_timeout_s: float = 60.0
 
 
+class ConsentModel(StrEnum):
+    """What silence means: no (opt-in) or yes (opt-out)."""
+
+    OPT_IN = "opt-in"
+    OPT_OUT = "opt-out"
+
+
+class HonorGpc(StrEnum):
+    """Where Global Privacy Control denies."""
+
+    ALWAYS = "always"
+    OPT_OUT = "opt-out"
+    NEVER = "never"
+
+
+class OnUndecided(StrEnum):
+    """What becomes of an event while nobody has said yes or no."""
+
+    HOLD = "hold"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentConfig:
+    """`[consent]`: what silence means and where, how long consent lasts, and how long events wait for it."""
+
+    model: ConsentModel = ConsentModel.OPT_IN
+    jurisdiction_header: str = ""
+    """Request header that names the jurisdiction, in lower case; empty to trust none."""
+    jurisdictions: Mapping[str, ConsentModel] = field(default_factory=dict)
+    honor_gpc: HonorGpc = HonorGpc.OPT_OUT
+    gpc_purposes: tuple[str, ...] = ("marketing",)
+    honor_dnt: bool = False
+    ttl_s: float = 396 * 86_400.0
+    """Thirteen months, after which IAB Europe's TCF Policies want people to be asked again; 0 for no end."""
+    require_policy: str = ""
+    """Version of the privacy policy that grants must name; empty when any will do."""
+    on_undecided: OnUndecided = OnUndecided.HOLD
+    hold_ttl_s: float = 1_800.0
+    hold_max: int = 200
+    """Held events of one subject."""
+    hold_total: int = 1_000_000
+    history_ttl_s: float = 5 * 365 * 86_400.0
+    """How long it is provable who consented when."""
+
+
 @dataclass(frozen=True, slots=True)
 class DestinationConfig:
     """`[destinations.ID]`: the keys that all types share; `settings` has the type's own."""
@@ -152,6 +199,7 @@ class Config:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Every text that nothing may show: keys, tokens, headers, values of variables that are named like one."""
     log: LogConfig = field(default_factory=LogConfig)
+    consent: ConsentConfig = field(default_factory=ConsentConfig)
 
     def encode(self) -> bytes:
         """For the actors' configuration message; holds secrets in the clear."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sluicegate.config.consent import read_consent
 from sluicegate.config.destinations import DestinationReader
 from sluicegate.config.entrance import (
     read_actor_port,
@@ -102,6 +103,7 @@ def from_document(
         purposes=purposes,
         log=read_log(values, problems),
         logs=read_logs(values, problems),
+        consent=read_consent(values, purposes, problems),
     )
     problems.raise_if_any(source)
     return replace(config, secrets=tuple(dict.fromkeys(_secrets(config, values, destinations.secrets, problems))))

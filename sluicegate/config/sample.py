@@ -6,6 +6,7 @@ import textwrap
 
 from sluicegate.config.keys import (
     ACTORS,
+    CONSENT,
     DESTINATION,
     GATEWAY,
     LOG,
@@ -63,6 +64,7 @@ def template() -> str:
         _section(LOGS),
         _section(NETWORK),
         _section(PURPOSES).replace("#ALIAS =", "#analytics ="),
+        _section(CONSENT),
         _ARCHIVE,
         _CRM + _rows(DESTINATION),
         f"{_comment(MAP.help)}#[destinations.crm.map]\n{_rows(MAP)}",

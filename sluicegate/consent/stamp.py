@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from sluicegate.consent.moment import read_moment_ms
 from sluicegate.consent.requirement import NECESSARY
 
 MAX_CATEGORIES = 100
@@ -77,6 +78,22 @@ def read_stamp(parts: Parts, *, aliases: Mapping[str, str]) -> Stamp:
     if misshapen:
         decided = {purpose: False for purpose, granted in decided.items() if not granted}
     return Stamp(decided, malformed + misshapen, refused)
+
+
+def decided_at_ms(parts: Parts) -> int | None:
+    """When a stamp says that it was decided, in the client's Unix milliseconds; None when it does not say.
+
+    Only the one dialect that is there can date a decision: of two, the time of one would become that of the other.
+    """
+    present = [raw for raw in parts if raw]
+    if len(present) != 1 or not any(name in present[0] for name in (b"givenAt", b"decidedAt")):
+        return None
+    try:
+        members = _members(_parse(present[0]))
+    except ValueError:
+        return None
+    times = {read_moment_ms(value) for name, value in members if name in _ABOUT_THE_DECISION}
+    return times.pop() if len(times) == 1 else None
 
 
 def _strictest(values: Iterable[object]) -> bool | None:

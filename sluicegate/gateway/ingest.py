@@ -24,7 +24,7 @@ from sluicegate.metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
 
-_UNAUTHORIZED = refusal(
+UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
 MASKED_KEY = b'"***"'
@@ -104,9 +104,9 @@ class Ingest:
         body, exchange.body = exchange.body, b""
         headers = exchange.headers
         source = self._keys.source_of_header(headers.get(b"authorization", b""))
-        key = _key_outside_body(exchange) if source is None else None
+        key = key_outside_body(exchange) if source is None else None
         if key is not None and (source := self._keys.source(key)) is None:
-            exchange.reply(_UNAUTHORIZED)
+            exchange.reply(UNAUTHORIZED)
             return
         if b"content-encoding" in headers or body.startswith(MAGIC):
             plain = plain_body(body, encoding=headers.get(b"content-encoding", b""), max_bytes=self._max_body_bytes)
@@ -121,7 +121,7 @@ class Ingest:
             key_text = write_key_of(body)
             source = None if key_text is None else self._keys.source(key_text.encode("utf-8", "surrogatepass"))
             if key_text is None or source is None:
-                exchange.reply(_UNAUTHORIZED)
+                exchange.reply(UNAUTHORIZED)
                 return
             body = body.replace(f'"{key_text}"'.encode(), MASKED_KEY)  # an event is stored and sent on as received
         try:
@@ -184,7 +184,7 @@ def _verdict(rejection: Rejection) -> dict[str, object]:
     return {"index": rejection.index, "messageId": rejection.message_id, "reason": rejection.reason}
 
 
-def _key_outside_body(exchange: Exchange) -> bytes | None:
+def key_outside_body(exchange: Exchange) -> bytes | None:
     """The key by which a request wants to be known, the first of: Authorization, X-Write-Key, query."""
     headers = exchange.headers
     key = key_of_authorization(headers.get(b"authorization", b""))

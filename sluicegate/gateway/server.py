@@ -25,6 +25,7 @@ from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.auth import WriteKeys
 from sluicegate.gateway.committing import LoopCommit
+from sluicegate.gateway.consent import ConsentDesk
 from sluicegate.gateway.control import ControlLine
 from sluicegate.gateway.cors import Cors
 from sluicegate.gateway.ingest import Ingest, Waiting
@@ -80,6 +81,7 @@ class Server:
             clock=clock,
         )
         self._ingest = self._make_ingest(config)
+        self._consent = ConsentDesk(config, WriteKeys(config.gateway.write_keys))
         self._probes = Probes(
             self.readiness,
             self.metrics,
@@ -87,7 +89,7 @@ class Server:
             clock=time.monotonic,
         )
         self.traffic = Traffic(
-            Routes([*self._ingest.routes(), *self._probes.routes()]),
+            Routes([*self._ingest.routes(), *self._consent.routes(), *self._probes.routes()]),
             limits=self.limits,
             cors=Cors(config.gateway.cors_origins),
             metrics=self.metrics,
@@ -112,6 +114,7 @@ class Server:
     async def start(self, listen_socket: socket.socket) -> None:
         """Open the log, then accept connections on a bound socket; raises `LogError` when the log cannot be opened."""
         await self._writer.start()
+        self._consent.start()
         self._listener = await self._loop.create_server(
             lambda: Connection(self.traffic), sock=listen_socket, backlog=BACKLOG
         )
@@ -145,6 +148,8 @@ class Server:
             await asyncio.wait_for(idle.wait(), self.limits.drain_s)
         if not await self._writer.close(CLOSE_TIMEOUT_S):
             log.error("the event log did not finish its last commit in %.0f s", CLOSE_TIMEOUT_S)
+        if not await self._consent.close(CLOSE_TIMEOUT_S):
+            log.error("the consent ledger did not finish its last write in %.0f s", CLOSE_TIMEOUT_S)
         await asyncio.sleep(0)  # the last commit's answers
         self.traffic.abort()
         if self._timer is not None:

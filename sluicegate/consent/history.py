@@ -1,0 +1,162 @@
+"""The ledger's history: reading that of one subject, forgetting what is old, erasing a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import apsw
+
+from sluicegate.consent.evidence import Evidence
+from sluicegate.consent.ledger import Ledger, Recorded
+from sluicegate.consent.record import decode_purposes, decode_record
+from sluicegate.consent.slots import Slots
+from sluicegate.consent.subject import KEY_BYTES, Subject
+from sluicegate.sqlite import errors_of, fetch, transaction
+
+KEEP_AGAIN_MS = 600_000
+"""How long readers may take to notice that something was said again; those that take longer forget everything."""
+
+CHUNK = 1_000
+"""Rows removed in one transaction, so that others can write in between."""
+
+_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
+_OLDEST = "SELECT version, recorded_at_ms FROM history WHERE version > ? ORDER BY version LIMIT ?"
+_CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, source, what FROM history WHERE version = ?"
+
+
+class Change(NamedTuple):
+    """One change of one subject: what was said, how, by whom, and when it was recorded.
+
+    `other` is the key of the id that it was linked with, or that it came over from; empty when there is none.
+    """
+
+    version: int
+    recorded_at_ms: int
+    evidence: Evidence
+    source: str
+    said: Mapping[str, Slots]
+    other: bytes = b""
+
+
+def history(ledger: Ledger, subject: Subject) -> list[Change]:
+    """Every change of these ids that is still kept, the newest first."""
+    changes = [change for key in ledger.keys.of(subject) for change in _chain(ledger, key)]
+    return sorted(changes, key=lambda change: change.version, reverse=True)
+
+
+def _chain(ledger: Ledger, key: bytes) -> Iterator[Change]:
+    with errors_of(ledger.path):
+        found = fetch(ledger.db, "SELECT last FROM subjects WHERE key = ?", (key,))
+    version = found[0][0] if found else 0
+    while version:
+        with errors_of(ledger.path):
+            rows = fetch(ledger.db, _CHAIN, (version,))
+        if not rows or rows[0][0] != key:  # forgotten
+            return
+        _, previous, recorded_at_ms, evidence, source, what = rows[0]
+        kind = Evidence(evidence)
+        other = what[:KEY_BYTES] if kind in _LINKS else b""
+        said = decode_purposes(what, ledger.names, len(other))
+        yield Change(version, recorded_at_ms, kind, ledger.names.name(source), said, other)
+        version = previous
+
+
+def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_000_000) -> int:
+    """Remove history older than `ttl_ms`, and soon what only said something again; the number of rows removed.
+
+    What holds now stays as it is. `max_chunks` bounds the work of one call, by `CHUNK` rows that are looked at.
+    """
+    gone = 0
+    for _ in range(max_chunks):
+        n_rows = _forget_some(ledger, before_ms=now_ms - ttl_ms)
+        gone += n_rows
+        if n_rows < CHUNK:
+            break
+    for _ in range(max_chunks):
+        swept = _sweep_some(ledger, before_ms=now_ms - KEEP_AGAIN_MS)
+        if swept is None:
+            break
+        gone += swept
+    return gone
+
+
+def _forget_some(ledger: Ledger, *, before_ms: int) -> int:
+    db = ledger.db
+    with errors_of(ledger.path), transaction(db):
+        old = [version for version, at_ms in fetch(db, _OLDEST, (0, CHUNK)) if at_ms < before_ms]
+        if old:
+            db.execute("DELETE FROM history WHERE version <= ?", (old[-1],))
+            db.execute("UPDATE facts SET forgotten = max(forgotten, ?1), swept = max(swept, ?1)", (old[-1],))
+    return len(old)
+
+
+def _sweep_some(ledger: Ledger, *, before_ms: int) -> int | None:
+    """Look through some rows for those that are not part of a chain; None when there are none to look through."""
+    db = ledger.db
+    with errors_of(ledger.path), transaction(db):
+        swept = fetch(db, "SELECT swept FROM facts")[0][0]
+        old = [version for version, at_ms in fetch(db, _OLDEST, (swept, CHUNK)) if at_ms < before_ms]
+        if not old:
+            return None
+        db.execute(
+            "DELETE FROM history WHERE version > ? AND version <= ? AND evidence = ?",
+            (swept, old[-1], Evidence.STAMP_AGAIN.value),
+        )
+        n_rows: int = db.changes()
+        newest_gap = old[-1] if n_rows else 0
+        db.execute("UPDATE facts SET forgotten = max(forgotten, ?), swept = ?", (newest_gap, old[-1]))
+    return n_rows
+
+
+def erase(ledger: Ledger, subject: Subject, *, now_ms: int) -> Recorded:
+    """Remove all that is known of a subject, also under the ids that came to belong to it, with its history.
+
+    What stays is one row for each key that says that it was erased. The content that is removed is overwritten in the
+    file. A second call changes nothing.
+    """
+    db = ledger.db
+    with errors_of(ledger.path):
+        db.pragma("secure_delete", True)
+        try:
+            with transaction(db):
+                recorded = _erase(ledger, subject, now_ms)
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            db.pragma("secure_delete", False)
+    return recorded
+
+
+def _erase(ledger: Ledger, subject: Subject, now_ms: int) -> Recorded:
+    db = ledger.db
+    version, swept = fetch(db, "SELECT version, swept FROM facts")[0]
+    erased = []
+    for key in _all_keys(ledger, subject):
+        found = fetch(db, "SELECT last FROM subjects WHERE key = ?", (key,))
+        if not found:
+            continue
+        chain = [change.version for change in _chain(ledger, key)]
+        db.executemany("DELETE FROM history WHERE version = ?", [(one,) for one in chain])
+        db.execute("DELETE FROM history WHERE version > ? AND subject = ?", (swept, key))
+        db.execute("DELETE FROM subjects WHERE key = ?", (key,))
+        erased.append(key)
+    number = ledger.names.number("")
+    for key in erased:
+        version += 1
+        row = (version, key, 0, now_ms, Evidence.ERASED.value, number, b"")
+        db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    if erased:
+        db.execute("UPDATE facts SET version = ?", (version,))
+    return Recorded(version, frozenset(erased))
+
+
+def _all_keys(ledger: Ledger, subject: Subject) -> tuple[bytes, ...]:
+    """The keys of these ids and of those that belong to them."""
+    found = dict.fromkeys(ledger.keys.of(subject))
+    for key in list(found):
+        rows = fetch(ledger.db, "SELECT record FROM subjects WHERE key = ?", (key,))
+        for member in decode_record(rows[0][0], ledger.names).members if rows else ():
+            owned = fetch(ledger.db, "SELECT record FROM subjects WHERE key = ?", (member,))
+            if owned and decode_record(owned[0][0], ledger.names).owner == key:
+                found[member] = None
+    return tuple(found)

@@ -1,0 +1,140 @@
+"""What is known about one subject and one purpose: four slots, each of which keeps its newest mark.
+
+A mark is one number, twice its time in Unix milliseconds and one more for a denial; 0 is no mark. So the newer of two
+marks is the greater one, and at equal times the denial. Joining is taking the maximum, which comes to the same in
+whatever order marks arrive and however often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import NamedTuple
+
+MAX_MS = (1 << 46) - 1
+"""In the year 4199; a mark takes six bytes."""
+
+
+class Slot(IntEnum):
+    """Where a mark belongs, by what it is evidence of."""
+
+    ADMIN = 0
+    """A withdrawal by the operator; holds denials only."""
+    DECIDED = 1
+    """Evidence with its own exact time of decision."""
+    SEEN = 2
+    """A stamp without such a time, as of the time of its event."""
+    GPC = 3
+    """Global Privacy Control; holds denials only."""
+
+
+class Slots(NamedTuple):
+    """The marks of one purpose; `until_ms` and `policy` are of the grant in `decided`, 0 and empty when it has none."""
+
+    admin: int = 0
+    decided: int = 0
+    seen: int = 0
+    gpc: int = 0
+    until_ms: int = 0
+    """When the grant ends."""
+    policy: str = ""
+    """The version of the privacy policy that it was given under."""
+
+
+EMPTY = Slots()
+
+_DENIALS_ONLY = frozenset({Slot.ADMIN, Slot.GPC})
+
+
+class Write(NamedTuple):
+    """One piece of evidence about one purpose."""
+
+    slot: Slot
+    granted: bool
+    at_ms: int
+    until_ms: int = 0
+    policy: str = ""
+
+    @property
+    def slots(self) -> Slots:
+        """Slots in which this is all there is; empty for a grant where only denials count."""
+        if self.granted and self.slot in _DENIALS_ONLY:
+            return EMPTY
+        made = mark(self.granted, self.at_ms)
+        match self.slot:
+            case Slot.ADMIN:
+                return Slots(admin=made)
+            case Slot.SEEN:
+                return Slots(seen=made)
+            case Slot.GPC:
+                return Slots(gpc=made)
+        if not self.granted:
+            return Slots(decided=made)
+        return Slots(decided=made, until_ms=min(max(self.until_ms, 0), MAX_MS), policy=self.policy)
+
+
+def mark(granted: bool, at_ms: int) -> int:
+    """The mark of a decision; times that no clock shows count as the nearest one that fits."""
+    return 2 * min(max(at_ms, 1), MAX_MS) + (not granted)
+
+
+def is_denial(mark: int) -> bool:
+    """Whether there is a mark and it denies."""
+    return mark & 1 == 1
+
+
+def time_of(mark: int) -> int:
+    """When a mark was made, in Unix milliseconds."""
+    return mark >> 1
+
+
+def join(one: Slots, other: Slots) -> Slots:
+    """The newest mark of each slot.
+
+    Two grants of the same time hold until the earlier end, and under no policy when they name different ones.
+    """
+    if one is other or other is EMPTY:
+        return one
+    if one is EMPTY:
+        return other
+    if one.decided == other.decided:
+        until_ms = min(filter(None, (one.until_ms, other.until_ms)), default=0)
+        policy = one.policy if one.policy == other.policy else ""
+    else:
+        newer = one if one.decided > other.decided else other
+        until_ms, policy = newer.until_ms, newer.policy
+    return Slots(
+        max(one.admin, other.admin),
+        max(one.decided, other.decided),
+        max(one.seen, other.seen),
+        max(one.gpc, other.gpc),
+        until_ms,
+        policy,
+    )
+
+
+def joined(writes: Iterable[Write]) -> Slots:
+    """The slots after these writes, in whatever order."""
+    slots = EMPTY
+    for write in writes:
+        slots = join(slots, write.slots)
+    return slots
+
+
+def without_seen(slots: Slots) -> Slots:
+    """What one id of a person passes on to another: all but what a single device was seen to say."""
+    return slots._replace(seen=0) if slots.seen else slots
+
+
+Purposes = Mapping[str, Slots]
+"""Slots by purpose; of a subject, or of one piece of evidence."""
+
+
+def merge(many: Iterable[Purposes]) -> dict[str, Slots]:
+    """Several ids of one person: per purpose and slot the newest."""
+    merged: dict[str, Slots] = {}
+    for purposes in many:
+        for purpose, slots in purposes.items():
+            known = merged.get(purpose)
+            merged[purpose] = slots if known is None else join(known, slots)
+    return merged

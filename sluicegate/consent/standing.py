@@ -1,0 +1,123 @@
+"""How a subject stands: what its slots come to for each purpose at a moment, under the rules in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sluicegate.config.model import ConsentConfig
+from sluicegate.consent.requirement import NECESSARY, State
+from sluicegate.consent.slots import EMPTY, Purposes, Slots, is_denial, time_of
+
+NEVER_MS = 1 << 62
+"""A time that does not come."""
+
+
+class Standing(NamedTuple):
+    """The state of one purpose, since when, and until when nothing but a new write can change it."""
+
+    state: State
+    as_of_ms: int = 0
+    until_ms: int = NEVER_MS
+
+
+UNDECIDED = Standing(State.UNDECIDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When a grant has run out: after `ttl_ms` (None for never), and when not given under `require_policy`."""
+
+    ttl_ms: int | None = None
+    require_policy: str = ""
+    """Version of the privacy policy; empty when any will do. A grant that names none was not given under it."""
+
+    @classmethod
+    def of(cls, config: ConsentConfig) -> Rules:
+        """The rules of a configuration."""
+        return cls(int(config.ttl_s * 1_000) or None, config.require_policy)
+
+
+def derive(slots: Slots, rules: Rules, *, gpc: bool, now_ms: int) -> Standing:
+    """The state of one purpose; `gpc` tells whether Global Privacy Control counts here.
+
+    An explicit denial is overridden by nothing that has no date of its own, an explicit grant by a newer denial of any
+    kind, a withdrawal by nothing but a newer explicit grant.
+    """
+    admin, decided, seen, signal, until_ms, policy = slots
+    if gpc and is_denial(signal):
+        return Standing(State.DENIED, time_of(signal))
+    if is_denial(admin) and not (decided and not is_denial(decided) and time_of(decided) > time_of(admin)):
+        return Standing(State.DENIED, time_of(admin))
+    if is_denial(decided):
+        return Standing(State.DENIED, time_of(decided))
+    if is_denial(seen) and (not decided or time_of(seen) > time_of(decided)):
+        return Standing(State.DENIED, time_of(seen))
+    if decided:
+        return _granted(time_of(decided), until_ms, policy, rules, now_ms)
+    return _granted(time_of(seen), 0, "", rules, now_ms) if seen else UNDECIDED
+
+
+def _granted(as_of_ms: int, until_ms: int, policy: str, rules: Rules, now_ms: int) -> Standing:
+    """A grant, unless it has run out."""
+    if rules.require_policy and policy != rules.require_policy:
+        return UNDECIDED
+    ends_ms = until_ms or NEVER_MS
+    if rules.ttl_ms is not None:
+        ends_ms = min(ends_ms, as_of_ms + rules.ttl_ms)
+    return Standing(State.GRANTED, as_of_ms, ends_ms) if now_ms < ends_ms else UNDECIDED
+
+
+class Standings:
+    """How a subject stands on all purposes that are known of it, until `until_ms`."""
+
+    __slots__ = ("by_purpose", "until_ms")
+
+    def __init__(self, by_purpose: Mapping[str, Standing]) -> None:
+        self.by_purpose = by_purpose
+        self.until_ms = min([standing.until_ms for standing in by_purpose.values()], default=NEVER_MS)
+
+    def of(self, purpose: str) -> Standing:
+        """The standing of a purpose; `necessary` is always granted."""
+        if purpose == NECESSARY:
+            return _ALWAYS
+        return self.by_purpose.get(purpose, UNDECIDED)
+
+
+_ALWAYS = Standing(State.GRANTED)
+NO_STANDINGS = Standings({})
+"""Of everybody the ledger does not know; compare by identity."""
+
+
+class SubjectConsent:
+    """What the ledger knows of one subject over all its ids; `slots` is not to be changed."""
+
+    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "slots")
+
+    def __init__(self, slots: Purposes, rules: Rules) -> None:
+        self.slots = slots
+        self._rules = rules
+        self._without_gpc: Standings | None = None
+        self._with_gpc: Standings | None = None
+
+    def standings(self, *, gpc: bool, now_ms: int) -> Standings:
+        """How the subject stands now, worked out again only when a grant has run out since."""
+        known = self._with_gpc if gpc else self._without_gpc
+        if known is not None and now_ms < known.until_ms:
+            return known
+        found = {
+            purpose: derive(slots, self._rules, gpc=gpc, now_ms=now_ms)
+            for purpose, slots in self.slots.items()
+            if slots != EMPTY
+        }
+        standings = Standings(found) if found else NO_STANDINGS
+        if gpc:
+            self._with_gpc = standings
+        else:
+            self._without_gpc = standings
+        return standings
+
+
+UNKNOWN_SUBJECT = SubjectConsent({}, Rules())
+"""What is known of somebody the ledger has no entry for; compare by identity."""

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sluicegate.paths import DataDir
+from sluicegate.scripts.consent import consent
+
+ANNE = ("--user-id", "anne")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDir:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sluicegate.toml").write_text(
+        """
+        [gateway]
+        write_keys = { web = "web-write-key" }
+        [purposes]
+        C0002 = "measurement"
+        [consent]
+        model = "opt-out"
+        """
+    )
+    data_dir = DataDir(tmp_path / "data")
+    data_dir.create()
+    return data_dir
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(consent, arguments)
+
+
+def shown(*arguments: str) -> Any:
+    result = run("show", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return {purpose: found["state"] for purpose, found in json.loads(result.output)["purposes"].items()}
+
+
+def test_what_is_set_is_shown_by_purpose(data: DataDir) -> None:
+    result = run("set", *ANNE, "--grant", "C0002", "--deny", "marketing")
+
+    assert (result.exit_code, result.output) == (0, "recorded; ledger version 1\n")
+    assert shown(*ANNE) == {"marketing": "denied", "measurement": "granted"}
+
+
+def test_a_withdrawal_holds_until_a_newer_decision(data: DataDir) -> None:
+    run("set", *ANNE, "--grant", "marketing")
+    withdrawn = run("withdraw", *ANNE, "marketing")
+    before = shown(*ANNE)
+    older = run("set", *ANNE, "--grant", "marketing", "--at", "2026-01-31T12:00Z")
+
+    assert (withdrawn.exit_code, older.output) == (0, "known already, or newer is known; ledger version 2\n")
+    assert before == shown(*ANNE) == {"marketing": "denied"}
+
+
+def test_everything_but_necessary_is_withdrawn_at_once(data: DataDir) -> None:
+    run("withdraw", *ANNE, "--all")
+
+    assert shown(*ANNE) == dict.fromkeys(("experience", "functionality", "marketing", "measurement"), "denied")
+
+
+def test_history_tells_the_newest_first_and_who(data: DataDir) -> None:
+    run("set", *ANNE, "--grant", "marketing", "--at", "2026-01-31T12:00Z")
+    run("withdraw", *ANNE, "marketing")
+
+    newest, oldest = json.loads(run("history", *ANNE, "--json").output)
+
+    assert set(newest["said"]["marketing"]) == {"admin"}
+    assert oldest["said"] == {"marketing": {"decided": {"granted": True, "at": "2026-01-31T12:00:00.000+00:00"}}}
+    assert (newest["evidence"], newest["source"].startswith("cli:")) == ("operator", True)
+
+
+def test_tables_are_for_people(data: DataDir) -> None:
+    run("set", *ANNE, "--anonymous-id", "phone", "--grant", "marketing")
+
+    assert "granted" in run("show", "--anonymous-id", "phone").output
+    assert "operator" in run("history", *ANNE).output
+    assert run("show", "--user-id", "ben").output.startswith("nothing is known")
+    assert run("history", "--user-id", "ben").output == "nothing was ever told\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show",),
+        ("set", "--grant", "marketing"),
+        ("set", *ANNE),
+        ("set", *ANNE, "--grant", "marketng"),
+        ("set", *ANNE, "--deny", "necessary"),
+        ("set", *ANNE, "--grant", "marketing", "--at", "soon"),
+        ("withdraw", *ANNE),
+        ("withdraw", *ANNE, "--all", "marketing"),
+    ],
+)
+def test_wrong_usage_writes_nothing(data: DataDir, arguments: tuple[str, ...]) -> None:
+    assert run(*arguments).exit_code == 2
+    assert not data.consent.exists()
+
+
+def test_a_folder_without_a_ledger_is_said_so(data: DataDir) -> None:
+    assert "no consent ledger" in str(run("show", *ANNE).exception)

@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sluicegate.consent.evidence import Evidence, Link, Told, decision, stamp_writes, withdrawal
+from sluicegate.consent.history import KEEP_AGAIN_MS, erase, forget_old, history
+from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.requirement import State
+from sluicegate.consent.slots import Slot, Write
+from sluicegate.consent.stamp import MAX_CATEGORIES
+from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
+from sluicegate.consent.store import MAX_LEARNED, SCHEMA
+from sluicegate.consent.subject import Subject
+from sluicegate.consent.view import LedgerView
+from sluicegate.errors import LogDamaged, LogUnavailable
+from sluicegate.sqlite import connect
+from tests.consent.conftest import OpenView
+from tests.consent.model import model, needs_model
+from tests.consent.test_slots import NAMES
+
+G, D, U = State.GRANTED, State.DENIED, State.UNDECIDED
+ANNE = Subject(user_id="anne")
+PHONE, LAPTOP = Subject(anonymous_id="phone"), Subject(anonymous_id="laptop")
+ANNE_ON_PHONE = Subject("anne", "phone")
+NOW_MS = 1_000
+
+
+def told(subject: Subject, granted: bool, at_ms: int, *, purpose: str = "marketing") -> Told:
+    return Told(subject, decision({purpose: granted}, at_ms, received_ms=NOW_MS), Evidence.API, "web")
+
+
+def seen(subject: Subject, granted: bool, time_ms: int) -> Told:
+    writes = stamp_writes({"marketing": granted}, time_ms=time_ms, received_ms=NOW_MS)
+    return Told(subject, writes, Evidence.STAMP, "web")
+
+
+def identify(anonymous_id: str, user_id: str, at_ms: int = 1) -> Link:
+    return Link(Subject(anonymous_id=anonymous_id), user_id, at_ms)
+
+
+def alias(previous_id: str, user_id: str, at_ms: int = 1) -> Link:
+    return Link(Subject(previous_id, previous_id), user_id, at_ms, Evidence.ALIAS)
+
+
+def state(view: LedgerView, subject: Subject, purpose: str = "marketing") -> State:
+    view.refresh()
+    return view.of(subject).standings(gpc=True, now_ms=NOW_MS).of(purpose).state
+
+
+def test_what_was_told_is_known_and_nothing_else(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+
+    recorded = ledger.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+
+    assert (state(view, ANNE), state(view, ANNE, "measurement"), state(view, PHONE)) == (G, U, U)
+    assert recorded.version == view.version == ledger.version() == 1
+
+
+def test_statement_31_a_ledger_opened_again_knows_what_it_knew(ledger: Ledger, open_view: OpenView) -> None:
+    ledger.record([told(ANNE, False, 5)], now_ms=NOW_MS)
+    ledger.close()
+
+    again = Ledger(ledger.path, ledger.path.with_name("consent.key"))
+    again.record([told(ANNE, True, 4)], now_ms=NOW_MS)
+    again.close()
+
+    assert state(open_view(), ANNE) is D
+
+
+def test_statement_25_repetition_and_reverse_order_come_to_the_same(tmp_path: Path) -> None:
+    evidence = [told(ANNE, True, 5), told(ANNE, False, 5), told(ANNE, True, 3), told(ANNE, True, 5)]
+    outcomes = set()
+    for number, ordered in enumerate(itertools.permutations(evidence)):
+        ledger = Ledger(tmp_path / f"{number}.db", tmp_path / f"{number}.key")
+        for entry in ordered:
+            ledger.record([entry], now_ms=NOW_MS)
+        view = LedgerView(ledger.path, tmp_path / f"{number}.key", Rules())
+        outcomes.add(state(view, ANNE))
+        view.close()
+        ledger.close()
+
+    assert outcomes == {D}
+
+
+def test_what_is_known_already_changes_nothing(ledger: Ledger) -> None:
+    first = ledger.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+
+    second = ledger.record([told(ANNE, True, 5), told(ANNE, False, 4)], now_ms=NOW_MS)
+
+    assert (second.version, second.changed) == (first.version, frozenset())
+
+
+def test_statement_26_a_clock_a_year_ahead_does_not_outlast_a_withdrawal(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(ANNE, True, NOW_MS + 31_536_000_000)], now_ms=NOW_MS)
+
+    ledger.record([Told(ANNE, withdrawal(("marketing",), at_ms=NOW_MS), Evidence.OPERATOR)], now_ms=NOW_MS)
+
+    assert state(view, ANNE) is D
+
+
+def test_statement_40_the_user_inherits_what_the_visitor_decided(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(PHONE, True, 5), identify("phone", "anne")], now_ms=NOW_MS)
+
+    assert (state(view, ANNE), state(view, ANNE_ON_PHONE), state(view, Subject("anne", "laptop"))) == (G, G, G)
+
+
+@pytest.mark.parametrize("refused_by", [PHONE, ANNE])
+@pytest.mark.parametrize("linked_first", [True, False])
+def test_statement_40_a_newer_denial_on_either_id_blocks_both(
+    ledger: Ledger, open_view: OpenView, refused_by: Subject, linked_first: bool
+) -> None:
+    view = open_view()
+    entries: list[Any] = [told(ANNE_ON_PHONE, True, 5), told(refused_by, False, 6)]
+    entries.insert(0 if linked_first else 2, identify("phone", "anne"))
+
+    ledger.record(entries, now_ms=NOW_MS)
+
+    assert (state(view, ANNE), state(view, PHONE), state(view, ANNE_ON_PHONE)) == (D, D, D)
+
+
+def test_statement_40_a_new_visitor_starts_undecided(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(PHONE, True, 5), identify("phone", "anne")], now_ms=NOW_MS)
+
+    assert state(view, Subject(anonymous_id="phone after reset")) is U
+
+
+def test_statement_40_an_alias_passes_consent_on_from_user_and_visitor(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(PHONE, False, 5), identify("phone", "old"), alias("old", "new")], now_ms=NOW_MS)
+
+    ledger.record([told(Subject("old"), True, 7)], now_ms=NOW_MS)
+
+    assert (state(view, Subject("new")), state(view, Subject("old")), state(view, PHONE)) == (G, G, G)
+
+
+@pytest.mark.parametrize("at_ms", [-1, 1 << 60])
+def test_links_of_an_odd_time_are_links(ledger: Ledger, open_view: OpenView, at_ms: int) -> None:
+    ledger.record([identify("phone", "anne", at_ms), told(ANNE, False, 5)], now_ms=NOW_MS)
+
+    assert state(open_view(), PHONE) is D
+
+
+def test_links_in_a_circle_end(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([alias("a", "b", 1), alias("b", "c", 2), alias("c", "a", 3), told(Subject("b"), False, 5)], now_ms=9)
+
+    assert {state(view, Subject(name)) for name in "abc"} == {D}
+
+
+def test_a_visitor_belongs_to_the_user_it_was_last_identified_as(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([identify("phone", "anne", 9), identify("phone", "ben", 5)], now_ms=NOW_MS)
+
+    ledger.record([told(Subject("ben"), False, 5)], now_ms=NOW_MS)
+
+    assert (state(view, PHONE), state(view, Subject("ben", "phone"))) == (U, D)
+
+
+def test_what_one_device_was_seen_to_say_does_not_count_for_another(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([identify("phone", "anne"), identify("laptop", "anne"), told(ANNE, True, 5)], now_ms=NOW_MS)
+
+    ledger.record([seen(ANNE_ON_PHONE, False, 9)], now_ms=NOW_MS)
+
+    assert (state(view, ANNE_ON_PHONE), state(view, Subject("anne", "laptop")), state(view, LAPTOP)) == (D, G, G)
+
+
+def test_statement_41_a_user_and_a_visitor_of_the_same_id_are_two(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(Subject(user_id="7"), True, 5)], now_ms=NOW_MS)
+
+    assert state(view, Subject(anonymous_id="7")) is U
+
+
+def test_statement_41_nobody_has_no_entry(ledger: Ledger, open_view: OpenView) -> None:
+    recorded = ledger.record([told(Subject(), True, 5), told(Subject("", ""), True, 5)], now_ms=NOW_MS)
+
+    assert recorded.version == 0
+    assert open_view().of(Subject()) is UNKNOWN_SUBJECT
+
+
+def test_readers_learn_whose_consent_has_changed(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    assert view.refresh() is None
+
+    ledger.record([told(ANNE, True, 5), told(PHONE, True, 5)], now_ms=NOW_MS)
+    changes = view.refresh()
+
+    assert changes is not None
+    assert changes == (2, frozenset(ledger.keys.of(ANNE) + ledger.keys.of(PHONE)))
+    assert view.refresh() is None
+
+
+def test_what_is_remembered_changes_with_the_owner_of_an_id(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([identify("phone", "anne"), told(ANNE, True, 5)], now_ms=NOW_MS)
+    before = state(view, PHONE)
+
+    ledger.record([told(ANNE, False, 6)], now_ms=NOW_MS)
+
+    assert (before, state(view, PHONE)) == (G, D)
+
+
+def test_many_subjects_are_looked_up_at_once(ledger: Ledger, open_view: OpenView) -> None:
+    subjects = [Subject(f"user {n}", f"visitor {n}") for n in range(700)]
+    ledger.record([told(subject, n % 2 == 0, 5) for n, subject in enumerate(subjects[:600])], now_ms=NOW_MS)
+    view = open_view()
+
+    known = view.of_many(subjects + subjects)
+
+    states = [one.standings(gpc=True, now_ms=NOW_MS).of("marketing").state for one in known]
+    assert states[:600] == [G, D] * 300
+    assert states[600:700] == [U] * 100
+    assert states[700:] == states[:700]
+
+
+def test_more_subjects_than_can_be_remembered_are_still_right(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view(max_remembered=10)
+    subjects = [Subject(f"user {n}") for n in range(100)]
+    ledger.record([told(subject, True, 5) for subject in subjects], now_ms=NOW_MS)
+    assert {state(view, subject) for subject in subjects} == {G}
+
+    ledger.record([told(subject, False, 6) for subject in subjects], now_ms=NOW_MS)
+
+    assert {state(view, subject) for subject in subjects} == {D}
+
+
+def test_history_tells_who_said_what_when(ledger: Ledger) -> None:
+    ledger.record([told(ANNE, True, 5)], now_ms=10)
+    ledger.record([Told(ANNE, withdrawal(("marketing",), at_ms=20), Evidence.OPERATOR, "cli")], now_ms=20)
+    ledger.record([told(PHONE, True, 5)], now_ms=30)
+
+    newest, oldest = history(ledger, ANNE)
+
+    assert (newest.version, newest.recorded_at_ms, newest.evidence, newest.source) == (2, 20, Evidence.OPERATOR, "cli")
+    assert newest.said == {"marketing": Write(Slot.ADMIN, False, 20).slots}
+    assert (oldest.version, oldest.evidence, oldest.source) == (1, Evidence.API, "web")
+
+
+def test_history_tells_with_whom_an_id_was_linked_and_what_came_over(ledger: Ledger) -> None:
+    ledger.record([told(PHONE, True, 5), identify("phone", "anne")], now_ms=NOW_MS)
+
+    changes = history(ledger, ANNE)
+
+    assert {change.other for change in changes} == set(ledger.keys.of(PHONE))
+    assert {purpose for change in changes for purpose in change.said} == {"marketing"}
+
+
+def test_forgetting_history_leaves_the_state_and_tells_late_readers(ledger: Ledger, open_view: OpenView) -> None:
+    view, late = open_view(), open_view()
+    assert state(late, ANNE) is U
+    ledger.record([told(ANNE, True, 5)], now_ms=10)
+    ledger.record([told(ANNE, False, 6)], now_ms=20)
+    ledger.record([told(ANNE, True, 7)], now_ms=30)
+
+    gone = forget_old(ledger, now_ms=120, ttl_ms=95)
+
+    assert gone == 2
+    assert [change.version for change in history(ledger, ANNE)] == [3]
+    assert (state(view, ANNE), state(late, ANNE)) == (G, G)
+    assert ledger.record([told(ANNE, False, 8)], now_ms=130).version == 4
+
+
+def test_the_same_again_is_forgotten_soon_and_its_time_is_kept(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([seen(PHONE, False, 5)], now_ms=10)
+    ledger.record([seen(PHONE, False, 9)], now_ms=20)
+    ledger.record([seen(PHONE, True, 7)], now_ms=30)
+
+    gone = forget_old(ledger, now_ms=40 + KEEP_AGAIN_MS, ttl_ms=10**12)
+
+    assert (gone, len(history(ledger, PHONE)), state(view, PHONE)) == (1, 1, D)
+
+
+def test_statement_49_erasing_leaves_nothing_but_that_it_was_erased(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(PHONE, True, 5), identify("phone", "anne"), told(LAPTOP, True, 5)], now_ms=NOW_MS)
+    assert state(view, ANNE) is G
+
+    first, second = (erase(ledger, ANNE, now_ms=NOW_MS) for _ in range(2))
+
+    assert first.changed == {*ledger.keys.of(ANNE), *ledger.keys.of(PHONE)}
+    assert second.changed == frozenset()
+    assert (state(view, ANNE), state(view, PHONE), state(view, LAPTOP)) == (U, U, G)
+    assert history(ledger, ANNE_ON_PHONE) == []
+
+
+def test_statement_51_who_was_erased_begins_undecided(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([told(ANNE, False, 5)], now_ms=NOW_MS)
+    erase(ledger, ANNE, now_ms=NOW_MS)
+    erased = state(view, ANNE)
+
+    ledger.record([told(ANNE, True, 4)], now_ms=NOW_MS)
+
+    assert (erased, state(view, ANNE)) == (U, G)
+
+
+def test_statement_49_the_files_never_hold_an_id(ledger: Ledger) -> None:
+    ledger.record([told(Subject("anne@example.com", "visitor-4711"), True, 5)], now_ms=NOW_MS)
+
+    files = b"".join(path.read_bytes() for path in ledger.path.parent.iterdir())
+
+    assert b"anne" not in files
+    assert b"4711" not in files
+
+
+def test_statement_32_a_locked_ledger_says_so_and_recovers(
+    ledger: Ledger, open_view: OpenView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = open_view()
+    other = Ledger(ledger.path, ledger.path.with_name("consent.key"))
+    other.db.set_busy_timeout(0)
+    ledger.db.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(LogUnavailable):
+        other.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+    ledger.db.execute("ROLLBACK")
+    other.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+    other.close()
+
+    assert state(view, ANNE) is G
+
+
+def test_statement_32_a_damaged_ledger_says_so(tmp_path: Path) -> None:
+    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
+    Ledger(path, key).close()
+    path.write_bytes(b"x" * 8192)
+
+    with pytest.raises(LogDamaged):
+        LedgerView(path, key, Rules())
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("lost", ["consent.db", "consent.key"])
+def test_statement_32_a_ledger_without_its_other_half_is_damage(tmp_path: Path, lost: str, create: bool) -> None:
+    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
+    Ledger(path, key).close()
+    (tmp_path / lost).unlink()
+
+    with pytest.raises(LogDamaged, match="restore"):
+        Ledger(path, key, create=create)
+
+
+def test_a_start_that_ended_before_the_key_was_made_is_made_good(tmp_path: Path) -> None:
+    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
+    connect(path, SCHEMA).close()
+
+    Ledger(path, key).close()
+
+    Ledger(path, key, create=False).close()
+
+
+def test_a_ledger_is_not_read_with_another_key(tmp_path: Path) -> None:
+    Ledger(tmp_path / "consent.db", tmp_path / "consent.key").close()
+    (tmp_path / "consent.key").write_bytes(bytes(32))
+
+    with pytest.raises(LogDamaged, match="restore both"):
+        Ledger(tmp_path / "consent.db", tmp_path / "consent.key")
+
+
+def test_the_key_is_for_the_owner_alone(ledger: Ledger) -> None:
+    assert ledger.path.with_name("consent.key").stat().st_mode & 0o777 == 0o600
+    assert ledger.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: OpenView) -> None:
+    for start in range(0, MAX_LEARNED + 200, 100):
+        purposes = {f"purpose {n}": True for n in range(start, start + 100)}
+        subject = Subject(f"user {start}")
+        ledger.record([Told(subject, decision(purposes, 5, received_ms=9), Evidence.API, f"s{start}")], now_ms=9)
+
+    ledger.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+
+    assert state(open_view(), ANNE) is G
+    assert len(ledger.names.known) <= MAX_LEARNED + MAX_CATEGORIES
+
+
+@pytest.mark.parametrize("name", ["", "\ud800", "a\0b", "x" * 129])
+def test_odd_names_are_left_out(ledger: Ledger, open_view: OpenView, name: str) -> None:
+    writes = decision({name: True, "marketing": True}, 5, received_ms=9, policy=name)
+
+    ledger.record([Told(Subject("\ud800", name), writes, Evidence.API, name)], now_ms=9)
+
+    known = open_view().of(Subject("\ud800", name))
+    assert list(known.slots) == ["marketing"]
+    assert known.slots["marketing"].policy == ""
+
+
+def test_an_entry_that_fails_writes_nothing_of_its_transaction(ledger: Ledger, open_view: OpenView) -> None:
+    broken = Told(PHONE, {"new": (None,)}, Evidence.API)  # type: ignore[dict-item]
+
+    with pytest.raises(AttributeError):
+        ledger.record([told(ANNE, True, 5, purpose="newer"), broken], now_ms=NOW_MS)
+    ledger.record([told(PHONE, True, 5, purpose="newest")], now_ms=NOW_MS)
+
+    assert (state(open_view(), ANNE, "newer"), state(open_view(), PHONE, "newest")) == (U, G)
+
+
+def _write_many(path: Path, key: Path, start: int) -> None:
+    ledger = Ledger(path, key)
+    for n in range(50):
+        ledger.record([told(Subject(f"user {n}"), start % 2 == 0, n + start, purpose=f"p{n % 7}")], now_ms=NOW_MS)
+    ledger.close()
+
+
+def test_several_processes_write_and_no_version_is_used_twice(ledger: Ledger, open_view: OpenView) -> None:
+    key = ledger.path.with_name("consent.key")
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_many, args=(ledger.path, key, start)) for start in (1, 2, 3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    view = open_view()
+
+    versions = [v for (v,) in ledger.db.execute("SELECT version FROM history ORDER BY version")]
+    assert versions == list(range(1, view.version + 1))
+    assert {state(view, Subject(f"user {n}"), f"p{n % 7}") for n in range(50)} == {D}
+
+
+ids = st.sampled_from([ANNE, PHONE, LAPTOP, ANNE_ON_PHONE, Subject("anne", "laptop"), Subject("ben", "laptop")])
+entries = st.lists(
+    st.one_of(
+        st.builds(told, ids, st.booleans(), st.integers(1, 9)),
+        st.builds(seen, ids, st.booleans(), st.integers(1, 9)),
+        st.builds(identify, st.sampled_from(["phone", "laptop"]), st.sampled_from(["anne", "ben"]), st.integers(1, 9)),
+        st.builds(alias, st.just("ben"), st.just("anne"), st.integers(1, 9)),
+    ),
+    max_size=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(entries, st.integers(0, 2**32))
+def test_a_warm_view_always_answers_like_a_cold_one(tmp_path_factory: Any, done: list[Any], seed: int) -> None:
+    folder = tmp_path_factory.mktemp("ledger")
+    ledger = Ledger(folder / "consent.db", folder / "consent.key")
+    warm = LedgerView(ledger.path, folder / "consent.key", Rules(), max_remembered=3)
+    chance = random.Random(seed)
+    everyone = [ANNE, PHONE, LAPTOP, ANNE_ON_PHONE, Subject("anne", "laptop"), Subject("ben", "laptop")]
+    for entry in done:
+        chance.shuffle(everyone)
+        warm.of_many(everyone[:3])
+        ledger.record([entry], now_ms=NOW_MS)
+        warm.refresh()
+        cold = LedgerView(ledger.path, folder / "consent.key", Rules())
+        assert [one.slots for one in warm.of_many(everyone)] == [cold.of(subject).slots for subject in everyone]
+        cold.close()
+    warm.close()
+    ledger.close()
+
+
+@needs_model
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Slot), st.booleans(), st.integers(1, 4), st.sampled_from([PHONE, ANNE_ON_PHONE])),
+        max_size=6,
+    ),
+    st.booleans(),
+)
+def test_the_stored_state_is_that_of_the_model(tmp_path_factory: Any, done: list[Any], at_once: bool) -> None:
+    folder = tmp_path_factory.mktemp("ledger")
+    ledger = Ledger(folder / "consent.db", folder / "consent.key")
+    told_ = [Told(s, {"p": (Write(slot, granted, at_ms),)}, Evidence.API) for slot, granted, at_ms, s in done]
+    for group in [told_] if at_once else [[one] for one in told_]:
+        ledger.record(group, now_ms=NOW_MS)
+    allowed = [
+        (slot.name.lower(), "G" if granted else "D", at_ms)
+        for slot, granted, at_ms, _ in done
+        if not (granted and slot in (Slot.ADMIN, Slot.GPC))
+    ]
+
+    view = LedgerView(ledger.path, folder / "consent.key", Rules())
+    stored = state(view, ANNE_ON_PHONE, "p")
+    view.close()
+    ledger.close()
+
+    assert stored is NAMES[model()["derive"](model()["ledger"](*allowed))[0]]

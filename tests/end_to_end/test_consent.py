@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import Refused
+from tests.end_to_end.harness import WRITE_KEY, System
+
+CONFIG = """
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+"""
+
+
+def states(running: System, user_id: str) -> Any:
+    shown = json.loads(running.admin("consent", "show", "--user-id", user_id, "--json").stdout)
+    return {purpose: found["state"] for purpose, found in shown["purposes"].items()}
+
+
+def decide(running: System, **preferences: bool) -> None:
+    body = json.dumps({"userId": "anne", "preferences": preferences, "writeKey": WRITE_KEY}).encode()
+    status, answer = running.request("POST", "/v1/consent", body)
+    assert status == 200, answer
+
+
+def test_decisions_come_from_http_applications_and_operators(system: Callable[..., System]) -> None:
+    running = system(CONFIG).start()
+
+    decide(running, marketing=True)
+    version = running.client.set_consent({"measurement": True}, user_id="anne", anonymous_id="phone")
+    told = running.admin("consent", "withdraw", "--user-id", "anne", "marketing")
+
+    assert told.returncode == 0, told.stderr
+    assert version == 3
+    assert states(running, "anne") == {"marketing": "denied", "measurement": "granted"}
+
+
+def test_applications_are_told_what_cannot_be_recorded(system: Callable[..., System]) -> None:
+    running = system(CONFIG).start()
+
+    with pytest.raises(Refused, match="neither userId nor anonymousId"):
+        running.client.set_consent({"measurement": True})
+    with pytest.raises(Refused, match="preferences"):
+        running.client.set_consent({}, user_id="anne")
+
+
+def test_statement_31_a_withdrawal_survives_kill_9(system: Callable[..., System]) -> None:
+    running = system(CONFIG).start()
+    running.client.set_consent({"marketing": True}, user_id="anne", decided_at=datetime(2026, 1, 31, tzinfo=UTC))
+    decide(running, marketing=False)
+
+    running.kill()
+    running.start()
+
+    assert states(running, "anne") == {"marketing": "denied"}
