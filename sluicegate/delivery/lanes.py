@@ -342,7 +342,7 @@ class Lanes:
             lane.parts.extendleft(reversed(part.halves()))
         elif self._pace.gives_up(lane, now):
             lane.parts.popleft()
-            self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now, Stage.GIVEN_UP)
+            self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now)
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
             released = lane.release()
             if released is not None:
@@ -352,19 +352,11 @@ class Lanes:
             for waiting in self._lanes:
                 waiting.due = min(waiting.due, due)  # all may be the probe
 
-    def _bury(
-        self,
-        lane: Lane,
-        part: Part,
-        index: int,
-        reason: str,
-        error: BaseException,
-        now: float,
-        stage: Stage = Stage.REJECTED,
-    ) -> None:
+    def _bury(self, lane: Lane, part: Part, index: int, reason: str, error: BaseException, now: float) -> None:
         one = part.events.slice(index, index + 1)
         (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()
         answer = error if isinstance(error, DestinationError) else DestinationError()
+        stage = Stage.REJECTED if isinstance(error, Rejected) else Stage.GIVEN_UP
         story = stage, part.first_error or reason, answer.status, answer.response
         dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, *story)
         self._n_away -= 1
