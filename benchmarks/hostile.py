@@ -62,7 +62,7 @@ def main() -> None:
         gateways = []
         for name in ("good", "elsewhere"):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"hostile-{name}-")))
-            gateways.append(Gateway(folder, head_timeout_s=1.0, body_grace_s=0.5, linger_s=0.5))
+            gateways.append(Gateway(folder, head_timeout_s=5.0, body_grace_s=3.0, linger_s=0.5))
             stack.callback(gateways[-1].close)
         gateway, elsewhere = gateways
         for _ in range(options.rounds):

@@ -55,6 +55,8 @@ async def _send(writer: asyncio.StreamWriter, case: Case) -> None:
     try:
         if case.how is How.PIECES:
             for place in range(len(wire)):
+                if writer.is_closing():
+                    break
                 writer.write(wire[place : place + 1])
                 await asyncio.sleep(0)
         else:

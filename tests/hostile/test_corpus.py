@@ -12,7 +12,7 @@ from tests.hostile.client import ask
 from tests.hostile.corpus import CORPUS
 from tests.hostile.process import Gateway
 
-QUICK: dict[str, Any] = {"head_timeout_s": 0.5, "body_grace_s": 0.3, "linger_s": 0.5}
+QUICK: dict[str, Any] = {"head_timeout_s": 2.0, "body_grace_s": 1.0, "linger_s": 0.5}
 
 
 @pytest.fixture(scope="module")
