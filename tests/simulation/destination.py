@@ -1,8 +1,7 @@
 """The adapter: one destination's process, made of the real delivery core and a shell that follows the real one.
 
 What the simulator knows of `sluicegate.delivery` is here: the rules (`Lanes`, `Reader`, `Commits`) are the product's,
-the order of things (`_cycle`, `_wait`, `_finish`) is that of `delivery.loop`, the reports are those of
-`actors.destination`.
+the order of things (`_cycle`, `_wait`, `_finish`) is that of `delivery.loop`, reports those of `actors.destination`.
 """
 
 from __future__ import annotations
