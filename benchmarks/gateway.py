@@ -1,6 +1,6 @@
 """Requests per second and CPU per request of the gateway alone, with a real SQLite log on disk.
 
-    python benchmarks/gateway.py [--seconds 4] [--connections 8]
+    python benchmarks/gateway.py [--seconds 4] [--connections 8] [--no-dedup]
 
 The gateway runs as a process of its own, as the launcher starts it; the load generator is this process. It keeps one
 request in hand per connection. CPU is the gateway's user and system time, log writer included.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import uvloop
 
-from sluicegate.config.model import Config, GatewayConfig, SupervisorConfig
+from sluicegate.config.model import Config, GatewayConfig, LogConfig, SupervisorConfig
 from sluicegate.config.secret import Secret
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.server import run
@@ -129,12 +129,12 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def start(folder: Path) -> tuple[int, tuple[str, int], socket.socket]:
+def start(folder: Path, log: LogConfig) -> tuple[int, tuple[str, int], socket.socket]:
     data_dir = DataDir(folder)
     data_dir.create()
     SqliteLog(data_dir.event_log).close()
     gateway = GatewayConfig(port=0, write_keys={"bench": Secret("bench")})
-    config = Config(data_dir=folder, gateway=gateway, supervisor=SupervisorConfig(), destinations={})
+    config = Config(data_dir=folder, gateway=gateway, supervisor=SupervisorConfig(), destinations={}, log=log)
     listener = socket.create_server(("127.0.0.1", 0))
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -155,10 +155,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--kinds", nargs="*", default=["single", "batch"])
+    parser.add_argument("--no-dedup", action="store_true", help="store every event")
     options = parser.parse_args()
+    log = LogConfig(dedup_window_s=0) if options.no_dedup else LogConfig()
     for kind in options.kinds:
         folder = Path(tempfile.mkdtemp(prefix="gateway-bench-"))
-        pid, address, control = start(folder)
+        pid, address, control = start(folder, log)
         try:
             drive_it = drive(address, kind, seconds=options.seconds, connections=options.connections, pid=pid)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

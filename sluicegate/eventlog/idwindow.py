@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from sluicegate.eventlog.splitset import SplitSet
+
 BLOCK_IDS = 8_192
 """Hashes that expire together; dropping so many takes about half a millisecond."""
 BLOCKS_PER_WINDOW = 96
@@ -41,7 +43,7 @@ class IdWindow:
         self.max_ids = max_ids
         self._block_ids = max(1, min(BLOCK_IDS, max_ids // 16))
         self._block_ms = window_ms // BLOCKS_PER_WINDOW
-        self._seen: set[int] = set()
+        self._seen = SplitSet()
         self._blocks: deque[Block] = deque()
         self._unsaved: deque[Block] = deque()
         self._sealed = True
@@ -64,15 +66,7 @@ class IdWindow:
         """Claim all of these if each is new and there once; else change nothing and say False."""
         self._advance(at_ms)
         self._expire(DROPS_AT_A_TIME)
-        seen = self._seen
-        if not seen.isdisjoint(hashes):
-            return False
-        n_before = len(seen)
-        seen.update(hashes)
-        if len(seen) == n_before + len(hashes):
-            return True
-        seen.difference_update(hashes)
-        return False
+        return self._seen.add_all_new(hashes)
 
     def claim_new(self, hashes: Iterable[int], at_ms: int) -> list[bool]:
         """Claim those that are new, and say of each whether it was."""
@@ -83,13 +77,13 @@ class IdWindow:
         for one in hashes:
             is_new = one not in seen
             if is_new:
-                seen.add(one)
+                seen.add((one,))
             mask.append(is_new)
         return mask
 
     def release(self, hashes: Iterable[int]) -> None:
         """The events of these claims were not stored."""
-        self._seen.difference_update(hashes)
+        self._seen.remove(hashes)
 
     def keep(self, hashes: Sequence[int], at_ms: int, *, last: int) -> None:
         """The events of these claims are stored, and the log's head is `last`."""
@@ -103,7 +97,7 @@ class IdWindow:
     def add(self, hashes: Sequence[int], at_ms: int, *, last: int) -> None:
         """Take in what is stored already."""
         self._advance(at_ms)
-        self._seen.update(hashes)
+        self._seen.add(hashes)
         self.keep(hashes, at_ms, last=last)
 
     # -- saving -----------------------------------------------------------------------------------------------------
@@ -111,7 +105,7 @@ class IdWindow:
     def add_saved(self, hashes: array[int], newest_ms: int, *, last: int) -> None:
         """Take in a block that was saved."""
         self._advance(newest_ms)
-        self._seen.update(hashes)
+        self._seen.add(hashes)
         self._blocks.append(Block(newest_ms, newest_ms, last, hashes))
         self._sealed = True
         self._n_kept += len(hashes)
@@ -173,7 +167,7 @@ class IdWindow:
         block = self._blocks.popleft()
         self._n_kept -= len(block.hashes)
         if self._blocks:
-            self._seen.difference_update(block.hashes)
+            self._seen.remove(block.hashes)
         else:
-            self._seen = set()
+            self._seen = SplitSet()
             self._sealed = True

@@ -25,7 +25,7 @@ from sluicegate.config.model import LogConfig
 from sluicegate.errors import LogDamaged
 from sluicegate.event import EventBatch, Meta, decode_meta
 from sluicegate.eventlog.base import Offset
-from sluicegate.eventlog.idwindow import IdWindow
+from sluicegate.eventlog.idwindow import Block, IdWindow
 from sluicegate.sqlite import fetch, transaction
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ class SeenIds:
 
     def __init__(self, *, window_s: float, max_ids: int) -> None:
         self.lock = Lock()
+        self._saving = Lock()
         self.duplicates = 0
         """Events that were left out so far."""
         self.head: Offset = 0
@@ -167,10 +168,15 @@ class SeenIds:
 
     def save(self, db: apsw.Connection) -> None:
         """Write what a start would else have to read from the rows; not needed for anything else."""
-        with self.lock:
-            blocks = self._window.unsaved() if self.loaded else []
-        if not blocks:
-            return
+        with self._saving:
+            with self.lock:
+                blocks = self._window.unsaved() if self.loaded else []
+            if blocks:
+                self._write(db, blocks)
+                with self.lock:
+                    self._window.saved(blocks)
+
+    def _write(self, db: apsw.Connection, blocks: Sequence[Block]) -> None:
         with transaction(db):
             saved = fetch(db, "SELECT max(last) FROM seen_ids")[0][0]
             db.executemany(
@@ -181,8 +187,6 @@ class SeenIds:
                 "DELETE FROM seen_ids WHERE last > 0 AND (newest_ms < ? OR last <= ?)",
                 (self._window.expired_before_ms, blocks[-1].last - self._max_ids),
             )
-        with self.lock:
-            self._window.saved(blocks)
 
     # -- hashes -----------------------------------------------------------------------------------------------------
 

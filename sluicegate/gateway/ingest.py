@@ -143,7 +143,7 @@ class Ingest:
             return
         problem = self._space.taking(batch.n_bytes)
         if problem is not None:
-            self._readiness.disk_problem = problem
+            self._readiness.disk_has(problem)
             exchange.reply(unavailable("disk_low", _DISK_LOW))
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()

@@ -128,10 +128,7 @@ class Server:
         self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
 
     def _note_state(self) -> None:
-        problem = self._space.problem(time.monotonic())
-        if (problem is None) != (self.readiness.disk_problem is None):
-            log.warning("events are %s", "taken again" if problem is None else f"refused: {problem}")
-        self.readiness.disk_problem = problem
+        self.readiness.disk_has(self._space.problem(time.monotonic()))
         self.metrics.disk_free_bytes = self._space.free_bytes
         if self._seen is not None:
             self.metrics.known_ids = self._seen.n_ids
