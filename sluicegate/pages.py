@@ -96,7 +96,10 @@ class Pages:
                 opened.append(files.enter_context(path.with_name(path.name + "-wal").open("rb")))
 
             def read(which: int, offset: int, amount: int) -> bytes:
-                return os.pread(opened[which].fileno(), amount, offset)
+                try:
+                    return os.pread(opened[which].fileno(), amount, offset)
+                except OSError:  # a sector that the disk cannot read: what lies there is lost
+                    return b""
 
             n_pages = os.fstat(opened[DATABASE].fileno()).st_size // page_size
             yield cls(read, page_size=page_size, n_pages=n_pages, n_frames=n_frames, broken=broken)
