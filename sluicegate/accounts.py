@@ -67,7 +67,9 @@ _ON_THEIR_WAY = """
 _UPGRADES = (
     (
         1,
-        "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _MORE_ABOUT_LETTERS) + _ON_THEIR_WAY,
+        "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _MORE_ABOUT_LETTERS)
+        + "CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+        + _ON_THEIR_WAY,
     ),
 )
 
@@ -77,6 +79,8 @@ _STATE = """
         (SELECT json_group_object(reason, n) FROM expired_by)
     FROM state
 """
+_STATE_OF_VERSION_1 = _STATE.replace("(SELECT json_group_object(reason, n) FROM expired_by)", "'{}'")
+"""Who may not write to a store cannot bring it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ def store_schema(start: Offset) -> Schema:
 
 def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
-    epoch, start, cursor, delivered, dead, expired, denied, expired_by = fetch(connection, _STATE)[0]
+    sql = _STATE if connection.pragma("user_version") > 1 else _STATE_OF_VERSION_1
+    epoch, start, cursor, delivered, dead, expired, denied, expired_by = fetch(connection, sql)[0]
     return StoreState(epoch, start, cursor, delivered, dead, expired, json.loads(denied), json.loads(expired_by))
 
 

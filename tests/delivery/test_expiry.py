@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections.abc import Iterator
@@ -57,8 +58,9 @@ def swept(tmp_path: Path) -> Iterator[Swept]:
 def test_accounts_of_destinations_without_a_process_count_what_expired(swept: Swept) -> None:
     necessary = Combo("track", "web", (("measurement", False), ("necessary", True)))
     for _ in range(N_EVENTS):
-        swept.log.append([batch_of([b"x" * 100_000], combo=necessary)], received_at_ms=int(time.time() * 1000))
+        swept.log.append([batch_of([os.urandom(100_000)], combo=necessary)], received_at_ms=int(time.time() * 1000))
 
+    swept.sweeper.set_running(())
     swept.sweeper.start()
     World.wait(lambda: swept.accounts()["waits"].expired > 0)
 
@@ -72,8 +74,9 @@ def test_accounts_of_destinations_without_a_process_count_what_expired(swept: Sw
 
 
 def test_log_that_expired_as_a_whole_leaves_nothing_pending(swept: Swept) -> None:
-    swept.log.append([batch_of([b"x" * 3_000_000], combo=YES)], received_at_ms=1)
+    swept.log.append([batch_of([os.urandom(3_000_000)], combo=YES)], received_at_ms=1)
 
+    swept.sweeper.set_running(())
     swept.sweeper.start()
     World.wait(lambda: all(one.expired == 1 for one in swept.accounts().values()))
 

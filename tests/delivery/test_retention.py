@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,8 @@ class Clocked:
         self.log = SqliteLog(path)
 
     def append(self, at_ms: int, *, n_events: int = 1, n_bytes: int = 10) -> None:
-        self.log.append([batch_of([b"x" * n_bytes] * n_events)], received_at_ms=at_ms)
+        events = [os.urandom(n_bytes) for _ in range(n_events)]  # cannot be compressed
+        self.log.append([batch_of(events)], received_at_ms=at_ms)
 
 
 @pytest.fixture
