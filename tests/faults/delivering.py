@@ -19,6 +19,7 @@ from sluicegate.delivery.worker import DeliveryWorker
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.network import Network
 from sluicegate.paths import DataDir
 from sluicegate.testing.batches import add_event
 
@@ -51,7 +52,13 @@ class Delivering:
         self.epoch += 1
         settings = {"url": url, "headers": headers or {}}
         config = DestinationConfig(
-            "hook", "webhook", Requirement(("measurement",)), timeout_s=timeout_s, settings=settings, **keys
+            "hook",
+            "webhook",
+            Requirement(("measurement",)),
+            timeout_s=timeout_s,
+            settings=settings,
+            network=Network(("127.0.0.1",)),
+            **keys,
         )
         self.worker = DeliveryWorker(config, self.data_dir, self.epoch, self.reports.put, start_offset=0)
         self.worker.start()

@@ -11,6 +11,7 @@ from typing import Any
 
 import apsw
 import msgspec
+import zstandard
 
 from sluicegate.paths import DataDir
 from tests.faults.receiver import describe
@@ -89,8 +90,9 @@ def log_ids(data_dir: DataDir) -> list[str]:
     """The message ids in the event log, in order; for a system that has ended."""
     ids = []
     with closing(_open(data_dir.event_log)) as db:
-        rows: Any = db.execute("SELECT payload FROM rows ORDER BY first")
-        for (payload,) in rows:
+        rows: Any = db.execute("SELECT payload, n_bytes FROM rows ORDER BY first")
+        for stored, n_bytes in rows:
+            payload = stored if len(stored) == n_bytes else zstandard.decompress(stored, max_output_size=n_bytes)
             raws = msgspec.json.decode(b"[" + payload + b"]", type=list[msgspec.Raw])
             ids += [describe(bytes(raw))[0] for raw in raws]
     return ids

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tests.end_to_end.harness import WRITE_KEY, System
+from tests.faults.small_disk import noise
 
 DESTINATION = """
 [log]
@@ -28,7 +29,7 @@ def main(folder: Path) -> None:
 
         def post() -> int:
             events = [
-                {"type": "track", "event": "e", "userId": "u", "properties": {"p": "x" * 30_000}} for _ in range(16)
+                {"type": "track", "event": "e", "userId": "u", "properties": {"p": noise(30_000)}} for _ in range(16)
             ]
             body = json.dumps({"batch": events}).encode()
             statuses.append(system.request("POST", f"/v1/batch?writeKey={WRITE_KEY}", body)[0])

@@ -35,6 +35,8 @@ HEALTHY_P99_S = 10.0
 
 HEAD = """\
 data_dir = "{{data_dir}}"
+[network]
+allow = ["127.0.0.1"]
 [gateway]
 listen = "127.0.0.1:{port}"
 write_keys = {{{{ web = "a-write-key", app = "another-write-key" }}}}

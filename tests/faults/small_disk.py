@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -19,6 +20,11 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 SIZE = 64 * 1024 * 1024
 EVENTS = 16
 BALLAST = 24 * 1024 * 1024
+
+
+def noise(n_chars: int) -> str:
+    """A text that cannot be compressed much."""
+    return base64.b64encode(os.urandom(n_chars * 3 // 4)).decode()
 
 
 def run_on_small_disk(folder: Path, module: str) -> dict[str, Any]:
@@ -50,7 +56,7 @@ class SmallDisk:
         ids = [f"{self._n_posted}-{index}" for index in range(EVENTS)]
         self._n_posted += 1
         events = [
-            {"type": "track", "event": "e", "userId": "u", "messageId": one, "properties": {"p": "x" * 30_000}}
+            {"type": "track", "event": "e", "userId": "u", "messageId": one, "properties": {"p": noise(30_000)}}
             for one in ids
         ]
         answer = self._client.post("/v1/batch", {"batch": events})
