@@ -74,9 +74,9 @@ def destination_killed(run: Run) -> None:
 def killed_after_post(run: Run) -> None:
     run.start(run.config(CRM), environ=run.failpoint("after_post:1:kill"))
     run.rules = {"crm": run.rules["crm"]}
-    command(run, "pause", "crm")  # until all are there: what comes later would make the same batch a longer one
+    run.command("pause", "crm")  # until all are there: what comes later would make the same batch a longer one
     run.oracle.burst(run.pick(120, 400))
-    command(run, "resume", "crm")
+    run.command("resume", "crm")
     run.await_failpoint("after_post")
     run.settle(fresh=0)
     checker = run.check(duplicates=True)
@@ -89,12 +89,6 @@ def killed_after_post(run: Run) -> None:
     changed = {id_: own for id_, own in keys.items() if len(own) > 1}
     assert not changed, f"events came again in other batches than before: {changed}"
     run.record.figures["delivered_again"] = checker.duplicates("crm")
-
-
-def command(run: Run, *arguments: str) -> None:
-    """A command of the operator's, which must be carried out."""
-    answer = run.system.admin(*arguments)
-    assert answer.returncode == 0, answer.stderr
 
 
 @fault("F06", "SIGKILL of the supervisor")

@@ -20,19 +20,22 @@ FIRST_UID = 61_000
 @fault("F40", "256 MB of address space for each process, and a backlog")
 def little_memory(run: Run) -> None:
     prlimit = shutil.which("prlimit") or no("prlimit (util-linux) is not installed")
-    run.crm.set("crm", "status", status=503)
+    run.crm.set("crm", "slow", delay_s=0.05)  # so that it gets several calls at a time, each of which is a thread
     run.start(wrapper=[prlimit, f"--as={ADDRESS_SPACE_BYTES}"])
     limits = {resource.prlimit(part.pid, resource.RLIMIT_AS)[0] for part in run.parts()}
     assert limits == {ADDRESS_SPACE_BYTES}, limits
+    run.command("pause", "crm")
     run.oracle.run(connections=8, pause_s=0)
     run.oracle.more(run.pick(4_000, 80_000), timeout_s=300)
     run.fired(f"prlimit --as={ADDRESS_SPACE_BYTES}")
     run.record.figures["backlog_mb"] = round(run.system.data_dir.event_log.stat().st_size / 1e6, 1)
     run.oracle.finish()
     run.oracle.run()
-    run.crm.set("crm", "ok")
+    run.command("resume", "crm")
     run.settle()
     run.check()
+    failed = [line for line in run.system.log().splitlines() if "MemoryError" in line]
+    assert not failed, f"{len(failed)} times there was no memory: {failed[:3]}"
     ended = [line for line in run.system.log().splitlines() if "ended unexpectedly" in line]
     assert not ended, ended
 

@@ -111,7 +111,7 @@ def _failures(ran: Sequence[Record]) -> Iterator[str]:
 
 def _figures(ran: Sequence[Record]) -> Iterator[str]:
     yield "## Measured beside it\n"
-    yield "The longest or largest of the runs; memory is that of all processes together.\n"
+    yield "The longest or largest of the runs. Memory is the sum over all processes; what they share counts for each.\n"
     for number in sorted({record.number for record in ran}):
         own = [record for record in ran if record.number == number]
         names = sorted({name for record in own for name in record.figures} - {"status_polls"})

@@ -159,6 +159,11 @@ class Run:
         self.system.environ.update(environ or {})
         self.system.start()
 
+    def command(self, *arguments: str) -> None:
+        """A command of the operator's, which must be carried out."""
+        answer = self.system.admin(*arguments)
+        assert answer.returncode == 0, answer.stderr
+
     def part(self, role: str) -> Part:
         """The process with this role."""
         return signals.find(self.system.pid, role)
