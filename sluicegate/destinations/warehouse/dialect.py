@@ -13,7 +13,7 @@ LAST_TIME = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One engine's rules; `max_name` counts characters, all of them ASCII.
+    """One engine's rules; `max_name` counts characters, all of them ASCII; `max_columns` is for one table.
 
     `load_columns` are times that are set when a row is loaded. A name that begins with one of `forbidden_prefixes`
     gets another underscore. Times outside of `first_time` to `last_time` are texts.
@@ -21,6 +21,7 @@ class Dialect:
 
     name: str
     max_name: int = 127
+    max_columns: int = 10_000
     reserved: frozenset[str] = frozenset()
     forbidden_prefixes: tuple[str, ...] = ()
     load_columns: tuple[str, ...] = ("uuid_ts",)
@@ -29,8 +30,8 @@ class Dialect:
     takes_nul: bool = True
 
 
-POSTGRES = Dialect("postgres", max_name=63, reserved=POSTGRES_WORDS, takes_nul=False)
-"""63 bytes is NAMEDATALEN - 1; a text cannot hold U+0000 (PostgreSQL 17, 4.1.1 and 8.3)."""
+POSTGRES = Dialect("postgres", max_name=63, max_columns=1_600, reserved=POSTGRES_WORDS, takes_nul=False)
+"""63 bytes is NAMEDATALEN - 1; 1,600 columns a table; no U+0000 in texts (PostgreSQL 17, 4.1.1, appendix K, 8.3)."""
 
 CLICKHOUSE = Dialect(
     "clickhouse",

@@ -21,6 +21,7 @@ _WORD = re.compile(
 )
 _BETWEEN_WORDS = re.compile(r"[\s_\-./:]+|(?<=[a-z0-9])(?=[A-Z])")
 _HASH_DIGITS = 8
+_MAX_IDENTITY = 150
 _CACHED = 16_384
 
 
@@ -63,7 +64,8 @@ def own_table(name: str, dialect: Dialect) -> str:
 
 def identity(event: str) -> str:
     """What makes an event's name different from another's: everything but case, and how its words are set apart."""
-    return " ".join(word for word in _BETWEEN_WORDS.split(event) if word).casefold()
+    found = " ".join(word for word in _BETWEEN_WORDS.split(event) if word).casefold().replace("\0", "")
+    return found if len(found) <= _MAX_IDENTITY else f"{found[:_MAX_IDENTITY]} {_digest(found)}"
 
 
 def suffixed(name: str, of: str, dialect: Dialect) -> str:

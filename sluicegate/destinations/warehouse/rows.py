@@ -1,8 +1,8 @@
-"""From an event to rows: `tracks` and a table of its own, `identifies` and `users`, `pages`, `screens`, `groups`, `aliases`.
+"""An event's rows: `tracks` and a table of its own, `identifies` and `users`, `pages`, `screens`, `groups`, `aliases`.
 
-The schema is RudderStack's warehouse schema (rudderstack.com/docs/destinations/warehouse-destinations/warehouse-schema),
-with three differences: no property is lost because its name is taken or has no ASCII, a time zone is never guessed, and
-an event is never put into another event's table.
+The schema is RudderStack's (rudderstack.com/docs/destinations/warehouse-destinations/warehouse-schema) with three
+differences: no property is lost because its name is taken or has no ASCII, columns that every event has never change
+their types, and no event is put into another event's table.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Origin:
 class Row:
     """One row of one table: the values by column, their types, and for times the texts as they were sent.
 
-    `owner` is the identity of the event that a table belongs to, None for tables that many events share.
+    `owner` is the identity of the event that a table belongs to, None for tables that many events share; `index` is
+    the event's place in its batch.
     """
 
     table: str
@@ -72,6 +73,7 @@ class Row:
     data: dict[str, Stored] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     owner: str | None = None
+    index: int = 0
 
     def columns(self, dialect: Dialect) -> dict[str, Kind]:
         """All columns of the row, those that are set while loading first."""
@@ -83,10 +85,10 @@ def rows_of(
     *,
     message_id: str,
     dialect: Dialect,
-    origin: Origin = Origin(),  # noqa: B008  (frozen)
+    origin: Origin = Origin(),
     json_columns: frozenset[str] = frozenset(),
 ) -> list[Row]:
-    """The rows of one event; raises `Unfit` when it cannot be stored. `json_columns` are kept as JSON, not flattened."""
+    """The rows of one event; raises `Unfit` when it cannot be stored. `json_columns` are not flattened."""
     kind = str(event.get("type") or "track").lower()
     if kind not in _EXTRA:
         raise Unfit(f"events of type {kind[:40]!r} have no table")
