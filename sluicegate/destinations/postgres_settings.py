@@ -11,7 +11,7 @@ from sluicegate.destinations.warehouse.settings import WarehouseSettings, check_
 SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
 
-class PostgresSettings(WarehouseSettings):
+class PostgresSettings(WarehouseSettings, kw_only=True):
     """Where the database is: a `dsn`, or `host`, `port`, `dbname`, `user` and `password`; `schema` holds the tables.
 
     `sslmode` is libpq's; without it `require`, and `prefer` on this machine.

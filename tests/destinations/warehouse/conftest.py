@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.destinations.warehouse.clickhouse_peer import ClickHouseServer
 from tests.doubles.postgres_cluster import PostgresCluster, find_binaries
 
 
@@ -16,5 +17,13 @@ def cluster() -> Iterator[PostgresCluster]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     running = PostgresCluster(binaries, port)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse() -> Iterator[ClickHouseServer]:
+    pytest.importorskip("chdb", reason="ClickHouse's engine is not installed; pip install sluicegate[peers]")
+    running = ClickHouseServer()
     yield running
     running.close()

@@ -33,6 +33,5 @@ class TestPostgres(DestinationContract):
         elif answer == "refused":
             self.server.run(f"ALTER SCHEMA {self.server.name} OWNER TO owner")
         else:
-            self.server.run(
-                f"CREATE TABLE tracks (id text PRIMARY KEY CHECK (id IS NULL)); ALTER TABLE tracks OWNER TO {self.server.name}"
-            )
+            self.server.run("CREATE TABLE tracks (id text PRIMARY KEY CHECK (id IS NULL))")
+            self.server.run(f"ALTER TABLE tracks OWNER TO {self.server.name}")
