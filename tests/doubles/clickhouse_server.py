@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     def _ask(self, query: dict[str, str], body: bytes) -> tuple[bytes, str]:
         statement = query.get("query")
         if statement is None and body[:6].upper() == b"INSERT":
-            head, line_end, body = body.partition(b"\n")
+            head, _, body = body.partition(b"\n")
             statement = head.decode()
         elif statement is None:
             statement, body = body.decode(), b""
