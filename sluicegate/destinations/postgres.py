@@ -194,15 +194,17 @@ class Postgres(Warehouse):
             cursor.execute(insert.format(**names) + self._on_conflict(table, columns))
             cursor.execute("DROP TABLE sluicegate_load")
 
-    def _on_conflict(self, table: str, columns: Sequence[str]) -> sql.Composed:
+    def _on_conflict(self, table: str, columns: Sequence[str]) -> sql.Composable:
         """What to do with an id that is there: nothing; for users, the new traits unless they are older."""
         if table != _USERS:
-            return sql.Composed([sql.SQL("DO NOTHING")])
+            return sql.SQL("DO NOTHING")
         sets = [
             sql.SQL("{0} = coalesce(excluded.{0}, {1}.{0})").format(sql.Identifier(column), self._name(table))
             for column in columns
             if column != "id"
         ]
+        if "received_at" not in columns:
+            return sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(sets)) if sets else sql.SQL("DO NOTHING")
         newer = sql.SQL(" WHERE {0}.received_at IS NULL OR excluded.received_at >= {0}.received_at")
         return sql.SQL("DO UPDATE SET {}").format(sql.SQL(", ").join(sets)) + newer.format(self._name(table))
 

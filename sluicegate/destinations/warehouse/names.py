@@ -1,6 +1,6 @@
 """From names that people give to names of tables and columns: ASCII letters, digits and underscores, in lower case.
 
-Different names may become one ("Zażółć" and "Zanółć" are both `za`), so every event has an `identity` that tells it
+Different names may become one ("Zażółć" and "Zaśółć" are both `za`), so every event has an `identity` that tells it
 apart from others, and a name made longer by its hash for when the first is taken.
 """
 
