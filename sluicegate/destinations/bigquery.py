@@ -86,7 +86,7 @@ class BigQuery(Warehouse):
     def destroy(self) -> None:
         """Close the connections."""
         if self._client is not None:
-            self._client.close()
+            self._client.close()  # type: ignore[no-untyped-call]
 
     @property
     def _once(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ def authorized_session(key: str, network: Network) -> AuthorizedSession:
     """A session for the service, guarded while signing in too; raises `ValueError` when the key is none."""
     credentials = Credentials.from_service_account_info(json.loads(key), scopes=SCOPES)  # type: ignore[no-untyped-call]
     signing_in = _guarded(Session(), network)
-    session = AuthorizedSession(credentials, auth_request=Request(signing_in), max_refresh_attempts=1)
+    request = Request(signing_in)
+    session = AuthorizedSession(credentials, auth_request=request, max_refresh_attempts=1)  # type: ignore[no-untyped-call]
     _guarded(session, network)
     return session
 

@@ -101,7 +101,7 @@ class ClickHouse(Warehouse):
             for table, column, type_name in client.query(_COLUMNS, parameters).result_rows:
                 columns.setdefault(table, {})[column] = kind_of(type_name)
                 self._types[table, column] = type_name
-            comments = dict(client.query(_COMMENTS, parameters).result_rows)
+            comments = {name: comment for name, comment in client.query(_COMMENTS, parameters).result_rows}
         return {table: Table(found, _owner(comments.get(table, ""))) for table, found in columns.items()}
 
     def _count_tables(self) -> int:

@@ -5,6 +5,7 @@ blocks, parameters. Ours is the HTTP around it, and the users: `user:password`, 
 change what everybody is told.
 """
 
+# mypy: allow-untyped-calls
 from __future__ import annotations
 
 import base64

@@ -219,12 +219,14 @@ class _Reader:
             else:
                 self._put(row, paths, path, value)
 
+    def _typed(self, column: str, value: object) -> tuple[Kind, Stored]:
+        if column in self._json_columns:
+            return Kind.JSON, as_json(value, self._dialect)
+        return classify(value, self._dialect)
+
     def _put(self, row: Row, paths: dict[str, str], path: str, value: object) -> None:
         column = column_name(path, self._dialect)
-        if column in self._json_columns:
-            kind, stored = Kind.JSON, as_json(value, self._dialect)
-        else:
-            kind, stored = classify(value, self._dialect)
+        kind, stored = self._typed(column, value)
         if column in self._reserved:
             fixed = self._fixed.get(column)
             if fixed is not None and fixed[1] == stored:

@@ -21,5 +21,5 @@ def batch_of(*events: Mapping[str, Any], first: int = 1) -> Batch:
     """A batch whose message ids are m-FIRST and so on."""
     ids = [f"m-{n}" for n in range(first, first + len(events))]
     times = {"timestamp": "2026-01-05T12:00:00.000Z", "receivedAt": "2026-01-05T12:00:00.000Z"}
-    raws = [msgspec.json.encode(times | {"messageId": id_} | event) for id_, event in zip(ids, events, strict=True)]
+    raws = [msgspec.json.encode({**times, "messageId": id_, **event}) for id_, event in zip(ids, events, strict=True)]
     return make_batch(ids, first_offset=first, raws=raws)

@@ -7,10 +7,9 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from sluicegate.destinations.base import Destination
 from sluicegate.destinations.postgres import Postgres
 from sluicegate.testing.destination_contract import make_destination
-from tests.doubles.postgres_cluster import PASSWORD, PostgresCluster
+from tests.doubles.postgres_cluster import PostgresCluster
 
 
 class PostgresPeer:
@@ -24,32 +23,31 @@ class PostgresPeer:
             connection.execute(f"CREATE SCHEMA {self.name} AUTHORIZATION {self.name}")
 
     def make(self, tmp_path: Path, **settings: Any) -> Postgres:
-        found: Destination = make_destination(
-            Postgres,
-            tmp_path,
-            **{
-                "host": "127.0.0.1",
-                "port": self.cluster.port,
-                "dbname": "postgres",
-                "user": self.name,
-                "password": self.name,
-                "schema": self.name,
-            }
-            | settings,
-        )
+        found = make_destination(Postgres, tmp_path, **self.login() | settings)
         assert isinstance(found, Postgres)
         return found
+
+    def login(self) -> dict[str, Any]:
+        """The settings that lead to the schema."""
+        return {
+            "host": "127.0.0.1",
+            "port": self.cluster.port,
+            "dbname": "postgres",
+            "user": self.name,
+            "password": self.name,
+            "schema": self.name,
+        }
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         """What a statement finds; the peer's schema is searched first."""
         with self.cluster.connect() as connection:
             connection.execute(f"SET search_path = {self.name}")
-            return connection.execute(sql.SQL(statement)).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql.SQL(statement)).fetchall()
 
     def run(self, statement: str) -> None:
         with self.cluster.connect() as connection:
             connection.execute(f"SET search_path = {self.name}")
-            connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(statement))
 
     def tables(self) -> dict[str, dict[str, str]]:
         """The types of all columns by table."""
@@ -67,6 +65,3 @@ class PostgresPeer:
             return [id_ for (id_,) in self.rows(f'SELECT id FROM "{table}" ORDER BY ctid')]
         except psycopg.errors.UndefinedTable:
             return []
-
-
-__all__ = ["PASSWORD", "PostgresPeer"]

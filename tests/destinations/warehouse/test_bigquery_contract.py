@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ class TestBigQuery(DestinationContract):
         self.vendor.close()
 
     def make(self, tmp_path: Path) -> Destination:
-        settings = {"project": "project-1", "endpoint": self.vendor.url, "credentials": self.vendor.key}
+        settings: dict[str, Any] = {"project": "project-1", "endpoint": self.vendor.url, "credentials": self.vendor.key}
         return make_destination(BigQuery, tmp_path, **settings)
 
     def received(self) -> Sequence[str]:

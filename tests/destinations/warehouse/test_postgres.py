@@ -253,7 +253,7 @@ def test_lock_that_is_held_too_long_means_retry(peer: PostgresPeer, tmp_path: Pa
     destination.initialize()
     destination.deliver(batch_of(track(a=1)))
     destination.destroy()
-    hasty = make_destination(Postgres, tmp_path, timeout_s=0.2, **login(peer))
+    hasty = make_destination(Postgres, tmp_path, timeout_s=0.2, **peer.login())
     with peer.cluster.connect() as connection, connection.transaction():
         connection.execute(f"LOCK TABLE {peer.name}.tracks")
 
@@ -296,7 +296,7 @@ def test_user_that_may_not_make_tables_is_told_by_test(peer: PostgresPeer, tmp_p
 
 
 def test_server_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
-    settings = {"host": "127.0.0.1", "port": 9, "dbname": "x", "user": "x"}
+    settings: dict[str, Any] = {"host": "127.0.0.1", "port": 9, "dbname": "x", "user": "x"}
 
     with pytest.raises(NotReady, match="Connection refused"):
         make_destination(Postgres, tmp_path, **settings).initialize()
@@ -304,7 +304,7 @@ def test_server_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["host", "dsn", "socket"])
 def test_private_address_is_refused_unless_allowed(peer: PostgresPeer, tmp_path: Path, form: str) -> None:
-    given = {"dsn": peer.cluster.dsn} if form == "dsn" else login(peer)
+    given = {"dsn": peer.cluster.dsn} if form == "dsn" else peer.login()
     if form == "socket":
         given["host"] = str(peer.cluster.socket_folder)
     destination = make_destination(Postgres, tmp_path, network=Network(), **given)
@@ -315,7 +315,7 @@ def test_private_address_is_refused_unless_allowed(peer: PostgresPeer, tmp_path:
 
 def test_dsn_and_socket_lead_to_the_database(peer: PostgresPeer, tmp_path: Path) -> None:
     dsn = f"postgresql://{peer.name}:{peer.name}@localhost:{peer.cluster.port}/postgres"
-    ways = [{"dsn": dsn}, login(peer) | {"host": str(peer.cluster.socket_folder)}]
+    ways = [{"dsn": dsn}, peer.login() | {"host": str(peer.cluster.socket_folder)}]
 
     for n, way in enumerate(ways):
         destination = make_destination(Postgres, tmp_path, **way | {"schema": peer.name})
@@ -335,14 +335,3 @@ def test_password_is_in_no_error(peer: PostgresPeer, tmp_path: Path) -> None:
 
     assert "s3cret" not in str(raised.value)
     assert "s3cret" not in json.dumps(str(destination.settings))
-
-
-def login(peer: PostgresPeer) -> dict[str, Any]:
-    return {
-        "host": "127.0.0.1",
-        "port": peer.cluster.port,
-        "dbname": "postgres",
-        "user": peer.name,
-        "password": peer.name,
-        "schema": peer.name,
-    }
