@@ -32,6 +32,7 @@ REFUSED = "Code: 516. DB::Exception: user: Authentication failed: password is in
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

@@ -95,32 +95,33 @@ def rows_of(
     context = _context(event, kind, origin)
     fixed = _fixed(event, kind, message_id, context, origin, dialect)
     reader = _Reader(dialect, json_columns, fixed, frozenset(_COMMON | set(_EXTRA[kind])))
+    reader.share(context)
     if kind == "track":
-        rows = _track_rows(event, context, reader, dialect)
+        rows = _track_rows(event, reader, dialect)
     elif kind == "identify":
-        rows = _identify_rows(event, context, reader, dialect)
+        rows = _identify_rows(event, reader, dialect)
     else:
         own = event.get("traits") if kind == "group" else event.get("properties")
         tables = {"page": "pages", "screen": "screens", "group": "groups", "alias": "aliases"}
-        rows = [reader.row(own_table(tables[kind], dialect), own, context)]
+        rows = [reader.row(own_table(tables[kind], dialect), own)]
     for row in rows:
         if len(row.kinds) + len(dialect.load_columns) > MAX_COLUMNS:
             raise Unfit(f"has more than {MAX_COLUMNS} columns; send fewer properties, or one as a list")
     return rows
 
 
-def _track_rows(event: Mapping[str, Any], context: object, reader: _Reader, dialect: Dialect) -> list[Row]:
-    rows = [reader.row(own_table("tracks", dialect), None, context)]
+def _track_rows(event: Mapping[str, Any], reader: _Reader, dialect: Dialect) -> list[Row]:
+    rows = [reader.row(own_table("tracks", dialect), None)]
     name = event.get("event")
     if isinstance(name, str) and name.strip():
-        row = reader.row(event_table(name, dialect), event.get("properties"), context)
+        row = reader.row(event_table(name, dialect), event.get("properties"))
         row.owner = identity(name)
         rows.append(row)
     return rows
 
 
-def _identify_rows(event: Mapping[str, Any], context: object, reader: _Reader, dialect: Dialect) -> list[Row]:
-    rows = [reader.row(own_table("identifies", dialect), event.get("traits"), context)]
+def _identify_rows(event: Mapping[str, Any], reader: _Reader, dialect: Dialect) -> list[Row]:
+    rows = [reader.row(own_table("identifies", dialect), event.get("traits"))]
     user_id = event.get("userId")
     if user_id not in (None, ""):
         user = Row(own_table("users", dialect), dict(rows[0].kinds), dict(rows[0].data), dict(rows[0].texts))
@@ -135,11 +136,11 @@ def _identify_rows(event: Mapping[str, Any], context: object, reader: _Reader, d
 def _context(event: Mapping[str, Any], kind: str, origin: Origin) -> dict[str, Any]:
     """The context, with an identify's traits and the ids of where it came from and goes to."""
     given = event.get("context")
-    context = dict(given) if isinstance(given, Mapping) else {}
+    context = dict(given) if isinstance(given, dict) else {}
     traits = event.get("traits")
-    if kind == "identify" and isinstance(traits, Mapping):
+    if kind == "identify" and isinstance(traits, dict):
         known = context.get("traits")
-        context["traits"] = {**(known if isinstance(known, Mapping) else {}), **traits}
+        context["traits"] = {**(known if isinstance(known, dict) else {}), **traits}
     for key, value in (("source_id", origin.source_id), ("destination_id", origin.destination_id)):
         if value is not None:
             context.setdefault(key, value)
@@ -175,7 +176,7 @@ def _extra(event: Mapping[str, Any], kind: str) -> dict[str, object]:
         return {"event_text": name, "event": event_name(name) if isinstance(name, str) else None}
     if kind in ("page", "screen"):
         properties = event.get("properties")
-        return {"name": event.get("name") or (properties.get("name") if isinstance(properties, Mapping) else None)}
+        return {"name": event.get("name") or (properties.get("name") if isinstance(properties, dict) else None)}
     return {"group_id": event.get("groupId")} if kind == "group" else {"previous_id": event.get("previousId")}
 
 
@@ -193,27 +194,34 @@ class _Reader:
         self._json_columns = json_columns
         self._fixed = fixed
         self._reserved = reserved.union(dialect.load_columns)
+        self._shared = Row("")
+        self._paths: dict[str, str] = {}
 
-    def row(self, table: str, own: object, context: object) -> Row:
-        """A row of this table: its own values, the context, the fixed columns."""
-        row = Row(table)
-        paths: dict[str, str] = {}
-        self._read(row, paths, own, "", MAX_DEPTH)
-        self._read(row, paths, context, "context" + _BELOW, MAX_DEPTH)
+    def share(self, context: object) -> None:
+        """Read what all rows of the event have: the context and the fixed columns."""
+        self._read(self._shared, self._paths, context, "context" + _BELOW, MAX_DEPTH)
         for column, (kind, value) in self._fixed.items():
             name = column_name(column, self._dialect)
-            row.kinds[name] = kind
-            row.data[name] = value
+            self._shared.kinds[name] = kind
+            self._shared.data[name] = value
+
+    def row(self, table: str, own: object) -> Row:
+        """A row of this table: its own values, and what all rows have."""
+        row, shared = Row(table), self._shared
+        self._read(row, dict(self._paths), own, "", MAX_DEPTH)
+        row.kinds |= shared.kinds
+        row.data |= shared.data
+        row.texts |= shared.texts
         return row
 
     def _read(self, row: Row, paths: dict[str, str], values: object, prefix: str, depth: int) -> None:
-        if not isinstance(values, Mapping):
+        if not isinstance(values, dict):
             return
         for key, value in values.items():
-            if value is None or value == "" or value == [] or value == {}:
-                continue
+            if not value and value is not False and value != 0:
+                continue  # null, and texts, lists and objects that are empty
             path = prefix + key
-            nested = isinstance(value, Mapping)
+            nested = isinstance(value, dict)
             if nested and depth and column_name(path, self._dialect) not in self._json_columns:
                 self._read(row, paths, value, path + _BELOW, depth - 1)
             else:
