@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
 
 PASSWORD = "owner-password"
 
@@ -70,3 +73,17 @@ def find_binaries() -> Path | None:
         return found[-1].parent
     on_path = shutil.which("initdb")
     return Path(on_path).resolve().parent if on_path else None
+
+
+def running_cluster() -> Iterator[PostgresCluster]:
+    """A cluster for as long as a fixture needs it; skips where there is no PostgreSQL."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed; scripts/peers installs it on Debian")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running = PostgresCluster(binaries, port)
+    try:
+        yield running
+    finally:
+        running.close()

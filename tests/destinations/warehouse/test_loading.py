@@ -80,9 +80,7 @@ def test_no_library_is_imported_before_its_destination_is() -> None:
         (BigQuerySettings, {"project": "project-1", "credentials": KEY, "location": "€"}, "not a location"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_starts(
-    kind: Any, settings: dict[str, Any], text: str
-) -> None:
+def test_wrong_settings_are_told_before_anything_starts(kind: Any, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         settings_for("x", settings, kind)
 
