@@ -23,7 +23,7 @@ from sluicegate.destinations.bigquery_errors import Verdict, outcome_of, verdict
 from sluicegate.destinations.bigquery_session import authorized_session
 from sluicegate.destinations.bigquery_settings import BigQuerySettings
 from sluicegate.destinations.warehouse.dialect import BIGQUERY, Dialect
-from sluicegate.destinations.warehouse.loading import Warehouse
+from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind
@@ -156,14 +156,14 @@ class BigQuery(Warehouse):
         refused: dict[int, str] = {}
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self._asking() as client:
-            for table in sorted(rows, key=lambda table: rows[table][0].owner is None):
+            for table in event_tables_first(rows):
                 wanted = [row for row in rows[table] if row.index not in refused]
                 if wanted:
-                    refused |= self._insert(client, table, wanted, batch.message_ids, now)
+                    refused |= self._insert(client, table, rows=wanted, ids=batch.message_ids, now=now)
         return refused
 
     def _insert(
-        self, client: bigquery.Client, table: str, rows: Sequence[Row], ids: Sequence[str], now: str
+        self, client: bigquery.Client, table: str, *, rows: Sequence[Row], ids: Sequence[str], now: str
     ) -> dict[int, str]:
         """Stream rows of one table; the events that were refused, or `Retry` when some were not looked at."""
         answers = client.insert_rows_json(

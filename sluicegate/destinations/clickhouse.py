@@ -24,7 +24,7 @@ from sluicegate.destinations.clickhouse_errors import outcome_of
 from sluicegate.destinations.clickhouse_settings import ClickHouseSettings
 from sluicegate.destinations.pools import guarded_pool
 from sluicegate.destinations.warehouse.dialect import CLICKHOUSE, Dialect
-from sluicegate.destinations.warehouse.loading import Warehouse
+from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
@@ -150,7 +150,8 @@ class ClickHouse(Warehouse):
     def _load(self, rows: Mapping[str, Sequence[Row]], batch: Batch) -> Mapping[int, str]:
         key = batch.key(self.context.id)
         with self._asking() as client:
-            for table, group in rows.items():
+            for table in event_tables_first(rows):
+                group = rows[table]
                 columns = list(dict.fromkeys(column for row in group for column in row.data))
                 if table != _USERS and "timestamp" not in columns:
                     columns.append("timestamp")

@@ -64,6 +64,13 @@ class Login:
 
     def _fixed(self, is_local: bool, given: dict[str, Any]) -> dict[str, Any]:
         timeout_ms = int(self._context.timeout_s * 1000)
+        limits = {
+            "statement_timeout": timeout_ms,
+            "lock_timeout": timeout_ms // 2,
+            "idle_in_transaction_session_timeout": 2 * timeout_ms,
+            "timezone": "UTC",
+        }
+        options = [str(given.get("options") or ""), *(f"-c {name}={value}" for name, value in limits.items())]
         default = self._settings.sslmode or given.get("sslmode") or ("prefer" if is_local else "require")
         return {
             "sslmode": default,
@@ -71,8 +78,7 @@ class Login:
             "application_name": f"sluicegate {self._context.id}",
             "client_encoding": "utf8",
             "tcp_user_timeout": timeout_ms,
-            "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms // 2} "
-            f"-c idle_in_transaction_session_timeout={2 * timeout_ms} -c timezone=UTC",
+            "options": " ".join(options),
         }
 
     @staticmethod

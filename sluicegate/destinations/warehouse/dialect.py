@@ -13,7 +13,7 @@ LAST_TIME = datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
-    """One engine's rules, one object each; `max_name` counts characters, all of them ASCII; `max_columns` is for one table.
+    """One engine's rules, one object each; `max_name` counts ASCII characters, `max_columns` those of one table.
 
     `load_columns` are times that are set when a row is loaded. A name that begins with one of `forbidden_prefixes`
     gets another underscore. Times outside of `first_time` to `last_time` are texts.

@@ -97,3 +97,8 @@ class Warehouse(Destination):
             for table in plan.changes:
                 self._known.pop(table, None)
         raise Retry("the tables were changed by others at the same time")
+
+
+def event_tables_first(rows: Mapping[str, Sequence[Row]]) -> list[str]:
+    """The tables of events before those that all share: an event that is refused there is then not in these either."""
+    return sorted(rows, key=lambda table: rows[table][0].owner is None)

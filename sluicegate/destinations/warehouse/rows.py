@@ -93,8 +93,8 @@ def rows_of(
     if kind not in _EXTRA:
         raise Unfit(f"events of type {kind[:40]!r} have no table")
     context = _context(event, kind, origin)
-    fixed = _fixed(event, kind, message_id, context, origin, dialect)
-    reader = _Reader(dialect, json_columns, fixed, frozenset(_COMMON | set(_EXTRA[kind])))
+    fixed = _fixed(event, kind, message_id=message_id, context=context, origin=origin, dialect=dialect)
+    reader = _Reader(dialect, json_columns=json_columns, fixed=fixed, reserved=_COMMON.union(_EXTRA[kind]))
     reader.share(context)
     if kind == "track":
         rows = _track_rows(event, reader, dialect)
@@ -148,7 +148,13 @@ def _context(event: Mapping[str, Any], kind: str, origin: Origin) -> dict[str, A
 
 
 def _fixed(
-    event: Mapping[str, Any], kind: str, message_id: str, context: Mapping[str, Any], origin: Origin, dialect: Dialect
+    event: Mapping[str, Any],
+    kind: str,
+    *,
+    message_id: str,
+    context: Mapping[str, Any],
+    origin: Origin,
+    dialect: Dialect,
 ) -> dict[str, tuple[Kind, str]]:
     """The columns whose types never depend on what is sent."""
     texts: dict[str, object] = {"id": message_id, "channel": event.get("channel")}
@@ -186,6 +192,7 @@ class _Reader:
     def __init__(
         self,
         dialect: Dialect,
+        *,
         json_columns: frozenset[str],
         fixed: Mapping[str, tuple[Kind, str]],
         reserved: frozenset[str],
