@@ -26,7 +26,7 @@ from sluicegate.destinations.warehouse.dialect import BIGQUERY, Dialect
 from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
-from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind
+from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
 from sluicegate.errors import CredentialsRefused, NotReady, Retry
 
 TYPES = {
@@ -166,9 +166,10 @@ class BigQuery(Warehouse):
         self, client: bigquery.Client, table: str, *, rows: Sequence[Row], ids: Sequence[str], now: str
     ) -> dict[int, str]:
         """Stream rows of one table; the events that were refused, or `Retry` when some were not looked at."""
+        times = {column: now for column in self.dialect.load_columns if column in self._known[table].columns}
         answers = client.insert_rows_json(
             self._dataset.table(table),
-            [dict.fromkeys(self.dialect.load_columns, now) | row.data for row in rows],
+            [times | _as_json(row.data) for row in rows],
             row_ids=[ids[row.index] for row in rows],
             skip_invalid_rows=True,
             **self._once,
@@ -214,6 +215,14 @@ class BigQuery(Warehouse):
 
 def _fields(columns: Mapping[str, Kind]) -> list[bigquery.SchemaField]:
     return [bigquery.SchemaField(name, TYPES[kind]) for name, kind in columns.items()]
+
+
+def _as_json(data: Mapping[str, Stored]) -> dict[str, Stored]:
+    """Values as BigQuery reads them: integers that a JSON reader may round go as texts."""
+    return {
+        column: str(value) if type(value) is int and not -MAX_EXACT <= value <= MAX_EXACT else value
+        for column, value in data.items()
+    }
 
 
 def _owner(description: str) -> str | None:

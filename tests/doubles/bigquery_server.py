@@ -207,7 +207,7 @@ class BigQueryServer:
         if match is None:
             raise Refusal(400, "invalidQuery", f"Syntax error: {text}")
         values = [row[match[2]] for row in self.rows[match[1]] if row.get(match[2]) is not None]
-        found = [value for value in values if not int(match[3]) <= value <= int(match[4])]
+        found = [value for value in values if not int(match[3]) <= int(value) <= int(match[4])]
         rows = [{"f": [{"v": "1"}]}] if found else []
         return {
             "jobComplete": True,
@@ -226,7 +226,9 @@ def fits(value: Any, kind: str) -> bool:
         case "STRING" | "JSON":
             return isinstance(value, str)
         case "INTEGER":
-            return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+            if isinstance(value, str):
+                return bool(re.fullmatch(r"-?\d{1,19}", value)) and -(2**63) <= int(value) < 2**63
+            return type(value) is int and abs(value) <= 2**53  # a JSON reader may round what is greater
         case "FLOAT":
             return isinstance(value, int | float) and not isinstance(value, bool)
         case "BOOLEAN":

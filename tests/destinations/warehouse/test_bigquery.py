@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sluicegate.destinations.bigquery import NEW_COLUMN_WAIT_S, BigQuery
@@ -116,6 +117,24 @@ def test_column_that_streaming_has_not_seen_yet_means_retry(destination: BigQuer
         destination.deliver(batch_of(track(a=1)))
 
     assert raised.value.after_s == NEW_COLUMN_WAIT_S
+
+
+def test_table_that_was_there_needs_no_column_for_the_time_of_loading(
+    destination: BigQuery, vendor: BigQueryServer
+) -> None:
+    place = {"projectId": "project-1", "datasetId": "sluicegate", "tableId": "order_completed"}
+    table = {"tableReference": place, "schema": {"fields": [{"name": "id", "type": "STRING"}]}}
+    vendor.serve(
+        "POST",
+        "/bigquery/v2/projects/project-1/datasets/sluicegate/tables",
+        msgspec.json.encode(table),
+        {"Authorization": "Bearer token"},
+    )
+
+    destination.deliver(batch_of(track(a=1)))
+
+    (row,) = vendor.rows["order_completed"]
+    assert "loaded_at" not in row
 
 
 def test_quota_means_retry(destination: BigQuery, vendor: BigQueryServer) -> None:

@@ -45,7 +45,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     made.destroy()
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(events=st.lists(EVENTS, min_size=1, max_size=6))
 def test_every_event_is_stored_or_rejected_by_itself(engine: Engine, events: list[dict[str, Any]]) -> None:
     wanted, rejected = deliver(engine.destination, events)
