@@ -8,8 +8,8 @@ from enum import Enum
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import RefreshError, TransportError
 
+from sluicegate.destinations.pools import refused_address
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
-from sluicegate.network import AddressRefused
 
 _QUOTAS = frozenset({"rateLimitExceeded", "quotaExceeded", "resourcesExceeded", "jobRateLimitExceeded"})
 """Reasons of a 403 that pass; all others are missing permissions or billing."""
@@ -36,7 +36,7 @@ def verdict_of(errors: Sequence[Mapping[str, str]]) -> tuple[Verdict, str]:
 
 def outcome_of(error: Exception) -> DestinationError:
     """The outcome to raise for an error of the library, of signing in or of the network."""
-    refused = _address_refused(error)
+    refused = refused_address(error)
     if refused is not None:
         return CredentialsRefused(str(refused))
     if isinstance(error, TransportError):
@@ -57,13 +57,3 @@ def outcome_of(error: Exception) -> DestinationError:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _address_refused(error: BaseException | None) -> AddressRefused | None:
-    """The refusal of an address behind an error, which libraries wrap several times."""
-    for _ in range(10):
-        if error is None or isinstance(error, AddressRefused):
-            return error
-        inner = [error.__cause__, error.__context__, getattr(error, "reason", None), *error.args]
-        error = next((found for found in inner if isinstance(found, BaseException)), None)
-    return None

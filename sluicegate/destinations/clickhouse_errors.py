@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 
+from sluicegate.destinations.pools import refused_address
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
-from sluicegate.network import AddressRefused
 
 _REFUSED = frozenset({81, 164, 192, 193, 194, 195, 291, 497, 516})
 """UNKNOWN_DATABASE, READONLY, UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, IP_ADDRESS_NOT_ALLOWED,
@@ -17,7 +17,7 @@ may be, DECIMAL_OVERFLOW, VIOLATED_CONSTRAINT: these rows, whenever they come.""
 
 def outcome_of(error: Exception) -> DestinationError:
     """The outcome to raise for an error of the library, of its HTTP client or of the network."""
-    refused = _address_refused(error)
+    refused = refused_address(error)
     if refused is not None:
         return CredentialsRefused(str(refused))
     code = getattr(error, "code", None)
@@ -29,13 +29,3 @@ def outcome_of(error: Exception) -> DestinationError:
         if code in _REJECTED or isinstance(error, DataError):
             return Rejected(text)
     return Retry(text)
-
-
-def _address_refused(error: BaseException | None) -> AddressRefused | None:
-    """The refusal of an address behind an error, which libraries wrap several times."""
-    for _ in range(8):
-        if error is None or isinstance(error, AddressRefused):
-            return error
-        reason = getattr(error, "reason", None)
-        error = reason if isinstance(reason, BaseException) else (error.__cause__ or error.__context__)
-    return None
