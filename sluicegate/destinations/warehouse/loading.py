@@ -1,0 +1,104 @@
+"""What all warehouse destinations do with a batch: decode, plan, change tables, load, and name the events left out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import msgspec
+
+from sluicegate.destinations.base import Batch, Context, Destination
+from sluicegate.destinations.warehouse.dialect import Dialect
+from sluicegate.destinations.warehouse.plan import Change, Column, Plan, Planner, Table, tables_of
+from sluicegate.destinations.warehouse.rows import Origin, Row, rows_of
+from sluicegate.destinations.warehouse.settings import WarehouseSettings
+from sluicegate.destinations.warehouse.values import Unfit
+from sluicegate.errors import Rejected, Retry
+
+MAX_ROUNDS = 4
+"""Times that tables are changed for one batch: others may change them at the same time."""
+
+
+class Warehouse(Destination):
+    """Base of destinations that store rows in tables; one call of `deliver` at a time."""
+
+    dialect: ClassVar[Dialect]
+
+    def __init__(self, settings: WarehouseSettings, context: Context) -> None:
+        super().__init__(settings, context)
+        self._origin = Origin(destination_id=context.id)
+        self._json_columns = frozenset(settings.json_columns)
+        self._known: dict[str, Table] = {}
+        self._fixed: set[Column] = set()
+
+    @abstractmethod
+    def _read_tables(self, names: Collection[str]) -> Mapping[str, Table]:
+        """Those of these tables that there are."""
+
+    @abstractmethod
+    def _count_tables(self) -> int:
+        """How many tables the schema has."""
+
+    @abstractmethod
+    def _change_tables(self, changes: Iterable[Change]) -> Collection[Column]:
+        """Create tables, add and widen columns; those that are there already are left alone. Columns that stay."""
+
+    @abstractmethod
+    def _load(self, rows: Mapping[str, Sequence[Row]], batch: Batch) -> Mapping[int, str]:
+        """Store the rows; events that the engine refused by index, with the reason."""
+
+    def deliver(self, batch: Batch) -> None:
+        """Store the batch; events that cannot be stored are rejected by themselves."""
+        rejected: dict[int, str] = {}
+        events = [rows for rows in self._decoded(batch, rejected) if rows]
+        plan = self._planned(events)
+        rejected |= plan.rejected
+        if plan.rows:
+            rejected |= self._load(plan.rows, batch)
+        if rejected:
+            raise Rejected(rejected)
+
+    def forget(self) -> None:
+        """Read the tables again before the next batch: somebody else has changed them."""
+        self._known.clear()
+        self._fixed.clear()
+
+    def _decoded(self, batch: Batch, rejected: dict[int, str]) -> Iterable[list[Row]]:
+        for index, (raw, message_id) in enumerate(zip(batch.raws, batch.message_ids, strict=True)):
+            try:
+                event = msgspec.json.decode(raw)
+                rows = rows_of(
+                    event,
+                    message_id=message_id,
+                    dialect=self.dialect,
+                    origin=self._origin,
+                    json_columns=self._json_columns,
+                )
+            except (Unfit, msgspec.DecodeError, RecursionError) as error:
+                rejected[index] = str(error)
+                continue
+            for row in rows:
+                row.index = index
+            yield rows
+
+    def _planned(self, events: Sequence[Sequence[Row]]) -> Plan:
+        """The plan for these events, once all tables are as it needs them."""
+        wanted = tables_of(events, self.dialect)
+        for _ in range(MAX_ROUNDS):
+            unread = wanted - self._known.keys()
+            if unread:
+                self._known |= self._read_tables(unread)
+            room = self.settings.max_tables - self._count_tables() if wanted - self._known.keys() else 0
+            plan = Planner(self._known, self.dialect, fixed=self._fixed, room=room).plan(events)
+            if not plan.changes:
+                return plan
+            self._fixed.update(self._change_tables(plan.changes.values()))
+            for table in plan.changes:
+                self._known.pop(table, None)
+        raise Retry("the tables were changed by others at the same time")
+
+
+def event_tables_first(rows: Mapping[str, Sequence[Row]]) -> list[str]:
+    """The tables of events before those that all share: an event that is refused there is then not in these either."""
+    return sorted(rows, key=lambda table: rows[table][0].owner is None)
