@@ -18,8 +18,8 @@ def keep_freed_memory() -> None:
     """Have malloc use freed memory again instead of giving it back: for processes that handle one batch after another.
 
     Buffers of some hundred KB are otherwise mapped and unmapped for each batch, and the kernel clears their pages each
-    time; that was a tenth of the CPU of a busy system. At most `KEEP_BYTES` for each of `MAX_ARENAS` stay with the process. Does
-    nothing where there is no glibc.
+    time; that was a tenth of the CPU of a busy system. At most `KEEP_BYTES` for each of `MAX_ARENAS` stay with the
+    process. Does nothing where there is no glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
