@@ -28,7 +28,9 @@ def prepare_directory(data_dir: DataDir) -> None:
     except FileNotFoundError:
         owner = os.geteuid()
     except OSError as error:
-        raise DirectoryRefused(f"{root}: {error.strerror}; choose another one with --data-dir") from error
+        raise DirectoryRefused(
+            f"the data directory cannot be used: {root}: {error.strerror}; choose another one with --data-dir"
+        ) from error
     if owner != os.geteuid():
         raise DirectoryRefused(
             f"{root} belongs to {_name(owner)} and this is {_name(os.geteuid())}; "
