@@ -115,6 +115,9 @@ class EventLog(ABC):
         """Whether housekeeping is due because of what was appended through this instance."""
         return False
 
+    def finish_maintenance(self) -> None:  # noqa: B027  (a log may need none)
+        """What is left to do after another instance has maintained the log meanwhile: little, and quickly done."""
+
     def maintain(self) -> None:  # noqa: B027  (a log may need none)
         """Housekeeping that may take milliseconds; called between appends, by any instance of the same log."""
 

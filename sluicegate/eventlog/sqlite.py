@@ -274,6 +274,11 @@ class SqliteLog(EventLog):
             self._save(self._seen)
         self._checkpoint()
 
+    def finish_maintenance(self) -> None:
+        """Move what was appended meanwhile too: only when nothing is left is the WAL used from its start again."""
+        if self._damage is None:
+            self._checkpoint()
+
     def _save(self, seen: SeenIds) -> None:
         try:
             with errors_of(self.path):

@@ -17,15 +17,16 @@ _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _encode = msgspec.json.encode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What a request is answered with; `close` ends the connection after it."""
+    """What a request is answered with; `close` ends the connection after it, `shared` answers are sent many times."""
 
     status: int
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
     close: bool = False
+    shared: bool = False
 
     def wire(self, *, date: bytes, extra: bytes = b"", keep_alive: bool = True, head_only: bool = False) -> bytes:
         """The answer as sent; `extra` are further header lines, `head_only` leaves out the body (HEAD)."""
@@ -70,4 +71,4 @@ def unavailable(code: str, message: str, *, close: bool = False) -> Answer:
     return refusal(503, code, message, close=close, retry_after_s=random.randint(1, 5))
 
 
-_ACCEPTED = [Answer(200, _encode({"success": True, "accepted": n, "rejected": []})) for n in range(512)]
+_ACCEPTED = [Answer(200, _encode({"success": True, "accepted": n, "rejected": []}), shared=True) for n in range(512)]

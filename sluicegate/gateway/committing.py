@@ -149,9 +149,8 @@ class LoopCommit(Generic[T]):
 
     @staticmethod
     def _finish_maintenance(log: EventLog) -> BaseException | None:
-        # The little that was appended meanwhile: only when nothing is left is the WAL used from its start again.
         try:
-            log.maintain()
+            log.finish_maintenance()
         except LogError as error:
             return error
         return None

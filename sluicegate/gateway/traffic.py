@@ -38,12 +38,15 @@ class Traffic:
         self.buffered_bytes = 0
         self.draining = False
         self.date = b""
+        self._wires: dict[Answer, bytes] = {}
+        """Shared answers as they are sent this second to a POST that asks for nothing special."""
         self._on_idle: Callable[[], None] | None = None
         self.tick(0.0)
 
     def tick(self, now: float) -> None:
         """End the connections that are too slow; to be called about once a second, or oftener for short limits."""
         self.date = formatdate(usegmt=True).encode()
+        self._wires.clear()
         for connection in list(self.connections):
             connection.check(now)
 
@@ -105,6 +108,9 @@ class Traffic:
         self.metrics.count_request(exchange.route.path, answer.status)
         headers = exchange.headers
         origin = headers.get(b"origin")
+        if answer.shared and origin is None and exchange.keep_alive and not self.draining:
+            exchange.wire = self._wires.get(answer) or self._shared_wire(answer)
+            return
         if exchange.method == b"OPTIONS":
             extra = self.cors.preflight_lines(origin, headers.get(b"access-control-request-headers"))
         else:
@@ -114,6 +120,10 @@ class Traffic:
         exchange.wire = answer.wire(
             date=self.date, extra=extra, keep_alive=exchange.keep_alive, head_only=exchange.method == b"HEAD"
         )
+
+    def _shared_wire(self, answer: Answer) -> bytes:
+        wire = self._wires[answer] = answer.wire(date=self.date)
+        return wire
 
     def release(self, exchange: Exchange) -> None:
         """A request is no longer in hand; `in_hand` counted it since its header was complete."""
