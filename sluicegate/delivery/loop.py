@@ -80,7 +80,7 @@ class DeliveryLoop:
         self._breaker_state = self._lanes.breaker.state
         self._reader = Reader(log, plugin.permits, self._lanes)
         self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask)
-        self._calls = Calls(plugin.instance.deliver, name=name, wake=waiting.wake)
+        self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake)
         self._few = plugin.limits.max_events // 2
         self._unread = True
         self._n_started = 0

@@ -1,0 +1,51 @@
+"""What is to be sent for a batch, before anything is sent: requests, and events that are not in any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+JSON = "application/json"
+FOREIGN = "no counterpart at the vendor"
+"""The reason for which events are skipped whose kind a vendor knows nothing like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST: address with its query, body, and which events of the batch it carries."""
+
+    url: str
+    body: bytes
+    indices: Sequence[int]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Besides Host, Content-Length, Content-Type, Content-Encoding and User-Agent."""
+    gzip: bool = False
+    """Whether the body is compressed on its way."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """Requests in the order in which they go out, and the events that none of them carries, by index."""
+
+    requests: list[Request] = field(default_factory=list)
+    rejected: dict[int, str] = field(default_factory=dict)
+    """Broken rules of the vendor."""
+    skipped: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event of a batch with its index in it."""
+
+    index: int
+    event: dict[str, Any]
+    message_id: str
+
+
+class Broken(ValueError):
+    """An event breaks a rule of the vendor, who would refuse or drop it."""
+
+
+class Foreign(Exception):
+    """An event is of a kind that the vendor has nothing like."""
