@@ -43,16 +43,16 @@ class VendorDestination(Destination):
     def base_url(self) -> str:
         """Scheme and host of the vendor's API."""
 
-    @abstractmethod
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """The requests for these events, at a time in Unix ms; pure."""
+        raise NotImplementedError("a type implements plan, or preview")
 
     def judge(self, answer: Answer, request: Request) -> Verdict:
         """What an answer means; pure. By the status alone unless a type knows more."""
         return outcome_of(answer, urlsplit(request.url).hostname or "")
 
     def preview(self, batch: Batch, now_ms: int) -> Plan:
-        """What `deliver` would send at this time."""
+        """What `deliver` would send at this time; types that need no decoded events override this and not `plan`."""
         return self.plan([Numbered(index, one.json(), one.message_id) for index, one in enumerate(batch)], now_ms)
 
     def test(self) -> None:
