@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from sluicegate.destinations.base import Batch
 
 JSON = "application/json"
 FOREIGN = "no counterpart at the vendor"
@@ -32,6 +34,14 @@ class Plan:
     rejected: dict[int, str] = field(default_factory=dict)
     """Broken rules of the vendor."""
     skipped: dict[int, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Plans(Protocol):
+    """A destination that says what it would send; `sluicegate simulate` shows it."""
+
+    def preview(self, batch: Batch, now_ms: int) -> Plan:
+        """What `deliver` would send for a batch at a time in Unix ms; sends nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sluicegate.destinations.answers import outcome_of
 from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.destinations.connections import Connections
 from sluicegate.destinations.http import Origin
+from sluicegate.destinations.plan import Plan, Request
 from sluicegate.destinations.settings import WebhookSettings
 from sluicegate.version import __version__
 
@@ -52,17 +53,23 @@ class Webhook(Destination):
         """Close all connections."""
         self._connections.close()
 
+    def preview(self, batch: Batch, now_ms: int) -> Plan:
+        """The request that `deliver` would send, as far as that does not depend on the attempt."""
+        body = b"".join(body_of(batch))
+        key = "msg_" + batch.key(self.context.id)
+        headers = dict(line.split(": ", 1) for line in self._own_headers(key, now_ms // 1_000, body))
+        own = {name: value.reveal() for name, value in self.settings.headers.items()}
+        return Plan([Request(self.settings.url, body, range(len(batch)), {**own, **headers})])
+
     def _request(self, key: str, *body: bytes) -> bytes:
-        timestamp = int(time.time())
-        lines = [
-            f"Content-Length: {sum(map(len, body))}",
-            f"Idempotency-Key: {key}",
-            f"webhook-id: {key}",
-            f"webhook-timestamp: {timestamp}",
-        ]
+        lines = [f"Content-Length: {sum(map(len, body))}", *self._own_headers(key, int(time.time()), *body)]
+        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", *body))
+
+    def _own_headers(self, key: str, timestamp: int, *body: bytes) -> list[str]:
+        lines = [f"Idempotency-Key: {key}", f"webhook-id: {key}", f"webhook-timestamp: {timestamp}"]
         if self._key:
             lines.append(f"webhook-signature: {signature(self._key, key, timestamp, *body)}")
-        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", *body))
+        return lines
 
 
 def body_of(batch: Batch) -> tuple[bytes, ...]:
