@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +15,10 @@ FOREIGN = "no counterpart at the vendor"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST: address with its query, body, and which events of the batch it carries."""
+    """One POST: address with its query, body, and which events of the batch it carries.
+
+    `indices` has one entry per record in the body, in its order; an event may make several records.
+    """
 
     url: str
     body: bytes
@@ -51,6 +54,24 @@ class Numbered:
     index: int
     event: dict[str, Any]
     message_id: str
+
+
+def packs(
+    records: Iterable[tuple[int, bytes]], *, max_records: int, max_bytes: int
+) -> Iterator[tuple[list[int], bytes]]:
+    """Records as JSON arrays within a vendor's limits, each with the indices of its records; one record always fits."""
+    indices: list[int] = []
+    packed: list[bytes] = []
+    n_bytes = 2
+    for index, record in records:
+        if packed and (len(packed) == max_records or n_bytes + len(record) > max_bytes):
+            yield indices, b"[" + b",".join(packed) + b"]"
+            indices, packed, n_bytes = [], [], 2
+        indices.append(index)
+        packed.append(record)
+        n_bytes += len(record) + 1
+    if packed:
+        yield indices, b"[" + b",".join(packed) + b"]"
 
 
 class Broken(ValueError):

@@ -95,7 +95,7 @@ class Done:
     """How a batch has gone so far."""
 
     def __init__(self, plan: Plan) -> None:
-        self._n_events = len(plan.rejected) + len(plan.skipped) + sum(len(one.indices) for one in plan.requests)
+        self._n_events = len({*plan.rejected, *plan.skipped}.union(*(one.indices for one in plan.requests)))
         self._so_far = Outcome(plan.rejected, plan.skipped)
 
     def add(self, outcome: Outcome) -> None:
@@ -131,7 +131,7 @@ class Done:
 
 def _by_index(verdict: Verdict, request: Request) -> Verdict:
     """The verdict, with the event named when it is about the only one of its request."""
-    if isinstance(verdict, Rejected) and isinstance(verdict.reasons, str) and len(request.indices) == 1:
+    if isinstance(verdict, Rejected) and isinstance(verdict.reasons, str) and len(set(request.indices)) == 1:
         rejected = {request.indices[0]: verdict.reasons}
         return Outcome(rejected, status=verdict.status, response=verdict.response)
     return verdict
