@@ -11,15 +11,17 @@ from queue import SimpleQueue
 
 from sluicegate import failpoints
 from sluicegate.delivery.lane import Work
+from sluicegate.delivery.result import Result
 from sluicegate.destinations.base import Batch
+from sluicegate.destinations.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A call that has ended: with None for delivered, else with what it raised, at a monotonic time."""
+    """A call that has ended, at a monotonic time: None for delivered, else the outcome or what was raised."""
 
     work: Work
-    error: BaseException | None
+    result: Result
     at: float
 
 
@@ -40,16 +42,17 @@ class Calls:
     def run(self, work: Work) -> Ended:
         """Make the call in this thread."""
         self._started[work] = time.monotonic()
-        error: BaseException | None = None
+        result: Result = None
         try:
-            self._deliver(work.batch)
+            returned = self._deliver(work.batch)
+            result = returned if isinstance(returned, Outcome) else None
             if failpoints.ARMED:
                 failpoints.hit(failpoints.Point.AFTER_POST)
         except BaseException as raised:  # a plugin may raise SystemExit too, and must not end its thread
-            error = raised
+            result = raised
         finally:
             del self._started[work]
-        return Ended(work, error, time.monotonic())
+        return Ended(work, result, time.monotonic())
 
     def submit(self, work: Work) -> None:
         """Make the call in a thread of the pool, which grows as needed; `wake` tells of its end."""

@@ -36,6 +36,7 @@ class Commits:
         self._gathered = Progress(lanes.settlement.cursor)
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
+        self._denied_again: dict[int, str] = {}
         self._retries: list[PendingRetry] | None = None
         self._store_version: int | None = None
         self.more_replays = False
@@ -46,7 +47,11 @@ class Commits:
     @property
     def pending(self) -> bool:
         """Whether there is something to commit."""
-        return bool(len(self._gathered) or self._replayed or self._buried_again or self._retries is not None)
+        return bool(len(self._gathered) or self._settled_replays or self._retries is not None)
+
+    @property
+    def _settled_replays(self) -> int:
+        return len(self._replayed) + len(self._buried_again) + len(self._denied_again)
 
     def gather(self, now: float, *, last: bool = False) -> bool:
         """Take what the lanes have settled; say whether there is something to commit. `last`: before the end."""
@@ -56,6 +61,7 @@ class Commits:
         replayed, buried_again = self._lanes.replays()
         self._replayed += replayed
         self._buried_again += buried_again
+        self._denied_again |= self._lanes.denied_replays()
         retries = self._lanes.retries(now, anyway=last)
         if retries is not None:
             self._retries = [replace(retry, first_error=self._mask(retry.first_error)) for retry in retries]
@@ -83,10 +89,10 @@ class Commits:
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor
             self.delivered += gathered.delivered
-        if self._replayed or self._buried_again:
-            self._settle(self._replayed, self._buried_again)
+        if self._settled_replays:
+            self._settle()
             self.delivered += len(self._replayed)
-            self._replayed, self._buried_again = [], []
+            self._replayed, self._buried_again, self._denied_again = [], [], {}
             self.more_replays = self._store_version is None
 
     def take_replays(self, permits: Decide) -> None:
@@ -94,7 +100,7 @@ class Commits:
 
         Consent is decided again, now; letters that may no longer go out are counted as denied.
         """
-        unsettled = self._lanes.replaying or self._replayed or self._buried_again
+        unsettled = self._lanes.replaying or self._settled_replays
         if unsettled or (version := self._store.data_version()) == self._store_version:
             return
         letters = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
@@ -106,12 +112,12 @@ class Commits:
             self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=wall_ms(time.monotonic()))
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
 
-    def _settle(self, replayed: Sequence[int], buried_again: Sequence[Dead]) -> None:
+    def _settle(self) -> None:
         self._store.settle_replay(
             self._epoch,
-            delivered=replayed,
-            failed={dead.offset: self._mask(dead.reason) for dead in buried_again},
-            denied={},
+            delivered=self._replayed,
+            failed={dead.offset: self._mask(dead.reason) for dead in self._buried_again},
+            denied=self._denied_again,
             now_ms=wall_ms(time.monotonic()),
         )
 

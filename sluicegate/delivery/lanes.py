@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 
 from sluicegate.backoff import backoff_s
@@ -22,8 +22,10 @@ from sluicegate.delivery.lane import Lane, Part, PendingRetry, Work
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.recovery import Recovery
+from sluicegate.delivery.result import Result, checked
 from sluicegate.delivery.settlement import Dead, Progress, Settlement, Stage
 from sluicegate.destinations.base import Batch
+from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
 from sluicegate.eventlog.runs import Events
 
@@ -37,6 +39,8 @@ SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""
 MAX_SPAN = 1_000_000
 """Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
+MAX_REASON_CHARS = 100
+"""Of the reason for which a destination leaves an event out; it is the name of a counter."""
 MAX_WAITING = 16
 """Lanes that may wait besides those that may run, so that fresh events get by."""
 
@@ -66,6 +70,7 @@ class Lanes:
         self._service_s = math.inf
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
+        self._denied_again: dict[int, str] = {}
         self._retries_changed = False
 
     # Filling
@@ -144,7 +149,8 @@ class Lanes:
     @property
     def replaying(self) -> bool:
         """Whether a replay has not ended, or `replays` has not told of its end."""
-        return bool(self._replayed or self._buried_again) or any(lane.replay for lane in self._lanes)
+        told = self._replayed or self._buried_again or self._denied_again
+        return bool(told) or any(lane.replay for lane in self._lanes)
 
     def _recover(self, recovery: Recovery, events: Events) -> Events:
         """Put what an earlier process had on its way into lanes again; return the other events."""
@@ -275,29 +281,62 @@ class Lanes:
 
     # Coming back
 
-    def complete(self, work: Work, error: BaseException | None, *, now: float) -> None:
-        """Take note of how a call ended: None for delivered, else what it raised."""
-        lane = work.lane
+    def complete(self, work: Work, result: Result, *, now: float) -> None:
+        """Take note of how a call ended."""
+        lane, result = work.lane, checked(result, len(work.batch))
         lane.running = False
         self._retries_changed = self._retries_changed or lane.remembered
-        if isinstance(error, CredentialsRefused):
-            self.halted = self.halted or str(error)
+        if isinstance(result, CredentialsRefused):
+            self.halted = self.halted or str(result)
             return
-        if isinstance(error, Rejected):
-            error = _checked(error, len(work.batch))
-        if error is None or isinstance(error, Rejected):
-            self._pace.answered(lane, now)
-        if isinstance(error, Rejected):
-            self._refuse(lane, error, now)
-        elif error is not None:
-            self._postpone(lane, error, now)
+        if isinstance(result, Outcome):
+            self._settle(lane, result, now)
+        elif isinstance(result, Rejected):
+            self._answered(lane, now)
+            lane.parts.extendleft(reversed(lane.parts.popleft().halves()))
+        elif result is not None:
+            self._postpone(lane, result, now)
         else:
-            duration = now - lane.started
-            self._service_s = duration if self._service_s == math.inf else 0.8 * self._service_s + 0.2 * duration
-            lane.failures = 0
+            self._answered(lane, now)
             self._deliver(lane, lane.parts.popleft().events)
         if not lane.parts:
             self._lanes.remove(lane)
+
+    def _answered(self, lane: Lane, now: float) -> None:
+        self._pace.answered(lane, now)
+        lane.failures = 0
+        duration_s = now - lane.started
+        self._service_s = duration_s if self._service_s == math.inf else 0.8 * self._service_s + 0.2 * duration_s
+
+    def _settle(self, lane: Lane, outcome: Outcome, now: float) -> None:
+        """Settle what the outcome says, event by event, and send what it wants again."""
+        part = lane.parts.popleft()
+        failure = outcome.failure()
+        for index in sorted(outcome.rejected):
+            refusal = Rejected(outcome.rejected[index])
+            refusal.status, refusal.response = outcome.status, outcome.response
+            self._bury(lane, part, index, outcome.rejected[index], refusal, now)
+        self._skip(lane, part.events, outcome.skipped)
+        indices = range(len(part.events))
+        named = {*outcome.rejected, *outcome.skipped, *outcome.again}
+        self._deliver(lane, part.events.select(bytes([index not in named for index in indices])))
+        if outcome.again:
+            lane.parts.appendleft(part.of(part.events.select(bytes([index in outcome.again for index in indices]))))
+            lane.known_slots, lane.scattered = None, True
+        if outcome.again and isinstance(failure, Retry):
+            self._postpone(lane, failure, now)
+        else:
+            self._answered(lane, now)
+
+    def _skip(self, lane: Lane, events: Events, reasons: Mapping[int, str]) -> None:
+        """Count these as denied by the destination itself."""
+        self._n_away -= len(reasons)
+        offsets = events.offsets if reasons else []
+        for index, reason in reasons.items():
+            if lane.replay:
+                self._denied_again[offsets[index]] = reason[:MAX_REASON_CHARS]
+            else:
+                self.settlement.skip(offsets[index], reason[:MAX_REASON_CHARS])
 
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._n_away -= len(events)
@@ -306,23 +345,6 @@ class Lanes:
         else:
             for run in events.runs:
                 self.settlement.deliver(run.offsets)
-
-    def _refuse(self, lane: Lane, error: Rejected, now: float) -> None:
-        """Bury the events that the vendor names, or the only one; halve what it refuses as a whole."""
-        lane.failures = 0
-        part = lane.parts.popleft()
-        n_events = len(part.events)
-        if isinstance(error.reasons, str) and n_events > 1:
-            lane.parts.extendleft(reversed(part.halves()))
-            return
-        bad = {0: error.reasons} if isinstance(error.reasons, str) else dict(error.reasons)
-        for index in sorted(bad):
-            self._bury(lane, part, index, str(bad[index]), error, now)
-        rest = part.events.select(bytes([index not in bad for index in range(n_events)]))
-        if error.rest_delivered:
-            self._deliver(lane, rest)
-        elif len(rest):
-            lane.parts.appendleft(part.of(rest))
 
     def _postpone(self, lane: Lane, error: BaseException, now: float) -> None:
         asked_s = self._pace.failed(lane, error, now)
@@ -377,6 +399,11 @@ class Lanes:
         self._replayed, self._buried_again = [], []
         return settled
 
+    def denied_replays(self) -> dict[int, str]:
+        """Ids of the replayed letters that turned out not to be for this destination, and why; since the last call."""
+        denied, self._denied_again = self._denied_again, {}
+        return denied
+
     def retries(self, now: float, *, anyway: bool = False) -> list[PendingRetry] | None:
         """What is to be remembered of the events that have failed; None when nothing of it has changed."""
         if not (self._retries_changed or (anyway and any(lane.remembered for lane in self._lanes))):
@@ -389,11 +416,3 @@ class Lanes:
             if lane.remembered:
                 found += [part.as_retry(number, self._pace.clock(now)) for part in lane.parts]
         return found
-
-
-def _checked(error: Rejected, n_events: int) -> Rejected | Retry:
-    """The rejection, if it makes sense for a batch of so many events."""
-    reasons = error.reasons
-    if isinstance(reasons, str) or (reasons and all(0 <= index < n_events for index in reasons)):
-        return error
-    return Retry(f"the plugin rejected events {sorted(reasons)} of a batch of {n_events}")

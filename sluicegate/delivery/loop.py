@@ -26,6 +26,8 @@ from sluicegate.delivery.report import Vitals
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.waiting import Waiting
 from sluicegate.delivery.walltime import wall_ms
+from sluicegate.destinations.base import Batch
+from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import LogUnavailable, Retry
 from sluicegate.eventlog.base import EventLog
 
@@ -78,7 +80,7 @@ class DeliveryLoop:
         self._breaker_state = self._lanes.breaker.state
         self._reader = Reader(log, plugin.permits, self._lanes)
         self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask)
-        self._calls = Calls(plugin.instance.deliver, name=name, wake=waiting.wake)
+        self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake)
         self._few = plugin.limits.max_events // 2
         self._unread = True
         self._n_started = 0
@@ -115,18 +117,32 @@ class DeliveryLoop:
 
     def _complete(self, ended: Ended) -> None:
         self._flight.ended(ended.work)
-        self._lanes.complete(ended.work, ended.error, now=ended.at)
+        self._lanes.complete(ended.work, ended.result, now=ended.at)
         self._vitals.last_event_at = ended.at
-        if ended.error is None:
+        if isinstance(ended.result, BaseException):
+            self._tell_failure(ended.result, len(ended.work.batch))
+        elif isinstance(ended.result, Outcome):
+            self._tell_outcome(ended.result, ended.work.batch)
+        else:
             self._vitals.error = None
             trace.delivered(ended.work.batch)
-        else:
-            self._vitals.error = self._plugin.mask(error_text(ended.error))
-            self._vitals.unknown_outcomes += isinstance(ended.error, Retry) and ended.error.outcome_unknown
-            logger.warning("%d events not delivered: %s", len(ended.work.batch), self._vitals.error)
-            if failpoints.ARMED:
-                failpoints.hit(failpoints.Point.IN_RETRY_WAIT)
         self._look_at_breaker()
+
+    def _tell_outcome(self, outcome: Outcome, batch: Batch) -> None:
+        """A part of a batch is not delivered; a whole one that is just not for this destination is no failure."""
+        trace.partly_delivered(batch, outcome)
+        error = outcome.failure()
+        if error is None:
+            self._vitals.error = None
+        else:
+            self._tell_failure(error, len(outcome.rejected) + len(outcome.again))
+
+    def _tell_failure(self, error: BaseException, n_events: int) -> None:
+        self._vitals.error = self._plugin.mask(error_text(error))
+        self._vitals.unknown_outcomes += isinstance(error, Retry) and error.outcome_unknown
+        logger.warning("%d events not delivered: %s", n_events, self._vitals.error)
+        if failpoints.ARMED:
+            failpoints.hit(failpoints.Point.IN_RETRY_WAIT)
 
     def _look_at_breaker(self) -> None:
         """Tell of the circuit breaker when it has changed."""

@@ -10,10 +10,12 @@ from sluicegate.config.declaration import Limits, Settings
 from sluicegate.config.model import DestinationConfig, Requirement
 from sluicegate.config.secrets import secrets_in, web_secrets
 from sluicegate.config.settings import effective_limits, settings_for
-from sluicegate.destinations.base import Context, Destination
+from sluicegate.delivery.mapped import Mapped
+from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.destinations.registry import load_type
 from sluicegate.errors import CredentialsRefused, NotReady
 from sluicegate.event import Combo
+from sluicegate.mapping.changes import Changes
 from sluicegate.paths import DataDir
 from sluicegate.routing import Decision, decide
 
@@ -30,6 +32,13 @@ class Plugin:
     permits: Callable[[Combo], str | None]
     """A combination to None when the destination may have it, else the reason why not."""
     mask: Mask
+    changes: Changes | None = None
+    """What the configuration changes about events on their way, None for nothing."""
+
+    @property
+    def deliver(self) -> Callable[[Batch], object]:
+        """`deliver` of the instance, behind the changes if there are any."""
+        return self.instance.deliver if self.changes is None else Mapped(self.instance.deliver, self.changes)
 
 
 class Mask(masking.Mask):
@@ -57,7 +66,8 @@ def make_plugin(destination: DestinationConfig, data_dir: DataDir) -> Plugin:
         raise
     except Exception as error:
         raise NotReady(mask(f"{kind.__name__} cannot be made: {type(error).__name__}: {error}")) from error
-    return Plugin(instance, limits, permits_of(destination, type(settings)), mask)
+    changes = Changes(destination.map) if destination.map else None
+    return Plugin(instance, limits, permits_of(destination, type(settings)), mask, changes)
 
 
 def permits_of(destination: DestinationConfig, settings_type: type[Settings]) -> Callable[[Combo], str | None]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.destinations.base import Batch
+from sluicegate.destinations.outcome import Outcome
 
 MAX_NAMED = 20
 """Dead letters of one commit that are named in the log; all of them are in the store."""
@@ -20,6 +21,18 @@ def delivered(batch: Batch) -> None:
         return
     for offset, message_id in zip(batch.offsets, batch.message_ids, strict=True):
         logger.debug("delivered", extra={"message_id": message_id, "offset": offset})
+
+
+def partly_delivered(batch: Batch, outcome: Outcome) -> None:
+    """The vendor has those that the outcome does not name; those that are not for it are told too."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
+    for index, (offset, message_id) in enumerate(zip(batch.offsets, batch.message_ids, strict=True)):
+        fields = {"message_id": message_id, "offset": offset}
+        if index in outcome.skipped:
+            logger.debug("skipped", extra={**fields, "reason": outcome.skipped[index]})
+        elif index not in outcome.rejected and index not in outcome.again:
+            logger.debug("delivered", extra=fields)
 
 
 def dead(letters: Sequence[DeadLetter]) -> None:

@@ -8,7 +8,8 @@ purposes, limits) is declared by a `Settings` class (`sluicegate.config.declarat
     initialize()   once, first, in the worker thread       NotReady, CredentialsRefused
     test()         after it when `test_on_load` is set     NotReady, CredentialsRefused; no side effects at the vendor
     deliver(batch) for every batch within `limits`; from up to `in_flight` threads at a time
-                   returning means that the vendor has all of it; Retry, Rejected, CredentialsRefused
+                   returning None means that the vendor has all of it, an `Outcome` names the events that ended
+                   otherwise; Retry, Rejected, CredentialsRefused
     destroy()      once, last; errors are logged and ignored
 
 Any other exception counts as `NotReady` before delivery and as `Retry` in it. What the vendor answered goes along with
@@ -28,6 +29,7 @@ from typing import Any, ClassVar, overload
 import msgspec
 
 from sluicegate.config.declaration import Limits, Settings
+from sluicegate.destinations.outcome import Outcome
 from sluicegate.eventlog.runs import Events
 from sluicegate.network import Network
 
@@ -162,8 +164,8 @@ class Destination(ABC):
         """Check that the vendor would take events, without side effects; raises like `initialize`."""
 
     @abstractmethod
-    def deliver(self, batch: Batch) -> None:
-        """Deliver the batch; returning means that the vendor has every event of it."""
+    def deliver(self, batch: Batch) -> Outcome | None:
+        """Deliver the batch; None means that the vendor has every event of it."""
 
     def destroy(self) -> None:  # noqa: B027
         """Release everything."""

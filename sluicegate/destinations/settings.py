@@ -34,7 +34,7 @@ class WebhookSettings(Settings):
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=450 * 1024, in_flight=8)
 
     def __post_init__(self) -> None:
-        _check_url(self.url)
+        check_url(self.url)
         for name, value in self.headers.items():
             _check_header(name, value)
 
@@ -51,7 +51,8 @@ class NullSettings(Settings):
     limits: ClassVar[Limits] = Limits(max_events=5_000, max_bytes=4 * 1024 * 1024)
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Raise `ValueError` unless this is an http or https address that requests can be posted to."""
     try:
         parts = urlsplit(url)
         port_is_wrong = parts.port == 0

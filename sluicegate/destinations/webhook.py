@@ -10,23 +10,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import threading
 import time
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from sluicegate.config.secret import Secret
+from sluicegate.destinations.answers import outcome_of
 from sluicegate.destinations.base import Batch, Context, Destination
-from sluicegate.destinations.http import Answer, HttpConnection, Origin
+from sluicegate.destinations.connections import Connections
+from sluicegate.destinations.http import Origin
+from sluicegate.destinations.plan import Plan, Request
 from sluicegate.destinations.settings import WebhookSettings
-from sluicegate.errors import CredentialsRefused, DestinationError, NotReady, Rejected, Retry
 from sluicegate.version import __version__
-
-RETRY_STATUSES = frozenset({408, 425, 429})
-REFUSED_STATUSES = {401: "credentials", 403: "credentials", 404: "gone", 410: "gone"}
-"""Answers that are about us or the address and not about the events, and what to look at."""
-MAX_RETRY_AFTER_S = 3600
 
 
 class Webhook(Destination):
@@ -40,55 +35,41 @@ class Webhook(Destination):
         self._origin = Origin.of(url)
         self._key = signing_key(settings.secret) if settings.secret else None
         self._head = _fixed_head(url.path or "/", url.query, self._origin, settings)
-        self._threads = threading.local()
-        self._connections: list[HttpConnection] = []
+        self._connections = Connections(context.network)
 
     def test(self) -> None:
         """Connect, TLS included, and send nothing."""
-        connection = HttpConnection(self._origin, network=self.context.network)
-        try:
-            connection.connect()
-        except OSError as error:
-            raise NotReady(f"{self._origin} cannot be reached: {_text(error)}") from error
-        finally:
-            connection.close()
+        self._connections.test(self._origin)
 
     def deliver(self, batch: Batch) -> None:
         """Post the batch; the answer's status decides (`outcome_of`)."""
         request = self._request("msg_" + batch.key(self.context.id), *body_of(batch))
-        connection = self._connection()
-        try:
-            answer = connection.exchange(request, timeout_s=self.context.timeout_s)
-        except OSError as error:
-            note = " (the request was sent, so its outcome is unknown)" if connection.sent else ""
-            raise Retry(f"{self._origin}: {_text(error)}{note}", outcome_unknown=connection.sent) from error
+        answer = self._connections.exchange(self._origin, request, timeout_s=self.context.timeout_s)
         failure = outcome_of(answer, str(self._origin))
         if failure is not None:
             raise failure
 
     def destroy(self) -> None:
         """Close all connections."""
-        for connection in self._connections:
-            connection.close()
+        self._connections.close()
 
-    def _connection(self) -> HttpConnection:
-        connection: HttpConnection | None = getattr(self._threads, "connection", None)
-        if connection is None:
-            connection = self._threads.connection = HttpConnection(self._origin, network=self.context.network)
-            self._connections.append(connection)
-        return connection
+    def preview(self, batch: Batch, now_ms: int) -> Plan:
+        """The request that `deliver` would send, as far as that does not depend on the attempt."""
+        body = b"".join(body_of(batch))
+        key = "msg_" + batch.key(self.context.id)
+        headers = dict(line.split(": ", 1) for line in self._own_headers(key, now_ms // 1_000, body))
+        own = {name: value.reveal() for name, value in self.settings.headers.items()}
+        return Plan([Request(self.settings.url, body, range(len(batch)), {**own, **headers})])
 
     def _request(self, key: str, *body: bytes) -> bytes:
-        timestamp = int(time.time())
-        lines = [
-            f"Content-Length: {sum(map(len, body))}",
-            f"Idempotency-Key: {key}",
-            f"webhook-id: {key}",
-            f"webhook-timestamp: {timestamp}",
-        ]
+        lines = [f"Content-Length: {sum(map(len, body))}", *self._own_headers(key, int(time.time()), *body)]
+        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", *body))
+
+    def _own_headers(self, key: str, timestamp: int, *body: bytes) -> list[str]:
+        lines = [f"Idempotency-Key: {key}", f"webhook-id: {key}", f"webhook-timestamp: {timestamp}"]
         if self._key:
             lines.append(f"webhook-signature: {signature(self._key, key, timestamp, *body)}")
-        return b"".join((self._head, "\r\n".join(lines).encode("ascii"), b"\r\n\r\n", *body))
+        return lines
 
 
 def body_of(batch: Batch) -> tuple[bytes, ...]:
@@ -116,38 +97,6 @@ def signature(key: bytes, message_id: str, timestamp: int, *body: bytes) -> str:
     return "v1," + base64.b64encode(digest.digest()).decode()
 
 
-def outcome_of(answer: Answer, name: str) -> DestinationError | None:
-    """What an answer means: None for 2xx, else the error to raise."""
-    status = answer.status
-    if 200 <= status < 300:
-        return None
-    text = f"{name} answered {status}" + (f": {answer.excerpt}" if answer.excerpt else "")
-    error: DestinationError
-    if status >= 500 or status in RETRY_STATUSES:
-        error = Retry(text, after_s=retry_after_s(answer.headers.get("retry-after"), now=time.time()))
-    elif 300 <= status < 400:
-        error = CredentialsRefused(f"moved: {name} answered {status}, which is not followed; write the final address")
-    elif status in REFUSED_STATUSES:
-        error = CredentialsRefused(f"{REFUSED_STATUSES[status]}: {text}")
-    else:
-        error = Rejected(text)
-    return error.answered(status, answer.beginning())
-
-
-def retry_after_s(value: str | None, *, now: float) -> float | None:
-    """Seconds to wait by a `Retry-After` header (a number or an HTTP date), at most 1 h; None for none or nonsense."""
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(min(int(value[:10]), MAX_RETRY_AFTER_S))
-    try:
-        wait = parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait, 0.0), float(MAX_RETRY_AFTER_S))
-
-
 def _fixed_head(path: str, query: str, origin: Origin, settings: WebhookSettings) -> bytes:
     target = path + (f"?{query}" if query else "")
     headers = {name: value.reveal() for name, value in settings.headers.items()}
@@ -156,7 +105,3 @@ def _fixed_head(path: str, query: str, origin: Origin, settings: WebhookSettings
         headers["User-Agent"] = f"sluicegate/{__version__}"
     lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
-
-
-def _text(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

@@ -11,11 +11,12 @@ from sluicegate.config.declaration import Limits
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.recovery import Recovery
+from sluicegate.delivery.result import Result
 from sluicegate.delivery.settlement import Progress
 from sluicegate.destinations.base import Batch
 from sluicegate.eventlog.runs import Events
 
-Vendor = Callable[[Batch, float], BaseException | None]
+Vendor = Callable[[Batch, float], Result]
 
 
 class Harness:

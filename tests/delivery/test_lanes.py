@@ -3,11 +3,14 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
 from sluicegate.destinations.base import Batch
+from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
 from sluicegate.eventlog.runs import Events
 from tests.delivery.lanes_harness import Harness
@@ -285,3 +288,95 @@ def test_fifty_subjects_keep_their_order_through_500_500_200(seed: int) -> None:
     for offset in harness.delivered:
         by_subject.setdefault(subjects[offset - 1], []).append(offset)
     assert all(offsets == sorted(offsets) and len(offsets) == 40 for offsets in by_subject.values())
+
+
+def test_outcome_settles_each_event_as_it_says() -> None:
+    lanes = filled(5)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Outcome({1: "bad"}, {0: "filtered", 3: "filtered"}, status=400, response="no"), now=0.1)
+    progress = lanes.progress()
+
+    assert (progress.cursor, progress.delivered, progress.denied) == (5, 2, {"filtered": 2})
+    assert [(one.offset, one.reason, one.status, one.response) for one in progress.dead] == [(2, "bad", 400, "no")]
+    assert lanes.idle
+
+
+def test_events_wanted_again_for_a_reason_wait_and_keep_their_history() -> None:
+    lanes = filled(4)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Outcome(again=frozenset({1, 2}), reason="slow down", after_s=7.0, status=429), now=0.1)
+
+    assert lanes.progress().cursor == 1
+    assert lanes.next_batches(7.0) == []
+    (again,) = lanes.next_batches(7.2)
+    assert (again.batch.offsets, again.batch.attempt) == ([2, 3], 2)
+    lanes.complete(again, None, now=7.3)
+    assert lanes.progress().cursor == 4
+
+
+def test_events_wanted_again_without_a_reason_go_at_once() -> None:
+    lanes = filled(3)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Outcome({0: "bad"}, again=frozenset({1, 2})), now=0.1)
+
+    (again,) = lanes.next_batches(0.1)
+    assert again.batch.offsets == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome({7: "not there"}),
+        Outcome({0: "bad"}, {0: "filtered"}),
+        Outcome(again=frozenset({0, 1, 2})),
+    ],
+)
+def test_outcome_that_makes_no_sense_is_a_failed_call(outcome: Outcome) -> None:
+    lanes = filled(3)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, outcome, now=0.1)
+
+    assert lanes.progress().cursor == 0
+    assert lanes.next_batches(0.1) == []
+    (again,) = lanes.next_batches(10.0)
+    assert again.batch.offsets == [1, 2, 3]
+
+
+def test_replayed_letter_that_is_not_for_the_destination_is_told_apart() -> None:
+    lanes = filled(0)
+    lanes.add_replays(Events.of([71, 72], ["a", "b"], ["a", "b"], [b"{}"] * 2))
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Outcome(skipped={1: "filtered"}), now=0.0)
+
+    assert lanes.replaying
+    assert lanes.denied_replays() == {72: "filtered"}
+    assert lanes.replays() == ([71], [])
+    assert not lanes.replaying
+
+
+@given(
+    subjects=st.lists(st.sampled_from("abc"), min_size=1, max_size=60),
+    seed=st.integers(0, 2**32),
+)
+def test_order_per_subject_holds_whatever_is_wanted_again(subjects: list[str], seed: int) -> None:
+    random = Random(seed)
+    seen: list[int] = []
+
+    def vendor(batch: Batch, now: float) -> Outcome:
+        first_failed = random.randrange(1, len(batch) + 1)
+        seen.extend(batch.offsets[:first_failed])
+        again = frozenset(range(first_failed, len(batch)))
+        return Outcome(again=again, reason=random.choice(["", "busy"]) if again else "")
+
+    harness = Harness(vendor, limits=Limits(max_events=7, in_flight=3), subjects=list(subjects), seed=seed)
+    total = harness.run(max_s=1e6)
+
+    assert total.delivered == len(subjects)
+    for subject in set(subjects):
+        mine = [offset for offset in seen if subjects[offset - 1] == subject]
+        assert mine == sorted(mine)

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from sluicegate.config.secret import Secret
+from sluicegate.destinations.answers import outcome_of, retry_after_s
 from sluicegate.destinations.base import Destination
 from sluicegate.destinations.http import Answer
-from sluicegate.destinations.webhook import Webhook, outcome_of, retry_after_s, signature, signing_key
+from sluicegate.destinations.webhook import Webhook, signature, signing_key
 from sluicegate.errors import ConfigError, CredentialsRefused, NotReady, Rejected, Retry
 from sluicegate.testing.destination_contract import make_batch, make_destination
 from sluicegate.testing.http_receiver import HttpReceiver, Reply

@@ -1,0 +1,123 @@
+"""The `destinations` command: which destination types there are, and what they take."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import EntryPoint
+from inspect import cleandoc
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from sluicegate.config.declaration import Settings
+from sluicegate.config.plugins import Plugins
+from sluicegate.config.problems import Wrong
+from sluicegate.config.secret import Secret
+from sluicegate.scripts.options import json_option
+
+
+@click.command()
+@click.argument("type_name", metavar="[TYPE]", required=False)
+@json_option
+def destinations(type_name: str | None, as_json: bool) -> None:
+    """List the destination types that are installed; with TYPE, its settings too."""
+    plugins = Plugins.installed()
+    if type_name is not None and type_name not in plugins.types:
+        raise click.UsageError(
+            f"no installed type is called {type_name!r}; there are: {', '.join(sorted(plugins.types))}"
+        )
+    names = [type_name] if type_name else sorted(plugins.types)
+    found = [described(name, plugins) for name in names]
+    if as_json:
+        click.echo(json.dumps(found))
+    elif type_name:
+        _print_one(found[0])
+    else:
+        _print_all(found)
+
+
+def described(name: str, plugins: Plugins) -> dict[str, Any]:
+    """A type: its package and extra, its settings with their defaults, the purposes it always needs, its limits."""
+    entry = plugins.types[name]
+    about: dict[str, Any] = {"type": name, "package": entry.dist.metadata["Name"] if entry.dist else ""}
+    about["extra"] = _extra(name, entry)
+    try:
+        settings_type = plugins.settings_type(name)
+    except Wrong as wrong:
+        return {**about, "error": wrong.reason}
+    if settings_type is None:
+        return {**about, "error": "registers no settings; they are checked when it loads"}
+    limits = settings_type.limits
+    return {
+        **about,
+        "requires": list(settings_type.requires),
+        "limits": {"events": limits.max_events, "bytes": limits.max_bytes, "in_flight": limits.in_flight},
+        "settings": settings_of(settings_type),
+        "about": cleandoc(settings_type.__doc__ or ""),
+    }
+
+
+def settings_of(settings_type: type[Settings]) -> list[dict[str, Any]]:
+    """The keys of a settings class: name, type, and default where there is one."""
+    rows = []
+    for field in msgspec.structs.fields(settings_type):
+        row: dict[str, Any] = {"key": field.encode_name, "type": _type_text(field.type), "required": field.required}
+        if field.default is not msgspec.NODEFAULT:
+            row["default"] = field.default
+        elif field.default_factory is not msgspec.NODEFAULT:
+            row["default"] = field.default_factory()
+        rows.append(row)
+    return rows
+
+
+def _type_text(kind: Any) -> str:
+    if kind is Secret:
+        return "secret"
+    return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else _short(str(kind))
+
+
+def _short(text: str) -> str:
+    for old, new in (("typing.", ""), ("sluicegate.config.secret.Secret", "secret"), ("NoneType", "None")):
+        text = text.replace(old, new)
+    return text
+
+
+def _extra(name: str, entry: EntryPoint) -> str:
+    extras = entry.dist.metadata.get_all("Provides-Extra") or [] if entry.dist else []
+    return f"pip install '{entry.dist.metadata['Name']}[{name}]'" if entry.dist and name in extras else ""
+
+
+def _print_all(found: list[dict[str, Any]]) -> None:
+    table = Table("type", "needs consent for", "events", "bytes", "in flight", "required settings", "needs")
+    for one in found:
+        if "error" in one:
+            table.add_row(one["type"], one["error"])
+            continue
+        limits = one["limits"]
+        required = ", ".join(row["key"] for row in one["settings"] if row["required"])
+        numbers = [f"{limits[key]:,}" for key in ("events", "bytes", "in_flight")]
+        table.add_row(one["type"], ", ".join(one["requires"]) or "-", *numbers, required or "-", one["extra"] or "-")
+    Console().print(table)
+
+
+def _print_one(one: dict[str, Any]) -> None:
+    if "error" in one:
+        click.echo(f"{one['type']}: {one['error']}")
+        return
+    limits = one["limits"]
+    click.echo(f"{one['type']}: {one['about']}\n")
+    click.echo(f"always needs consent for: {', '.join(one['requires']) or 'nothing of its own'}")
+    click.echo(
+        f"at most {limits['events']:,} events, {limits['bytes']:,} bytes a call, {limits['in_flight']} at a time"
+    )
+    if one["extra"]:
+        click.echo(f"needs {one['extra']}")
+    table = Table("key", "type", "default")
+    for row in one["settings"]:
+        table.add_row(
+            row["key"], row["type"], "required" if row["required"] else json.dumps(row["default"], default=str)
+        )
+    Console().print(table)

@@ -1,0 +1,150 @@
+"""The `simulate` command: what a destination would send for events, without sending it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from sluicegate.acceptance.times import write_ms
+from sluicegate.config.model import DestinationConfig
+from sluicegate.delivery.mapped import FILTERED
+from sluicegate.delivery.plugin import Plugin, make_plugin
+from sluicegate.destinations.base import Batch
+from sluicegate.destinations.plan import Plan, Plans, Request
+from sluicegate.destinations.vendor import headers_of
+from sluicegate.errors import Refused
+from sluicegate.paths import DataDir
+from sluicegate.scripts.options import find_config, json_option, system_options
+
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key"})
+MAX_INPUT_BYTES = 64 * 1024 * 1024
+_EVENT_TYPE = "event type is not wanted"
+
+
+@click.command()
+@click.argument("destination")
+@click.argument("file", type=click.File("rb"), default="-")
+@json_option
+@system_options
+def simulate(destination: str, file: Any, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+    """Show the requests that DESTINATION would send for the events in FILE or from standard input.
+
+    Nothing is sent and nothing needs to run. The input is an event as JSON, several as JSON Lines or a JSON array, or a
+    body as clients post it ({"batch": [...]}). Changes of [destinations.ID.map] are made; consent is not decided.
+    """
+    config = find_config(config_path, data_dir)
+    if config is None:
+        raise click.UsageError("no configuration file; name one with --config, or write one with `sluicegate init`")
+    if destination not in config.destinations:
+        raise Refused(f"no destination {destination!r} in it; there are: {', '.join(config.destinations) or 'none'}")
+    events = read_events(file.read(MAX_INPUT_BYTES))
+    chosen = config.destinations[destination]
+    found = simulated(chosen, make_plugin(chosen, DataDir(config.data_dir)), events, now_ms=time.time_ns() // 1_000_000)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text_of(found))
+
+
+def read_events(data: bytes) -> list[dict[str, Any]]:
+    """The events of an input in any of the forms that `simulate` takes; raises `UsageError`."""
+    try:
+        found = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        try:
+            found = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
+        except msgspec.DecodeError as error:
+            raise click.UsageError(f"the input is neither JSON nor JSON Lines: {error}") from error
+    if isinstance(found, dict):
+        found = found["batch"] if isinstance(found.get("batch"), list) else [found]
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise click.UsageError("the input has something that is no event; write JSON objects")
+    return found
+
+
+def simulated(
+    chosen: DestinationConfig, plugin: Plugin, events: list[dict[str, Any]], *, now_ms: int
+) -> dict[str, Any]:
+    """What would become of the events: requests, and those that are rejected or skipped, by index in the input."""
+    skipped: dict[int, str] = {}
+    kept: list[int] = []
+    raws: list[bytes] = []
+    for index, event in enumerate(events):
+        if chosen.events and event.get("type") not in chosen.events:
+            skipped[index] = _EVENT_TYPE
+        elif plugin.changes is not None and not plugin.changes.wants(event):
+            skipped[index] = FILTERED
+        else:
+            if plugin.changes is not None:
+                plugin.changes.apply(event)
+            event.setdefault("messageId", f"simulated-{index}")
+            event.setdefault("timestamp", write_ms(now_ms))
+            kept.append(index)
+            raws.append(msgspec.json.encode(event))
+    message_ids = [str(events[index]["messageId"]) for index in kept]
+    shown: list[Any] = []
+    rejected: dict[int, str] = {}
+    for start in range(0, len(kept), plugin.limits.max_events):
+        piece = slice(start, start + plugin.limits.max_events)
+        places = kept[piece]
+        batch = Batch(places, message_ids[piece], raws[piece])
+        plan = _plan(plugin, batch, now_ms)
+        shown += [_shown(request, places, plugin) for request in plan.requests]
+        rejected |= {places[index]: reason for index, reason in plan.rejected.items()}
+        skipped |= {places[index]: reason for index, reason in plan.skipped.items()}
+    return {
+        "destination": chosen.id,
+        "type": chosen.type,
+        "requests": shown,
+        "rejected": {str(index): rejected[index] for index in sorted(rejected)},
+        "skipped": {str(index): skipped[index] for index in sorted(skipped)},
+    }
+
+
+def _plan(plugin: Plugin, batch: Batch, now_ms: int) -> Plan:
+    if isinstance(plugin.instance, Plans):
+        return plugin.instance.preview(batch, now_ms)
+    # A type that posts nothing, or does not say what: the events as `deliver` gets them.
+    body = b"[" + batch.joined() + b"]"
+    return Plan([Request("", body, range(len(batch)))] if len(batch) else [])
+
+
+def _shown(request: Request, places: list[int], plugin: Plugin) -> dict[str, Any]:
+    events = [places[index] for index in request.indices]
+    body = msgspec.json.decode(_masked(plugin, request.body.decode()).encode())
+    if not request.url:
+        return {"events": events, "body": body}
+    headers = {
+        name: "***" if name.lower() in SECRET_HEADERS else _masked(plugin, value)
+        for name, value in {"Host": urlsplit(request.url).netloc, **headers_of(request)}.items()
+    }
+    return {
+        "method": "POST",
+        "url": _masked(plugin, request.url),
+        "headers": headers,
+        "events": events,
+        "body": body,
+    }
+
+
+def _masked(plugin: Plugin, text: str) -> str:
+    return plugin.mask(text, max_chars=len(text) + 100)
+
+
+def text_of(found: dict[str, Any]) -> str:
+    """The same for people."""
+    blocks = []
+    for request in found["requests"]:
+        head = [f"# events {', '.join(map(str, request['events']))}"]
+        if "url" in request:
+            head.append(f"{request['method']} {request['url']}")
+            head += [f"{name}: {value}" for name, value in request["headers"].items()]
+        else:
+            head.append(f"# type {found['type']} gets the events like this")
+        blocks.append("\n".join([*head, "", json.dumps(request["body"], indent=2, ensure_ascii=False)]))
+    for outcome in ("rejected", "skipped"):
+        blocks += [f"event {index} {outcome}: {reason}" for index, reason in found[outcome].items()]
+    return "\n\n".join(blocks) or "no events"

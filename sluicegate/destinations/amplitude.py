@@ -1,0 +1,201 @@
+"""`amplitude`: the HTTP V2 API (amplitude.com/docs/apis/analytics/http-v2).
+
+`insert_id` is the message id, by which Amplitude recognises repetitions for 7 days. A 400 that lists events refuses the
+whole request for them: they become dead letters, and the others go again. `alias` has no counterpart outside of
+Amplitude's paid user mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from sluicegate.destinations.answers import outcome_of
+from sluicegate.destinations.fields import (
+    at,
+    each,
+    number,
+    products,
+    properties,
+    renamed,
+    text,
+    time_ms,
+    traits,
+    words,
+)
+from sluicegate.destinations.http import Answer
+from sluicegate.destinations.outcome import Outcome
+from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, packs
+from sluicegate.destinations.vendor import VendorDestination, Verdict
+from sluicegate.destinations.vendor_settings import AmplitudeSettings
+from sluicegate.errors import CredentialsRefused, Retry
+
+CONTEXT = {
+    "app.version": "app_version",
+    "os.name": "os_name",
+    "os.version": "os_version",
+    "device.brand": "device_brand",
+    "device.manufacturer": "device_manufacturer",
+    "device.model": "device_model",
+    "device.advertisingId": "adid",
+    "network.carrier": "carrier",
+    "locale": "language",
+    "ip": "ip",
+    "location.country": "country",
+    "location.region": "region",
+    "location.city": "city",
+    "location.latitude": "location_lat",
+    "location.longitude": "location_lng",
+    "library.name": "library",
+}
+CAMPAIGN = {
+    "name": "utm_campaign",
+    "source": "utm_source",
+    "medium": "utm_medium",
+    "term": "utm_term",
+    "content": "utm_content",
+}
+PLATFORMS = {"ios": "iOS", "android": "Android"}
+PRODUCT_EVENT = "Product Purchased"
+ORDER_EVENTS = words("ordercompleted orderrefunded completedorder")
+LISTS_OF_BAD = ("events_with_invalid_fields", "events_with_missing_fields", "events_with_invalid_id_lengths")
+"""Members of a 400: a field, and the places of the events in which it is wrong."""
+NO_IDS = words(
+    "anonymous nil none null n/a na undefined unknown true false 0 -1 [] {} lmy47d 00000000-0000-0000-0000-0"
+)
+"""Ids that Amplitude refuses (amplitude.com/docs/apis/analytics/http-v2, device_id and user_id)."""
+MAX_EVENTS, MAX_BYTES = 1_000, 950 * 1024
+THROTTLED_WAIT_S = 30.0
+_encode = msgspec.json.Encoder().encode
+
+
+class Amplitude(VendorDestination):
+    """Posts events to `/2/httpapi`."""
+
+    settings_type = AmplitudeSettings
+    settings: AmplitudeSettings
+
+    @property
+    def base_url(self) -> str:
+        """The API of the project's region."""
+        return self.settings.url
+
+    def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
+        """One request, more when the events are large."""
+        plan = Plan()
+        url = self.settings.url.rstrip("/") + "/2/httpapi"
+        options = {"min_id_length": self.settings.min_id_length}
+        head = _encode({"api_key": self.settings.api_key.reveal(), "options": options})
+        made = each(plan, batch, lambda one: [_encode(record) for record in self._records(one)])
+        records = [(index, record) for index, several in made for record in several]
+        for indices, array in packs(records, max_records=MAX_EVENTS, max_bytes=MAX_BYTES):
+            plan.requests.append(Request(url, head[:-1] + b',"events":' + array + b"}", indices))
+        return plan
+
+    def judge(self, answer: Answer, request: Request) -> Verdict:
+        """By Amplitude's codes: 400 with lists of events, 429 with throttled users."""
+        said = _json(answer)
+        if answer.status == 400 and (bad := _bad_events(said, request)):
+            again = frozenset(request.indices).difference(bad)
+            return Outcome(bad, again=again, status=400, response=answer.beginning())
+        about_key = said.get("missing_field") == "api_key" or "api key" in str(said.get("error")).lower()
+        if answer.status == 400 and about_key:
+            refused = CredentialsRefused(f"credentials: Amplitude answered 400: {answer.excerpt}")
+            return refused.answered(400, answer.beginning())
+        verdict = outcome_of(answer, self.settings.url)
+        if isinstance(verdict, Retry) and answer.status == 429 and verdict.after_s is None:
+            verdict.after_s = THROTTLED_WAIT_S
+        return verdict
+
+    def _records(self, one: Numbered) -> Iterator[dict[str, Any]]:
+        event = one.event
+        base = self._base(event)
+        yield {**base, **self._named(event), "insert_id": one.message_id}
+        name = str(event.get("event", "")).lower().replace(" ", "")
+        if self.settings.product_events and event.get("type") == "track" and name in ORDER_EVENTS:
+            for place, product in enumerate(products(event), 1):
+                own = {"event_type": PRODUCT_EVENT, "event_properties": product}
+                yield {**base, **own, "insert_id": f"{one.message_id}-{place}"}
+
+    def _base(self, event: dict[str, Any]) -> dict[str, Any]:
+        context = event.get("context")
+        context = context if isinstance(context, dict) else {}
+        found = renamed(context, CONTEXT)
+        found["platform"] = PLATFORMS.get(str(at(context, "device.type")).lower(), "Web")
+        for name, places in (("user_id", ("userId",)), ("device_id", ("anonymousId", "context.device.id"))):
+            value = text(event, *places)
+            if value and value.lower() not in NO_IDS:
+                if len(value) < self.settings.min_id_length:
+                    raise Broken(f"{name} has fewer than {self.settings.min_id_length} characters")
+                found[name] = value
+        if "user_id" not in found and "device_id" not in found:
+            raise Broken(
+                "neither user_id nor device_id: the event has no userId and no anonymousId that Amplitude takes"
+            )
+        if (at_ms := time_ms(event)) is not None:
+            found["time"] = at_ms
+        session = text(event, "integrations.Amplitude.session_id", "context.sessionId")
+        if session and session.isdigit():
+            found["session_id"] = int(session)
+        return found
+
+    def _named(self, event: dict[str, Any]) -> dict[str, Any]:
+        kind = event.get("type")
+        campaign = at(event, "context.campaign")
+        user = renamed(campaign, CAMPAIGN) if isinstance(campaign, dict) else {}
+        if kind == "identify":
+            return {"event_type": "$identify", "user_properties": {**user, **traits(event)}}
+        if kind == "group" and self.settings.group_type:
+            groups = {self.settings.group_type: text(event, "groupId")}
+            return {"event_type": "$identify", "groups": groups, "user_properties": groups}
+        found: dict[str, Any] = {"event_properties": properties(event)}
+        if user:
+            found["user_properties"] = {"$set": user, "$setOnce": {f"initial_{k}": v for k, v in user.items()}}
+        if kind == "track":
+            if not (name := text(event, "event")):
+                raise Broken("the event has no name")
+            return {"event_type": name, **found, **_money(properties(event))}
+        if kind not in ("page", "screen"):
+            raise Foreign
+        name = text(event, "name", "properties.title", "properties.path")
+        return {"event_type": f"Viewed {name}" if name else f"Viewed a {kind.title()}", **found}
+
+
+def _money(source: dict[str, Any]) -> dict[str, Any]:
+    """Amplitude's revenue fields."""
+    revenue, price = number(source.get("revenue")), number(source.get("price"))
+    found: dict[str, Any] = {}
+    if revenue is not None:
+        found = {"revenue": revenue, "revenueType": source.get("revenueType") or "Purchase"}
+        if price is not None:
+            found |= {"price": price, "quantity": int(number(source.get("quantity")) or 1)}
+    if found and (product := text(source, "product_id", "productId")):
+        found["productId"] = product
+    return found
+
+
+def _bad_events(said: dict[str, Any], request: Request) -> dict[int, str]:
+    """The events that a 400 names, with the rule that they break."""
+    bad: dict[int, str] = {}
+    for member in LISTS_OF_BAD:
+        fields = said.get(member)
+        for field, places in fields.items() if isinstance(fields, dict) else ():
+            for place in places if isinstance(places, list) else ():
+                if isinstance(place, int) and 0 <= place < len(request.indices):
+                    rule = f"Amplitude: {member.removeprefix('events_with_').replace('_', ' ')}: {field}"
+                    bad.setdefault(request.indices[place], rule)
+    silenced = said.get("silenced_events")
+    for place in silenced if isinstance(silenced, list) else ():
+        if isinstance(place, int) and 0 <= place < len(request.indices):
+            bad.setdefault(request.indices[place], "Amplitude: silenced")
+    return bad
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,131 @@
+"""Reading events for mappers: places, texts, numbers and times, whatever clients put there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from sluicegate.acceptance.times import read_ms
+from sluicegate.destinations.plan import FOREIGN, Broken, Foreign, Numbered, Plan
+
+T = TypeVar("T")
+
+_NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+"""That of URLs (RFC 9562, appendix A)."""
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a table that is written as a text."""
+    return frozenset(text.split())
+
+
+@lru_cache(maxsize=4_096)
+def _steps(place: str) -> tuple[str, ...]:
+    return tuple(place.split("."))
+
+
+def at(event: Any, *places: str) -> Any:
+    """What is at the first of these places that has anything; None, an empty text and an empty object are nothing."""
+    for place in places:
+        value = event
+        for step in _steps(place):
+            value = value.get(step) if isinstance(value, dict) else None
+        if value is not None and value != "" and value != {}:
+            return value
+    return None
+
+
+def text(event: Any, *places: str) -> str | None:
+    """The first text or whole number at these places, as a text without spaces around it."""
+    for place in places:
+        value = at(event, place)
+        if isinstance(value, str | int) and not isinstance(value, bool) and (found := str(value).strip()):
+            return found
+    return None
+
+
+def number(value: Any) -> int | float | None:
+    """A number, one that was written as a text included; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value if math.isfinite(value) else None
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        found = float(value.strip())
+    except ValueError:
+        return None
+    if not math.isfinite(found):
+        return None
+    return int(found) if found.is_integer() and "." not in value and abs(found) < 2**53 else found
+
+
+def time_ms(event: Mapping[str, Any]) -> int | None:
+    """When the event happened in Unix ms: its `timestamp`, else when it was received."""
+    for name in ("timestamp", "originalTimestamp", "receivedAt", "sentAt"):
+        if (found := read_ms(event.get(name))) is not None:
+            return found
+    return None
+
+
+def properties(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The `properties` of an event, an empty object when it has none."""
+    found = event.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def traits(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits of a person: `context.traits`, over them `traits`."""
+    both = (at(event, "context.traits"), event.get("traits"))
+    return {name: value for one in both if isinstance(one, dict) for name, value in one.items()}
+
+
+def products(event: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The objects in `properties.products`."""
+    found = properties(event).get("products")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def renamed(source: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
+    """The members of `source` that a table from their names to others has, under the others; the first found wins."""
+    found: dict[str, Any] = {}
+    for old, new in table.items():
+        if (value := at(source, old)) is not None:
+            found.setdefault(new, value)
+    return found
+
+
+def uuid_of(message_id: str) -> str:
+    """The UUID that stands for a message id: itself if it is one, else its UUIDv5."""
+    try:
+        return str(UUID(message_id)) if len(message_id) == 36 else str(uuid5(_NAMESPACE, message_id))
+    except ValueError:
+        return str(uuid5(_NAMESPACE, message_id))
+
+
+def consents(event: Mapping[str, Any]) -> dict[str, bool]:
+    """What the client said about consent, by category (`context.consent`, `context.consentManagement`)."""
+    found = {}
+    for name in ("deniedConsentIds", "allowedConsentIds"):
+        ids = at(event, f"context.consentManagement.{name}")
+        if isinstance(ids, list):
+            found.update({one: name == "allowedConsentIds" for one in ids if isinstance(one, str)})
+    preferences = at(event, "context.consent.categoryPreferences")
+    if isinstance(preferences, dict):
+        found.update({name: value for name, value in preferences.items() if isinstance(value, bool)})
+    return found
+
+
+def each(plan: Plan, batch: Sequence[Numbered], make: Callable[[Numbered], T]) -> Iterable[tuple[int, T]]:
+    """What `make` gives for each event; `Broken` and `Foreign` go into the plan."""
+    for one in batch:
+        try:
+            yield one.index, make(one)
+        except Broken as error:
+            plan.rejected[one.index] = str(error)
+        except Foreign:
+            plan.skipped[one.index] = FOREIGN

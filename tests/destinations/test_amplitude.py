@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sluicegate.destinations.amplitude import Amplitude
+from sluicegate.destinations.base import Destination
+from sluicegate.destinations.outcome import Outcome
+from sluicegate.errors import CredentialsRefused, Retry
+from sluicegate.testing.destination_contract import make_batch, make_destination
+from sluicegate.testing.http_receiver import Reply
+from tests.destinations.vendor_contract import VendorContract, body_of, track
+
+INVALID = b'{"code":400,"error":"Request missing required field","events_with_invalid_fields":{"time":[0,2]}}'
+
+
+class TestAmplitude(VendorContract):
+    def make(self, tmp_path: Path) -> Destination:
+        return make_destination(Amplitude, tmp_path, url=self.vendor.url, api_key="secret-key")
+
+    def ids(self, body: Any) -> list[str]:
+        return [event["insert_id"] for event in body["events"]]
+
+    def broken_event(self) -> bytes | None:
+        return track("m-2").replace(b'"visitor-1"', b'"undefined"')
+
+    def test_events_that_a_400_lists_are_rejected_and_the_others_sent_again(self, destination: Destination) -> None:
+        self.vendor.answer = lambda request: Reply(400, body=INVALID)
+
+        outcome = destination.deliver(self.batch(["m-0", "m-1", "m-2", "m-3"]))
+
+        assert isinstance(outcome, Outcome)
+        assert outcome.rejected == {0: "Amplitude: invalid fields: time", 2: "Amplitude: invalid fields: time"}
+        assert (outcome.again, outcome.reason, outcome.status) == (frozenset({1, 3}), "", 400)
+
+    def test_wrong_key_is_told_apart(self, destination: Destination) -> None:
+        self.vendor.answer = lambda request: Reply(400, body=b'{"code":400,"error":"Invalid API key: secret"}')
+
+        with pytest.raises(CredentialsRefused):
+            destination.deliver(self.batch(["m-1"]))
+
+    def test_throttled_users_wait_as_long_as_amplitude_asks(self, destination: Destination) -> None:
+        self.vendor.answer = lambda request: Reply(429, body=b'{"code":429,"throttled_users":{"u":11}}')
+
+        with pytest.raises(Retry) as raised:
+            destination.deliver(self.batch(["m-1"]))
+
+        assert raised.value.after_s == 30.0
+
+    def test_products_of_an_order_are_events_of_their_own(self, destination: Destination) -> None:
+        order = {"revenue": "25.00", "currency": "EUR", "products": [{"name": "Uno"}, {"name": "Go"}]}
+        raw = track("m-1", **order).replace(b'"Tested"', b'"Order Completed"')
+
+        destination.deliver(make_batch(["m-1"], raws=[raw]))
+
+        sent = body_of(self.vendor.requests[0])["events"]
+        assert [(one["event_type"], one["insert_id"]) for one in sent] == [
+            ("Order Completed", "m-1"),
+            ("Product Purchased", "m-1-1"),
+            ("Product Purchased", "m-1-2"),
+        ]
+        assert (sent[0]["revenue"], "revenue" in sent[1]) == (25.0, False)
+
+    def test_traits_become_user_properties(self, destination: Destination) -> None:
+        raw = msgspec.json.encode({"type": "identify", "userId": "u", "traits": {"plan": "pro"}})
+
+        destination.deliver(make_batch(["m-1"], raws=[raw]))
+
+        (event,) = body_of(self.vendor.requests[0])["events"]
+        assert (event["event_type"], event["user_properties"]) == ("$identify", {"plan": "pro"})

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from sluicegate.destinations.base import Destination
+from sluicegate.destinations.posthog import Posthog
+from sluicegate.errors import Retry
+from sluicegate.testing.destination_contract import make_batch, make_destination
+from sluicegate.testing.http_receiver import Reply
+from tests.destinations.vendor_contract import VendorContract, body_of, track
+
+
+class TestPosthog(VendorContract):
+    def make(self, tmp_path: Path) -> Destination:
+        return make_destination(Posthog, tmp_path, url=self.vendor.url, api_key="phc_secret")
+
+    def ids(self, body: Any) -> list[str]:
+        return [event["properties"]["mid"] for event in body["batch"]]
+
+    def broken_event(self) -> bytes | None:
+        return track("m-2").replace(b'"visitor-1"', b'""')
+
+    def test_repetitions_have_the_same_uuid(self, destination: Destination) -> None:
+        for _ in range(2):
+            destination.deliver(make_batch(["m-1"], raws=[track("m-1")]))
+
+        first, second = (body_of(request)["batch"][0]["uuid"] for request in self.vendor.requests)
+        assert first == second == str(UUID(first))
+
+    def test_used_up_quota_is_waited_out(self, destination: Destination) -> None:
+        self.vendor.answer = lambda request: Reply(body=b'{"status":"Ok","quota_limited":["events"]}')
+
+        with pytest.raises(Retry, match="quota"):
+            destination.deliver(self.batch(["m-1"]))
+
+    def test_kinds_of_events_have_their_names(self, destination: Destination) -> None:
+        common = {"userId": "u", "anonymousId": "a", "timestamp": "2026-01-14T10:20:30.456Z"}
+        events: list[dict[str, Any]] = [
+            {"type": "identify", "traits": {"plan": "pro"}},
+            {"type": "alias", "previousId": "a"},
+            {"type": "group", "groupId": "g", "traits": {"name": "Acme"}},
+            {"type": "screen", "name": "Home"},
+        ]
+        raws = [msgspec.json.encode({**common, **event}) for event in events]
+
+        assert destination.deliver(make_batch(list("abcd"), raws=raws)) is None
+
+        identify, alias, group, screen = body_of(self.vendor.requests[0])["batch"]
+        assert (identify["event"], identify["properties"]["$set"]) == ("$identify", {"plan": "pro"})
+        assert identify["properties"]["$anon_distinct_id"] == "a"
+        assert (alias["event"], alias["distinct_id"], alias["properties"]["alias"]) == ("$create_alias", "u", "a")
+        assert (group["event"], group["properties"]["$group_key"]) == ("$groupidentify", "g")
+        assert (screen["event"], screen["properties"]["$screen_name"]) == ("$screen", "Home")
+        assert screen["timestamp"] == "2026-01-14T10:20:30.456Z"
+
+    def test_people_without_user_id_get_no_profile(self, destination: Destination) -> None:
+        destination.deliver(self.batch(["m-1"]))
+
+        (event,) = body_of(self.vendor.requests[0])["batch"]
+        assert event["properties"]["$process_person_profile"] is False

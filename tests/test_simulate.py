@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sluicegate.scripts.admin import main
+
+CONFIG = """
+data_dir = "data"
+[gateway]
+write_keys = { web = "a-write-key" }
+[destinations.ga4]
+requires = ["measurement"]
+measurement_id = "G-1"
+api_secret = "very-secret-thing"
+[destinations.ga4.map]
+skip = ["Noise"]
+[destinations.hook]
+type = "webhook"
+requires = ["necessary"]
+url = "https://example.com/x"
+secret = "topsecretvalue"
+headers = { X-Token = "header-secret" }
+[destinations.forward]
+type = "segment"
+requires = ["necessary"]
+write_key = "forward-secret"
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+"""
+SIGNED_UP = {"type": "track", "event": "Signed Up", "userId": "u", "messageId": "m-1"}
+EVENTS = [SIGNED_UP, {**SIGNED_UP, "event": "2nd"}, {**SIGNED_UP, "event": "Noise"}, {"type": "alias", "userId": "u"}]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "sluicegate.toml"
+    path.write_text(CONFIG.replace('"data"', f'"{tmp_path / "data"}"'))
+    return path
+
+
+def run(config: Path, *arguments: str, stdin: str) -> str:
+    result = CliRunner().invoke(main, ["simulate", *arguments, "--config", str(config)], input=stdin)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        "\n".join(map(json.dumps, EVENTS)),
+        json.dumps(EVENTS),
+        json.dumps({"batch": EVENTS, "writeKey": "k"}, indent=2),
+    ],
+    ids=["lines", "array", "batch"],
+)
+def test_simulate_shows_requests_and_what_is_in_none_and_sends_nothing(config: Path, stdin: str) -> None:
+    found: dict[str, Any] = json.loads(run(config, "ga4", "--json", stdin=stdin))
+
+    (request,) = found["requests"]
+    assert request["url"] == "https://www.google-analytics.com/mp/collect?api_secret=***&measurement_id=G-1"
+    assert request["events"] == [0]
+    assert request["body"]["events"][0]["name"] == "sign_up"
+    assert list(found["rejected"]) == ["1"]
+    assert found["skipped"] == {"2": "filtered", "3": "no counterpart at the vendor"}
+    assert not (config.parent / "data").exists()
+
+
+@pytest.mark.parametrize("destination", ["ga4", "hook", "forward", "archive"])
+def test_simulate_shows_no_secrets(config: Path, destination: str) -> None:
+    text = run(config, destination, stdin=json.dumps(SIGNED_UP))
+
+    assert "secret" not in text.lower().replace("api_secret", "")
+    assert "u" in text
+
+
+def test_simulate_refuses_what_is_no_event(config: Path) -> None:
+    result = CliRunner().invoke(main, ["simulate", "ga4", "--config", str(config)], input="nonsense")
+
+    assert result.exit_code == 2
+    assert "neither JSON nor JSON Lines" in result.output
+
+
+def test_destinations_lists_types_with_settings_purposes_and_limits() -> None:
+    result = CliRunner().invoke(main, ["destinations", "--json"])
+
+    found = {one["type"]: one for one in json.loads(result.output)}
+    assert {"console", "file", "ga4", "null", "segment", "webhook"} <= set(found)
+    assert found["ga4"]["requires"] == ["measurement"]
+    assert found["ga4"]["limits"] == {"events": 100, "bytes": 450 * 1024, "in_flight": 8}
+    assert found["ga4"]["settings"][0] == {"key": "api_secret", "type": "secret", "required": True}
+
+
+def test_one_destination_type_is_shown_in_words() -> None:
+    result = CliRunner().invoke(main, ["destinations", "segment"])
+
+    assert result.exit_code == 0
+    assert "write_key" in result.output
