@@ -127,6 +127,10 @@ class Settlement:
             for offset in offsets:
                 states[offset - before] = DELIVERED
 
+    def deny(self, offset: int, reason: str) -> None:
+        """Mark an unfinished offset as denied."""
+        self._states[offset - self.cursor - 1] = self.code(reason)
+
     def bury(self, dead: Dead) -> None:
         """Mark an unfinished offset as dead."""
         self._states[dead.offset - self.cursor - 1] = DEAD
