@@ -106,6 +106,17 @@ class About(NamedTuple):
     codes: bytes
     combos: tuple[Combo, ...]
 
+    def pick(self, places: Sequence[int]) -> About:
+        """The same of the events at these places."""
+        users, visitors, times_ms, codes, combos = self
+        return About(
+            [users[i] for i in places],
+            [visitors[i] for i in places],
+            [times_ms[i] for i in places],
+            bytes([codes[i] for i in places]),
+            combos,
+        )
+
 
 class Meta:
     """The meta of one row: `combo_of[i]` indexes `combos` for event i, `bounds` is where events begin in the payload.

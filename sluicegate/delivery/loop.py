@@ -17,8 +17,10 @@ from sluicegate.delivery import trace
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.calls import Calls, Ended
 from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord
 from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.plugin import Plugin, error_text
 from sluicegate.delivery.reader import Reader
@@ -69,7 +71,8 @@ class DeliveryLoop:
         flight: FlightRecord,
         recovery: Recovery,
         rate_per_s: float | None,
-        gate: Gate | None = None,
+        gate: Gate,
+        deciding: Deciding,
     ) -> None:
         self._plugin = plugin
         self._flight = flight
@@ -80,7 +83,8 @@ class DeliveryLoop:
         self._breaker_state = self._lanes.breaker.state
         self._reader = Reader(log, plugin.permits, self._lanes)
         self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask)
-        self._calls = Calls(plugin.instance.deliver, name=name, wake=waiting.wake)
+        self._calls = Calls(plugin.instance.deliver, name=name, wake=waiting.wake, entered=deciding.done)
+        self._deciding = deciding
         self._few = plugin.limits.max_events // 2
         self._unread = True
         self._blocked: str | None = None
@@ -153,7 +157,7 @@ class DeliveryLoop:
             self._unread = self._reader.fill() > 0
 
     def _start_calls(self, now: float) -> None:
-        works = self._lanes.next_batches(now)
+        works = self._decide(now)
         self._batched_at = now
         self._block(self._lanes.blocked)
         self._look_at_breaker()
@@ -169,6 +173,18 @@ class DeliveryLoop:
             return
         for work in works:
             self._calls.submit(work)
+
+    def _decide(self, now: float) -> list[Work]:
+        """The calls to start; who writes a denial meanwhile can wait until they are entered."""
+        if not self._lanes.has_waiting:
+            return self._lanes.next_batches(now)
+        self._deciding.begin()
+        try:
+            works = self._lanes.next_batches(now)
+            self._deciding.add(len(works))
+        finally:
+            self._deciding.done()
+        return works
 
     def _block(self, blocked: str | None) -> None:
         """Tell whether consent can be decided; while it cannot, events wait."""

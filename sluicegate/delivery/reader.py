@@ -10,7 +10,7 @@ from sluicegate.delivery.settlement import UNFINISHED
 from sluicegate.errors import RowDamaged
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
-from sluicegate.eventlog.runs import Block, Events, Run
+from sluicegate.eventlog.runs import Events, Run
 from sluicegate.routing import Decision
 
 Decide = Callable[[Combo], str | None]
@@ -96,8 +96,7 @@ class Reader:
             return states
         first = row.count - len(states)
         places = [place for place, state in enumerate(states) if state == undecided]
-        about = Run(Block(range(row.count), row.meta, b"", row.meta.bounds), [first + place for place in places]).about
-        assert about is not None
+        about = row.meta.about.pick([first + place for place in places])
         completed = bytearray(states)
         for place, reason in zip(places, gate.reasons(about), strict=True):
             completed[place] = UNFINISHED if reason is None else code(reason)

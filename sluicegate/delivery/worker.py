@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sluicegate import failpoints
 from sluicegate.config.model import ConsentConfig, DestinationConfig, config_hash
+from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.loop import DeliveryLoop, Stop
@@ -128,6 +129,7 @@ class DeliveryWorker:
         log = SqliteLog(self._data_dir.event_log, create=False, reader=self._destination.id)
         flight: FlightRecord | None = None
         ledger = open_ledger_reader(self._data_dir, self._consent)
+        deciding = Deciding(self._data_dir.stores, self._destination.id)
         try:
             recovery = self._recovery(plugin, store, log)
             flight = FlightRecord(_calls_path(store), epoch=self._epoch, limits=plugin.limits)
@@ -145,12 +147,14 @@ class DeliveryWorker:
                 recovery=recovery,
                 rate_per_s=self._destination.rate_per_s,
                 gate=Gate(ledger, required_of(self._destination, type(plugin.instance.settings)), self._consent),
+                deciding=deciding,
             )
             self._report(Report(ReportKind.LOADED))
             halted = loop.run()
         finally:
             if flight is not None:
                 flight.close()
+            deciding.close()
             ledger.close()
             log.close()
         if halted is None:
