@@ -58,6 +58,7 @@ class DestinationActor(SafeActor):
             message.epoch,
             reports.put,
             start_offset=registrations(data_dir)[message.id].start,
+            consent=config.consent,
         )
         self._worker.start()
         self.after(LOOK_S, "look")

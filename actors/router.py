@@ -21,6 +21,7 @@ from sluicegate.consent.call import checked_call
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import Ledger, Recorded
 from sluicegate.consent.writer import LedgerWriter
+from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
@@ -55,6 +56,13 @@ class _Deciding:
 
     request_id: str
     sender: ActorAddress
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A decision that is recorded, and not known to be in force everywhere."""
+
+    text: str
 
 
 class RouterActor(SafeActor):
@@ -101,7 +109,7 @@ class RouterActor(SafeActor):
         purposes = config.purposes.known
         self._ledger = LedgerWriter(
             functools.partial(Ledger, data_dir.consent, data_dir.consent_key, purposes=purposes),
-            on_recorded=lambda tokens, recorded: written.put((tokens, recorded)),
+            on_recorded=lambda tokens, recorded: written.put((tokens, _in_force(data_dir, recorded))),
             on_failed=lambda tokens, error: written.put((tokens, error)),
         )
         self._ledger.start()
@@ -203,12 +211,14 @@ class RouterActor(SafeActor):
         if self._ledger is None or not self._ledger.submit([told], _Deciding(message.request_id, sender)):
             self.send(sender, Refused(message.request_id, "the consent ledger is not ready; try again"))
 
-    def _answer_decisions(self, results: list[tuple[list[_Deciding], Recorded | LogError]]) -> None:
+    def _answer_decisions(self, results: list[tuple[list[_Deciding], Recorded | LogError | _Late]]) -> None:
         """What the ledger's thread reports."""
         for tokens, outcome in results:
             for one in tokens:
                 if isinstance(outcome, LogError):
                     self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
+                elif isinstance(outcome, _Late):
+                    self.send(one.sender, Refused(one.request_id, outcome.text))
                 else:
                     self.send(one.sender, ConsentRecorded(one.request_id, outcome.version))
 
@@ -225,6 +235,12 @@ class RouterActor(SafeActor):
             self._ledger.close(timeout_s=5.0)
         if self._sweeper is not None:
             self._sweeper.stop()
+
+
+def _in_force(data_dir: DataDir, recorded: Recorded) -> Recorded | _Late:
+    """Wait until no call can begin any more that did not see what was recorded."""
+    late = wait_until_seen(data_dir.stores).late
+    return _Late(f"recorded, but not confirmed by {', '.join(late)}; send it again") if late else recorded
 
 
 def _end_process(error: LogError) -> None:

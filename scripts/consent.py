@@ -28,6 +28,7 @@ from sluicegate.consent.slots import Purposes, Slot, Slots, is_denial, time_of
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
+from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
@@ -180,8 +181,11 @@ def _record(where: DataDir, purposes: PurposesConfig, subject: Subject, writes: 
     told = Told(subject, writes, Evidence.OPERATOR, f"cli:{getpass.getuser()}")
     with _opened(where, purposes, create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)
+    late = wait_until_seen(where.stores).late
     outcome = "recorded" if recorded.changed else "known already, or newer is known"
     click.echo(f"{outcome}; ledger version {recorded.version}")
+    if late:
+        raise Refused(f"not confirmed by {', '.join(late)}: it may still send what it had decided on; say it again")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ SluicegateError
 ├── BodyRefused            a request's body as a whole cannot be accepted; none of its events was
 ├── LogError               the event log cannot do what was asked
 │   ├── LogUnavailable     it cannot take events now; try again later
+│   │   └── ConsentUnreadable  the consent ledger cannot be read, so nothing may be delivered
 │   └── LogDamaged         what is on disk cannot be trusted; never repaired silently
 │       ├── LogTooNew      a newer version has written it; this one leaves it alone
 │       ├── PageDamaged    SQLite cannot follow a page of it; the rest can often be saved
@@ -90,6 +91,10 @@ class LogError(SluicegateError):
 
 class LogUnavailable(LogError):
     """The log cannot take events now (disk full, locked); nothing was stored, try again later."""
+
+
+class ConsentUnreadable(LogUnavailable):
+    """The consent ledger cannot be read, so nobody knows what may be delivered; events wait."""
 
 
 class LogDamaged(LogError):

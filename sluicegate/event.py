@@ -97,6 +97,27 @@ class EventBatch:
         )
 
 
+class About(NamedTuple):
+    """What consent is decided by, as columns with one entry per event; `codes` index into `combos`."""
+
+    user_ids: Sequence[str | None]
+    anonymous_ids: Sequence[str | None]
+    times_ms: Sequence[int]
+    codes: bytes
+    combos: tuple[Combo, ...]
+
+    def pick(self, places: Sequence[int]) -> About:
+        """The same of the events at these places."""
+        users, visitors, times_ms, codes, combos = self
+        return About(
+            [users[i] for i in places],
+            [visitors[i] for i in places],
+            [times_ms[i] for i in places],
+            bytes([codes[i] for i in places]),
+            combos,
+        )
+
+
 class Meta:
     """The meta of one row: `combo_of[i]` indexes `combos` for event i, `bounds` is where events begin in the payload.
 
@@ -145,6 +166,11 @@ class Meta:
                 columns = zip(anonymous_ids, self.user_ids, self.message_ids, strict=True)
                 self._subjects = [anonymous or user or message for anonymous, user, message in columns]
         return self._subjects  # type: ignore[return-value]
+
+    @property
+    def about(self) -> About:
+        """What consent is decided by."""
+        return About(self.user_ids, self.anonymous_ids, self.times_ms, self.combo_of, self.combos)
 
     def _column(self, index: int) -> list[Any]:
         column = self._columns[index]

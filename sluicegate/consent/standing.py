@@ -93,10 +93,12 @@ NO_STANDINGS = Standings({})
 class SubjectConsent:
     """What the ledger knows of one subject over all its ids; `slots` is not to be changed."""
 
-    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "slots")
+    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "has_denial", "slots")
 
     def __init__(self, slots: Purposes, rules: Rules) -> None:
         self.slots = slots
+        self.has_denial = any([is_denial(mark) for known in slots.values() for mark in known[:4]])
+        """Whether there is a denial of any purpose in any slot; without one nothing that was granted is overruled."""
         self._rules = rules
         self._without_gpc: Standings | None = None
         self._with_gpc: Standings | None = None

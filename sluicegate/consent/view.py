@@ -93,15 +93,19 @@ class LedgerView:
         known = self._known.get(subject)
         return known if known is not None else self._look_up([subject])[subject]
 
-    def of_many(self, subjects: Sequence[Subject]) -> list[SubjectConsent]:
-        """What is known of each of these subjects; those that are not remembered are read in one transaction."""
-        get = self._known.get
+    def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> list[SubjectConsent]:
+        """What is known of each of these subjects, as (user id, anonymous id).
+
+        Those that are not remembered are read in one transaction.
+        """
+        get: Any = self._known.get  # a plain tuple finds the subject that equals it
         found = [get(subject) for subject in subjects]
-        missing = {subject for subject, known in zip(subjects, found, strict=True) if known is None}
+        missing = {Subject(*subject) for subject, known in zip(subjects, found, strict=True) if known is None}
         if not missing:
-            return found  # type: ignore[return-value]
-        read = self._look_up(list(missing))
-        return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
+            return found
+        read: Any = self._look_up(list(missing))
+        columns = zip(subjects, found, strict=True)
+        return [known or read[subject] for subject, known in columns]
 
     def close(self) -> None:
         """Release the file."""

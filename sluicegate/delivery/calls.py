@@ -26,9 +26,20 @@ class Ended:
 
 
 class Calls:
-    """Runs calls; `submit` and `ended` belong to one thread, `oldest_s` to any."""
+    """Runs calls; `submit` and `ended` belong to one thread, `oldest_s` to any.
 
-    def __init__(self, deliver: Callable[[Batch], object], *, name: str, wake: Callable[[], object]) -> None:
+    `entered` is called by each call as it begins, in its thread.
+    """
+
+    def __init__(
+        self,
+        deliver: Callable[[Batch], object],
+        *,
+        name: str,
+        wake: Callable[[], object],
+        entered: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._entered = entered
         self._deliver = deliver
         self._name = name
         self._wake = wake
@@ -43,6 +54,7 @@ class Calls:
         """Make the call in this thread."""
         self._started[work] = time.monotonic()
         result: Result = None
+        self._entered()
         try:
             returned = self._deliver(work.batch)
             result = returned if isinstance(returned, Outcome) else None

@@ -6,7 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from sluicegate import failpoints
+from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
@@ -16,8 +19,9 @@ from sluicegate.delivery.reader import Decide, Reader
 from sluicegate.delivery.settlement import Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.walltime import wall_ms
-from sluicegate.event import Combo
-from sluicegate.eventlog.runs import Events
+from sluicegate.event import MAX_COMBOS, About, Combo
+from sluicegate.eventlog.runs import Events, PlainIds, Run
+from sluicegate.routing import Decision
 
 REPLAYS_AT_A_TIME = 500
 UNKNOWN_COMBO = Combo("", "")
@@ -98,7 +102,7 @@ class Commits:
     def take_replays(self, permits: Decide) -> None:
         """Give the lanes the dead letters that wait for replay, if the store was changed by others since the last time.
 
-        Consent is decided again, now; letters that may no longer go out are counted as denied.
+        Consent is decided again, now and before each call; letters that may no longer go out are counted as denied.
         """
         unsettled = self._lanes.replaying or self._settled_replays
         if unsettled or (version := self._store.data_version()) == self._store_version:
@@ -107,7 +111,11 @@ class Commits:
         self._store_version = version if len(letters) < REPLAYS_AT_A_TIME else None
         self.more_replays = False
         reasons = {letter.id: permits(letter.combo) for letter in letters}
-        denied = {id_: reason for id_, reason in reasons.items() if reason is not None}
+        gate = self._lanes.gate
+        if gate is not None:
+            gate.refresh()
+        gate_decides = str(Decision.CONSENT_UNDECIDED) if gate is not None and gate.completes else None
+        denied = {id_: why for id_, why in reasons.items() if why is not None and why != gate_decides}
         if denied:
             self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=wall_ms(time.monotonic()))
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
@@ -145,6 +153,33 @@ class Commits:
 
 
 def _events(letters: Sequence[DeadLetter]) -> Events:
+    return Events([_run(letters[at : at + MAX_COMBOS]) for at in range(0, len(letters), MAX_COMBOS)])
+
+
+def _run(letters: Sequence[DeadLetter]) -> Run:
     # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
     message_ids = [letter.message_id for letter in letters]
-    return Events.of([letter.id for letter in letters], message_ids, message_ids, [letter.event for letter in letters])
+    ids = PlainIds(message_ids, message_ids, _about(letters))
+    return Run.of([letter.id for letter in letters], ids, [letter.event for letter in letters])
+
+
+def _about(letters: Sequence[DeadLetter]) -> About:
+    """What consent is decided by; who an event is of is read from itself, as the log may have forgotten it."""
+    envelopes = [_envelope(letter.event) for letter in letters]
+    times_ms = [
+        min(read_moment_ms(envelope.get("timestamp")) or letter.first_attempt_at_ms, letter.first_attempt_at_ms)
+        for envelope, letter in zip(envelopes, letters, strict=True)
+    ]
+    users = [_id(envelope.get("userId")) for envelope in envelopes]
+    visitors = [_id(envelope.get("anonymousId")) for envelope in envelopes]
+    return About(users, visitors, times_ms, bytes(range(len(letters))), tuple(letter.combo for letter in letters))
+
+
+def _envelope(event: bytes) -> dict[str, object]:
+    found = msgspec.json.decode(event)
+    return found if isinstance(found, dict) else {}
+
+
+def _id(value: object) -> str | None:
+    """An id as the log has it."""
+    return str(value) if type(value) in (str, int) and value != "" else None

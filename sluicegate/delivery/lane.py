@@ -40,6 +40,8 @@ class Part:
     """How long it had been failing when this process took it over."""
     since: float | None = None
     """When this process first tried it, on the clock that stands still during outages."""
+    judged: int = -1
+    """The generation of the ledger by which all its events may go out."""
 
     @classmethod
     def again(cls, events: Events, history: PendingRetry | None) -> Part:

@@ -18,6 +18,7 @@ from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
 from sluicegate.delivery.backlog import Backlog
 from sluicegate.delivery.breaker import Breaker, BreakerState
+from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Lane, Part, PendingRetry, Work
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
@@ -26,7 +27,7 @@ from sluicegate.delivery.result import Result, checked
 from sluicegate.delivery.settlement import Dead, Progress, Settlement, Stage
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
-from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
+from sluicegate.errors import ConsentUnreadable, CredentialsRefused, DestinationError, Rejected, Retry
 from sluicegate.eventlog.runs import Events
 
 RETRY_BASE_S = 1.0
@@ -37,6 +38,8 @@ FAST_S = 0.02
 """Calls shorter than this go out one at a time: more at a time would only cost threads."""
 SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""
+LOOK_AGAIN_S = 1.0
+"""Wait before the ledger is read again that could not be read."""
 MAX_SPAN = 1_000_000
 """Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
 MAX_REASON_CHARS = 100
@@ -55,11 +58,16 @@ class Lanes:
         *,
         rate_per_s: float | None = None,
         recovery: Recovery | None = None,
+        gate: Gate | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.settlement = Settlement(cursor)
         self.halted: str | None = None
         """Why the vendor refuses us as a whole; nothing goes out any more."""
+        self.blocked: str | None = None
+        """Why nobody knows what may go out; nothing does until that is known again."""
+        self.gate = gate
+        self._emptied = False
         self._pace = Pace(limits.max_events, rate_per_s)
         self._limits = replace(limits, max_events=self._pace.max_events)
         self._random = random
@@ -176,18 +184,38 @@ class Lanes:
 
     def next_batches(self, now: float) -> list[Work]:
         """The calls to start now; never more than may run at a time."""
-        if self.halted is not None or not self.breaker.admits(now):
+        admitted = self.halted is None and self.breaker.admits(now)
+        if not admitted or not self.has_waiting or not self._is_open():
+            return []
+        self._emptied = False
+        works = self._next_batches(now)
+        while self._emptied:  # what may not go out any more made room
+            self._emptied = False
+            works += self._next_batches(now)
+        return works
+
+    def _is_open(self) -> bool:
+        self.blocked = None
+        try:
+            if self.gate is not None:
+                self.gate.refresh()
+        except ConsentUnreadable as error:
+            self.blocked = str(error)
+        return self.blocked is None
+
+    def _next_batches(self, now: float) -> list[Work]:
+        if self.blocked is not None:
             return []
         if self._pace.probing:
             return self._probe(now)
         room = (1 if self.careful else self._limits.in_flight) - self.n_running
         works: list[Work] = []
         for lane in sorted(self._waiting(now), key=lambda lane: not lane.careful) if self._lanes else ():
-            if len(works) < room and self._pace.start(lane, now):
+            if len(works) < room and self._may_start(lane, now):
                 works.append(self._start(lane, now))
         if len(self._backlog) and now >= self._pace.not_before:
             for lane in self._new_lanes(now, room - len(works)):
-                if self._pace.start(lane, now):
+                if self._may_start(lane, now):
                     works.append(self._start(lane, now))
         return works
 
@@ -195,6 +223,8 @@ class Lanes:
         """When `next_batches`, last asked at `now`, has more although nothing else happens; infinity for never."""
         if self.halted is not None:
             return math.inf
+        if self.blocked is not None:
+            return now + LOOK_AGAIN_S
         if self.breaker.state is BreakerState.OPEN:
             return self.breaker.until
         times = [self._pace.retry_at(lane, now) for lane in self._lanes if not lane.running]
@@ -224,7 +254,7 @@ class Lanes:
         if lane is None:
             return []
         lane.split_first(self.breaker.max_events)
-        return [self._start(lane, now)] if self._pace.start(lane, now) else []
+        return [self._start(lane, now)] if self._may_start(lane, now) else []
 
     def _new_lanes(self, now: float, room: int) -> list[Lane]:
         room = min(room, self._limits.in_flight + MAX_WAITING - len(self._lanes))
@@ -269,6 +299,40 @@ class Lanes:
         self._lanes.append(lane)
         self._n_away += sum(len(part.events) for part in lane.parts)
         return lane
+
+    def _may_start(self, lane: Lane, now: float) -> bool:
+        """Whether the next call of a lane may go out, without the events that may not go any more."""
+        if self.gate is not None and not self._sift(self.gate, lane):
+            return False
+        return self._pace.start(lane, now)
+
+    def _sift(self, gate: Gate, lane: Lane) -> bool:
+        """Settle what may not go out any more; whether anything is left."""
+        try:
+            while lane.parts and (refused := gate.refused(lane.parts[0])):
+                self._deny(lane, refused)
+        except ConsentUnreadable as error:
+            self.blocked = str(error)
+            return False
+        if not lane.parts:
+            self._lanes.remove(lane)
+            self._emptied = True
+        return bool(lane.parts)
+
+    def _deny(self, lane: Lane, refused: Mapping[int, str]) -> None:
+        part = lane.parts.popleft()
+        offsets = part.events.offsets
+        for index, reason in refused.items():
+            if lane.replay:
+                self._denied_again[offsets[index]] = reason
+            else:
+                self.settlement.deny(offsets[index], reason)
+        self._n_away -= len(refused)
+        self._retries_changed = self._retries_changed or lane.remembered
+        lane.scattered = True
+        rest = part.events.select(bytes([index not in refused for index in range(len(offsets))]))
+        if len(rest):
+            lane.parts.appendleft(part.of(rest))
 
     def _start(self, lane: Lane, now: float) -> Work:
         """The one place where a batch goes out, fresh or again."""
@@ -336,7 +400,7 @@ class Lanes:
             if lane.replay:
                 self._denied_again[offsets[index]] = reason[:MAX_REASON_CHARS]
             else:
-                self.settlement.skip(offsets[index], reason[:MAX_REASON_CHARS])
+                self.settlement.deny(offsets[index], reason[:MAX_REASON_CHARS])
 
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._n_away -= len(events)

@@ -17,7 +17,10 @@ from sluicegate.delivery import trace
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.calls import Calls, Ended
 from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord
+from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.plugin import Plugin, error_text
 from sluicegate.delivery.reader import Reader
@@ -28,7 +31,7 @@ from sluicegate.delivery.waiting import Waiting
 from sluicegate.delivery.walltime import wall_ms
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
-from sluicegate.errors import LogUnavailable, Retry
+from sluicegate.errors import ConsentUnreadable, LogUnavailable, Retry
 from sluicegate.eventlog.base import EventLog
 
 logger = logging.getLogger(__name__)
@@ -70,19 +73,23 @@ class DeliveryLoop:
         flight: FlightRecord,
         recovery: Recovery,
         rate_per_s: float | None,
+        gate: Gate,
+        deciding: Deciding,
     ) -> None:
         self._plugin = plugin
         self._flight = flight
         self._waiting = waiting
         self._stop = stop
         self._vitals = vitals
-        self._lanes = Lanes(cursor, plugin.limits, rate_per_s=rate_per_s, recovery=recovery)
+        self._lanes = Lanes(cursor, plugin.limits, rate_per_s=rate_per_s, recovery=recovery, gate=gate)
         self._breaker_state = self._lanes.breaker.state
         self._reader = Reader(log, plugin.permits, self._lanes)
         self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask)
-        self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake)
+        self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake, entered=deciding.done)
+        self._deciding = deciding
         self._few = plugin.limits.max_events // 2
         self._unread = True
+        self._blocked: str | None = None
         self._n_started = 0
         self._ran_in_place = False
         self._timeout_s = plugin.instance.context.timeout_s
@@ -96,6 +103,9 @@ class DeliveryLoop:
             began = time.monotonic()
             try:
                 self._cycle(began)
+            except ConsentUnreadable as error:
+                self._block(str(error))
+                self._resume_at = began + STORE_RETRY_S
             except LogUnavailable as error:
                 self._trouble(error, began)
             self._wait(began)
@@ -163,8 +173,9 @@ class DeliveryLoop:
             self._unread = self._reader.fill() > 0
 
     def _start_calls(self, now: float) -> None:
-        works = self._lanes.next_batches(now)
+        works = self._decide(now)
         self._batched_at = now
+        self._block(self._lanes.blocked)
         self._look_at_breaker()
         for work in works:
             self._flight.began(work)
@@ -178,6 +189,26 @@ class DeliveryLoop:
             return
         for work in works:
             self._calls.submit(work)
+
+    def _decide(self, now: float) -> list[Work]:
+        """The calls to start; who writes a denial meanwhile can wait until they are entered."""
+        if not self._lanes.has_waiting:
+            return self._lanes.next_batches(now)
+        self._deciding.begin()
+        try:
+            works = self._lanes.next_batches(now)
+            self._deciding.add(len(works))
+        finally:
+            self._deciding.done()
+        return works
+
+    def _block(self, blocked: str | None) -> None:
+        """Tell whether consent can be decided; while it cannot, events wait."""
+        if blocked == self._blocked:
+            return
+        self._blocked = blocked
+        self._vitals.reason = reason_of(self._lanes.breaker) if blocked is None else f"blocked: {blocked}"
+        logger.warning(self._vitals.reason or "consent can be decided again")
 
     def _commit(self, now: float, *, at_once: bool = False, last: bool = False) -> None:
         pending = self._commits.gather(now, last=last)

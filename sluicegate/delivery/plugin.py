@@ -72,15 +72,18 @@ def make_plugin(destination: DestinationConfig, data_dir: DataDir) -> Plugin:
 
 def permits_of(destination: DestinationConfig, settings_type: type[Settings]) -> Callable[[Combo], str | None]:
     """The decision about a combination: what the configuration requires, then what the type always requires."""
-    configs = [destination]
-    if settings_type.requires:
-        configs.append(replace(destination, requires=Requirement(tuple(settings_type.requires))))
+    effective = replace(destination, requires=required_of(destination, settings_type))
 
     def permits(combo: Combo) -> str | None:
-        decisions = (decide(combo, config) for config in configs)
-        return next((str(decision) for decision in decisions if decision is not Decision.ALLOW), None)
+        decision = decide(combo, effective)
+        return None if decision is Decision.ALLOW else str(decision)
 
     return permits
+
+
+def required_of(destination: DestinationConfig, settings_type: type[Settings]) -> Requirement:
+    """What the configuration and the type require together."""
+    return destination.requires.joined(settings_type.requires)
 
 
 def error_text(error: BaseException) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import UNFINISHED
 from sluicegate.errors import RowDamaged
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
 from sluicegate.eventlog.runs import Events, Run
+from sluicegate.routing import Decision
 
 Decide = Callable[[Combo], str | None]
 """A combination to None when the destination may have it, else the reason why not."""
@@ -21,7 +23,10 @@ _IS_UNFINISHED = bytes(state == UNFINISHED for state in range(256))
 
 
 class Reader:
-    """Reads what follows the last known offset; decides once per combination, and fetches no event bytes in vain."""
+    """Reads what follows the last known offset; decides once per combination, and fetches no event bytes in vain.
+
+    Of events whose stamp leaves open what the destination requires, the lanes' gate decides each.
+    """
 
     def __init__(self, log: EventLog, decide: Decide, lanes: Lanes) -> None:
         self._log = log
@@ -69,6 +74,8 @@ class Reader:
         states = meta.combo_of.translate(self._table(meta.combos))
         known = max(0, lanes.settlement.last + 1 - row.first)
         states = states[known:]
+        if lanes.gate is not None:
+            states = self._completed(lanes.gate, row, states)
         n_permitted = states.count(UNFINISHED)
         events = Events()
         if n_permitted:
@@ -77,6 +84,23 @@ class Reader:
             events = Events([run if whole else run.select(states.translate(_IS_UNFINISHED)).compact()])
         lanes.expire(row.first - lanes.settlement.last - 1)
         lanes.add(states, events)
+
+    def _completed(self, gate: Gate, row: Row, states: bytes) -> bytes:
+        """The states with what the ledger says of the events that say nothing themselves."""
+        code = self._lanes.settlement.code
+        undecided = code(Decision.CONSENT_UNDECIDED)
+        if undecided not in states:
+            return states
+        gate.refresh()
+        if not gate.completes:
+            return states
+        first = row.count - len(states)
+        places = [place for place, state in enumerate(states) if state == undecided]
+        about = row.meta.about.pick([first + place for place in places])
+        completed = bytearray(states)
+        for place, reason in zip(places, gate.reasons(about), strict=True):
+            completed[place] = UNFINISHED if reason is None else code(reason)
+        return bytes(completed)
 
     def _table(self, combos: tuple[Combo, ...]) -> bytes:
         """Maps a combination's index to the state in which its events begin."""

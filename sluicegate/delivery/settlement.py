@@ -127,8 +127,8 @@ class Settlement:
             for offset in offsets:
                 states[offset - before] = DELIVERED
 
-    def skip(self, offset: int, reason: str) -> None:
-        """Mark an unfinished offset as denied, although consent had let it through."""
+    def deny(self, offset: int, reason: str) -> None:
+        """Mark an unfinished offset as denied."""
         self._states[offset - self.cursor - 1] = self.code(reason)
 
     def bury(self, dead: Dead) -> None:

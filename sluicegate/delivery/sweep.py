@@ -8,7 +8,7 @@ it is *wanted* and its events wait; up to there they are counted as denied, and 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluicegate.event import Combo
@@ -16,6 +16,9 @@ from sluicegate.eventlog.base import Offset, Row
 
 Decide = Callable[[str, Combo], str | None]
 """(destination id, combination) to None when it may have the event, else the reason why not."""
+
+DecideEach = Callable[[str, Row, int], Sequence[str | None] | None]
+"""(destination id, row, events to leave out at its begin) to the same for each event; None to decide by combination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,9 @@ class _Watch:
 class Sweep:
     """The destinations that are not running; not thread-safe, does no I/O."""
 
-    def __init__(self, decide: Decide) -> None:
+    def __init__(self, decide: Decide, decide_each: DecideEach = lambda name, row, skipped: None) -> None:
         self._decide = decide
+        self._decide_each = decide_each
         self._watches: dict[str, _Watch] = {}
 
     def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
@@ -109,15 +113,22 @@ class Sweep:
                 watch.seen = last
 
     def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
-        reasons = [self._decide(name, combo) for combo in row.meta.combos]
         skipped = watch.seen + 1 - row.first
+        each = self._decide_each(name, row, skipped)
+        if each is not None:
+            return self._count(watch, each)
+        reasons = [self._decide(name, combo) for combo in row.meta.combos]
         if skipped == 0 and all(reasons):
             for index, count in histogram.items():
                 watch.denied[reasons[index] or ""] += count
             watch.seen = row.last
             return
-        for index in row.meta.combo_of[skipped:]:
-            reason = reasons[index]
+        self._count(watch, [reasons[index] for index in row.meta.combo_of[skipped:]])
+
+    @staticmethod
+    def _count(watch: _Watch, reasons: Sequence[str | None]) -> None:
+        """Count denials up to the first event that is permitted."""
+        for reason in reasons:
             if reason is None:
                 watch.wanted = True
                 return

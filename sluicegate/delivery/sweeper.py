@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 
 from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
+from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.letter_bounds import trim_letters
 from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
-from sluicegate.errors import LogError, LogUnavailable, SluicegateError
+from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable, SluicegateError
 from sluicegate.event import Combo
+from sluicegate.eventlog.base import Row
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
@@ -38,6 +40,7 @@ TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
 READ_EVENTS = 20_000
+_CONSENT_DECIDES = frozenset({Decision.ALLOW, Decision.CONSENT_UNDECIDED})
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
 
 
@@ -51,7 +54,9 @@ class Sweeper:
         self._destinations = {d.id: d for d in config.destinations.values() if d.enabled}
         self._data_dir = data_dir
         self._on_wanted = on_wanted
-        self._sweep = Sweep(self._decide)
+        self._sweep = Sweep(self._decide, self._decide_each)
+        self._ledger = open_ledger_reader(data_dir, config.consent)
+        self._gates = {name: Gate(self._ledger, d.requires, config.consent) for name, d in self._destinations.items()}
         self._table = RoutingTable(self._destinations.values())
         self._starts: dict[str, int] = {}
         self._running: frozenset[str] | None = None
@@ -97,6 +102,7 @@ class Sweeper:
                     log.error("cannot read the event log: %s", error)
                     time.sleep(LOOK_EVERY_S)
         finally:
+            self._ledger.close()
             bell.close()
 
     def _serve(self, bell: BellWatch) -> None:
@@ -112,7 +118,10 @@ class Sweeper:
     def _pass(self, event_log: SqliteLog) -> None:
         self._passed_at = time.monotonic()
         self._follow_running()
-        self._look(event_log)
+        try:
+            self._look(event_log)
+        except ConsentUnreadable as error:
+            log.error("what arrives for destinations that are not loaded has to wait: %s", error)
         if self._passed_at >= self._next_replays:
             self._next_replays = self._passed_at + REPLAYS_EVERY_S
             self._find_replays()
@@ -238,6 +247,7 @@ class Sweeper:
     def _look(self, event_log: SqliteLog) -> None:
         while (position := self._sweep.position()) is not None and not self._stopping:
             rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+            self._ledger.refresh()
             for row in rows:
                 self._sweep.look(row)
             if not rows:
@@ -266,6 +276,16 @@ class Sweeper:
         finally:
             store.close()
 
+    def _decide_each(self, name: str, row: Row, skipped: int) -> list[str | None] | None:
+        """With the ledger, where it can have a say: a destination starts only for what it may have."""
+        gate, decisions = self._gates[name], [self._table.decide(combo, name) for combo in row.meta.combos]
+        if not gate.completes or not any(decision in _CONSENT_DECIDES for decision in decisions):
+            return None
+        return gate.completed(row.meta.about, [_reason(decision) for decision in decisions], skipped)
+
     def _decide(self, name: str, combo: Combo) -> str | None:
-        decision = self._table.decide(combo, name)
-        return None if decision is Decision.ALLOW else decision
+        return _reason(self._table.decide(combo, name))
+
+
+def _reason(decision: Decision) -> str | None:
+    return None if decision is Decision.ALLOW else decision

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluicegate import failpoints
-from sluicegate.config.model import DestinationConfig, config_hash
+from sluicegate.config.model import ConsentConfig, DestinationConfig, config_hash
+from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord, interrupted_calls
+from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.loop import DeliveryLoop, Stop
-from sluicegate.delivery.plugin import Plugin, error_text, make_plugin
+from sluicegate.delivery.plugin import Plugin, error_text, make_plugin, required_of
 from sluicegate.delivery.reader import permitted_offsets
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.report import Report, ReportKind, Snapshot, Vitals
@@ -51,6 +53,7 @@ class DeliveryWorker:
         *,
         start_offset: int,
         make: Callable[[DestinationConfig, DataDir], Plugin] = make_plugin,
+        consent: ConsentConfig = ConsentConfig(),  # noqa: B008  (frozen)
     ) -> None:
         self._destination = destination
         self._data_dir = data_dir
@@ -58,6 +61,7 @@ class DeliveryWorker:
         self._report = report
         self._start_offset = start_offset
         self._make = make
+        self._consent = consent
         self._bell = BellWatch(data_dir.bell)
         self._waiting = Waiting(self._bell)
         self._stop = Stop(threading.Event())
@@ -124,6 +128,8 @@ class DeliveryWorker:
     def _deliver(self, plugin: Plugin, store: DestinationStore, cursor: int) -> Report:
         log = SqliteLog(self._data_dir.event_log, create=False, reader=self._destination.id)
         flight: FlightRecord | None = None
+        ledger = open_ledger_reader(self._data_dir, self._consent)
+        deciding = Deciding(self._data_dir.stores, self._destination.id)
         try:
             recovery = self._recovery(plugin, store, log)
             flight = FlightRecord(_calls_path(store), epoch=self._epoch, limits=plugin.limits)
@@ -140,12 +146,16 @@ class DeliveryWorker:
                 flight=flight,
                 recovery=recovery,
                 rate_per_s=self._destination.rate_per_s,
+                gate=Gate(ledger, required_of(self._destination, type(plugin.instance.settings)), self._consent),
+                deciding=deciding,
             )
             self._report(Report(ReportKind.LOADED))
             halted = loop.run()
         finally:
             if flight is not None:
                 flight.close()
+            deciding.close()
+            ledger.close()
             log.close()
         if halted is None:
             return Report(ReportKind.STOPPED)

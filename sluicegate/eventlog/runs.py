@@ -14,7 +14,7 @@ from itertools import accumulate, chain, compress, pairwise
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
-from sluicegate.event import bounds_of
+from sluicegate.event import About, bounds_of
 from sluicegate.eventlog.base import Offset, Row
 
 T = TypeVar("T")
@@ -39,15 +39,20 @@ class Ids(Protocol):
     def subjects(self) -> list[str]:
         """What per-subject order is kept by."""
 
+    @property
+    def about(self) -> About | None:
+        """What consent is decided by; None where nobody asks for it."""
+
 
 class PlainIds:
-    """Message ids and subjects that are at hand."""
+    """Message ids, subjects and what consent is decided by, which are at hand."""
 
-    __slots__ = ("message_ids", "subjects")
+    __slots__ = ("about", "message_ids", "subjects")
 
-    def __init__(self, message_ids: list[str], subjects: list[str]) -> None:
+    def __init__(self, message_ids: list[str], subjects: list[str], about: About | None = None) -> None:
         self.message_ids = message_ids
         self.subjects = subjects
+        self.about = about
 
 
 class Block:
@@ -110,6 +115,16 @@ class Run:
         return self._of(self.block.ids.subjects)
 
     @property
+    def about(self) -> About | None:
+        """What consent is decided by."""
+        about, indices = self.block.ids.about, self.indices
+        if about is None or (isinstance(indices, range) and len(indices) == len(about.codes)):
+            return about
+        of = self._of
+        codes = bytes(of(about.codes))
+        return About(of(about.user_ids), of(about.anonymous_ids), of(about.times_ms), codes, about.combos)
+
+    @property
     def raws(self) -> list[bytes]:
         """The JSON of each event."""
         payload, bounds = self.block.payload, self.block.bounds
@@ -133,7 +148,8 @@ class Run:
         """The same events; in a block of their own when they would keep one alive of `MAX_WASTE` times their bytes."""
         if self.n_bytes * MAX_WASTE >= len(self.block.payload):
             return self
-        return Run.of(list(self.offsets), PlainIds(list(self.message_ids), list(self.subjects)), self.raws)
+        ids = PlainIds(list(self.message_ids), list(self.subjects), self.about)
+        return Run.of(list(self.offsets), ids, self.raws)
 
     def n_fitting(self, max_bytes: int) -> int:
         """How many of the first events have so many bytes together."""

@@ -156,4 +156,5 @@ class ConsentDesk:
 
 
 def _answer(exchange: Exchange, recorded: Recorded, more: Mapping[str, object]) -> None:
-    exchange.reply(Answer(200, msgspec.json.encode({"success": True, "version": recorded.version, **more})))
+    status = 202 if more.get("late") else 200  # recorded, and not known to be in force everywhere
+    exchange.reply(Answer(status, msgspec.json.encode({"success": True, "version": recorded.version, **more})))

@@ -36,6 +36,7 @@ from sluicegate.gateway.readiness import Readiness
 from sluicegate.gateway.routes import Routes
 from sluicegate.gateway.status import SupervisorStatus
 from sluicegate.gateway.traffic import Traffic
+from sluicegate.gateway.withdrawal import Withdrawals
 from sluicegate.memory import keep_freed_memory
 from sluicegate.metrics import GatewayMetrics
 from sluicegate.paths import DataDir
@@ -81,7 +82,9 @@ class Server:
             clock=clock,
         )
         self._ingest = self._make_ingest(config)
-        self._consent = ConsentDesk(config, WriteKeys(config.gateway.write_keys))
+        self._consent = ConsentDesk(
+            config, WriteKeys(config.gateway.write_keys), after_write=Withdrawals(config).after_write
+        )
         self._probes = Probes(
             self.readiness,
             self.metrics,

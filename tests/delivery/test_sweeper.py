@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from sluicegate.accounts import StoreState
-from sluicegate.config.model import Config, DestinationConfig, GatewayConfig, Requirement, SupervisorConfig
+from sluicegate.config.model import (
+    Config,
+    ConsentConfig,
+    DestinationConfig,
+    GatewayConfig,
+    Requirement,
+    SupervisorConfig,
+)
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweeper import Sweeper
@@ -17,8 +24,11 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
 from sluicegate.testing.batches import add_event
+from tests.delivery.consenting import EVENT_MS, record, told
 
 NO = Combo("track", "web", (("marketing", False),))
+YES = Combo("track", "web", (("marketing", True),))
+SILENT = Combo("track", "web")
 IDS = ("ads", "crm")
 LETTER = DeadLetter(1, "m1", NO, b"{}", "400", 1, 0, 0, 0)
 
@@ -35,14 +45,15 @@ class World:
         registry.register(IDS, head=0)
         registry.close()
         destinations = {id: DestinationConfig(id, "http", Requirement(("marketing",))) for id in IDS}
-        config = Config(root, GatewayConfig(), SupervisorConfig(), destinations)
+        consent = ConsentConfig(ttl_s=0)
+        config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, consent=consent)
         self.wanted: list[tuple[str, ...]] = []
         self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append)
 
-    def append(self, n_events: int) -> None:
+    def append(self, n_events: int, combo: Combo = NO, visitor: str = "s") -> None:
         batch = EventBatch()
         for index in range(n_events):
-            add_event(batch, b"{}", message_id=f"m{index}", combo=NO, anonymous_id="s")
+            add_event(batch, b"{}", message_id=f"m{index}", combo=combo, anonymous_id=visitor)
         self.log.append([batch], received_at_ms=1)
         self.bell.ring()
 
@@ -104,3 +115,45 @@ def test_letter_that_is_marked_for_replay_is_found_without_a_request(
     store.close()
 
     world.wait(lambda: world.wanted[-1:] == [("crm",)])
+
+
+def test_statement_35_what_the_ledger_denies_wakes_nobody(world: World) -> None:
+    record(world.data_dir, [told(False, visitor="anne")])
+    world.append(1_000, YES, "anne")
+    world.append(3)
+    world.sweeper.set_running(())
+    world.sweeper.start()
+
+    world.wait(lambda: world.state("ads").cursor == world.state("crm").cursor == 1_003)
+
+    assert world.wanted == []
+    assert world.state("ads").denied == {"withdrawn": 1_000, "consent_denied": 3}
+
+
+def test_a_grant_in_the_ledger_wakes_those_who_may_have_the_event(world: World) -> None:
+    record(world.data_dir, [told(True, visitor="anne", at_ms=EVENT_MS)])
+    world.append(100, SILENT, "ben")
+    world.append(1, SILENT, "anne")
+    world.sweeper.set_running(())
+    world.sweeper.start()
+
+    world.wait(lambda: world.state("ads").cursor == 100)
+
+    assert world.wanted == [("ads", "crm")]
+    assert world.state("ads").denied == {"consent_undecided": 100}
+
+
+def test_statement_32_nothing_is_decided_while_the_ledger_cannot_be_read(world: World) -> None:
+    record(world.data_dir, [told(False, visitor="anne")])
+    key = world.data_dir.consent_key.read_bytes()
+    world.data_dir.consent_key.write_bytes(b"damaged")
+    world.append(5, SILENT, "anne")
+    world.sweeper.set_running(())
+    world.sweeper._pass(world.log)
+    before = world.state("ads").cursor
+
+    world.data_dir.consent_key.write_bytes(key)
+    world.sweeper.start()
+    world.wait(lambda: world.state("ads").cursor == 5)
+
+    assert (before, world.wanted) == (0, [])

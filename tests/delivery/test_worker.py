@@ -9,7 +9,7 @@ import pytest
 
 from sluicegate.accounts import StoreState
 from sluicegate.config.declaration import Limits
-from sluicegate.config.model import DestinationConfig, Requirement
+from sluicegate.config.model import ConsentConfig, DestinationConfig, Requirement
 from sluicegate.delivery.lanes import RETRY_BASE_S
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.delivery.report import Report, ReportKind
@@ -37,6 +37,7 @@ class World:
         self.log = SqliteLog(self.data_dir.event_log)
         self.bell = Bell(self.data_dir.bell)
         self.config = DestinationConfig("vendor", "vendor", Requirement(("measurement",)))
+        self.consent = ConsentConfig()
         self.epoch = 0
         self.reports: queue.Queue[Report] = queue.Queue()
         self.worker: DeliveryWorker | None = None
@@ -48,10 +49,22 @@ class World:
         self.log.append([batch], received_at_ms=1)
         self.bell.ring()
 
+    def append_raw(self, id_: str, event: bytes, *, subject: str | None) -> None:
+        batch = EventBatch()
+        add_event(batch, event, message_id=id_, combo=YES, anonymous_id=subject)
+        self.log.append([batch], received_at_ms=1)
+        self.bell.ring()
+
     def start(self, vendor: Vendor) -> DeliveryWorker:
         self.epoch += 1
         self.worker = DeliveryWorker(
-            self.config, self.data_dir, self.epoch, self.reports.put, start_offset=0, make=vendor.make
+            self.config,
+            self.data_dir,
+            self.epoch,
+            self.reports.put,
+            start_offset=0,
+            make=vendor.make,
+            consent=self.consent,
         )
         self.worker.start()
         return self.worker

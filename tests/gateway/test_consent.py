@@ -35,7 +35,7 @@ def state(gateway: RunningGateway, subject: Subject, purpose: str) -> State:
 def test_statement_31_a_decision_is_in_the_ledger_when_it_is_answered(gateway: RunningGateway, client: Client) -> None:
     answer = client.post("/v1/consent", REFUSAL)
 
-    assert (answer.status, answer.json) == (200, {"success": True, "version": 1})
+    assert (answer.status, answer.json["success"], answer.json["version"]) == (200, True, 1)
     assert state(gateway, ANNE, "marketing") is State.DENIED
     assert state(gateway, ANNE, "measurement") is State.GRANTED
 
@@ -45,7 +45,7 @@ def test_the_same_decision_twice_is_answered_alike(gateway: RunningGateway, clie
 
     answers = [client.post("/v1/consent", decided).json for _ in range(2)]
 
-    assert answers == [{"success": True, "version": 1}] * 2
+    assert [(answer["success"], answer["version"]) for answer in answers] == [(True, 1)] * 2
 
 
 def test_history_names_the_source_of_the_write_key(gateway: RunningGateway, client: Client) -> None:

@@ -1,0 +1,61 @@
+"""The ledger as one thread that decides reads it: opened when it is there, and opened again after trouble."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
+from sluicegate.consent.view import LedgerView
+from sluicegate.errors import ConsentUnreadable, LogError
+
+
+class LedgerReader:
+    """Reads the ledger at `path`, which need not exist: then nobody has decided anything.
+
+    All methods raise `ConsentUnreadable` when it is there and cannot be read; the next `refresh` tries anew.
+    """
+
+    def __init__(self, path: Path, key_path: Path, rules: Rules) -> None:
+        self._path = path
+        self._key_path = key_path
+        self._rules = rules
+        self._view: LedgerView | None = None
+        self.generation = 0
+        """Changes whenever the ledger may have changed."""
+
+    @property
+    def version(self) -> int:
+        """The ledger's version at the last `refresh`; 0 when it has never held anything."""
+        return 0 if self._view is None else self._view.version
+
+    def refresh(self) -> None:
+        """Take note of what others have written; some microseconds when they have not."""
+        try:
+            if self._view is not None:
+                self.generation += self._view.refresh() is not None
+            elif os.path.exists(self._path) or os.path.exists(self._key_path):
+                self._view = LedgerView(self._path, self._key_path, self._rules)
+                self.generation += 1
+        except LogError as error:
+            raise self._failed(error) from error
+
+    def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> Sequence[SubjectConsent]:
+        """What is known of each of these subjects, as (user id, anonymous id)."""
+        if self._view is None or not self._view.version:
+            return [UNKNOWN_SUBJECT] * len(subjects)
+        try:
+            return self._view.of_many(subjects)
+        except LogError as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        """Release the file."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+
+    def _failed(self, error: LogError) -> ConsentUnreadable:
+        self.close()
+        return ConsentUnreadable(f"the consent ledger cannot be read: {error}")

@@ -1,0 +1,44 @@
+"""What follows on a decision that was told over HTTP: a denial is answered for when it is in force everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from sluicegate.config.model import Config
+from sluicegate.consent.evidence import Told
+from sluicegate.consent.ledger import Recorded
+from sluicegate.delivery.barrier import Barrier, Stopped, denies
+from sluicegate.gateway.consent import Answering
+
+log = logging.getLogger(__name__)
+
+
+class Withdrawals:
+    """Waits in a thread, so that the loop goes on; `after_write` belongs to the loop."""
+
+    def __init__(self, config: Config) -> None:
+        self._barrier = Barrier(config)
+
+    def after_write(self, told: Told, recorded: Recorded, answer: Answering) -> None:
+        """Answer at once for what only grants, else when no call can begin any more that did not see it."""
+        if not denies(told):
+            answer({})
+            return
+        waiting = asyncio.get_running_loop().run_in_executor(None, self._barrier.pass_on, [told])
+        waiting.add_done_callback(lambda done: answer(_members(done)))
+
+
+def _members(done: asyncio.Future[Stopped]) -> dict[str, Any]:
+    """What the answer tells of it; `late` is there only when something is."""
+    if done.cancelled() or (error := done.exception()) is not None:
+        log.warning("it is not known whether a denial is in force: %s", "cancelled" if done.cancelled() else error)
+        return {"late": ["*"]}
+    result = done.result()
+    members: dict[str, Any] = {"stopped": result.stopped, "inFlight": result.in_flight}
+    if not result.complete:
+        members["stoppedAtLeast"] = True
+    if result.late:
+        members["late"] = result.late
+    return members
