@@ -18,6 +18,7 @@ from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_writ
 from sluicegate.gateway.compression import MAGIC, plain_body
 from sluicegate.gateway.exchange import Exchange
 from sluicegate.gateway.ip_policy import IpPolicy, apply_ip_policy
+from sluicegate.gateway.jitsu import lacks_subject, with_anonymous_id
 from sluicegate.gateway.pixel import PIXEL, event_of_query
 from sluicegate.gateway.readiness import Readiness
 from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
@@ -85,7 +86,14 @@ class Ingest:
 
     def routes(self) -> list[Route]:
         """Where they are."""
-        return event_routes(self._single, pixel=self._pixel, batch=self._batch, webhook=self._webhook, drop=self._drop)
+        return event_routes(
+            self._single,
+            jitsu=self._jitsu,
+            pixel=self._pixel,
+            batch=self._batch,
+            webhook=self._webhook,
+            drop=self._drop,
+        )
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -96,6 +104,15 @@ class Ingest:
     def _accept_of(self, kind: str) -> _Accept:
         accept = self._acceptor.accept_single
         return lambda body, source: accept(body, type=kind, source=source, received_at_ms=_unix_ms())
+
+    def _jitsu(self, kind: str) -> Handler:
+        accept = self._accept_of(kind)
+
+        def accept_anyone(body: bytes, source: str) -> Acceptance:
+            accepted = accept(body, source)
+            return accept(with_anonymous_id(body), source) if lacks_subject(accepted) else accepted
+
+        return lambda exchange: self._take(exchange, accept_anyone)
 
     def _pixel(self, kind: str) -> Handler:
         accept = self._accept_of(kind)

@@ -122,14 +122,15 @@ def query_value(query: bytes, name: bytes) -> bytes | None:
 def event_routes(
     single: Callable[[str], Handler],
     *,
+    jitsu: Callable[[str], Handler],
     pixel: Callable[[str], Handler],
     batch: Handler,
     webhook: Handler,
     drop: Handler,
 ) -> list[Route]:
-    """The routes that take events: `single(type)` and `pixel(type)` make the handlers of one type."""
-    singles = [*SINGLE_PATHS.items(), *JITSU_PATHS.items()]
-    routes = [Route(path, b"POST", single(kind)) for kind, paths in singles for path in paths]
+    """The routes that take events: `single(type)`, `jitsu(type)` and `pixel(type)` make the handlers of one type."""
+    routes = [Route(path, b"POST", single(kind)) for kind, paths in SINGLE_PATHS.items() for path in paths]
+    routes += [Route(path, b"POST", jitsu(kind)) for kind, paths in JITSU_PATHS.items() for path in paths]
     routes += [Route(path, b"GET", pixel(kind)) for kind, paths in PIXEL_PATHS.items() for path in paths]
     routes += [Route(path, b"POST", batch) for path in BATCH_PATHS]
     routes.append(Route(WEBHOOK_PATH, b"POST", webhook))

@@ -172,3 +172,20 @@ def test_webhook_body_that_is_no_object_is_refused(client: Client, body: bytes) 
     answer = client.post("/v1/webhook", body)
 
     assert (answer.status, answer.json["code"]) == (400, "not_object")
+
+
+def test_jitsu_event_without_ids_gets_one_of_its_own(gateway: RunningGateway, client: Client) -> None:
+    for message_id in ("a", "b"):
+        event = {"event": "Seen", "messageId": message_id, "anonymousId": None, "context": CONSENT}
+        assert client.post("/api/s/track", event, headers=JITSU).json["accepted"] == 1
+
+    first, second = gateway.stored()
+    assert first["anonymousId"]
+    assert first["anonymousId"] != second["anonymousId"]
+    assert first["context"] == CONSENT
+
+
+def test_event_without_ids_is_refused_elsewhere(client: Client) -> None:
+    answer = client.post("/v1/track", {"event": "Seen", "messageId": "a"})
+
+    assert (answer.status, answer.json["accepted"]) == (200, 0)
