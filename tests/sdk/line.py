@@ -40,6 +40,8 @@ class Line:
         """Of the requests with events, as the SDK saw them; 0 for a connection that was cut."""
         self.messages: dict[str, int] = {}
         """How often each message came, by its id."""
+        self.paths: set[str] = set()
+        """Where requests with events went."""
         self.done: set[str] = set()
         """The messages that were answered with 200."""
         self._changed = threading.Condition()
@@ -104,6 +106,7 @@ def _handler(line: Line) -> type[BaseHTTPRequestHandler]:
             if self.path.startswith("/v1/m"):
                 self._try_to_pass_on(body)
                 return
+            line.paths.add(self.path.partition("?")[0])
             fault = line.take_fault()
             if fault is Fault.REFUSED_429:
                 line.note(429, body)

@@ -93,6 +93,8 @@ class Outcome:
     """Answers to the requests with events, in order; 0 for a connection that was cut."""
     most_sent: int
     """How often the same message came at most."""
+    paths: set[str]
+    """Where the requests with events went."""
 
 
 class Stage:
@@ -115,25 +117,25 @@ class Stage:
         self._gateway.close()
         self._gateway = self._start()
 
-    def play(self, sdk: Sdk, fault: Fault) -> Outcome:
-        """Let an SDK send its events while the line has this fault once."""
+    def play(self, sdk: Sdk, fault: Fault, *, batched: bool = False) -> Outcome:
+        """Let an SDK send its events while the line has this fault once; pages send `batched` if told so."""
         run = uuid4().hex
         line = Line(lambda: self._gateway.address, self._restart)
         line.fault = fault
         try:
             if sdk.runner is Runner.BROWSER:
-                self._browse(sdk, line, run)
+                self._browse(sdk, line, run, batched=batched)
             else:
                 _execute(sdk, line.url, run)
         finally:
             line.close()
         types, stamps = stored(self._config, run)
-        return Outcome(types, stamps, line.statuses, max(line.messages.values(), default=0))
+        return Outcome(types, stamps, line.statuses, max(line.messages.values(), default=0), line.paths)
 
-    def _browse(self, sdk: Sdk, line: Line, run: str) -> None:
+    def _browse(self, sdk: Sdk, line: Line, run: str, *, batched: bool) -> None:
         self._browser = self._browser or Browser(self._folder / "chromium")
         shop = Shop(SCRIPTS, MODULES)
-        query = urlencode({"url": line.url, "key": KEY, "run": run})
+        query = urlencode({"url": line.url, "key": KEY, "run": run, "mode": "batched" if batched else ""})
         try:
             tab = self._browser.open(f"{shop.url}/{sdk.script}?{query}")
             line.wait_for(lambda: len(line.done) == N_EVENTS)

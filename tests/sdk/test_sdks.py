@@ -38,6 +38,21 @@ def test_all_events_arrive_with_their_consent(stage: Stage, sdk: Sdk) -> None:
     assert set(outcome.statuses) == {200}
 
 
+@pytest.mark.parametrize(
+    ("package", "path"), [("@segment/analytics-next", "/v1/b"), ("@rudderstack/analytics-js", "/beacon/v1/batch")]
+)
+def test_browser_sdk_sends_batches_and_beacons(stage: Stage, package: str, path: str) -> None:
+    sdk = next(sdk for sdk in SDKS if sdk.package == package)
+
+    if sdk.missing is not None:
+        pytest.skip(sdk.missing)
+    outcome = stage.play(sdk, Fault.NONE, batched=True)
+
+    assert outcome.types == SENT
+    assert outcome.stamps == {CONSENT}
+    assert outcome.paths == {path}
+
+
 @each_sdk_that_retries
 @pytest.mark.parametrize("fault", [Fault.STORED_500, Fault.STORED_RESTART], ids=lambda fault: fault.name)
 def test_event_that_is_sent_again_is_stored_once(stage: Stage, sdk: Sdk, fault: Fault) -> None:
