@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sluicegate.config.keys import ACTORS, GATEWAY, LOG, LOGS, SUPERVISOR
@@ -22,8 +23,8 @@ _WRITE_KEY = re.compile(r"[!-9;-~]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
-def read_gateway(document: Mapping[str, Any], listen: str | None, problems: Problems) -> GatewayConfig:
-    """`[gateway]`; `listen` from the command line wins over the file."""
+def read_gateway(document: Mapping[str, Any], listen: str | None, problems: Problems, *, folder: Path) -> GatewayConfig:
+    """`[gateway]` of a file in `folder`; `listen` from the command line wins over the file."""
     raw = read_table(document, "gateway", problems)
     unknown_keys(raw, GATEWAY.names, ("gateway",), problems)
     values = read_scalars(raw, GATEWAY, ("gateway",), problems)
@@ -32,12 +33,15 @@ def read_gateway(document: Mapping[str, Any], listen: str | None, problems: Prob
         ("listen", ("gateway", "listen"), raw.get("listen")),
         ("listen", ("--listen",), listen),
         ("cors_origins", ("gateway", "cors_origins"), raw.get("cors_origins")),
+        ("analytics_js", ("gateway", "analytics_js"), raw.get("analytics_js")),
     ):
         if text is None:
             continue
         try:
             if name == "listen":
                 values["host"], values["port"] = parse_listen(text)
+            elif name == "analytics_js":
+                values[name] = _script(text, folder)
             else:
                 values[name] = _origins(text)
         except Wrong as wrong:
@@ -158,6 +162,12 @@ def _origins(value: object) -> tuple[str, ...]:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise Wrong(f"{origin!r} is not an origin", 'write one like "https://www.example.com", without a path')
     return origins
+
+
+def _script(value: object, folder: Path) -> Path | None:
+    if not isinstance(value, str):
+        raise Wrong("must be a text", 'write one like "analytics.min.js"')
+    return folder / value if value else None
 
 
 def _check_order(gateway: GatewayConfig, problems: Problems) -> None:

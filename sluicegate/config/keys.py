@@ -175,6 +175,14 @@ GATEWAY = Table(
             256,
             "deeper JSON exhausts the stack of whoever parses it",
         ),
+        Key(
+            "analytics_js",
+            Kind.SPECIAL,
+            "File that pages with Segment's script tag get: dist/umd/standalone.js of the npm package "
+            "@segment/analytics-next; a relative path starts at the folder of this file, empty for none.",
+            sample='""',
+            sample_is_default=True,
+        ),
     ),
     GatewayConfig,
 )

@@ -78,6 +78,8 @@ class GatewayConfig:
     max_batch_events: int = 2_500
     max_body_bytes: int = 4 * MIB
     max_depth: int = 64
+    analytics_js: Path | None = None
+    """The script that pages with Segment's script tag get; None for none."""
 
 
 @dataclass(frozen=True, slots=True)

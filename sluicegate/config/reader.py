@@ -96,7 +96,7 @@ def from_document(
     destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, network, problems)
     config = Config(
         data_dir=_data_dir(values, folder, data_dir, problems),
-        gateway=read_gateway(values, listen, problems),
+        gateway=read_gateway(values, listen, problems, folder=folder),
         supervisor=supervisor,
         destinations=destinations.read_all(values),
         actor_port=read_actor_port(values, actor_port, problems),

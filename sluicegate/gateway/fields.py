@@ -14,6 +14,7 @@ SINGLE = frozenset(
         b"expect",
         b"authorization",
         b"x-write-key",
+        b"x-ip-policy",
         b"origin",
         b"access-control-request-headers",
     )

@@ -17,9 +17,13 @@ from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
 from sluicegate.gateway.compression import MAGIC, plain_body
 from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.ip_policy import IpPolicy, apply_ip_policy
+from sluicegate.gateway.jitsu import lacks_subject, with_anonymous_id
+from sluicegate.gateway.pixel import PIXEL, event_of_query
 from sluicegate.gateway.readiness import Readiness
 from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
 from sluicegate.gateway.traffic import overloaded
+from sluicegate.gateway.webhook import events_of_webhook
 from sluicegate.metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,8 @@ MASKED_KEY = b'"***"'
 """What stands in an event in place of the write key that came with it."""
 _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
+
+_Accept = Callable[[bytes, str], Acceptance]
 
 
 class Waiting(NamedTuple):
@@ -80,15 +86,47 @@ class Ingest:
 
     def routes(self) -> list[Route]:
         """Where they are."""
-        return event_routes(self._single, batch=self._batch, drop=self._drop)
+        return event_routes(
+            self._single,
+            jitsu=self._jitsu,
+            pixel=self._pixel,
+            batch=self._batch,
+            webhook=self._webhook,
+            drop=self._drop,
+        )
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def _single(self, kind: str) -> Handler:
+        accept = self._accept_of(kind)
+        return lambda exchange: self._take(exchange, accept)
+
+    def _accept_of(self, kind: str) -> _Accept:
         accept = self._acceptor.accept_single
+        return lambda body, source: accept(body, type=kind, source=source, received_at_ms=_unix_ms())
+
+    def _jitsu(self, kind: str) -> Handler:
+        accept = self._accept_of(kind)
+
+        def accept_anyone(body: bytes, source: str) -> Acceptance:
+            accepted = accept(body, source)
+            return accept(with_anonymous_id(body), source) if lacks_subject(accepted) else accepted
+
+        return lambda exchange: self._take(exchange, accept_anyone)
+
+    def _pixel(self, kind: str) -> Handler:
+        accept = self._accept_of(kind)
 
         def handle(exchange: Exchange) -> None:
-            self._take(exchange, lambda body, source: accept(body, type=kind, source=source, received_at_ms=_unix_ms()))
+            if exchange.method == b"HEAD":
+                exchange.reply(PIXEL)
+                return
+            try:
+                exchange.body = event_of_query(exchange.query)
+            except BodyRefused as refused:
+                exchange.reply(refusal(refused.status, refused.code, str(refused)))
+            else:
+                self._take(exchange, accept, image=True)
 
         return handle
 
@@ -96,11 +134,20 @@ class Ingest:
         accept = self._acceptor.accept_batch
         self._take(exchange, lambda body, source: accept(body, source=source, received_at_ms=_unix_ms()))
 
+    def _webhook(self, exchange: Exchange) -> None:
+        accept = self._acceptor.accept_batch
+        self._take(
+            exchange, lambda body, source: accept(events_of_webhook(body), source=source, received_at_ms=_unix_ms())
+        )
+
     def _drop(self, exchange: Exchange) -> None:
         exchange.reply(_DROPPED)
 
-    def _take(self, exchange: Exchange, accept: Callable[[bytes, str], Acceptance]) -> None:
-        """Authorise, decompress, accept and hand over to the log; answer at once if any of it fails."""
+    def _take(self, exchange: Exchange, accept: _Accept, *, image: bool = False) -> None:
+        """Authorise, decompress, accept and hand over to the log; answer at once if any of it fails.
+
+        With `image` the answer to an event that is stored is a picture.
+        """
         body, exchange.body = exchange.body, b""
         headers = exchange.headers
         source = self._keys.source_of_header(headers.get(b"authorization", b""))
@@ -129,15 +176,19 @@ class Ingest:
         except BodyRefused as refused:
             exchange.reply(refusal(refused.status, refused.code, str(refused)))
         else:
-            self._hand_over(exchange, acceptance)
+            if b"x-ip-policy" in headers:
+                apply_ip_policy(acceptance.batch, IpPolicy.of(headers[b"x-ip-policy"]))
+            self._hand_over(exchange, acceptance, image=image)
 
-    def _hand_over(self, exchange: Exchange, acceptance: Acceptance) -> None:
+    def _hand_over(self, exchange: Exchange, acceptance: Acceptance, *, image: bool) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected
         for rejection in rejected:
             self._metrics.rejected[rejection.reason.name.lower()] += 1
             log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
         self._metrics.malformed_consent += acceptance.malformed_consent
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
+        if image:
+            answer = PIXEL if batch.events else refusal(400, "bad_event", f"the event is refused: {rejected[0].reason}")
         if not batch.events:
             exchange.reply(answer)
             return

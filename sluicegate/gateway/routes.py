@@ -17,9 +17,21 @@ Handler = Callable[["Exchange"], None]
 
 SINGLE_PATHS = {kind: (f"/v1/{kind}", f"/v1/{kind[0]}") for kind in EventType}
 """One event a request; the short forms are those of analytics-next."""
-BATCH_PATHS = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch")
+JITSU_PATHS = {
+    kind: (f"/api/s/{kind}", f"/api/s/s2s/{kind}")
+    for kind in EventType
+    if kind not in (EventType.SCREEN, EventType.ALIAS)
+}
+"""Where @jitsu/js sends; it has no other types."""
+PIXEL_PATHS = {kind: (f"/pixel/v1/{kind}", f"/v1/pixel/{kind}") for kind in (EventType.TRACK, EventType.PAGE)}
+"""An event in the query of an image: RudderStack's paths, then Segment's."""
+BATCH_PATHS = ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/batch", "/b")
+"""The last two are those of SDKs for phones that are given a host without `/v1`."""
+WEBHOOK_PATH = "/v1/webhook"
 CLIENT_METRICS_PATH = "/v1/m"
 """Where analytics-next reports about itself; taken and dropped."""
+KEY_PLACE = "{writeKey}"
+"""Stands in a route's path for a write key."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,17 +70,37 @@ class Routes:
     """Finds the route of a request target."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._by_path = {route.path.encode(): route for route in routes}
+        self._by_path: dict[bytes, Route] = {}
+        self._keyed: list[tuple[bytes, bytes, Route]] = []
+        for route in routes:
+            before, place, after = route.path.encode().partition(KEY_PLACE.encode())
+            if place:
+                self._keyed.append((before, after, route))
+            else:
+                self._by_path[before] = route
 
     def find(self, target: bytes) -> tuple[Route, bytes]:
-        """The route and the query; a trailing slash, a scheme and a host do not matter."""
+        """The route and the query; a trailing slash, a scheme and a host do not matter.
+
+        A write key in the path is put in front of the query, as `writeKey`.
+        """
         route = self._by_path.get(target)
         if route is not None:
             return route, b""
         path, _, query = target.partition(b"?")
         if not path.startswith(b"/"):
             path = _without_authority(path)
-        return self._by_path.get(path.rstrip(b"/"), UNKNOWN), query
+        path = path.rstrip(b"/")
+        route = self._by_path.get(path)
+        return (route, query) if route is not None else self._find_keyed(path, query)
+
+    def _find_keyed(self, path: bytes, query: bytes) -> tuple[Route, bytes]:
+        for before, after, route in self._keyed:
+            if path.startswith(before) and path.endswith(after):
+                key = path[len(before) : len(path) - len(after)]
+                if key and b"/" not in key:
+                    return route, b"writeKey=" + key.partition(b"&")[0] + (b"&" + query if query else b"")
+        return UNKNOWN, query
 
 
 def _without_authority(path: bytes) -> bytes:
@@ -87,9 +119,20 @@ def query_value(query: bytes, name: bytes) -> bytes | None:
     return None
 
 
-def event_routes(single: Callable[[str], Handler], *, batch: Handler, drop: Handler) -> list[Route]:
-    """The routes that take events: `single(type)` makes the handler of one type."""
+def event_routes(
+    single: Callable[[str], Handler],
+    *,
+    jitsu: Callable[[str], Handler],
+    pixel: Callable[[str], Handler],
+    batch: Handler,
+    webhook: Handler,
+    drop: Handler,
+) -> list[Route]:
+    """The routes that take events: `single(type)`, `jitsu(type)` and `pixel(type)` make the handlers of one type."""
     routes = [Route(path, b"POST", single(kind)) for kind, paths in SINGLE_PATHS.items() for path in paths]
+    routes += [Route(path, b"POST", jitsu(kind)) for kind, paths in JITSU_PATHS.items() for path in paths]
+    routes += [Route(path, b"GET", pixel(kind)) for kind, paths in PIXEL_PATHS.items() for path in paths]
     routes += [Route(path, b"POST", batch) for path in BATCH_PATHS]
+    routes.append(Route(WEBHOOK_PATH, b"POST", webhook))
     routes.append(Route(CLIENT_METRICS_PATH, b"POST", drop))
     return routes

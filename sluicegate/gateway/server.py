@@ -34,6 +34,7 @@ from sluicegate.gateway.probes import Probes, StatusProvider
 from sluicegate.gateway.protocol import Connection
 from sluicegate.gateway.readiness import Readiness
 from sluicegate.gateway.routes import Routes
+from sluicegate.gateway.sources import Sources
 from sluicegate.gateway.status import SupervisorStatus
 from sluicegate.gateway.traffic import Traffic
 from sluicegate.gateway.withdrawal import Withdrawals
@@ -85,6 +86,7 @@ class Server:
         self._consent = ConsentDesk(
             config, WriteKeys(config.gateway.write_keys), after_write=Withdrawals(config).after_write
         )
+        sources = Sources(WriteKeys(config.gateway.write_keys), script=config.gateway.analytics_js)
         self._probes = Probes(
             self.readiness,
             self.metrics,
@@ -92,7 +94,7 @@ class Server:
             clock=time.monotonic,
         )
         self.traffic = Traffic(
-            Routes([*self._ingest.routes(), *self._consent.routes(), *self._probes.routes()]),
+            Routes([*self._ingest.routes(), *self._consent.routes(), *self._probes.routes(), *sources.routes()]),
             limits=self.limits,
             cors=Cors(config.gateway.cors_origins),
             metrics=self.metrics,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sluicegate.config.model import Config, LogConfig
-from tests.gateway import test_process
+from tests.gateway import process
 from tests.gateway.harness import PATIENCE_S, Client, batch, make_config, request, stored_events
-from tests.gateway.test_process import PROGRAM, GatewayProcess
+from tests.gateway.process import PROGRAM, GatewayProcess
 
 DIES_BEFORE_THE_ANSWER = """
 import os, signal
@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def dying(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayProcess]:
     with monkeypatch.context() as patched:
-        patched.setattr(test_process, "PROGRAM", DIES_BEFORE_THE_ANSWER + PROGRAM)
+        patched.setattr(process, "PROGRAM", DIES_BEFORE_THE_ANSWER + PROGRAM)
         gateway = GatewayProcess(config)
     yield gateway
     gateway.close()
