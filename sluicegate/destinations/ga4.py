@@ -214,7 +214,7 @@ class Ga4(VendorDestination):
         given = text(event, "event") if kind == "track" else None
         if kind == "page":
             return "page_view"
-        if kind == "screen":
+        if kind == "screen" and self.settings.firebase_app_id:
             return "screen_view"
         if kind == "group":
             return "join_group"
