@@ -266,7 +266,7 @@ class Ga4(VendorDestination):
         elif name in NEEDS_CURRENCY:
             raise Broken(f"{name} has no currency; GA4 needs one with its value")
         used |= {"currency", "value"}
-        if name in NEEDS_CURRENCY and not params.get("transaction_id"):
+        if name in NEEDS_CURRENCY and params.get("transaction_id") in (None, ""):
             raise Broken(f"{name} has no order_id; GA4 needs it as transaction_id")
 
     def _add_context(self, event: dict[str, Any], params: dict[str, Any]) -> None:
