@@ -214,7 +214,7 @@ class Ga4(VendorDestination):
         given = text(event, "event") if kind == "track" else None
         if kind == "page":
             return "page_view"
-        if kind == "screen":
+        if kind == "screen" and self.settings.firebase_app_id:
             return "screen_view"
         if kind == "group":
             return "join_group"
@@ -266,7 +266,7 @@ class Ga4(VendorDestination):
         elif name in NEEDS_CURRENCY:
             raise Broken(f"{name} has no currency; GA4 needs one with its value")
         used |= {"currency", "value"}
-        if name in NEEDS_CURRENCY and not params.get("transaction_id"):
+        if name in NEEDS_CURRENCY and params.get("transaction_id") in (None, ""):
             raise Broken(f"{name} has no order_id; GA4 needs it as transaction_id")
 
     def _add_context(self, event: dict[str, Any], params: dict[str, Any]) -> None:

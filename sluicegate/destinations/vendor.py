@@ -110,6 +110,8 @@ class Done:
     def outcome(self) -> Outcome | None:
         """The outcome of it all; None when everything is delivered."""
         done = self._so_far
+        # The records of one event may be in two requests.
+        done = replace(done, again=done.again.difference(done.rejected, done.skipped))
         return done if done.rejected or done.skipped or done.again else None
 
     def stopped(self, rest: Sequence[Request], why: DestinationError | None) -> Outcome | None:

@@ -107,6 +107,7 @@ def test_order_becomes_a_purchase(tmp_path: Path) -> None:
         ({"event": "A", "anonymousId": None}, "client_id"),
         ({"event": "Order Completed", "properties": {"order_id": "1", "total": 5}}, "currency"),
         ({"event": "Order Completed", "properties": {"currency": "EUR", "total": 5}}, "order_id"),
+        ({"event": "Order Refunded", "properties": {"currency": "EUR", "order_id": ""}}, "order_id"),
     ],
 )
 def test_what_ga4_drops_in_silence_is_rejected_with_the_rule(tmp_path: Path, event: dict[str, Any], rule: str) -> None:
@@ -114,6 +115,12 @@ def test_what_ga4_drops_in_silence_is_rejected_with_the_rule(tmp_path: Path, eve
 
     assert found.requests == []
     assert rule in found.rejected[0]
+
+
+def test_order_with_the_number_0_is_an_order(tmp_path: Path) -> None:
+    body = only(plan(tmp_path, {"event": "Order Completed", "properties": {"order_id": 0, "currency": "EUR"}}))
+
+    assert body["events"][0]["params"]["transaction_id"] == "0"
 
 
 def test_kinds_without_counterpart_are_skipped(tmp_path: Path) -> None:
