@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import msgspec
 
-from sluicegate.acceptance.head import LooseContext, LooseHead
-from sluicegate.acceptance.single import CONSENT_EVENT
+from sluicegate.acceptance.combining import Telling
+from sluicegate.acceptance.head import LooseHead
 from sluicegate.consent.collected import Collected, News, entries_of, news_in
 from sluicegate.consent.evidence import Entry, Told
 from sluicegate.consent.reading import LedgerReader
-from sluicegate.consent.stamp import Parts, decided_at_ms
 from sluicegate.consent.subject import Subject
 from sluicegate.event import Combo, EventBatch, EventType
 
-_PREFERENCES = f'"{CONSENT_EVENT}"'.encode()
 _LINKING = frozenset({EventType.IDENTIFY, EventType.ALIAS})
-_TELLING = (b"givenAt", b"decidedAt", _PREFERENCES)
 _HEAD = msgspec.json.Decoder(LooseHead)
-_CONTEXT = msgspec.json.Decoder(LooseContext)
 
 
 class Collector:
@@ -48,42 +44,25 @@ class Collector:
 
 
 def _telling(batch: EventBatch) -> list[int]:
-    """The places of the events that may say something for the ledger."""
-    kinds = {id(combo): combo.type in _LINKING or bool(combo.stamp) for combo in batch.combos}
-    if not any(kinds.values()):
-        return []
-    columns = enumerate(zip(batch.combos, batch.events, strict=True))
-    return [place for place, (combo, raw) in columns if kinds[id(combo)] and _tells(combo, raw)]
-
-
-def _tells(combo: Combo, raw: bytes) -> bool:
-    return combo.type in _LINKING or any([name in raw for name in _TELLING])
+    """The places of the events that say something for the ledger."""
+    combos = batch.combos
+    telling = {
+        id(combo)
+        for combo in {id(combo): combo for combo in combos}.values()
+        if isinstance(combo, Telling) or combo.type in _LINKING
+    }
+    return [place for place, combo in enumerate(combos) if id(combo) in telling] if telling else []
 
 
 def _collected(combo: Combo, subject: Subject, time_ms: int, raw: bytes) -> Collected:
-    is_preference = combo.type == EventType.TRACK and _PREFERENCES in raw and _head(raw).event == CONSENT_EVENT
-    at_ms = _decided_at_ms(raw) if combo.stamp else None
-    previous = _head(raw).previousId if combo.type == EventType.ALIAS else None
+    previous = _HEAD.decode(raw).previousId if combo.type == EventType.ALIAS else None
+    at_ms = combo.decided_at_ms if isinstance(combo, Telling) else None
     return Collected(
         combo.type,
         subject,
         time_ms,
-        dict(combo.stamp) if is_preference or at_ms is not None else {},
+        dict(combo.stamp) if isinstance(combo, Telling) else {},
         decided_at_ms=at_ms,
-        is_preference_event=is_preference,
+        is_preference_event=isinstance(combo, Telling) and at_ms is None,
         previous_id=None if previous is None else str(previous),
     )
-
-
-def _decided_at_ms(raw: bytes) -> int | None:
-    """When the event itself says that its stamp was decided."""
-    head = _head(raw)
-    try:
-        context = _CONTEXT.decode(head.context) if bytes(head.context) else LooseContext()
-    except msgspec.DecodeError:
-        context = LooseContext()
-    return decided_at_ms(Parts(bytes(head.consent), bytes(context.consent), bytes(context.consentManagement)))
-
-
-def _head(raw: bytes) -> LooseHead:
-    return _HEAD.decode(raw)
