@@ -15,15 +15,18 @@ from setproctitle import setproctitle
 from thespian.actors import ActorAddress
 
 from sluicegate.acceptance import Acceptance, Acceptor
+from sluicegate.acceptance.collecting import Collector
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config import Config
 from sluicegate.consent.call import checked_call
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import Ledger, Recorded
+from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.standing import Rules
 from sluicegate.consent.writer import LedgerWriter
 from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.delivery.sweeper import Sweeper
-from sluicegate.errors import LogError, SluicegateError
+from sluicegate.errors import ConsentUnreadable, LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.space import FreeSpace
@@ -75,7 +78,8 @@ class RouterActor(SafeActor):
         self._commits: GroupCommit[_Waiting] | None = None
         self._space: FreeSpace | None = None
         self._aliases: Mapping[str, str] = {}
-        self._ledger: LedgerWriter[_Deciding] | None = None
+        self._ledger: LedgerWriter[_Deciding | _Waiting] | None = None
+        self._collector: Collector | None = None
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -113,6 +117,8 @@ class RouterActor(SafeActor):
             on_failed=lambda tokens, error: written.put((tokens, error)),
         )
         self._ledger.start()
+        rules = Rules.of(config.consent)
+        self._collector = Collector(LedgerReader(data_dir.consent, data_dir.consent_key, rules))
 
     @handles(Introduce)
     def receiveMsg_Introduce(self, message: Introduce, sender: ActorAddress) -> None:
@@ -166,10 +172,26 @@ class RouterActor(SafeActor):
                 self._answer_one(waiting, 0)
             elif (problem := self._disk_problem(acceptance.batch.n_bytes)) is not None:
                 self.send(sender, Refused(message.request_id, f"not stored, try again later: {problem}"))
-            elif not self._commits.submit(acceptance.batch, waiting):
-                self.send(sender, Refused(message.request_id, "too many events wait for the disk; try again later"))
+            elif not self._tell_ledger(waiting):
+                self._store(waiting)
         except SluicegateError as error:
             self.send(sender, Refused(message.request_id, str(error)))
+
+    def _tell_ledger(self, waiting: _Waiting) -> bool:
+        """Have what these events say about consent written first; False when they say nothing new."""
+        assert self._collector is not None and self._ledger is not None
+        try:
+            entries = self._collector.collect(waiting.acceptance.batch, received_ms=time.time_ns() // 1_000_000)
+        except ConsentUnreadable as error:
+            log.warning("what events say about consent is not recorded: %s", error)
+            return False
+        return bool(entries) and self._ledger.submit(entries, waiting)
+
+    def _store(self, waiting: _Waiting) -> None:
+        assert self._commits is not None
+        if not self._commits.submit(waiting.acceptance.batch, waiting):
+            text = "too many events wait for the disk; try again later"
+            self.send(waiting.sender, Refused(waiting.request_id, text))
 
     def _disk_problem(self, n_bytes: int) -> str | None:
         assert self._space is not None
@@ -211,11 +233,13 @@ class RouterActor(SafeActor):
         if self._ledger is None or not self._ledger.submit([told], _Deciding(message.request_id, sender)):
             self.send(sender, Refused(message.request_id, "the consent ledger is not ready; try again"))
 
-    def _answer_decisions(self, results: list[tuple[list[_Deciding], Recorded | LogError | _Late]]) -> None:
+    def _answer_decisions(self, results: list[tuple[list[_Deciding | _Waiting], Recorded | LogError | _Late]]) -> None:
         """What the ledger's thread reports."""
         for tokens, outcome in results:
             for one in tokens:
-                if isinstance(outcome, LogError):
+                if isinstance(one, _Waiting):
+                    self._store(one)  # with its stamps, whatever became of them in the ledger
+                elif isinstance(outcome, LogError):
                     self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
                 elif isinstance(outcome, _Late):
                     self.send(one.sender, Refused(one.request_id, outcome.text))
@@ -229,10 +253,10 @@ class RouterActor(SafeActor):
 
     def on_exit(self) -> None:
         """Commit what was taken, and stop minding."""
-        if self._commits is not None:
-            self._commits.close(timeout_s=5.0)
         if self._ledger is not None:
             self._ledger.close(timeout_s=5.0)
+        if self._commits is not None:
+            self._commits.close(timeout_s=5.0)
         if self._sweeper is not None:
             self._sweeper.stop()
 

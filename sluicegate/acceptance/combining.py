@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sluicegate.acceptance.verdict import BadEvent, Reason
-from sluicegate.consent.stamp import DuplicateKey, Parts, Stamp, read_stamp
+from sluicegate.consent.stamp import DuplicateKey, Parts, Stamp, decided_at_ms, read_stamp
 from sluicegate.event import Combo, names_of, plain_name, stamp_of
 
 MAX_INTEGRATIONS = 100
@@ -27,6 +27,23 @@ class Told(NamedTuple):
 
     parts: Parts = Parts()
     integrations: bytes = b""
+
+
+class Telling(Combo):
+    """A combination whose events tell the consent ledger something; equal to the plain one, and stored as it.
+
+    `decided_at_ms` is when the client says that the stamp was decided, None for the event about a decision, whose own
+    time that is.
+    """
+
+    decided_at_ms: int | None
+
+    @classmethod
+    def of(cls, combo: Combo, decided_at_ms: int | None) -> Telling:
+        """The combination with what it tells."""
+        telling = cls(*combo)
+        telling.decided_at_ms = decided_at_ms
+        return telling
 
 
 class Combined(NamedTuple):
@@ -54,9 +71,12 @@ class Scope(dict[Key, Combined]):
         """Work out a combination; raises `BadEvent`."""
         kind, consent, segment, rudderstack, integrations = key
         own = Parts(consent, segment, rudderstack)
-        stamp = self._stamp(own if any(own) else self._default.parts)
+        parts = own if any(own) else self._default.parts
+        stamp = self._stamp(parts)
         off, on, all_off = _read_integrations(integrations or self._default.integrations)
         combo = Combo(kind, self._source, stamp_of(stamp.decided), names_of(off), names_of(on), all_off)
+        if stamp.decided and (at_ms := decided_at_ms(parts)) is not None:
+            combo = Telling.of(combo, at_ms)
         combined = Combined(combo, stamp.malformed, sum(map(bool, own)))
         if len(self) >= MAX_REMEMBERED:
             self.clear()

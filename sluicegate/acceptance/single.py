@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from sluicegate.acceptance.body import depth_exceeds, too_many_keys
-from sluicegate.acceptance.combining import Combined, Scope
+from sluicegate.acceptance.combining import Combined, Scope, Telling
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
 from sluicegate.acceptance.message_id import MessageIds
 from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat
@@ -87,6 +87,8 @@ class SingleReader:
             bytes(head.integrations),
         )
         combined = scope[key]
+        if head.event == CONSENT_EVENT and kind == EventType.TRACK:
+            combined = combined._replace(combo=Telling.of(combined.combo, None))
         sent_ms = read_ms(head.sentAt)
         clock = clock if sent_ms is None else Clock(clock.received_ms, sent_ms)
         time = clock.correct(head.timestamp, head.originalTimestamp)

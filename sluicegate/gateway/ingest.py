@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from sluicegate.acceptance import Acceptance, Acceptor, Rejection, write_key_of
@@ -73,7 +74,9 @@ class Ingest:
         max_body_bytes: int,
         clock: Callable[[], float],
         seen: SeenIds | None = None,
+        collect: Callable[[EventBatch, Callable[[], None]], None] = lambda batch, then: then(),
     ) -> None:
+        self._collect = collect
         self._seen = seen
         self._space = space
         self._acceptor = acceptor
@@ -199,8 +202,11 @@ class Ingest:
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
         waiting = Waiting(exchange, answer, len(batch.events), self._clock(), message_ids)
+        self._collect(batch, partial(self._store, batch, waiting))
+
+    def _store(self, batch: EventBatch, waiting: Waiting) -> None:
         if not self._writer.submit(batch, waiting):
-            exchange.reply(overloaded("the event log is behind"))
+            waiting.exchange.reply(overloaded("the event log is behind"))
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.auth import WriteKeys
+from sluicegate.gateway.collecting import Collecting
 from sluicegate.gateway.committing import LoopCommit
 from sluicegate.gateway.consent import ConsentDesk
 from sluicegate.gateway.control import ControlLine
@@ -82,6 +83,7 @@ class Server:
             bell=self._bell,
             clock=clock,
         )
+        self._collecting = Collecting(config)
         self._ingest = self._make_ingest(config)
         self._consent = ConsentDesk(
             config, WriteKeys(config.gateway.write_keys), after_write=Withdrawals(config).after_write
@@ -114,12 +116,14 @@ class Server:
             max_body_bytes=self.limits.max_body_bytes,
             clock=time.monotonic,
             seen=self._seen,
+            collect=self._collecting.collect,
         )
 
     async def start(self, listen_socket: socket.socket) -> None:
         """Open the log, then accept connections on a bound socket; raises `LogError` when the log cannot be opened."""
         await self._writer.start()
         self._consent.start()
+        self._collecting.start()
         self._listener = await self._loop.create_server(
             lambda: Connection(self.traffic), sock=listen_socket, backlog=BACKLOG
         )
@@ -148,6 +152,8 @@ class Server:
         self.traffic.drain(idle.set)
         with suppress(TimeoutError):
             await asyncio.wait_for(idle.wait(), self.limits.drain_s)
+        if not await self._collecting.close(CLOSE_TIMEOUT_S):
+            log.error("the consent ledger did not take what events said in %.0f s", CLOSE_TIMEOUT_S)
         if not await self._writer.close(CLOSE_TIMEOUT_S):
             log.error("the event log did not finish its last commit in %.0f s", CLOSE_TIMEOUT_S)
         if not await self._consent.close(CLOSE_TIMEOUT_S):
