@@ -104,6 +104,19 @@ class Lane:
             self.known_slots = {slot for part in self.parts for slot in slots_of(part.events.subjects)}
         return self.known_slots
 
+    def first_offset(self) -> int:
+        """Where it begins in the log."""
+        return self.parts[0].events.offsets[0]
+
+    def take_in(self, other: Lane) -> None:
+        """Take the parts of another lane in, in the order of the log; a part that is on its way stays the first."""
+        slots = self.slots | other.slots
+        first = [self.parts.popleft()] if self.running else []
+        rest = sorted([*self.parts, *other.parts], key=lambda part: part.events.offsets[0])
+        self.parts = deque([*first, *rest])
+        self.careful = self.careful or other.careful
+        self.known_slots, self.scattered = slots, True
+
     def release(self) -> Lane | None:
         """Part with all events that need not wait for the single one of the first part; None when there are none."""
         (slot,) = slots_of(self.parts[0].events.subjects)

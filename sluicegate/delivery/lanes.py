@@ -165,11 +165,20 @@ class Lanes:
         rest, dead = recovery.divert(events)
         for one in dead:
             self.settlement.bury(one)
-        for lane in recovery.ready(self.settlement.last, self._calls_of):
-            self._add_lane(lane)
+        for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
+            self._add_recovered(lane)
         if not recovery.pending:
             self._recovery = None
         return rest
+
+    def _add_recovered(self, lane: Lane) -> None:
+        """Add a lane, or its parts to one with the same subjects: several processes may have died of them."""
+        before = next((one for one in self._lanes if not one.replay and not one.slots.isdisjoint(lane.slots)), None)
+        if before is None:
+            self._add_lane(lane)
+        else:
+            before.take_in(lane)
+            self._n_away += sum(len(part.events) for part in lane.parts)
 
     def _calls_of(self, events: Events) -> Iterable[Events]:
         queue = self._new_backlog()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
@@ -159,7 +159,8 @@ class Killed(Exception):
     pass
 
 
-@settings(max_examples=60, deadline=None)
+@example(seed=1, n_events=60, n_subjects=1, max_events=5, in_flight=1, killers=1)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32),
     n_events=st.integers(1, 150),
