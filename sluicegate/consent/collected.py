@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes, decision, signal, stamp_writes
-from sluicegate.consent.slots import EMPTY, is_denial, join, joined
+from sluicegate.consent.slots import EMPTY, is_denial, join, joined, time_of
 from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
 
@@ -119,7 +119,7 @@ def news_in(writes: Writes, known: SubjectConsent) -> News:
 
 def _outlives_a_decision(decided: int, before: int, after: int) -> bool:
     """Whether a denial that is seen again is only now newer than a decision."""
-    return is_denial(after) and before < decided < after
+    return is_denial(after) and time_of(before) <= time_of(decided) < time_of(after)
 
 
 class Refreshes:

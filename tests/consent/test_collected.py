@@ -93,6 +93,7 @@ def known(*writes: Write) -> SubjectConsent:
         ([Write(Slot.DECIDED, True, 5)], Write(Slot.DECIDED, True, 5), News.NONE),
         ([Write(Slot.DECIDED, True, 5)], Write(Slot.DECIDED, True, 6), News.CHANGE),
         ([Write(Slot.SEEN, False, 4), Write(Slot.DECIDED, True, 5)], Write(Slot.SEEN, False, 6), News.CHANGE),
+        ([Write(Slot.SEEN, False, 5), Write(Slot.DECIDED, True, 5)], Write(Slot.SEEN, False, 6), News.CHANGE),
     ],
 )
 def test_only_what_changes_something_is_news(before: list[Write], write: Write, expected: News) -> None:
