@@ -46,7 +46,8 @@ class DestinationProcess:
         self.supervisor = supervisor
         self.name = f"{self.id}#{epoch}"
         self.alive = True
-        self.frozen_until = -math.inf
+        self._frozen_until = -math.inf
+        self._late: list[Callable[[], object]] = []
         self.phase = Phase.STARTING
         self.calls: list[Call] = []
         self.settled: set[int] = set()
@@ -98,11 +99,26 @@ class DestinationProcess:
         else:
             self._bell_rang = True  # inotify keeps it until somebody waits for it
 
+    def receive(self, call: Callable[[], object]) -> None:
+        """Something reaches it: at once, after it thaws, or never."""
+        if not self.alive:
+            return
+        if self._world.clock.now < self._frozen_until:
+            self._late.append(call)
+        else:
+            call()
+
     def freeze(self, seconds: float) -> None:
-        self.frozen_until = self._world.clock.now + seconds
+        until = self._world.clock.now + seconds
+        if until > self._frozen_until:
+            self._frozen_until = until
+            self._world.clock.after(seconds, "", lambda: self.thaw() if self._frozen_until == until else None)
 
     def thaw(self) -> None:
-        self.frozen_until = -math.inf
+        self._frozen_until = -math.inf
+        late, self._late = self._late, []
+        for call in late:
+            self.receive(call)
 
     def die(self) -> None:
         """It ends, however it came to that."""
@@ -110,11 +126,6 @@ class DestinationProcess:
             self.alive = False
             self._world.trace.say(self._world.clock.now, f"{self.name}: is gone")
             self.supervisor.hear_exit(self)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether it has nothing to do."""
-        return self.phase is Phase.DELIVERING and self._caught_up and not self.calls
 
     @property
     def delivers(self) -> bool:
@@ -155,6 +166,11 @@ class DestinationProcess:
         self.supervisor.tell_failed(self, reason)
         self._leave()
 
+    def _lose(self, error: StaleEpoch | ValueError) -> None:
+        """Somebody else has moved on: with a newer epoch, or the router by mistake."""
+        self._world.oracle.seen[type(error).__name__] += 1
+        self._fail(str(error))
+
     def _halt(self, reason: str) -> None:
         self.supervisor.tell(
             f"{self.name}: halted", lambda t, now: t.halted(self.id, self.epoch, now=now, reason=reason)
@@ -184,8 +200,7 @@ class DestinationProcess:
         except LogUnavailable as error:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
-            self._world.oracle.seen[type(error).__name__] += 1
-            return self._fail(str(error))
+            return self._lose(error)
         if self._core.halted is not None:
             self._finish()
         else:
@@ -208,8 +223,7 @@ class DestinationProcess:
             self._unread = True
             self._committing.take_replays(permits_of(self.site.config, Settings))
         if self._unread and self._core.wants_more:
-            reader = self._committing._reader
-            self._unread = reader.fill() > 0
+            self._unread = self._committing._reader.fill() > 0
 
     def _start_calls(self, now: float) -> None:
         works = self._core.next_batches(now)
@@ -228,7 +242,7 @@ class DestinationProcess:
         call = Call(work, now, offsets, {oracle.events[offset].subject for offset in offsets}, replay)
         self.calls.append(call)
         self.site.vendor.call(
-            work.batch, replay=replay, ended=lambda answer: self._resume("", lambda: self._end_call(call, answer))
+            work.batch, replay=replay, ended=lambda answer: self.receive(lambda: self._end_call(call, answer))
         )
 
     def _end_call(self, call: Call, answer: Answer) -> None:
@@ -320,8 +334,7 @@ class DestinationProcess:
         except LogUnavailable as error:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
-            self._world.oracle.seen[type(error).__name__] += 1
-            return self._fail(str(error))
+            return self._lose(error)
         halted = self._core.halted
         if halted is not None:
             self._halt(halted)
@@ -384,16 +397,7 @@ class DestinationProcess:
         self._timer = self._later(delay_s, "", self._cycle)
 
     def _later(self, delay_s: float, what: str, call: Callable[[], None]) -> Timer:
-        return self._world.clock.after(delay_s, what and f"{self.name}: {what}", lambda: self._resume(what, call))
-
-    def _resume(self, what: str, call: Callable[[], None]) -> None:
-        if not self.alive:
-            return
-        now = self._world.clock.now
-        if now < self.frozen_until:
-            self._world.clock.after(self.frozen_until - now, "", lambda: self._resume(what, call))
-        else:
-            call()
+        return self._world.clock.after(delay_s, what and f"{self.name}: {what}", lambda: self.receive(call))
 
     def _enter_store(self) -> None:
         if self._world.swarm.chance(Fault.STORE_UNAVAILABLE):
