@@ -318,11 +318,11 @@ class DestinationProcess:
         self._hears_bell = False
         if self._timer is not None:
             self._timer.cancel()
-        if not self.calls:
-            return self._end()
-        patience_s = CALL_TIMEOUT_S if self._stop_deadline_s is None else self._stop_deadline_s
-        self._timer = self._later(patience_s, "runs out of patience", self._end)
-        return None
+        if self.calls:
+            patience_s = CALL_TIMEOUT_S if self._stop_deadline_s is None else self._stop_deadline_s
+            self._timer = self._later(patience_s, "runs out of patience", self._end)
+        else:
+            self._end()
 
     def _end(self) -> None:
         if self.phase is not Phase.FINISHING:
@@ -335,12 +335,9 @@ class DestinationProcess:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
             return self._lose(error)
-        halted = self._core.halted
-        if halted is not None:
-            self._halt(halted)
-        else:
-            self._leave()
-        return None
+        if self._core.halted is not None:
+            return self._halt(self._core.halted)
+        return self._leave()
 
     # Telling the supervisor
 
