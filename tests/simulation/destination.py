@@ -235,9 +235,8 @@ class DestinationProcess:
             self._start_call(work, now)
 
     def _start_call(self, work: Work, now: float) -> None:
-        oracle = self._world.oracle
+        oracle, replay = self._world.oracle, work.lane.replay
         offsets = [oracle.offset_of[message_id] for message_id in work.batch.message_ids]
-        replay = work.lane.replay
         oracle.attempt(self, offsets, replay=replay)
         call = Call(work, now, offsets, {oracle.events[offset].subject for offset in offsets}, replay)
         self.calls.append(call)
