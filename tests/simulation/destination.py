@@ -47,7 +47,8 @@ class DestinationProcess:
         self.supervisor = supervisor
         self.name = f"{self.id}#{epoch}"
         self.alive = True
-        self.frozen_until = -math.inf
+        self._frozen_until = -math.inf
+        self._late: list[Callable[[], object]] = []
         self.phase = Phase.STARTING
         self.calls: list[Call] = []
         self.settled: set[int] = set()
@@ -99,11 +100,26 @@ class DestinationProcess:
         else:
             self._bell_rang = True  # inotify keeps it until somebody waits for it
 
+    def receive(self, call: Callable[[], object]) -> None:
+        """Something reaches it: at once, after it thaws, or never."""
+        if not self.alive:
+            return
+        if self._world.clock.now < self._frozen_until:
+            self._late.append(call)
+        else:
+            call()
+
     def freeze(self, seconds: float) -> None:
-        self.frozen_until = self._world.clock.now + seconds
+        until = self._world.clock.now + seconds
+        if until > self._frozen_until:
+            self._frozen_until = until
+            self._world.clock.after(seconds, "", lambda: self.thaw() if self._frozen_until == until else None)
 
     def thaw(self) -> None:
-        self.frozen_until = -math.inf
+        self._frozen_until = -math.inf
+        late, self._late = self._late, []
+        for call in late:
+            self.receive(call)
 
     def die(self) -> None:
         """It ends, however it came to that."""
@@ -111,11 +127,6 @@ class DestinationProcess:
             self.alive = False
             self._world.trace.say(self._world.clock.now, f"{self.name}: is gone")
             self.supervisor.hear_exit(self)
-
-    @property
-    def quiet(self) -> bool:
-        """Whether it has nothing to do."""
-        return self.phase is Phase.DELIVERING and self._caught_up and not self.calls
 
     @property
     def delivers(self) -> bool:
@@ -156,6 +167,11 @@ class DestinationProcess:
         self.supervisor.tell_failed(self, reason)
         self._leave()
 
+    def _lose(self, error: StaleEpoch | ValueError) -> None:
+        """Somebody else has moved on: with a newer epoch, or the router by mistake."""
+        self._world.oracle.seen[type(error).__name__] += 1
+        self._fail(str(error))
+
     def _halt(self, reason: str) -> None:
         self.supervisor.tell(
             f"{self.name}: halted", lambda t, now: t.halted(self.id, self.epoch, now=now, reason=reason)
@@ -185,8 +201,7 @@ class DestinationProcess:
         except LogUnavailable as error:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
-            self._world.oracle.seen[type(error).__name__] += 1
-            return self._fail(str(error))
+            return self._lose(error)
         if self._core.halted is not None:
             self._finish()
         else:
@@ -209,8 +224,7 @@ class DestinationProcess:
             self._unread = True
             self._committing.take_replays(permits_of(self.site.config, Settings))
         if self._unread and self._core.wants_more:
-            reader = self._committing._reader
-            self._unread = reader.fill() > 0
+            self._unread = self._committing._reader.fill() > 0
 
     def _start_calls(self, now: float) -> None:
         works = self._core.next_batches(now)
@@ -222,14 +236,13 @@ class DestinationProcess:
             self._start_call(work, now)
 
     def _start_call(self, work: Work, now: float) -> None:
-        oracle = self._world.oracle
+        oracle, replay = self._world.oracle, work.lane.replay
         offsets = [oracle.offset_of[message_id] for message_id in work.batch.message_ids]
-        replay = work.lane.replay
         oracle.attempt(self, offsets, replay=replay)
         call = Call(work, now, offsets, {oracle.events[offset].subject for offset in offsets}, replay)
         self.calls.append(call)
         self.site.vendor.call(
-            work.batch, replay=replay, ended=lambda answer: self._resume("", lambda: self._end_call(call, answer))
+            work.batch, replay=replay, ended=lambda answer: self.receive(lambda: self._end_call(call, answer))
         )
 
     def _end_call(self, call: Call, answer: Answer) -> None:
@@ -305,11 +318,11 @@ class DestinationProcess:
         self._hears_bell = False
         if self._timer is not None:
             self._timer.cancel()
-        if not self.calls:
-            return self._end()
-        patience_s = CALL_TIMEOUT_S if self._stop_deadline_s is None else self._stop_deadline_s
-        self._timer = self._later(patience_s, "runs out of patience", self._end)
-        return None
+        if self.calls:
+            patience_s = CALL_TIMEOUT_S if self._stop_deadline_s is None else self._stop_deadline_s
+            self._timer = self._later(patience_s, "runs out of patience", self._end)
+        else:
+            self._end()
 
     def _end(self) -> None:
         if self.phase is not Phase.FINISHING:
@@ -321,14 +334,10 @@ class DestinationProcess:
         except LogUnavailable as error:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
-            self._world.oracle.seen[type(error).__name__] += 1
-            return self._fail(str(error))
-        halted = self._core.halted
-        if halted is not None:
-            self._halt(halted)
-        else:
-            self._leave()
-        return None
+            return self._lose(error)
+        if self._core.halted is not None:
+            return self._halt(self._core.halted)
+        return self._leave()
 
     # Telling the supervisor
 
@@ -385,16 +394,7 @@ class DestinationProcess:
         self._timer = self._later(delay_s, "", self._cycle)
 
     def _later(self, delay_s: float, what: str, call: Callable[[], None]) -> Timer:
-        return self._world.clock.after(delay_s, what and f"{self.name}: {what}", lambda: self._resume(what, call))
-
-    def _resume(self, what: str, call: Callable[[], None]) -> None:
-        if not self.alive:
-            return
-        now = self._world.clock.now
-        if now < self.frozen_until:
-            self._world.clock.after(self.frozen_until - now, "", lambda: self._resume(what, call))
-        else:
-            call()
+        return self._world.clock.after(delay_s, what and f"{self.name}: {what}", lambda: self.receive(call))
 
     def _enter_store(self) -> None:
         if self._world.swarm.chance(Fault.STORE_UNAVAILABLE):

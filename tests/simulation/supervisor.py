@@ -168,7 +168,7 @@ class Supervisor:
             case RequestStop(id, epoch, deadline_s):
                 child = self.children.get(id)
                 if child is not None and child.epoch == epoch:
-                    self._world.send(f"{child.name}: stop", lambda: child._resume("", lambda: child.stop(deadline_s)))
+                    self._world.send(f"{child.name}: stop", lambda: child.receive(lambda: child.stop(deadline_s)))
             case Kill():
                 return self._kill(effect)
             case PersistPause(id, reason):
@@ -198,7 +198,7 @@ class Supervisor:
         if world.swarm.chance(Fault.SPAWN_SLOW):
             world.clock.after(world.random.uniform(0.1, 3.0), f"{child.name}: exists", lambda: self._begin(child))
             return []
-        world.send(f"{child.name}: start", lambda: child._resume("", child.start))
+        world.send(f"{child.name}: start", lambda: child.receive(child.start))
         return table.spawned(id, epoch, now=world.clock.now, pid=epoch)
 
     def _begin(self, child: DestinationProcess) -> None:
@@ -206,7 +206,7 @@ class Supervisor:
             f"{child.name}: spawned",
             lambda table, now: table.spawned(child.id, child.epoch, now=now, pid=child.epoch),
         )
-        child._resume("", child.start)
+        child.receive(child.start)
 
     def _kill(self, effect: Kill) -> list[Effect]:
         world = self._world

@@ -300,7 +300,10 @@ class World:
             offset = self.oracle.offset_of.get(event.message_id)
             return all(offset in self.oracle.ledgers[id].taken for id in waiting)
 
-        self._until(arrived, FRESH_LIMIT_S, "a fresh event does not arrive")
+        limit_s = FRESH_LIMIT_S
+        if Fault.EXIT_LOST in self.ever_active:  # an end that nobody heard of shows only by silence
+            limit_s += self.supervisor_config.stall_timeout_s
+        self._until(arrived, limit_s, "a fresh event does not arrive")
         self._until(self._settled, FRESH_LIMIT_S, "a fresh event is not settled")
 
     def _race(self) -> None:
