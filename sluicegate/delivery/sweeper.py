@@ -68,6 +68,7 @@ class Sweeper:
         self._retention = Retention(config.log)
         self._space = FreeSpace(data_dir.root, config.log)
         self._trimmed_at = time.monotonic()
+        self._next_letters = self._trimmed_at + TRIM_EVERY_S
         self._size_checked_at = float("-inf")
         self._next_replays = 0.0
         self._passed_at = 0.0
@@ -134,7 +135,11 @@ class Sweeper:
             for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
                 self._skip(skip)
 
-        self._keep_bounds(event_log, time.monotonic())
+        now = time.monotonic()
+        self._keep_bounds(event_log, now)
+        if now >= self._next_letters:
+            self._next_letters = now + TRIM_EVERY_S
+            self._trim_letters(self._registered())
 
     def _trim_letters(self, ids: Iterable[str]) -> None:
         for name in ids:
@@ -157,7 +162,6 @@ class Sweeper:
         if now < due_at and not self._retention.over_size(event_log):
             return
         self._trimmed_at = now
-        self._trim_letters(self._registered())
         try:
             self._retention.apply(
                 event_log, self._cursors(event_log), now_ms=time.time_ns() // 1_000_000, disk_low=disk_low

@@ -84,11 +84,10 @@ class Server:
             clock=clock,
         )
         self._collecting = Collecting(config)
-        self._ingest = self._make_ingest(config)
-        self._consent = ConsentDesk(
-            config, WriteKeys(config.gateway.write_keys), after_write=Withdrawals(config).after_write
-        )
-        sources = Sources(WriteKeys(config.gateway.write_keys), script=config.gateway.analytics_js)
+        keys = WriteKeys(config.gateway.write_keys)
+        self._ingest = self._make_ingest(config, keys)
+        self._consent = ConsentDesk(config, keys, after_write=Withdrawals(config).after_write)
+        sources = Sources(keys, script=config.gateway.analytics_js)
         self._probes = Probes(
             self.readiness,
             self.metrics,
@@ -105,10 +104,10 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def _make_ingest(self, config: Config) -> Ingest:
+    def _make_ingest(self, config: Config, keys: WriteKeys) -> Ingest:
         return Ingest(
             Acceptor(config.gateway, config.purposes),
-            WriteKeys(config.gateway.write_keys),
+            keys,
             writer=self._writer,
             metrics=self.metrics,
             readiness=self.readiness,

@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from sluicegate.config.keys import TABLES
 
-DEDUPLICATES = any("dedup" in key.name for table in TABLES for key in table.keys)
-"""Whether an event that is sent again is stored once."""
 KEEPS_CONSENT = any("ledger" in key.name for table in TABLES for key in table.keys)
 """Whether a consent that is taken back holds for events that are stored already."""
