@@ -62,10 +62,11 @@ class _Lookups:
 _lookups = _Lookups()
 
 
-def resolve(host: str, port: int, *, network: Network, timeout_s: float) -> list[Candidate]:
+def resolve(host: str, port: int, *, network: Network, timeout_s: float, all_of_them: bool = False) -> list[Candidate]:
     """The addresses of a host that may be connected to, in the resolver's order, at least one; raises `OSError`.
 
-    `AddressRefused` when it has only addresses that may not be, `TimeoutError` when the resolver takes too long.
+    `AddressRefused` when it has only addresses that may not be, or with `all_of_them` any such, `TimeoutError` when the
+    resolver takes too long.
     """
     needs_dns = literal(host) is None
     found = _lookups.find(host, port, timeout_s=timeout_s) if needs_dns else _ask(host, port)
@@ -77,6 +78,8 @@ def resolve(host: str, port: int, *, network: Network, timeout_s: float) -> list
             candidates.append(Candidate(family, address))
         except AddressRefused as error:
             refused = refused or error
+    if refused is not None and all_of_them:
+        raise refused
     if not candidates:
         raise refused or OSError("the name has no address")
     return candidates
