@@ -94,9 +94,9 @@ def outcome_of(
         outcome_unknown=bool(codes & _UNKNOWN_OUTCOME),
         status=TOO_MANY_REQUESTS if passing and passing.code in _THROTTLED else None,
     )
-    failure = outcome.failure()
-    if len(again) == n_events and failure is not None:
-        raise failure
+    error = outcome.failure()
+    if len(again) == n_events and error is not None:
+        raise error
     return outcome
 
 
