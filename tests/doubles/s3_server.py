@@ -12,7 +12,11 @@ from typing import Any
 import obstore
 from obstore.store import S3Store
 
-KEYS = {"access_key_id": "key-of-tests", "secret_access_key": "secret-of-tests", "region": "eu-central-1"}
+KEYS: dict[str, Any] = {
+    "access_key_id": "key-of-tests",
+    "secret_access_key": "secret-of-tests",
+    "region": "eu-central-1",
+}
 _READY = re.compile(r"Running on (http://127\.0\.0\.1:\d+)")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.doubles.kafka_cluster import KafkaCluster
+    from tests.doubles.s3_server import S3Server
 
 
 @pytest.fixture
@@ -21,3 +22,22 @@ def kafka() -> Iterator[KafkaCluster]:
     cluster.create("events")
     yield cluster
     cluster.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    if find_spec("obstore") is None or find_spec("moto") is None:
+        pytest.skip("obstore or moto is not installed; pip install sluicegate[peers]")
+    from tests.doubles.s3_server import S3Server
+
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> S3Server:
+    """A server with an empty bucket `events`."""
+    s3_server.reset()
+    s3_server.make_bucket("events")
+    return s3_server
