@@ -10,11 +10,15 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call of `deliver` may hold at most, and how many calls may run at a time."""
+    """What one call of `deliver` may hold at most, and how many calls may run at a time.
+
+    `age_s` is how long events wait for more to fill their first call; 0 for not at all.
+    """
 
     max_events: int = 500
     max_bytes: int = 450 * 1024
     in_flight: int = 1
+    age_s: float = 0.0
 
 
 class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

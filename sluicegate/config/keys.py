@@ -536,6 +536,16 @@ DESTINATION = Table(
             '"100KiB"',
         ),
         Key(
+            "batch_age",
+            Kind.DURATION,
+            "How long events wait for others to fill a delivery with; what the type declares when left out, mostly 0s.",
+            "batch_age_s",
+            0,
+            3600,
+            "events lie in the log meanwhile, and are delivered that much later",
+            '"30s"',
+        ),
+        Key(
             "in_flight",
             Kind.COUNT,
             "Deliveries at the same time, each for other subjects; may only lower what the type declares.",

@@ -173,6 +173,8 @@ class DestinationConfig:
     """Event types that it wants; empty for all."""
     batch_size: int | None = None
     batch_bytes: int | None = None
+    batch_age_s: float | None = None
+    """How long events wait for a batch to fill; None for what the type declares."""
     in_flight: int | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     rate_per_s: float | None = None

@@ -63,11 +63,12 @@ def convert_settings(
 
 
 def effective_limits(destination: DestinationConfig, declared: Limits) -> Limits:
-    """The declared limits, lowered where the configuration says so."""
+    """The declared limits, lowered where the configuration says so; only the wait may also be longer."""
     return Limits(
         max_events=min(declared.max_events, destination.batch_size or declared.max_events),
         max_bytes=min(declared.max_bytes, destination.batch_bytes or declared.max_bytes),
         in_flight=min(declared.in_flight, destination.in_flight or declared.in_flight),
+        age_s=declared.age_s if destination.batch_age_s is None else destination.batch_age_s,
     )
 
 

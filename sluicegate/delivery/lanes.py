@@ -75,6 +75,7 @@ class Lanes:
         self._recovery = recovery if recovery is not None and recovery.pending else None
         self._lanes: list[Lane] = []
         self._n_away = 0
+        self._gathers_since: float | None = None
         self._service_s = math.inf
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
@@ -222,11 +223,21 @@ class Lanes:
         for lane in sorted(self._waiting(now), key=lambda lane: not lane.careful) if self._lanes else ():
             if len(works) < room and self._may_start(lane, now):
                 works.append(self._start(lane, now))
-        if len(self._backlog) and now >= self._pace.not_before:
-            for lane in self._new_lanes(now, room - len(works)):
+        if len(self._backlog) and now >= self._pace.not_before and self._is_ripe(now):
+            lanes = self._new_lanes(now, room - len(works))
+            self._gathers_since = None if lanes else self._gathers_since
+            for lane in lanes:
                 if self._may_start(lane, now):
                     works.append(self._start(lane, now))
         return works
+
+    def _is_ripe(self, now: float) -> bool:
+        """Whether fresh events may go out: at once, unless they are to wait until they fill a call."""
+        if not self._limits.age_s:
+            return True
+        if self._gathers_since is None:
+            self._gathers_since = now
+        return now >= self._gathers_since + self._limits.age_s or self._n_calls(len(self._backlog)) >= 1
 
     def next_due(self, now: float) -> float:
         """When `next_batches`, last asked at `now`, has more although nothing else happens; infinity for never."""
@@ -239,6 +250,8 @@ class Lanes:
         times = [self._pace.retry_at(lane, now) for lane in self._lanes if not lane.running]
         if len(self._backlog):
             times += [self._pace.not_before, self._youngest_start() + SHARE_AFTER_S]
+            if self._gathers_since is not None:
+                times.append(self._gathers_since + self._limits.age_s)
             if self._pace.limited:
                 times.append(self._pace.fresh_at(self._fresh_size(), now))
         return min((time for time in times if time > now), default=math.inf)

@@ -83,7 +83,7 @@ class ObjectStoreSettings(Settings, kw_only=True):
     storage_class: str | None = None
     content_type: str | None = None
 
-    limits: ClassVar[Limits] = Limits(max_events=50_000, max_bytes=16 * 1024 * 1024)
+    limits: ClassVar[Limits] = Limits(max_events=50_000, max_bytes=16 * 1024 * 1024, age_s=30.0)
 
     def __post_init__(self) -> None:
         place = place_of(self.url)

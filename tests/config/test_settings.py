@@ -102,6 +102,13 @@ def test_limits_are_lowered_where_the_configuration_says_so() -> None:
     assert effective_limits(destination, declared) == Limits(max_events=10, max_bytes=5000, in_flight=4)
 
 
+@pytest.mark.parametrize(("written", "age_s"), [(None, 30.0), (0.0, 0.0), (5.0, 5.0), (90.0, 90.0)])
+def test_wait_for_a_full_batch_is_what_the_configuration_says(written: float | None, age_s: float) -> None:
+    destination = DestinationConfig("x", "x", Requirement(("necessary",)), batch_age_s=written)
+
+    assert effective_limits(destination, Limits(age_s=30.0)).age_s == age_s
+
+
 def test_a_class_may_allow_keys_it_does_not_know() -> None:
     class Open(Settings, forbid_unknown_fields=False):
         limits: ClassVar[Limits] = Limits()
