@@ -30,7 +30,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return write
 
 
-@pytest.mark.parametrize("name", ["bigquery", "clickhouse", "console", "file", "null", "postgres", "webhook"])
+READY_MADE = ("bigquery", "clickhouse", "console", "file", "kafka", "null", "objectstore", "postgres", "webhook")
+
+
+@pytest.mark.parametrize("name", READY_MADE)
 def test_ready_made_types_are_found(name: str) -> None:
     assert load_type(name).__name__.lower() == name
     assert entry_points(group="sluicegate.settings", name=name)
