@@ -1,7 +1,7 @@
 """Object stores and Kafka on this machine: `python -m benchmarks.lake [kafka] [folder] [s3] [imports]`.
 
-Kafka is librdkafka's mock cluster in a process of its own, S3 is moto's server. `imports` says what loading a type costs
-in a fresh process: CPU time and private memory on top of a type without a library. Needs the extra `peers`.
+Kafka is librdkafka's mock cluster in a process of its own, S3 is moto's server. `imports` says what loading a type
+costs in a fresh process: CPU time and private memory on top of a type without a library. Needs the extra `peers`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -39,6 +40,8 @@ class S3Server:
                 break
         else:
             raise AssertionError(f"moto has ended: {''.join(said)}")
+        # It has a line for every request, and stands still when nobody reads them.
+        threading.Thread(target=self._process.stdout.read, daemon=True).start()
 
     def make_bucket(self, name: str) -> None:
         self._ask(f"/{name}", method="PUT")

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from tests.doubles.s3_server import S3Server
 
 if not all(map(find_spec, ("obstore", "confluent_kafka", "moto"))):
-    pytest.skip(
-        "obstore, confluent-kafka or moto is not installed; pip install sluicegate[peers]", allow_module_level=True
-    )
+    reason = "obstore, confluent-kafka or moto is not installed; pip install sluicegate[peers]"
+    pytest.skip(reason, allow_module_level=True)
 
 STREAM = """
 [destinations.stream]
@@ -72,10 +71,8 @@ def s3() -> Iterator[S3Server]:
 
 def stored(s3: S3Server) -> dict[str, list[str]]:
     """Message ids by object."""
-    objects = s3.objects("events").items()
-    return {
-        name: [json.loads(line)["messageId"] for line in gzip.decompress(data).splitlines()] for name, data in objects
-    }
+    lines = {name: gzip.decompress(content).splitlines() for name, content in s3.objects("events").items()}
+    return {name: [json.loads(line)["messageId"] for line in found] for name, found in lines.items()}
 
 
 def maps(pid: int | None) -> str:
