@@ -47,6 +47,27 @@ def text(event: Any, *places: str) -> str | None:
     return None
 
 
+PLACEHOLDERS = words("anonymous nil none null n/a na undefined unknown true false 0 -1 [] {}")
+"""What faulty clients send as an id, in lower case; every vendor refuses these, as they would be one person to it."""
+
+
+def identifier(event: Any, *places: str, refused: frozenset[str] = PLACEHOLDERS) -> str | None:
+    """The first text at these places that can be somebody's id: no placeholder and not zeros alone."""
+    for place in places:
+        found = text(event, place)
+        if found and found.lower() not in refused and found.strip("0-"):
+            return found
+    return None
+
+
+def external_id(event: Mapping[str, Any], kind: str) -> str | None:
+    """The id of a kind in `context.externalId`, where RudderStack's clients put ids that vendors gave."""
+    found = at(event, "context.externalId")
+    return (
+        next((text(one, "id") for one in found if text(one, "type") == kind), None) if isinstance(found, list) else None
+    )
+
+
 def number(value: Any) -> int | float | None:
     """A number, one that was written as a text included; None for anything else."""
     if isinstance(value, bool):
