@@ -16,15 +16,16 @@ from sluicegate.destinations.answers import json_of, outcome_of
 from sluicegate.destinations.fields import (
     at,
     each,
+    event_name,
     identifier,
     number,
+    plain_name,
     products,
     properties,
     renamed,
     text,
     time_ms,
     traits,
-    words,
 )
 from sluicegate.destinations.http import Answer
 from sluicegate.destinations.outcome import Outcome
@@ -60,7 +61,7 @@ CAMPAIGN = {
 }
 PLATFORMS = {"ios": "iOS", "android": "Android"}
 PRODUCT_EVENT = "Product Purchased"
-ORDER_EVENTS = words("ordercompleted orderrefunded completedorder")
+ORDER_EVENTS = frozenset(("order completed", "order refunded", "completed order"))
 LISTS_OF_BAD = ("events_with_invalid_fields", "events_with_missing_fields", "events_with_invalid_id_lengths")
 """Members of a 400: a field, and the places of the events in which it is wrong."""
 MAX_EVENTS, MAX_BYTES = 1_000, 950 * 1024
@@ -105,8 +106,8 @@ class Amplitude(VendorDestination):
         event = one.event
         base = self._base(event)
         yield {**base, **self._named(event), "insert_id": one.message_id}
-        name = str(event.get("event", "")).lower().replace(" ", "")
-        if self.settings.product_events and event.get("type") == "track" and name in ORDER_EVENTS:
+        is_order = event.get("type") == "track" and plain_name(event_name(event)) in ORDER_EVENTS
+        if self.settings.product_events and is_order:
             for place, product in enumerate(products(event), 1):
                 own = {"event_type": PRODUCT_EVENT, "event_properties": product}
                 yield {**base, **own, "insert_id": f"{one.message_id}-{place}"}
@@ -145,9 +146,7 @@ class Amplitude(VendorDestination):
         if user:
             found["user_properties"] = {"$set": user, "$setOnce": {f"initial_{k}": v for k, v in user.items()}}
         if kind == "track":
-            if not (name := text(event, "event")):
-                raise Broken("the event has no name")
-            return {"event_type": name, **found, **_money(properties(event))}
+            return {"event_type": event_name(event), **found, **_money(properties(event))}
         if kind not in ("page", "screen"):
             raise Foreign
         name = text(event, "name", "properties.title", "properties.path")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from sluicegate.acceptance.times import read_ms
 from sluicegate.destinations.plan import FOREIGN, Broken, Foreign, Numbered, Plan
 
 T = TypeVar("T")
+_BETWEEN_WORDS = re.compile(r"[\s_]+")
 
 _NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 """That of URLs (RFC 9562, appendix A)."""
@@ -66,6 +68,18 @@ def external_id(event: Mapping[str, Any], kind: str) -> str | None:
     return (
         next((text(one, "id") for one in found if text(one, "type") == kind), None) if isinstance(found, list) else None
     )
+
+
+def event_name(event: Mapping[str, Any]) -> str:
+    """The name of a track call as it is, white space around it included; raises `Broken` when there is none."""
+    if text(event, "event") is None:
+        raise Broken("the event has no name")
+    return str(event["event"])
+
+
+def plain_name(name: str) -> str:
+    """A name as tables have it: in lower case, with one space between words."""
+    return _BETWEEN_WORDS.sub(" ", name).strip().lower()
 
 
 def number(value: Any) -> int | float | None:

@@ -18,8 +18,10 @@ import msgspec
 from sluicegate.destinations.fields import (
     consents,
     each,
+    event_name,
     external_id,
     number,
+    plain_name,
     products,
     properties,
     renamed,
@@ -211,7 +213,6 @@ class Ga4(VendorDestination):
 
     def _name(self, event: Mapping[str, Any]) -> str:
         kind = event.get("type")
-        given = text(event, "event") if kind == "track" else None
         if kind == "page":
             return "page_view"
         if kind == "screen" and self.settings.firebase_app_id:
@@ -220,13 +221,9 @@ class Ga4(VendorDestination):
             return "join_group"
         if kind != "track":
             raise Foreign
-        if not given:
-            raise Broken("the event has no name")
-        name = (
-            self.settings.event_names.get(given)
-            or EVENT_NAMES.get(re.sub(r"[\s_]+", " ", given).lower())
-            or re.sub(r"\s+", "_", given)
-        )
+        given = event_name(event)
+        known = EVENT_NAMES.get(plain_name(given))
+        name = self.settings.event_names.get(given) or known or re.sub(r"\s+", "_", given.strip())
         check_event_name(name)
         return name
 

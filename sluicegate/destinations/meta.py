@@ -14,7 +14,19 @@ from typing import Any
 import msgspec
 
 from sluicegate.destinations.answers import json_of, outcome_of
-from sluicegate.destinations.fields import at, consents, each, number, products, properties, text, time_ms, traits
+from sluicegate.destinations.fields import (
+    at,
+    consents,
+    each,
+    event_name,
+    number,
+    plain_name,
+    products,
+    properties,
+    text,
+    time_ms,
+    traits,
+)
 from sluicegate.destinations.http import Answer
 from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, packs
 from sluicegate.destinations.vendor import VendorDestination, Verdict
@@ -135,10 +147,8 @@ class Meta(VendorDestination):
             return "PageView"
         if event.get("type") != "track":
             raise Foreign
-        given = text(event, "event")
-        if not given:
-            raise Broken("the event has no name")
-        return self.settings.event_names.get(given) or EVENT_NAMES.get(given.lower(), given)
+        given = event_name(event)
+        return self.settings.event_names.get(given) or EVENT_NAMES.get(plain_name(given), given)
 
     def _source(self, event: Mapping[str, Any]) -> str:
         if self.settings.action_source:

@@ -20,6 +20,7 @@ from sluicegate.destinations.fields import (
     PLACEHOLDERS,
     at,
     each,
+    event_name,
     identifier,
     properties,
     renamed,
@@ -208,9 +209,7 @@ def _name(event: dict[str, Any]) -> str:
         return "Loaded a Page"
     if event.get("type") == "screen":
         return "Loaded a Screen"
-    name = text(event, "event")
-    if not name:
-        raise Broken("the event has no name")
+    name = event_name(event)
     if len(name) > MAX_NAME_CHARS:
         raise Broken(f"the event name has more than {MAX_NAME_CHARS} characters")
     return name

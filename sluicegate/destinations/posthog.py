@@ -17,6 +17,7 @@ from sluicegate.destinations.fields import (
     PLACEHOLDERS,
     at,
     each,
+    event_name,
     identifier,
     properties,
     renamed,
@@ -110,11 +111,9 @@ class Posthog(VendorDestination):
     def _record(self, one: Numbered) -> bytes:
         event = one.event
         kind = event.get("type")
-        name = text(event, "event") if kind == "track" else EVENTS.get(str(kind))
-        if kind != "track" and name is None:
+        name = event_name(event) if kind == "track" else EVENTS.get(str(kind))
+        if name is None:
             raise Foreign
-        if not name:
-            raise Broken("the event has no name")
         user_id, anonymous_id = (identifier(event, name, refused=NO_IDS) for name in ("userId", "anonymousId"))
         distinct_id = user_id or anonymous_id
         if not distinct_id:

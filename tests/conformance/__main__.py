@@ -1,4 +1,7 @@
-"""`python -m tests.conformance [TYPE ...]`: the score of every type by oracle, and each deviation with its rule."""
+"""`python -m tests.conformance [TYPE ...]`: the score of every type by oracle, and each deviation with its reason.
+
+A deviation is a `rule` of the vendor's, a `setting` of the oracle's that has no counterpart here, or our `choice`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.conformance.runner import Score
+from tests.conformance.test_warehouse import DIALECTS, load, n_equal
 from tests.conformance.vendors import VENDORS, scores
 
 
@@ -28,8 +32,11 @@ def report(name: str, found: dict[tuple[str, str], Score], n_examples: int = 2) 
 
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or VENDORS:
-            print("\n".join(report(name, scores(VENDORS[name], Path(folder)), n_examples=200)))
+        for name in names or [*VENDORS, *DIALECTS]:
+            if name in DIALECTS:
+                print(f"{name}: {n_equal(name)} of {len(load(name))} cases equal")
+            else:
+                print("\n".join(report(name, scores(VENDORS[name], Path(folder)), n_examples=200)))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class Score:
             have = ours.get(name, ours.get("reason"))
             difference = f"{case}: {name} {value!r} and not {have!r}"[:400]
             for one in deviations:
-                if one.explains(case, name, value, ours if name == "refused" else ours.get(name)):
+                if one.explains(case, name, value, have):
                     self.explained.setdefault(f"{one.kind}: {one.why}", []).append(difference)
                     break
             else:
