@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from sluicegate.testing.http_receiver import HttpReceiver
+from sluicegate.testing.http_receiver import HttpReceiver, Reply
 from tests.doubles import saas
 from tests.end_to_end.harness import System
 
