@@ -38,7 +38,8 @@ class Plugin:
     @property
     def deliver(self) -> Callable[[Batch], object]:
         """`deliver` of the instance, behind the changes if there are any."""
-        return self.instance.deliver if self.changes is None else Mapped(self.instance.deliver, self.changes)
+        deliver = self.instance.deliver
+        return deliver if self.changes is None else Mapped(deliver, self.changes, max_bytes=self.limits.max_bytes)
 
 
 class Mask(masking.Mask):

@@ -12,18 +12,20 @@ from typing import Any
 
 import msgspec
 
-from sluicegate.destinations.answers import outcome_of
+from sluicegate.destinations.answers import json_of, outcome_of
 from sluicegate.destinations.fields import (
     at,
     each,
+    event_name,
+    identifier,
     number,
+    plain_name,
     products,
     properties,
     renamed,
     text,
     time_ms,
     traits,
-    words,
 )
 from sluicegate.destinations.http import Answer
 from sluicegate.destinations.outcome import Outcome
@@ -59,13 +61,9 @@ CAMPAIGN = {
 }
 PLATFORMS = {"ios": "iOS", "android": "Android"}
 PRODUCT_EVENT = "Product Purchased"
-ORDER_EVENTS = words("ordercompleted orderrefunded completedorder")
+ORDER_EVENTS = frozenset(("order completed", "order refunded", "completed order"))
 LISTS_OF_BAD = ("events_with_invalid_fields", "events_with_missing_fields", "events_with_invalid_id_lengths")
 """Members of a 400: a field, and the places of the events in which it is wrong."""
-NO_IDS = words(
-    "anonymous nil none null n/a na undefined unknown true false 0 -1 [] {} lmy47d 00000000-0000-0000-0000-0"
-)
-"""Ids that Amplitude refuses (amplitude.com/docs/apis/analytics/http-v2, device_id and user_id)."""
 MAX_EVENTS, MAX_BYTES = 1_000, 950 * 1024
 THROTTLED_WAIT_S = 30.0
 _encode = msgspec.json.Encoder().encode
@@ -77,15 +75,10 @@ class Amplitude(VendorDestination):
     settings_type = AmplitudeSettings
     settings: AmplitudeSettings
 
-    @property
-    def base_url(self) -> str:
-        """The API of the project's region."""
-        return self.settings.url
-
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """One request, more when the events are large."""
         plan = Plan()
-        url = self.settings.url.rstrip("/") + "/2/httpapi"
+        url = self.base_url + "/2/httpapi"
         options = {"min_id_length": self.settings.min_id_length}
         head = _encode({"api_key": self.settings.api_key.reveal(), "options": options})
         made = each(plan, batch, lambda one: [_encode(record) for record in self._records(one)])
@@ -96,7 +89,7 @@ class Amplitude(VendorDestination):
 
     def judge(self, answer: Answer, request: Request) -> Verdict:
         """By Amplitude's codes: 400 with lists of events, 429 with throttled users."""
-        said = _json(answer)
+        said = json_of(answer)
         if answer.status == 400 and (bad := _bad_events(said, request)):
             again = frozenset(request.indices).difference(bad)
             return Outcome(bad, again=again, status=400, response=answer.beginning())
@@ -104,7 +97,7 @@ class Amplitude(VendorDestination):
         if answer.status == 400 and about_key:
             refused = CredentialsRefused(f"credentials: Amplitude answered 400: {answer.excerpt}")
             return refused.answered(400, answer.beginning())
-        verdict = outcome_of(answer, self.settings.url)
+        verdict = outcome_of(answer, self.base_url)
         if isinstance(verdict, Retry) and answer.status == 429 and verdict.after_s is None:
             verdict.after_s = THROTTLED_WAIT_S
         return verdict
@@ -113,8 +106,8 @@ class Amplitude(VendorDestination):
         event = one.event
         base = self._base(event)
         yield {**base, **self._named(event), "insert_id": one.message_id}
-        name = str(event.get("event", "")).lower().replace(" ", "")
-        if self.settings.product_events and event.get("type") == "track" and name in ORDER_EVENTS:
+        is_order = event.get("type") == "track" and plain_name(event_name(event)) in ORDER_EVENTS
+        if self.settings.product_events and is_order:
             for place, product in enumerate(products(event), 1):
                 own = {"event_type": PRODUCT_EVENT, "event_properties": product}
                 yield {**base, **own, "insert_id": f"{one.message_id}-{place}"}
@@ -125,8 +118,7 @@ class Amplitude(VendorDestination):
         found = renamed(context, CONTEXT)
         found["platform"] = PLATFORMS.get(str(at(context, "device.type")).lower(), "Web")
         for name, places in (("user_id", ("userId",)), ("device_id", ("anonymousId", "context.device.id"))):
-            value = text(event, *places)
-            if value and value.lower() not in NO_IDS:
+            if value := identifier(event, *places):
                 if len(value) < self.settings.min_id_length:
                     raise Broken(f"{name} has fewer than {self.settings.min_id_length} characters")
                 found[name] = value
@@ -154,9 +146,7 @@ class Amplitude(VendorDestination):
         if user:
             found["user_properties"] = {"$set": user, "$setOnce": {f"initial_{k}": v for k, v in user.items()}}
         if kind == "track":
-            if not (name := text(event, "event")):
-                raise Broken("the event has no name")
-            return {"event_type": name, **found, **_money(properties(event))}
+            return {"event_type": event_name(event), **found, **_money(properties(event))}
         if kind not in ("page", "screen"):
             raise Foreign
         name = text(event, "name", "properties.title", "properties.path")
@@ -191,11 +181,3 @@ def _bad_events(said: dict[str, Any], request: Request) -> dict[int, str]:
         if isinstance(place, int) and 0 <= place < len(request.indices):
             bad.setdefault(request.indices[place], "Amplitude: silenced")
     return bad
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
 
 from sluicegate.destinations.http import Answer
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
@@ -12,6 +15,15 @@ RETRY_STATUSES = frozenset({408, 425, 429})
 REFUSED_STATUSES = {401: "credentials", 403: "credentials", 404: "gone", 410: "gone"}
 """Answers that are about us or the address and not about the events, and what to look at."""
 MAX_RETRY_AFTER_S = 3600
+
+
+def json_of(answer: Answer) -> dict[str, Any]:
+    """The JSON object in the body of an answer; an empty one when there is none."""
+    try:
+        found = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def outcome_of(answer: Answer, name: str) -> DestinationError | None:

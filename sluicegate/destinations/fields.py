@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from sluicegate.acceptance.times import read_ms
 from sluicegate.destinations.plan import FOREIGN, Broken, Foreign, Numbered, Plan
 
 T = TypeVar("T")
+_BETWEEN_WORDS = re.compile(r"[\s_]+")
 
 _NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 """That of URLs (RFC 9562, appendix A)."""
@@ -45,6 +47,39 @@ def text(event: Any, *places: str) -> str | None:
         if isinstance(value, str | int) and not isinstance(value, bool) and (found := str(value).strip()):
             return found
     return None
+
+
+PLACEHOLDERS = words("anonymous nil none null n/a na undefined unknown true false 0 -1 [] {}")
+"""What faulty clients send as an id, in lower case; every vendor refuses these, as they would be one person to it."""
+
+
+def identifier(event: Any, *places: str, refused: frozenset[str] = PLACEHOLDERS) -> str | None:
+    """The first text at these places that can be somebody's id: no placeholder and not zeros alone."""
+    for place in places:
+        found = text(event, place)
+        if found and found.lower() not in refused and found.strip("0-"):
+            return found
+    return None
+
+
+def external_id(event: Mapping[str, Any], kind: str) -> str | None:
+    """The id of a kind in `context.externalId`, where RudderStack's clients put ids that vendors gave."""
+    found = at(event, "context.externalId")
+    return (
+        next((text(one, "id") for one in found if text(one, "type") == kind), None) if isinstance(found, list) else None
+    )
+
+
+def event_name(event: Mapping[str, Any]) -> str:
+    """The name of a track call as it is, white space around it included; raises `Broken` when there is none."""
+    if text(event, "event") is None:
+        raise Broken("the event has no name")
+    return str(event["event"])
+
+
+def plain_name(name: str) -> str:
+    """A name as tables have it: in lower case, with one space between words."""
+    return _BETWEEN_WORDS.sub(" ", name).strip().lower()
 
 
 def number(value: Any) -> int | float | None:

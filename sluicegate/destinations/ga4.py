@@ -18,7 +18,10 @@ import msgspec
 from sluicegate.destinations.fields import (
     consents,
     each,
+    event_name,
+    external_id,
     number,
+    plain_name,
     products,
     properties,
     renamed,
@@ -32,6 +35,7 @@ from sluicegate.destinations.vendor import VendorDestination
 from sluicegate.destinations.vendor_settings import Ga4Settings
 
 EVENT_NAMES = {
+    "cart shared": "share",
     "cart viewed": "view_cart",
     "checkout started": "begin_checkout",
     "generate lead": "generate_lead",
@@ -113,7 +117,9 @@ RESERVED_EVENTS = words(
     "os_update session_start user_engagement"
 )
 RESERVED_PREFIXES = ("_", "firebase_", "ga_", "google_", "gtag.")
-RESERVED_USER_PROPERTIES = words("first_open_time first_visit_time last_deep_link_referrer user_id")
+RESERVED_USER_PROPERTIES = words(
+    "first_open_after_install first_open_time first_visit_time last_deep_link_referrer user_id"
+)
 MAX_EVENTS, MAX_PARAMS, MAX_ITEMS = 25, 25, 200
 MAX_NAME_CHARS, MAX_VALUE_CHARS = 40, 100
 MAX_USER_NAME_CHARS, MAX_USER_VALUE_CHARS = 24, 36
@@ -132,11 +138,6 @@ class Ga4(VendorDestination):
 
     settings_type = Ga4Settings
     settings: Ga4Settings
-
-    @property
-    def base_url(self) -> str:
-        """The collection endpoint."""
-        return self.settings.url
 
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """One request per client and consent, in the order of their first events."""
@@ -189,12 +190,13 @@ class Ga4(VendorDestination):
     def _client(self, event: dict[str, Any]) -> dict[str, Any]:
         if self.settings.firebase_app_id:
             places = ("integrations.Firebase.app_instance_id", "context.app_instance_id", "context.ga4.appInstanceId")
-            found = text(event, *places)
+            found = text(event, *places) or external_id(event, "ga4AppInstanceId")
             if not found or not _INSTANCE.fullmatch(found):
                 raise Broken("no app_instance_id (32 hexadecimal digits) in integrations.Firebase.app_instance_id")
             return {"app_instance_id": found}
         own = [f"integrations.{name}.clientId" for name in ("Google Analytics 4 (GA4)", "Google Analytics 4", "GA4")]
-        found = text(event, *own, "context.ga4.clientId", "properties.client_id", "anonymousId", "userId")
+        found = text(event, *own, "context.ga4.clientId", "properties.client_id") or external_id(event, "ga4ClientId")
+        found = found or text(event, "anonymousId", "userId")
         if not found:
             raise Broken("no client_id: the event has neither anonymousId nor userId")
         return {"client_id": found}
@@ -211,7 +213,6 @@ class Ga4(VendorDestination):
 
     def _name(self, event: Mapping[str, Any]) -> str:
         kind = event.get("type")
-        given = text(event, "event") if kind == "track" else None
         if kind == "page":
             return "page_view"
         if kind == "screen" and self.settings.firebase_app_id:
@@ -220,9 +221,9 @@ class Ga4(VendorDestination):
             return "join_group"
         if kind != "track":
             raise Foreign
-        if not given:
-            raise Broken("the event has no name")
-        name = self.settings.event_names.get(given) or EVENT_NAMES.get(given.lower()) or re.sub(r"\s+", "_", given)
+        given = event_name(event)
+        known = EVENT_NAMES.get(plain_name(given))
+        name = self.settings.event_names.get(given) or known or re.sub(r"\s+", "_", given.strip())
         check_event_name(name)
         return name
 

@@ -13,8 +13,20 @@ from typing import Any
 
 import msgspec
 
-from sluicegate.destinations.answers import outcome_of
-from sluicegate.destinations.fields import at, consents, each, number, products, properties, text, time_ms, traits
+from sluicegate.destinations.answers import json_of, outcome_of
+from sluicegate.destinations.fields import (
+    at,
+    consents,
+    each,
+    event_name,
+    number,
+    plain_name,
+    products,
+    properties,
+    text,
+    time_ms,
+    traits,
+)
 from sluicegate.destinations.http import Answer
 from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, packs
 from sluicegate.destinations.vendor import VendorDestination, Verdict
@@ -70,11 +82,6 @@ class Meta(VendorDestination):
     settings_type = MetaSettings
     settings: MetaSettings
 
-    @property
-    def base_url(self) -> str:
-        """The Graph API with its version."""
-        return self.settings.url.rstrip("/")
-
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """One request, more when the events are large."""
         plan = Plan()
@@ -91,7 +98,8 @@ class Meta(VendorDestination):
         """By the code of the Graph API's error, which tells more than the status."""
         if answer.status < 400:
             return outcome_of(answer, "Meta")
-        error = _error(answer)
+        error = at(json_of(answer), "error")
+        error = error if isinstance(error, dict) else {}
         code = error.get("code")
         message = (
             f"Meta answered {answer.status}: {error.get('error_user_msg') or error.get('message') or answer.excerpt}"
@@ -116,7 +124,7 @@ class Meta(VendorDestination):
         record: dict[str, Any] = {
             "event_name": name,
             "event_time": _time(event, source, now_ms) // 1_000,
-            "event_id": one.message_id,
+            "event_id": text(event, "properties.event_id") or one.message_id,
             "action_source": source,
             "user_data": user_data(event),
         }
@@ -139,15 +147,13 @@ class Meta(VendorDestination):
             return "PageView"
         if event.get("type") != "track":
             raise Foreign
-        given = text(event, "event")
-        if not given:
-            raise Broken("the event has no name")
-        return self.settings.event_names.get(given) or EVENT_NAMES.get(given.lower(), given)
+        given = event_name(event)
+        return self.settings.event_names.get(given) or EVENT_NAMES.get(plain_name(given), given)
 
     def _source(self, event: Mapping[str, Any]) -> str:
         if self.settings.action_source:
             return self.settings.action_source
-        return "website" if text(event, "context.page.url", "context.userAgent") else "system_generated"
+        return "website" if text(event, "context.page.url", "properties.url") else "other"
 
     def _limits_data_use(self, event: Mapping[str, Any]) -> bool:
         mode = self.settings.limited_data_use
@@ -256,11 +262,3 @@ def _time(event: Mapping[str, Any], source: str, now_ms: int) -> int:
     if at_ms > now_ms + NEWEST_MS:
         raise Broken("the event is more than a minute ahead")
     return at_ms
-
-
-def _error(answer: Answer) -> dict[str, Any]:
-    try:
-        found = at(msgspec.json.decode(answer.body), "error")
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -15,8 +15,21 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sluicegate.destinations.answers import outcome_of
-from sluicegate.destinations.fields import at, each, properties, renamed, text, time_ms, traits, uuid_of
+from sluicegate.destinations.answers import json_of, outcome_of
+from sluicegate.destinations.fields import (
+    PLACEHOLDERS,
+    at,
+    each,
+    event_name,
+    identifier,
+    properties,
+    renamed,
+    text,
+    time_ms,
+    traits,
+    uuid_of,
+    words,
+)
 from sluicegate.destinations.http import Answer
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, packs
@@ -61,8 +74,10 @@ PEOPLE = {
     "createdAt": "$created",
 }
 """Traits to Mixpanel's own profile properties; others keep their names."""
-NO_IDS = frozenset(("", "anonymous", "nil", "none", "null", "n/a", "na", "undefined", "unknown", "0", "-1"))
-"""Values of `distinct_id` that Mixpanel refuses, besides an empty one."""
+NO_IDS = PLACEHOLDERS | words("anon <nil> lmy47d")
+"""Values of `distinct_id` that Mixpanel refuses (docs.mixpanel.com/reference/import-events)."""
+OLDEST_MS, NEWEST_MS = 365 * 86_400_000, 3_600_000
+"""The first is 1971-01-01; the second how far ahead an event may be."""
 MAX_EVENTS, MAX_BYTES, MAX_PROFILES = 2_000, 2 * 1024 * 1024, 200
 MAX_EVENT_BYTES, MAX_PROPERTIES, MAX_NAME_CHARS = 1024 * 1024, 255, 255
 _INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
@@ -75,15 +90,10 @@ class Mixpanel(VendorDestination):
     settings_type = MixpanelSettings
     settings: MixpanelSettings
 
-    @property
-    def base_url(self) -> str:
-        """The API of the project's region."""
-        return self.settings.url.rstrip("/")
-
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """Requests for events, then for people, then for groups."""
         plan = Plan()
-        records = list(each(plan, batch, self._record))
+        records = list(each(plan, batch, lambda one: self._record(one, now_ms)))
         query = {"strict": "1"} | ({"project_id": self.settings.project_id} if self.settings.project_id else {})
         for path, n_most in ((f"/import?{urlencode(query)}", MAX_EVENTS), ("/engage?verbose=1", MAX_PROFILES)):
             mine = [(index, record) for index, (kind, record) in records if path.startswith(kind)]
@@ -94,7 +104,7 @@ class Mixpanel(VendorDestination):
 
     def judge(self, answer: Answer, request: Request) -> Verdict:
         """By Mixpanel's answers: 400 with `failed_records`; `/engage` says `status: 0` with a 200."""
-        said = _json(answer)
+        said = json_of(answer)
         failed = said.get("failed_records")
         if answer.status == 400 and isinstance(failed, list) and failed:
             bad = _failed_records(failed, request)
@@ -105,7 +115,7 @@ class Mixpanel(VendorDestination):
         if answer.status == 400 and "project" in str(said.get("error")).lower() and "token" in str(said).lower():
             refused = CredentialsRefused(f"credentials: Mixpanel answered 400: {answer.excerpt}")
             return refused.answered(400, answer.beginning())
-        return outcome_of(answer, self.settings.url)
+        return outcome_of(answer, self.base_url)
 
     def _add(self, plan: Plan, path: str, records: list[tuple[int, bytes]], n_most: int) -> None:
         for indices, array in packs(records, max_records=n_most, max_bytes=MAX_BYTES):
@@ -119,7 +129,7 @@ class Mixpanel(VendorDestination):
             secret = settings.api_secret.reveal() + ":"
         return {"Authorization": "Basic " + base64.b64encode(secret.encode()).decode()}
 
-    def _record(self, one: Numbered) -> tuple[str, bytes]:
+    def _record(self, one: Numbered, now_ms: int) -> tuple[str, bytes]:
         """The path that an event goes to, and its record."""
         kind = one.event.get("type")
         if kind == "identify":
@@ -128,12 +138,12 @@ class Mixpanel(VendorDestination):
             return "/groups", _encode(self._group(one.event))
         if kind not in ("track", "page", "screen"):
             raise Foreign
-        record = _encode({"event": _name(one.event), "properties": self._properties(one)})
+        record = _encode({"event": _name(one.event), "properties": self._properties(one, now_ms)})
         if len(record) > MAX_EVENT_BYTES:
             raise Broken(f"larger than the {MAX_EVENT_BYTES} bytes that an event may have")
         return "/import", record
 
-    def _properties(self, one: Numbered) -> dict[str, Any]:
+    def _properties(self, one: Numbered, now_ms: int) -> dict[str, Any]:
         event = one.event
         context = event.get("context")
         found = renamed(context, CONTEXT) if isinstance(context, dict) else {}
@@ -145,6 +155,10 @@ class Mixpanel(VendorDestination):
         at_ms = time_ms(event)
         if at_ms is None:
             raise Broken("no time: the event has no timestamp")
+        if at_ms < OLDEST_MS:
+            raise Broken("the event is of before 1971")
+        if at_ms > now_ms + NEWEST_MS:
+            raise Broken("the event is more than an hour ahead")
         found |= {"time": at_ms, "$insert_id": insert_id(one.message_id), "token": self.settings.token.reveal()}
         if len(found) > MAX_PROPERTIES:
             raise Broken(f"more than {MAX_PROPERTIES} properties")
@@ -174,9 +188,7 @@ class Mixpanel(VendorDestination):
 
 def identity(event: dict[str, Any]) -> dict[str, str]:
     """`distinct_id` with `$user_id` and `$device_id`; raises `Broken` when there is neither."""
-    user, device = (text(event, name) for name in ("userId", "anonymousId"))
-    user = None if user is None or user.lower() in NO_IDS else user
-    device = None if device is None or device.lower() in NO_IDS else device
+    user, device = (identifier(event, name, refused=NO_IDS) for name in ("userId", "anonymousId"))
     found = {}
     if device:
         found = {"$device_id": device, "distinct_id": f"$device:{device}"}
@@ -197,9 +209,7 @@ def _name(event: dict[str, Any]) -> str:
         return "Loaded a Page"
     if event.get("type") == "screen":
         return "Loaded a Screen"
-    name = text(event, "event")
-    if not name:
-        raise Broken("the event has no name")
+    name = event_name(event)
     if len(name) > MAX_NAME_CHARS:
         raise Broken(f"the event name has more than {MAX_NAME_CHARS} characters")
     return name
@@ -212,11 +222,3 @@ def _failed_records(failed: list[Any], request: Request) -> dict[int, str]:
         if isinstance(place, int) and 0 <= place < len(request.indices):
             bad[request.indices[place]] = f"Mixpanel: {one.get('field', '')}: {one.get('message', 'refused')}"
     return bad
-
-
-def _json(answer: Answer) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -13,7 +13,20 @@ import msgspec
 
 from sluicegate.acceptance.times import write_ms
 from sluicegate.destinations.answers import outcome_of
-from sluicegate.destinations.fields import at, each, properties, renamed, text, time_ms, traits, uuid_of
+from sluicegate.destinations.fields import (
+    PLACEHOLDERS,
+    at,
+    each,
+    event_name,
+    identifier,
+    properties,
+    renamed,
+    text,
+    time_ms,
+    traits,
+    uuid_of,
+    words,
+)
 from sluicegate.destinations.http import Answer
 from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, packs
 from sluicegate.destinations.vendor import VendorDestination, Verdict
@@ -59,7 +72,10 @@ CONTEXT = {
     "campaign.term": "utm_term",
     "campaign.content": "utm_content",
 }
+NO_IDS = PLACEHOLDERS | words("guest distinctid distinct_id id not_authenticated email nan [object object]")
+"""Generic ids, of which PostHog drops the events (posthog.com/docs/data/ingestion-warnings)."""
 MAX_EVENT_BYTES = 900_000
+"""Of the 1 MB that PostHog keeps (posthog.com/docs/data/ingestion-warnings), with room for what it adds."""
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_ID_CHARS = 200
 QUOTA_WAIT_S = 600.0
@@ -72,15 +88,10 @@ class Posthog(VendorDestination):
     settings_type = PosthogSettings
     settings: PosthogSettings
 
-    @property
-    def base_url(self) -> str:
-        """Where the project lives."""
-        return self.settings.url
-
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """One request, more when the events are large."""
         plan = Plan()
-        url = self.settings.url.rstrip("/") + "/batch/"
+        url = self.base_url + "/batch/"
         head = msgspec.json.encode({"api_key": self.settings.api_key.reveal(), **self._options()})
         records = list(each(plan, batch, self._record))
         for indices, array in packs(records, max_records=1_000, max_bytes=MAX_BODY_BYTES):
@@ -92,7 +103,7 @@ class Posthog(VendorDestination):
         if answer.status == 200 and b'"quota_limited"' in answer.body and b'"events"' in answer.body:
             said = Retry("PostHog's quota for events is used up", after_s=QUOTA_WAIT_S)
             return said.answered(answer.status, answer.beginning())
-        return outcome_of(answer, self.settings.url)
+        return outcome_of(answer, self.base_url)
 
     def _options(self) -> dict[str, Any]:
         return {"historical_migration": True} if self.settings.historical_migration else {}
@@ -100,21 +111,20 @@ class Posthog(VendorDestination):
     def _record(self, one: Numbered) -> bytes:
         event = one.event
         kind = event.get("type")
-        name = text(event, "event") if kind == "track" else EVENTS.get(str(kind))
-        if kind != "track" and name is None:
+        name = event_name(event) if kind == "track" else EVENTS.get(str(kind))
+        if name is None:
             raise Foreign
-        if not name:
-            raise Broken("the event has no name")
-        distinct_id = text(event, "userId", "anonymousId")
+        user_id, anonymous_id = (identifier(event, name, refused=NO_IDS) for name in ("userId", "anonymousId"))
+        distinct_id = user_id or anonymous_id
         if not distinct_id:
-            raise Broken("no distinct_id: the event has neither userId nor anonymousId")
+            raise Broken("no distinct_id: the event has neither a userId nor an anonymousId that PostHog takes")
         if len(distinct_id) > MAX_ID_CHARS:
             raise Broken(f"the distinct_id has more than {MAX_ID_CHARS} characters")
         record = {
             "event": name[:MAX_ID_CHARS],
             "distinct_id": distinct_id,
             "uuid": uuid_of(one.message_id),
-            "properties": self._properties(event, distinct_id),
+            "properties": self._properties(event, distinct_id, anonymous=user_id is None),
         }
         if (at_ms := time_ms(event)) is not None:
             record["timestamp"] = write_ms(at_ms)
@@ -123,13 +133,13 @@ class Posthog(VendorDestination):
             raise Broken(f"larger than the {MAX_EVENT_BYTES} bytes that an event may have")
         return encoded
 
-    def _properties(self, event: dict[str, Any], distinct_id: str) -> dict[str, Any]:
+    def _properties(self, event: dict[str, Any], distinct_id: str, *, anonymous: bool) -> dict[str, Any]:
         context = event.get("context")
         found = renamed(context, CONTEXT) if isinstance(context, dict) else {}
         found |= properties(event)
         found["distinct_id"] = distinct_id
         kind, anonymous_id = event.get("type"), text(event, "anonymousId")
-        if not text(event, "userId"):
+        if anonymous:
             found["$process_person_profile"] = False
         if self.settings.geoip_disable:
             found["$geoip_disable"] = True

@@ -22,11 +22,6 @@ class Segment(VendorDestination):
     settings_type = SegmentSettings
     settings: SegmentSettings
 
-    @property
-    def base_url(self) -> str:
-        """The batch endpoint."""
-        return self.settings.url
-
     def preview(self, batch: Batch, now_ms: int) -> Plan:
         """One request with all events that are not too large."""
         most = self.settings.max_event_bytes

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import time
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,16 +31,17 @@ LONGEST_SHARE = 0.8
 
 
 class VendorDestination(Destination):
-    """Plans, sends and judges; subclasses implement `base_url`, `plan`, and `judge` where the vendor has rules."""
+    """Plans, sends and judges; subclasses implement `plan`, and `judge` where the vendor has rules."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         super().__init__(settings, context)
         self._connections = Connections(context.network)
 
     @property
-    @abstractmethod
     def base_url(self) -> str:
-        """Scheme and host of the vendor's API."""
+        """Where the vendor's API is: the setting `url`, which every type has."""
+        url: str = self.settings.url
+        return url.rstrip("/")
 
     def plan(self, batch: Sequence[Numbered], now_ms: int) -> Plan:
         """The requests for these events, at a time in Unix ms; pure."""

@@ -33,6 +33,7 @@ UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
 MASKED_KEY = b'"***"'
+KEY_MEMBER = b'"writeKey"'
 """What stands in an event in place of the write key that came with it."""
 _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
@@ -174,6 +175,8 @@ class Ingest:
                 exchange.reply(UNAUTHORIZED)
                 return
             body = body.replace(f'"{key_text}"'.encode(), MASKED_KEY)  # an event is stored and sent on as received
+        elif KEY_MEMBER in body and (key := key or key_outside_body(exchange)):
+            body = body.replace(b'"' + key + b'"', MASKED_KEY)
         try:
             acceptance = accept(body, source)
         except BodyRefused as refused:

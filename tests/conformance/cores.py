@@ -69,6 +69,11 @@ def segment(url: str, body: Any) -> Iterator[Core]:
         )
 
 
+def webhook(url: str, body: Any) -> Iterator[Core]:
+    if body:
+        yield from map(dict, body["batch"] if set(body) == {"batch", "sentAt"} else [body])
+
+
 def ga4(url: str, body: Any) -> Iterator[Core]:
     for event in body["events"]:
         params = event.get("params", {})
@@ -115,6 +120,7 @@ def mixpanel(url: str, body: Any) -> Iterator[Core]:
 
 def meta(url: str, body: Any) -> Iterator[Core]:
     for event in body["data"]:
+        event = msgspec.json.decode(event) if isinstance(event, str) else event
         core = picked(event, event="event_name", event_id="event_id", source="action_source", url="event_source_url")
         core |= timed(event, "event_time")
         user = event.get("user_data", {})

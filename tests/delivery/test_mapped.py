@@ -22,14 +22,16 @@ ALL = Batch(
 ORDERS = Changes(MapConfig(only=("Order *",), rename={"properties.total": "properties.revenue"}))
 
 
-def mapped(answer: Callable[[Batch], Result], changes: Changes = ORDERS) -> tuple[Mapped, list[Batch]]:
+def mapped(
+    answer: Callable[[Batch], Result], changes: Changes = ORDERS, *, max_bytes: int = 100_000
+) -> tuple[Mapped, list[Batch]]:
     calls: list[Batch] = []
 
     def deliver(batch: Batch) -> Result:
         calls.append(batch)
         return answer(batch)
 
-    return Mapped(deliver, changes), calls
+    return Mapped(deliver, changes, max_bytes=max_bytes), calls
 
 
 def raising(error: BaseException) -> Callable[[Batch], Result]:
@@ -92,3 +94,35 @@ def test_what_concerns_the_whole_batch_stays_as_it_is(error: BaseException) -> N
         deliver(ALL)
 
     assert raised.value is error
+
+
+def test_event_that_the_changes_make_too_large_is_rejected_by_itself() -> None:
+    raws = [b'{"a":%d}' % number for number in (1, 10**90, 3)]
+    changes = Changes(MapConfig(add={"b": "x" * 100}))
+    deliver, calls = mapped(lambda batch: None, changes, max_bytes=200)
+
+    outcome = deliver(Batch([1, 2, 3], list("abc"), raws))
+
+    assert outcome is not None
+    assert "map" in outcome.rejected.pop(1)  # type: ignore[attr-defined]
+    assert outcome == Outcome(again=frozenset({2}))
+    assert [call.message_ids for call in calls] == [["a"]]
+
+
+def test_events_that_the_changes_make_too_many_bytes_go_in_several_calls() -> None:
+    changes = Changes(MapConfig(add={"b": "x" * 100}))
+    deliver, calls = mapped(lambda batch: None, changes, max_bytes=450)
+
+    outcome = deliver(ALL)
+
+    assert outcome == Outcome(again=frozenset({2, 3, 4}))
+    assert [call.message_ids for call in calls] == [["a", "b"]]
+
+
+def test_busy_vendor_holds_what_did_not_fit_too() -> None:
+    changes = Changes(MapConfig(add={"b": "x" * 100}))
+    deliver, _ = mapped(lambda batch: Outcome({0: "bad"}, {}, frozenset({1}), "busy", 3.0), changes, max_bytes=450)
+
+    outcome = deliver(ALL)
+
+    assert outcome == Outcome({0: "bad"}, {}, frozenset({1, 2, 3, 4}), "busy", 3.0)

@@ -71,3 +71,14 @@ class TestAmplitude(VendorContract):
 
         (event,) = body_of(self.vendor.requests[0])["events"]
         assert (event["event_type"], event["user_properties"]) == ("$identify", {"plan": "pro"})
+
+
+@pytest.mark.parametrize("id_", ["Anonymous", "00000000-0000-0000-0000-000000000000", "0"])
+def test_ids_that_amplitude_drops_are_no_ids(tmp_path: Path, id_: str) -> None:
+    amplitude = make_destination(Amplitude, tmp_path, api_key="secret-key")
+    assert isinstance(amplitude, Amplitude)
+    raw = track("m-1").replace(b'"visitor-1"', msgspec.json.encode(id_))
+
+    plan = amplitude.preview(make_batch(["m-1"], raws=[raw]), 0)
+
+    assert "device_id" in plan.rejected[0]

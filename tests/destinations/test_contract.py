@@ -15,9 +15,22 @@ from sluicegate.testing.destination_contract import DestinationContract, VendorA
 from sluicegate.testing.http_receiver import HttpReceiver, Reply
 
 
+def make_unwritable(path: Path, answer: VendorAnswer) -> None:
+    if answer != "busy":
+        pytest.skip("a file takes any event, of anybody who can open it")
+    path.unlink()
+    path.mkdir()
+
+
 class TestNull(DestinationContract):
     def make(self, tmp_path: Path) -> Destination:
         return make_destination(Null, tmp_path)
+
+    def received(self) -> Sequence[str]:
+        pytest.skip("null keeps nothing")
+
+    def script(self, answer: VendorAnswer) -> None:
+        pytest.skip("null fails at nothing")
 
 
 class TestFile(DestinationContract):
@@ -28,6 +41,9 @@ class TestFile(DestinationContract):
     def received(self) -> Sequence[str]:
         return [json.loads(line)["messageId"] for line in self.path.read_bytes().splitlines()]
 
+    def script(self, answer: VendorAnswer) -> None:
+        make_unwritable(self.path, answer)
+
 
 class TestConsole(DestinationContract):
     def make(self, tmp_path: Path) -> Destination:
@@ -37,6 +53,9 @@ class TestConsole(DestinationContract):
     def received(self) -> Sequence[str]:
         lines = self.path.read_text().split("\n")[:-1]
         return [line.split(" id=")[1].split(" ")[0] for line in lines]
+
+    def script(self, answer: VendorAnswer) -> None:
+        make_unwritable(self.path, answer)
 
 
 class TestWebhook(DestinationContract):

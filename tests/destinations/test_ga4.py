@@ -161,3 +161,30 @@ def test_names_can_be_configured(tmp_path: Path) -> None:
 def test_stream_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="measurement_id"):
         plan(tmp_path, {"event": "A"}, measurement_id="")
+
+
+@pytest.mark.parametrize("name", ["Product Shared", "product_shared", "PRODUCT  shared", "Cart Shared"])
+def test_recommended_names_are_found_however_they_are_written(tmp_path: Path, name: str) -> None:
+    body = only(plan(tmp_path, {"event": name}))
+
+    assert [event["name"] for event in body["events"]] == ["share"]
+
+
+def test_client_is_found_where_rudderstack_clients_put_it(tmp_path: Path) -> None:
+    ids = [{"type": "ga4AppInstanceId", "id": "a" * 32}, {"type": "ga4ClientId", "id": "123.456"}]
+
+    web = only(plan(tmp_path, {"event": "Tested", "context": {"externalId": ids}}))
+    app = only(
+        plan(tmp_path, {"event": "Tested", "context": {"externalId": ids}}, measurement_id="", firebase_app_id="1")
+    )
+
+    assert (web["client_id"], app["app_instance_id"]) == ("123.456", "a" * 32)
+
+
+@pytest.mark.parametrize("name", ["first_open_after_install", "google_x", "_x", "user_id"])
+def test_reserved_user_properties_are_left_out(tmp_path: Path, name: str) -> None:
+    event = {"event": "Tested", "context": {"traits": {name: "x", "plan": "pro"}}}
+
+    body = only(plan(tmp_path, event, user_properties=[name, "plan"]))
+
+    assert body["user_properties"] == {"plan": {"value": "pro"}}

@@ -143,3 +143,15 @@ def test_what_would_fail_the_whole_batch_is_rejected_before(tmp_path: Path, chan
 
     assert rule in plan.rejected[0]
     assert plan.requests == []
+
+
+def test_event_without_a_page_is_not_said_to_be_of_a_website(tmp_path: Path) -> None:
+    event = {**ORDER, "context": {"userAgent": "okhttp/4", "traits": {"email": "a@example.com"}}}
+
+    assert sent(tmp_path, event)["action_source"] == "other"
+
+
+def test_event_id_of_the_browser_pixel_is_kept(tmp_path: Path) -> None:
+    event = {**ORDER, "properties": {**ORDER["properties"], "event_id": "pixel-9"}}
+
+    assert sent(tmp_path, event)["event_id"] == "pixel-9"

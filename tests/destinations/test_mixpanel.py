@@ -9,11 +9,13 @@ import pytest
 from sluicegate.destinations.base import Destination
 from sluicegate.destinations.mixpanel import Mixpanel, insert_id
 from sluicegate.destinations.outcome import Outcome
+from sluicegate.destinations.plan import Plan
 from sluicegate.errors import ConfigError
 from sluicegate.testing.destination_contract import make_batch, make_destination
 from sluicegate.testing.http_receiver import Reply
 from tests.destinations.vendor_contract import VendorContract, body_of, track
 
+NOW_MS = 1_768_386_031_500
 FAILED = msgspec.json.encode(
     {
         "code": 400,
@@ -89,3 +91,25 @@ def test_credentials_must_be_complete(tmp_path: Path) -> None:
         make_destination(Mixpanel, tmp_path, token="t")
     with pytest.raises(ConfigError, match="project_id"):
         make_destination(Mixpanel, tmp_path, token="t", service_account="a:b")
+
+
+@pytest.mark.parametrize("id_", ["anon", "Undefined", "<nil>", "[]", "00000000-0000-0000-0000-000000000000", "lmy47d"])
+def test_ids_that_mixpanel_refuses_are_no_ids(tmp_path: Path, id_: str) -> None:
+    plan = preview(tmp_path, track("m-1").replace(b'"visitor-1"', msgspec.json.encode(id_)))
+
+    assert "distinct_id" in plan.rejected[0]
+
+
+@pytest.mark.parametrize(("time", "rule"), [("1970-12-31T23:59:59Z", "1971"), ("2026-01-14T11:20:32Z", "an hour")])
+def test_times_that_mixpanel_refuses_are_rejected(tmp_path: Path, time: str, rule: str) -> None:
+    raw = msgspec.json.encode({**msgspec.json.decode(track("m-1")), "timestamp": time})
+
+    plan = preview(tmp_path, raw)
+
+    assert rule in plan.rejected[0]
+
+
+def preview(tmp_path: Path, raw: bytes) -> Plan:
+    mixpanel = make_destination(Mixpanel, tmp_path, token="t", api_secret="s")
+    assert isinstance(mixpanel, Mixpanel)
+    return mixpanel.preview(make_batch(["m-1"], raws=[raw]), NOW_MS)

@@ -63,3 +63,15 @@ class TestPosthog(VendorContract):
 
         (event,) = body_of(self.vendor.requests[0])["batch"]
         assert event["properties"]["$process_person_profile"] is False
+
+
+def test_ids_that_posthog_drops_are_no_ids(tmp_path: Path) -> None:
+    posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
+    assert isinstance(posthog, Posthog)
+    raw = track("m-1").replace(b'"visitor-1"', b'"visitor-1","userId":"undefined"')
+
+    plan = posthog.preview(make_batch(["m-1", "m-2"], raws=[raw, track("m-2").replace(b'"visitor-1"', b'"null"')]), 0)
+
+    (event,) = msgspec.json.decode(plan.requests[0].body)["batch"]
+    assert (event["distinct_id"], event["properties"]["$process_person_profile"]) == ("visitor-1", False)
+    assert "distinct_id" in plan.rejected[1]

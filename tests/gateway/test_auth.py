@@ -11,7 +11,7 @@ import pytest
 from sluicegate.config.secret import Secret
 from sluicegate.gateway import auth
 from sluicegate.gateway.auth import MAX_CACHED, WriteKeys, key_of_authorization
-from tests.gateway.harness import Client, batch, track
+from tests.gateway.harness import Client, RunningGateway, batch, track
 
 
 def basic(user: str) -> bytes:
@@ -71,6 +71,15 @@ def test_first_key_decides_even_if_a_later_one_is_right(client: Client) -> None:
     answer = client.post("/v1/track?writeKey=web-key", track(writeKey="web-key"), headers=basic("nobody:"))
 
     assert answer.status == 401
+
+
+@pytest.mark.parametrize("headers", [basic("web-key:"), b"X-Write-Key: web-key:secret\r\n"])
+def test_key_that_events_repeat_is_not_stored(gateway: RunningGateway, client: Client, headers: bytes) -> None:
+    single = client.post("/v1/track", track("a", writeKey="web-key"), headers=headers)
+    many = client.post("/v1/batch", {"batch": [track("b", writeKey="web-key")], "writeKey": "web-key"}, headers=headers)
+
+    assert (single.status, many.status) == (200, 200)
+    assert [event["writeKey"] for event in gateway.stored()] == ["***", "***"]
 
 
 def test_every_key_is_compared_by_digest_without_early_exit(monkeypatch: pytest.MonkeyPatch) -> None:
