@@ -27,6 +27,7 @@ from sluicegate.config.secret import key_fingerprints
 from sluicegate.errors import SluicegateError
 from sluicegate.lock import DataDirLock
 from sluicegate.logs import be_part
+from sluicegate.memory import share_with_children
 from sluicegate.messages.control import Configure, Done, Drain, Introduce
 from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
@@ -97,6 +98,7 @@ class Launcher:
         self._lock = lock
         prepare_storage(self._config, self._data_dir)
         self._gateway = GatewayPart(self._config, self._data_dir)
+        share_with_children()
         self._start_actors()
         self._gateway.start()
         self._announce()

@@ -1,8 +1,9 @@
-"""How the C library keeps memory that was freed."""
+"""What processes share with their parent, and how the C library keeps memory that was freed."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 
 _M_TRIM_THRESHOLD = -1  # mallopt(3), malloc.h of glibc
 _M_MMAP_THRESHOLD = -3
@@ -26,3 +27,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, MAX_ARENAS)
         mallopt(_M_MMAP_THRESHOLD, KEEP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEEP_BYTES)
+
+
+def share_with_children() -> None:
+    """Have processes that are forked from now on share what is in memory now; call it just before the first fork.
+
+    A collection in a child would write to every object that is there, and so copy the pages they lie on. What is here
+    now is never collected any more.
+    """
+    gc.collect()
+    gc.freeze()

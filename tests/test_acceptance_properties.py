@@ -200,3 +200,34 @@ def test_destination_gets_an_event_only_when_the_event_or_its_batch_says_true(
         assert b'"marketing"' in accepted.batch.events[0]
     if isinstance(own, dict) and own.get("marketing") is False:
         assert decision is Decision.CONSENT_DENIED
+
+
+@given(st.lists(st.one_of(uniform_events, events), min_size=1, max_size=4), st.sampled_from(["track", "page"]))
+@example([{"type": "track"}, {"type": "track"}], "track")
+def test_singles_are_accepted_together_as_they_are_one_by_one(singles: list[Any], kind: str) -> None:
+    acceptor, bodies = Acceptor(LIMITS), list(map(dumped, singles))
+
+    together = acceptor.accept_singles(bodies, types=[kind] * len(bodies), source="web", received_at_ms=RECEIVED_MS)
+
+    if together is not None:
+        alone = [acceptor.accept_single(b, type=kind, source="web", received_at_ms=RECEIVED_MS) for b in bodies]
+        assert not together.rejected
+        assert [one.rejected for one in alone] == [[]] * len(alone)
+        assert together.batch.events == [event for one in alone for event in one.batch.events]
+        assert together.batch.combos == [combo for one in alone for combo in one.batch.combos]
+        assert together.batch.message_ids == [id_ for one in alone for id_ in one.batch.message_ids]
+        assert together.batch.user_ids == [id_ for one in alone for id_ in one.batch.user_ids]
+        assert together.batch.times_ms == [ms for one in alone for ms in one.batch.times_ms]
+        assert together.batch.n_bytes == sum(one.batch.n_bytes for one in alone)
+        assert together.malformed_consent == sum(one.malformed_consent for one in alone)
+
+
+@given(st.lists(st.one_of(st.binary(max_size=30), st.text('{}[]",:\\bat ch', max_size=30).map(str.encode)), min_size=1))
+@example([b'{"a":1},{"b":2}', b"{}"])
+@example([b'{}],"batch":[{"b":2}', b"{}"])
+def test_bodies_that_are_no_events_are_never_accepted_together(bodies: list[bytes]) -> None:
+    together = Acceptor(LIMITS).accept_singles(
+        bodies, types=["track"] * len(bodies), source="web", received_at_ms=RECEIVED_MS
+    )
+
+    assert together is None

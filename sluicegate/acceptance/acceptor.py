@@ -61,6 +61,22 @@ class Acceptor:
                 raise BodyRefused(rejection.reason.name.lower(), f"the body is {rejection.reason}")
         return accepted
 
+    def accept_singles(
+        self, bodies: Sequence[bytes], *, types: Sequence[str], source: str, received_at_ms: int
+    ) -> Acceptance | None:
+        """Accept the bodies of several requests to `/v1/track` and its like at once, of which none is odd.
+
+        None when one is: then each of them is one for `accept_single`, which would accept the others as this does.
+        """
+        limits = self._limits
+        if max(map(len, bodies)) > min(limits.max_batch_bytes, limits.max_body_bytes):
+            return None
+        scope, clock = self._combiner.scope(source, _TOLD_NOTHING), Clock(received_at_ms)
+        accepted = self._joined(bodies, scope, clock)
+        if accepted is None or any([c.type != type_ for c, type_ in zip(accepted.batch.combos, types, strict=True)]):
+            return None
+        return accepted
+
     def accept_events(
         self, events: Sequence[bytes], *, consent: Mapping[str, bool] | None, source: str, received_at_ms: int
     ) -> Acceptance:

@@ -22,6 +22,7 @@ from sluicegate.delivery.flight import FlightRecord
 from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.pacing import pace_s
 from sluicegate.delivery.plugin import Plugin, error_text
 from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.recovery import Recovery
@@ -40,9 +41,6 @@ LOOK_EVERY_S = 2.0
 """The log is looked at this often whether the bell has rung or not."""
 COMMIT_EVERY_S = 0.02
 """Progress is committed at most this often; a killed process repeats at most what it delivered in this time."""
-PACE_S = 0.004
-"""After a cycle that delivered little the next begins this long after it began: singles that come in thousands a second
-are then delivered together, and the first after a pause still goes out at once."""
 STORE_RETRY_S = 1.0
 """Wait after the log or the store could not be used."""
 
@@ -88,6 +86,7 @@ class DeliveryLoop:
         self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake, entered=deciding.done)
         self._deciding = deciding
         self._few = plugin.limits.max_events // 2
+        self._began = -math.inf
         self._unread = True
         self._blocked: str | None = None
         self._n_started = 0
@@ -228,6 +227,7 @@ class DeliveryLoop:
 
     def _wait(self, began: float) -> None:
         now = time.monotonic()
+        period_s, self._began = began - self._began, began
         if self._lanes.halted is not None:
             return
         if now < self._resume_at:
@@ -235,13 +235,16 @@ class DeliveryLoop:
         elif self._n_started > self._few or (self._ran_in_place and self._lanes.has_waiting):
             return
         elif self._unread and self._lanes.wants_more:
-            self._waiting.for_wake(began + PACE_S - now)
+            self._waiting.for_wake(began + self._pace_s(period_s) - now)
         elif not self._lanes.wants_more:
             self._unread = True
             self._waiting.for_wake(self._due() - now)
         elif self._waiting.for_any(self._due() - now):
             self._unread = True
-            self._waiting.for_wake(began + PACE_S - time.monotonic())
+            self._waiting.for_wake(began + self._pace_s(period_s) - time.monotonic())
+
+    def _pace_s(self, period_s: float) -> float:
+        return pace_s(self._n_started, period_s, goal=0.75 * self._few)
 
     def _due(self) -> float:
         """When something is to be done although nothing happens."""

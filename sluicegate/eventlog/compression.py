@@ -12,8 +12,9 @@ from sluicegate.errors import LogDamaged
 
 LEVEL = 1
 """The fastest of the levels that compress by more than half; 0.1 to 0.6 us an event, 0.05 to 0.2 to read."""
-MIN_BYTES = 8_192
-"""A smaller payload fits on a page of the database anyway."""
+MIN_BYTES = 2_048
+"""From four ordinary events on. A payload of half a page costs a page of its own, its parent's, the map's and the
+file's first, all of which go through checksums and to the disk with the commit; many frames share a page."""
 
 
 class PayloadCodec:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 N_PARTS = 16
 _MASK = N_PARTS - 1
+_FEW = 32
+"""Up to so many hashes it is cheaper to go through them one by one than to split them first."""
 
 
 class SplitSet:
@@ -24,11 +26,8 @@ class SplitSet:
 
     def add_all_new(self, hashes: Sequence[int]) -> bool:
         """Add all of these if none is there and none comes twice; else change nothing and say False."""
-        if len(hashes) == 1:
-            part = self._parts[hashes[0] & _MASK]
-            is_new = hashes[0] not in part
-            part.update(hashes)
-            return is_new
+        if len(hashes) <= _FEW:
+            return self._add_few(hashes)
         split = self._split(hashes)
         for part, ours in split:
             if not part.isdisjoint(ours):
@@ -39,6 +38,16 @@ class SplitSet:
             if len(part) != n_before + len(ours):
                 self.remove(hashes)
                 return False
+        return True
+
+    def _add_few(self, hashes: Sequence[int]) -> bool:
+        parts = self._parts
+        for place, one in enumerate(hashes):
+            part = parts[one & _MASK]
+            if one in part:
+                self.remove(hashes[:place])
+                return False
+            part.add(one)
         return True
 
     def add(self, hashes: Iterable[int]) -> None:

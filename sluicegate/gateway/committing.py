@@ -37,7 +37,10 @@ TRIAL_COMMITS = 8
 
 
 class LoopCommit(Generic[T]):
-    """Stores batches and reports each by its token, in the loop; the callbacks are those of `GroupCommit`."""
+    """Stores batches and reports each by its token, in the loop; the callbacks are those of `GroupCommit`.
+
+    `on_gathered` is called before a commit for which something was announced: it submits what that has become.
+    """
 
     def __init__(
         self,
@@ -48,8 +51,10 @@ class LoopCommit(Generic[T]):
         on_fatal: Callable[[LogError], None],
         bell: Bell,
         clock: Callable[[], float] = time.time,
+        on_gathered: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._on_gathered = on_gathered
         self._open_log = open_log
         self._on_failed = on_failed
         self._on_fatal = on_fatal
@@ -64,6 +69,8 @@ class LoopCommit(Generic[T]):
         )
         self._log: EventLog | None = None
         self._waiting: list[tuple[EventBatch, T]] = []
+        self._n_announced = 0
+        self._is_gathering = False
         self._expected = 0
         self._until = 0.0
         self._in_loop = False
@@ -79,21 +86,37 @@ class LoopCommit(Generic[T]):
         """Hand a batch over, for one callback with this token; False when too much waits already, or it is closed."""
         if self._log is None or self._thread.waiting_events > MAX_WAITING_EVENTS // 2:
             return False
-        if not self._waiting:
-            self._until = time.monotonic() + PATIENCE * min(FAST_S, self._commit_here.disk_s)
-            self._loop.call_soon(self._gather)  # after everything that this turn of the loop has read
+        self._begin()
         self._waiting.append((batch, token))
         return True
 
+    def announce(self) -> None:
+        """A request has come that will be submitted with others, when `on_gathered` is called."""
+        self._n_announced += 1
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._is_gathering:
+            self._is_gathering = True
+            self._until = time.monotonic() + PATIENCE * min(FAST_S, self._commit_here.disk_s)
+            self._loop.call_soon(self._gather)  # after everything that this turn of the loop has read
+
     def _gather(self) -> None:
-        if len(self._waiting) < self._expected and time.monotonic() < self._until:
+        n_requests = len(self._waiting) + self._n_announced
+        if n_requests < self._expected and time.monotonic() < self._until:
             self._loop.call_soon(self._gather)  # the loop reads what has come meanwhile
         else:
+            self._expected = n_requests
             self._flush()
 
     def _flush(self) -> None:
+        if self._n_announced:
+            self._n_announced = 0
+            self._on_gathered()
+        self._is_gathering = False
         group, self._waiting = self._waiting, []
-        self._expected = len(group)
+        if not group:
+            return
         if not self._commits_in_loop():
             refused = [token for batch, token in group if not self._thread.submit(batch, token)]
             if refused:

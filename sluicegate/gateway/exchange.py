@@ -8,6 +8,7 @@ from sluicegate.gateway.answer import Answer
 from sluicegate.gateway.routes import UNKNOWN, Route
 
 if TYPE_CHECKING:
+    from sluicegate.gateway.heads import Head
     from sluicegate.gateway.protocol import Connection
 
 
@@ -21,6 +22,7 @@ class Exchange:
         "body",
         "connection",
         "decided",
+        "head",
         "headers",
         "held_bytes",
         "keep_alive",
@@ -36,6 +38,8 @@ class Exchange:
         self.method = method
         self.headers = headers
         """The header fields of `fields.SINGLE`, by name in lower case."""
+        self.head: Head | None = None
+        """What is known of the head, when it was read before."""
         self.route: Route = UNKNOWN
         self.query = b""
         self.body = b""

@@ -8,7 +8,7 @@ of a request with a single event.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from sluicegate.gateway.routes import Route
 
@@ -19,7 +19,8 @@ MAX_HEADS = 2_048
 """With the bound above, hostile clients can fill about 6 MB."""
 
 
-class Head(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Head:
     """What the parser made of a head."""
 
     method: bytes
@@ -29,6 +30,8 @@ class Head(NamedTuple):
     query: bytes
     length: int
     """Of the body."""
+    source: str | None = None
+    """Whose write key it has, once that was looked up; empty when requests with it need a closer look."""
 
 
 class Heads:

@@ -23,6 +23,7 @@ from sluicegate.gateway.jitsu import lacks_subject, with_anonymous_id
 from sluicegate.gateway.pixel import PIXEL, event_of_query
 from sluicegate.gateway.readiness import Readiness
 from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
+from sluicegate.gateway.singles import Singles
 from sluicegate.gateway.traffic import overloaded
 from sluicegate.gateway.webhook import events_of_webhook
 from sluicegate.metrics import GatewayMetrics
@@ -42,9 +43,9 @@ _Accept = Callable[[bytes, str], Acceptance]
 
 
 class Waiting(NamedTuple):
-    """A request whose events are on their way to the disk."""
+    """Requests whose events are on their way to the disk, as one batch; all get the same answer."""
 
-    exchange: Exchange
+    exchanges: Sequence[Exchange]
     answer: Answer
     n_events: int
     since: float
@@ -57,6 +58,10 @@ class Writer(Protocol):
 
     def submit(self, batch: EventBatch, token: Waiting) -> bool:
         """Take a batch, or not."""
+        ...
+
+    def announce(self) -> None:
+        """Have `Ingest.bring_in` called before the next commit."""
         ...
 
 
@@ -87,6 +92,10 @@ class Ingest:
         self._readiness = readiness
         self._max_body_bytes = max_body_bytes
         self._clock = clock
+        self._singles = Singles(
+            acceptor, keys, announce=writer.announce, accepted=self._accepted_together, clock_ms=_unix_ms
+        )
+        self.bring_in = self._singles.bring_in
 
     def routes(self) -> list[Route]:
         """Where they are."""
@@ -103,7 +112,16 @@ class Ingest:
 
     def _single(self, kind: str) -> Handler:
         accept = self._accept_of(kind)
-        return lambda exchange: self._take(exchange, accept)
+        add = self._singles.add
+
+        def handle(exchange: Exchange) -> None:
+            if not add(exchange, kind, alone):
+                alone(exchange)
+
+        def alone(exchange: Exchange) -> None:
+            self._take(exchange, accept)
+
+        return handle
 
     def _accept_of(self, kind: str) -> _Accept:
         accept = self._acceptor.accept_single
@@ -198,18 +216,27 @@ class Ingest:
         if not batch.events:
             exchange.reply(answer)
             return
+        self.bring_in()  # these came before
+        self._take_over([exchange], batch, answer)
+
+    def _accepted_together(self, exchanges: Sequence[Exchange], acceptance: Acceptance) -> None:
+        """One event of each of these requests."""
+        self._metrics.malformed_consent += acceptance.malformed_consent
+        self._take_over(exchanges, acceptance.batch, accepted(1))
+
+    def _take_over(self, exchanges: Sequence[Exchange], batch: EventBatch, answer: Answer) -> None:
         problem = self._space.taking(batch.n_bytes)
         if problem is not None:
             self._readiness.disk_has(problem)
-            exchange.reply(unavailable("disk_low", _DISK_LOW))
+            _reply(exchanges, unavailable("disk_low", _DISK_LOW))
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
-        waiting = Waiting(exchange, answer, len(batch.events), self._clock(), message_ids)
+        waiting = Waiting(exchanges, answer, len(batch.events), self._clock(), message_ids)
         self._collect(batch, partial(self._store, batch, waiting))
 
     def _store(self, batch: EventBatch, waiting: Waiting) -> None:
         if not self._writer.submit(batch, waiting):
-            waiting.exchange.reply(overloaded("the event log is behind"))
+            _reply(waiting.exchanges, overloaded("the event log is behind"))
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 
@@ -219,7 +246,7 @@ class Ingest:
         n_events = 0
         for waiting, _ in done:
             n_events += waiting.n_events
-            waiting.exchange.reply(waiting.answer)
+            _reply(waiting.exchanges, waiting.answer)
             for message_id in waiting.message_ids:
                 log.debug("accepted", extra={"message_id": message_id})
         if self._seen is not None:
@@ -232,12 +259,18 @@ class Ingest:
 
     def failed(self, tokens: Sequence[Waiting], error: LogError) -> None:
         """These requests' events are not stored."""
-        self._metrics.failed_commits += len(tokens)
+        self._metrics.failed_commits += sum([len(waiting.exchanges) for waiting in tokens])
         self._readiness.append_failed(str(error), self._clock())
         for waiting in tokens:
-            waiting.exchange.reply(
-                unavailable("log_unavailable", "the event log cannot take events now; send again later")
+            _reply(
+                waiting.exchanges,
+                unavailable("log_unavailable", "the event log cannot take events now; send again later"),
             )
+
+
+def _reply(exchanges: Sequence[Exchange], answer: Answer) -> None:
+    for exchange in exchanges:
+        exchange.reply(answer)
 
 
 def _verdict(rejection: Rejection) -> dict[str, object]:

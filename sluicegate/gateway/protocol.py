@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
             return False
         exchange = self._begin(head.method, head.fields)
         exchange.keep_alive = True
-        exchange.route, exchange.query = head.route, head.query
+        exchange.head, exchange.route, exchange.query = head, head.route, head.query
         self.traffic.admit(exchange, head.length)
         self._complete(exchange, data[end:])
         return True

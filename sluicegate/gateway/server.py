@@ -82,6 +82,7 @@ class Server:
             on_fatal=on_fatal,
             bell=self._bell,
             clock=clock,
+            on_gathered=lambda: self._ingest.bring_in(),
         )
         self._collecting = Collecting(config)
         keys = WriteKeys(config.gateway.write_keys)

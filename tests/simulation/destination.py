@@ -14,7 +14,8 @@ from sluicegate.config.declaration import Settings
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
-from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, PACE_S, STORE_RETRY_S
+from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
+from sluicegate.delivery.pacing import PACE_S
 from sluicegate.delivery.plugin import Mask, permits_of
 from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.store import DestinationStore
