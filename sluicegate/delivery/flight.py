@@ -33,11 +33,13 @@ MAX_LISTED = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """A call that had not ended: its offsets when they are known, else all from `first` to `last` are meant.
+    """A call of `n_events` that had not ended: its offsets when they are known, else those from `first` to `last` that
+    the destination may have.
 
     Of a `replay` the offsets are ids of dead letters.
     """
 
+    n_events: int
     first: int
     last: int
     offsets: Sequence[int] | None
@@ -132,4 +134,4 @@ def _interrupted(slot: bytes) -> Interrupted | None:
     else:
         assert offsets is not None
         offsets.frombytes(slot[_SLOT.size : _SLOT.size + 8 * n])
-    return Interrupted(first, last, offsets, kind == _REPLAY)
+    return Interrupted(n, first, last, offsets, kind == _REPLAY)

@@ -85,6 +85,8 @@ class Lane:
     """Its events were in calls when a process died: nothing else goes out while one of them does."""
     scattered: bool = False
     """Whether other events that may go out lie between its events in the log."""
+    behind: bool = False
+    """Whether it may have to wait for a lane before it: several processes may have died of the same subjects."""
     remembered: bool = False
     """Whether the store knows how it has failed."""
     running: bool = False
@@ -107,15 +109,6 @@ class Lane:
     def first_offset(self) -> int:
         """Where it begins in the log."""
         return self.parts[0].events.offsets[0]
-
-    def take_in(self, other: Lane) -> None:
-        """Take the parts of another lane in, in the order of the log; a part that is on its way stays the first."""
-        slots = self.slots | other.slots
-        first = [self.parts.popleft()] if self.running else []
-        rest = sorted([*self.parts, *other.parts], key=lambda part: part.events.offsets[0])
-        self.parts = deque([*first, *rest])
-        self.careful = self.careful or other.careful
-        self.known_slots, self.scattered = slots, True
 
     def release(self) -> Lane | None:
         """Part with all events that need not wait for the single one of the first part; None when there are none."""

@@ -13,6 +13,7 @@ import random as _random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
+from itertools import takewhile
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
@@ -167,19 +168,17 @@ class Lanes:
         for one in dead:
             self.settlement.bury(one)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
-            self._add_recovered(lane)
+            self._add_lane(lane)
         if not recovery.pending:
             self._recovery = None
         return rest
 
-    def _add_recovered(self, lane: Lane) -> None:
-        """Add a lane, or its parts to one with the same subjects: several processes may have died of them."""
-        before = next((one for one in self._lanes if not one.replay and not one.slots.isdisjoint(lane.slots)), None)
-        if before is None:
-            self._add_lane(lane)
-        else:
-            before.take_in(lane)
-            self._n_away += sum(len(part.events) for part in lane.parts)
+    def _is_behind(self, lane: Lane) -> bool:
+        """Whether a lane waits for one before it, with which it shares a slot; then it is a recovered one."""
+        if lane.behind:
+            before = takewhile(lambda one: one is not lane, self._lanes)
+            lane.behind = any(not one.replay and not one.slots.isdisjoint(lane.slots) for one in before)
+        return lane.behind
 
     def _calls_of(self, events: Events) -> Iterable[Events]:
         queue = self._new_backlog()
@@ -263,7 +262,7 @@ class Lanes:
         return waits or any(lane.careful for lane in self._lanes)
 
     def _waiting(self, now: float) -> list[Lane]:
-        return [lane for lane in self._lanes if not lane.running and lane.due <= now]
+        return [lane for lane in self._lanes if not lane.running and lane.due <= now and not self._is_behind(lane)]
 
     def _probe(self, now: float) -> list[Work]:
         """One call: of fresh events, which nobody suspects, or in a general outage of what has failed least."""
@@ -454,7 +453,7 @@ class Lanes:
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
             released = lane.release()
             if released is not None:
-                self._lanes.append(released)
+                self._lanes.insert(self._lanes.index(lane) + 1, released)
         if self.breaker.state is BreakerState.OPEN:
             due = max(self.breaker.until, self._pace.not_before)
             for waiting in self._lanes:

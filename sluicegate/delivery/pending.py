@@ -56,9 +56,9 @@ def add_deaths(connection: apsw.Connection, epoch: int, calls: Sequence[Sequence
 
 def load_suspects(connection: apsw.Connection) -> list[Suspect]:
     """Every event that was in a call when a process died."""
-    # A bare column beside max() is that of the row with the maximum (sqlite.org/lang_select.html#bareagg).
+    # A bare column beside min() is that of the row with the minimum (sqlite.org/lang_select.html#bareagg).
     rows = fetch(
         connection,
-        "SELECT log_offset, count(*), sum(alone), max(epoch), call FROM deaths GROUP BY log_offset ORDER BY log_offset",
+        "SELECT log_offset, count(*), sum(alone), min(epoch), call FROM deaths GROUP BY log_offset ORDER BY log_offset",
     )
     return [Suspect(offset, deaths, alone, (epoch, call)) for offset, deaths, alone, epoch, call in rows]

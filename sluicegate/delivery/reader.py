@@ -115,14 +115,21 @@ class Reader:
         return table
 
 
-def permitted_offsets(log: EventLog, decide: Decide, *, first: Offset, last: Offset) -> list[Offset]:
-    """The offsets from `first` to `last` of events that the destination may have."""
-    found: list[Offset] = []
+def offsets_of_call(log: EventLog, decide: Decide, *, n_events: int, first: Offset, last: Offset) -> list[Offset]:
+    """The offsets of a call that went from `first` to `last`: of events that the destination may have.
+
+    When these are fewer than `n_events`, consent was completed by the ledger, and all that it may have completed count.
+    """
+    permitted: list[Offset] = []
+    possible: list[Offset] = []
     after = first - 1
     while after < last and (rows := log.read(after, max_events=MIN_READ_EVENTS, max_bytes=MIN_READ_BYTES)):
         for row in rows:
-            allowed = [decide(combo) is None for combo in row.meta.combos]
-            offsets = enumerate(row.meta.combo_of, row.first)
-            found += [offset for offset, combo in offsets if first <= offset <= last and allowed[combo]]
+            if row.damage is None:
+                reasons = [decide(combo) for combo in row.meta.combos]
+                known = [(offset, reasons[combo]) for offset, combo in enumerate(row.meta.combo_of, row.first)]
+                inside = [one for one in known if first <= one[0] <= last]
+                permitted += [offset for offset, reason in inside if reason is None]
+                possible += [offset for offset, reason in inside if reason in (None, Decision.CONSENT_UNDECIDED)]
         after = rows[-1].last
-    return found
+    return permitted if len(permitted) >= n_events else possible

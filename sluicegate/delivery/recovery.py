@@ -30,13 +30,16 @@ DIED_TWICE = "the process died twice while it delivered this event and nothing e
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An event that was in a call when a process died: how often, how often alone, and in which call the last time."""
+    """An event that was in a call when a process died: how often, how often alone, and in which call the first time."""
 
     offset: int
     deaths: int
     alone: int
     call: tuple[int, int] = (0, 0)
-    """Epoch and number of the call; the same for those that went out together."""
+    """Epoch and number of the call; the same for those that went out together.
+
+    Recovered calls are only ever parted, so what went out together the first time stays together, in its order.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Recovery:
             events = self._held.select(bytes([offset in wanted for offset in offsets]))
             parts.extend(Part.again(call, history) for call in calls_of(events))
         failures = parts[0].attempts if parts else 0
-        return Lane(parts, careful=plan.careful, scattered=True, remembered=True, failures=failures)
+        return Lane(parts, careful=plan.careful, scattered=True, behind=True, remembered=True, failures=failures)
 
     def _dead(self, one: Events) -> Dead:
         (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()

@@ -22,7 +22,7 @@ from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.loop import DeliveryLoop, Stop
 from sluicegate.delivery.plugin import Plugin, error_text, make_plugin, required_of
-from sluicegate.delivery.reader import permitted_offsets
+from sluicegate.delivery.reader import offsets_of_call
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.report import Report, ReportKind, Snapshot, Vitals
 from sluicegate.delivery.store import DestinationStore
@@ -166,7 +166,8 @@ class DeliveryWorker:
         died, interrupted = interrupted_calls(_calls_path(store))
         if interrupted:
             calls = [
-                call.offsets or permitted_offsets(log, plugin.permits, first=call.first, last=call.last)
+                call.offsets
+                or offsets_of_call(log, plugin.permits, n_events=call.n_events, first=call.first, last=call.last)
                 for call in interrupted
                 if not call.replay
             ]

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -11,11 +9,10 @@ from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
 from sluicegate.delivery.recovery import Recovery, Suspect
-from sluicegate.delivery.settlement import Progress, Stage
-from sluicegate.destinations.base import Batch
+from sluicegate.delivery.settlement import Stage
 from sluicegate.errors import Retry
 from sluicegate.eventlog.runs import Events
-from tests.delivery.lanes_harness import Harness
+from tests.delivery.histories import History
 
 LIMITS = Limits(max_events=10, max_bytes=100_000, in_flight=4)
 
@@ -155,12 +152,8 @@ def test_age_from_before_the_restart_counts_towards_giving_up() -> None:
     assert (dead.attempts, dead.first_error) == (22, "old")
 
 
-class Killed(Exception):
-    pass
-
-
 @example(seed=1, n_events=60, n_subjects=1, max_events=5, in_flight=1, killers=1)
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32),
     n_events=st.integers(1, 150),
@@ -172,54 +165,56 @@ class Killed(Exception):
 def test_whatever_dies_with_its_process_only_the_killers_are_lost_and_the_order_holds(
     seed: int, n_events: int, n_subjects: int, max_events: int, in_flight: int, killers: int
 ) -> None:
-    random = Random(seed)
-    subjects = [f"s{random.randrange(n_subjects)}" for _ in range(n_events)]
-    deadly = {random.randrange(n_events) + 1 for _ in range(killers)}
-    stored: list[int] = []
+    history = History.of(
+        seed,
+        n_events=n_events,
+        n_subjects=n_subjects,
+        max_events=max_events,
+        in_flight=in_flight,
+        killers=killers,
+    )
 
-    def vendor(batch: Batch, now: float) -> BaseException | None:
-        if deadly & set(batch.offsets) or random.random() < 0.01:
-            raise Killed
-        if random.random() < 0.2:
-            return Retry("busy")
-        stored.extend(batch.offsets)
-        return None
+    history.run()
 
-    total, deaths = Progress(0), dict[int, list[tuple[int, int, bool]]]()
-    retries: list[PendingRetry] = []
-    for epoch in range(1, 200):
-        suspects = [Suspect(o, len(d), sum(one[2] for one in d), d[-1][:2]) for o, d in deaths.items()]
-        harness = Harness(
-            vendor,
-            limits=Limits(max_events=max_events, max_bytes=10_000, in_flight=in_flight),
-            subjects=subjects,
-            duration_s=lambda: random.choice([0.01, 3.0]),
-            seed=seed + epoch,
-            cursor=total.cursor,
-            recovery=Recovery(retries, suspects),
-        )
-        try:
-            harness.run()
-        except Killed:
-            calls = [work.batch.offsets for _, _, work in harness.running] + [harness.last_call]
-            alone = len(calls) == 1 and len(calls[0]) == 1
-            harness.account()
-            for number, call in enumerate(calls):
-                for offset in call:
-                    deaths.setdefault(offset, []).append((epoch, number, alone))
-            retries = harness.lanes.retries(harness.now, anyway=True) or []
-        total.add(Progress(harness.total.cursor, harness.total.delivered, dead=harness.total.dead))
-        deaths = {offset: d for offset, d in deaths.items() if offset > total.cursor}
-        if total.cursor == n_events:
-            break
+    dead = {one.offset for one in history.total.dead}
+    assert history.total.cursor == n_events
+    assert history.deadly | history.refused <= dead
+    assert set(history.stored) | dead == set(range(1, n_events + 1))
+    assert not history.overtaken()
 
-    assert total.cursor == n_events
-    assert deadly <= {one.offset for one in total.dead}
-    assert set(stored) | {one.offset for one in total.dead} == set(range(1, n_events + 1))
-    first: dict[str, list[int]] = {}
-    for offset in dict.fromkeys(stored):
-        first.setdefault(subjects[offset - 1], []).append(offset)
-    assert all(offsets == sorted(offsets) for offsets in first.values())
+
+def test_call_that_goes_out_in_pieces_keeps_its_order_when_a_process_dies_of_one_piece() -> None:
+    subjects = ["a", "b", "a", "b"]
+    suspects = [Suspect(1, 2, 0, (1, 0)), Suspect(2, 3, 1, (1, 0)), Suspect(3, 3, 1, (1, 0)), Suspect(4, 2, 0, (1, 0))]
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), suspects))
+    lanes.add(bytes(4), Events.of(range(1, 5), ["m1", "m2", "m3", "m4"], subjects, [b"{}"] * 4))
+
+    sent = []
+    for now in range(4):
+        (work,) = lanes.next_batches(float(now))
+        sent += work.batch.offsets
+        lanes.complete(work, None, now=float(now))
+
+    assert sent == [1, 2, 3, 4]
+
+
+def test_calls_of_several_deaths_with_a_common_subject_go_out_one_after_the_other() -> None:
+    subjects = ["a", "b", "c", "a", "b"]
+    suspects = [Suspect(o, 1, 0, call) for o, call in ((1, (1, 0)), (2, (2, 0)), (3, (3, 0)), (4, (3, 0)), (5, (3, 0)))]
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), suspects))
+    lanes.add(bytes(5), Events.of(range(1, 6), [f"m{o}" for o in range(1, 6)], subjects, [b"{}"] * 5))
+
+    (first,) = lanes.next_batches(0.0)
+    lanes.complete(first, Retry("busy"), now=0.0)
+    (second,) = lanes.next_batches(0.0)
+    lanes.complete(second, None, now=0.0)
+
+    assert (first.batch.offsets, second.batch.offsets) == ([1], [2])
+    assert lanes.next_batches(0.0) == []
+    (again,) = lanes.next_batches(1e6)
+    assert again.batch.offsets == [1]
+    lanes.complete(again, None, now=1e6)
+    assert [work.batch.offsets for work in lanes.next_batches(1e6)] == [[3, 4, 5]]
 
 
 @pytest.mark.parametrize("alone", [0, 1])

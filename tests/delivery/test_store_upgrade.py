@@ -128,8 +128,8 @@ def test_deaths_are_counted_once_each_until_the_cursor_has_passed(path: Path) ->
     store.commit(3, cursor=2, delivered=2)
     _, left = store.unsettled()
 
-    assert suspects == [Suspect(1, 1, 0, (1, 0)), Suspect(2, 1, 0, (1, 0)), Suspect(3, 2, 1, (2, 0))]
-    assert left == [Suspect(3, 2, 1, (2, 0))]
+    assert suspects == [Suspect(1, 1, 0, (1, 0)), Suspect(2, 1, 0, (1, 0)), Suspect(3, 2, 1, (1, 1))]
+    assert left == [Suspect(3, 2, 1, (1, 1))]
     store.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from hashlib import sha256
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="run this seed alone")
     parser.add_argument("--trace", action="store_true", help="print what happened in it, one line a step")
     chosen = parser.parse_args(arguments)
+    logging.disable()  # the product's warnings, by the thousand
     if chosen.seed is not None:
         return _one(chosen.seed, trace=chosen.trace)
     report = explore_in_parallel(chosen.start, chosen.seeds, processes=chosen.processes, on_part=_progress)

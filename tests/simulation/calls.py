@@ -26,3 +26,5 @@ class Call:
     offsets: list[int]
     subjects: set[str]
     replay: bool
+    version: int
+    """Of the ledger when it was decided on."""

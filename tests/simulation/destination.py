@@ -11,18 +11,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from sluicegate.config.declaration import Settings
+from sluicegate.config.model import ConsentConfig
+from sluicegate.consent.reading import LedgerReader
 from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
 from sluicegate.delivery.pacing import PACE_S
 from sluicegate.delivery.plugin import Mask, permits_of
 from sluicegate.delivery.reader import Reader
+from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import CredentialsRefused, LogUnavailable, Rejected, StaleEpoch
+from sluicegate.delivery.worker import DIED_IN_REPLAY
+from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, StaleEpoch
 from tests.simulation.calls import Call, Phase
 from tests.simulation.clock import Timer
+from tests.simulation.consent import ModelDeciding, ModelReader
 from tests.simulation.faults import Fault
+from tests.simulation.flight import ModelFlight
+from tests.simulation.reporting import Reporter
 from tests.simulation.site import Site
 from tests.simulation.store import ModelStore
 from tests.simulation.vendor import Answer
@@ -31,8 +39,6 @@ if TYPE_CHECKING:
     from tests.simulation.supervisor import Supervisor
     from tests.simulation.world import World
 
-LOOK_S = 0.25
-PROGRESS_S = 5.0
 FAREWELL_S = 0.1
 CALL_TIMEOUT_S = 10.0
 
@@ -58,20 +64,16 @@ class DestinationProcess:
         """When an event that failed may go out again."""
         self._store = ModelStore(site.store, enter=self._enter_store)
         self._stop_deadline_s: float | None = None
+        self.deciding = ModelDeciding()
+        self._flight: ModelFlight | None = None
+        self._reporter = Reporter(world, self)
         self._timer: Timer | None = None
-        self._look_timer: Timer | None = None
         self._hears_bell = self._bell_rang = False
-        self._told: tuple[str | None, bool] | None = None
-        self._told_at = 0.0
-        self._error: str | None = None
-        self._caught_up = False
-        self._last_event_at = world.clock.now
+        self.last_event_at = world.clock.now
         self._unread = True
         self._n_started = 0
         self._looked_at = self._committed_at = self._batched_at = self._resume_at = -math.inf
         self._few = site.limits.max_events // 2
-        shortest_s = min(world.supervisor_config.idle_ttl_s or PROGRESS_S, world.supervisor_config.stall_timeout_s)
-        self._progress_s = min(PROGRESS_S, shortest_s / 4)
         self._commits: Commits | None = None
         self._lanes: Lanes | None = None
 
@@ -79,14 +81,14 @@ class DestinationProcess:
 
     def start(self) -> None:
         """`Start` has come."""
-        if self._look_timer is not None:
+        if self._reporter.started:
             return  # it comes once; a second one is ignored
-        self._arm_look(LOOK_S)
-        self._later(self._world.random.uniform(0.01, 0.2), "loads", self._load)
+        self._reporter.arm()
+        self.later(self._world.random.uniform(0.01, 0.2), "loads", self._load)
 
     def stop(self, deadline_s: float) -> None:
         """`Stop` has come."""
-        if self._look_timer is None:
+        if not self._reporter.started:
             self._leave()
             return
         self._stop_deadline_s = deadline_s
@@ -130,6 +132,11 @@ class DestinationProcess:
             self.supervisor.hear_exit(self)
 
     @property
+    def delivered(self) -> int:
+        """Events that this process has delivered and committed."""
+        return 0 if self._commits is None else self._commits.delivered
+
+    @property
     def delivers(self) -> bool:
         """Whether it reads the log and commits."""
         return self.phase in (Phase.DELIVERING, Phase.FINISHING)
@@ -150,8 +157,15 @@ class DestinationProcess:
             return None
         if chance(Fault.LOAD_REFUSED):
             return self._halt("401 while loading")
-        random = self._world.random
-        self._lanes = Lanes(cursor, self.site.limits, random=self._world.jitter)
+        world, random = self._world, self._world.random
+        try:
+            recovery = self._recover()
+        except (StaleEpoch, LogUnavailable) as error:
+            return self._fail(str(error))
+        self._flight = self.site.flight = ModelFlight(self.epoch)
+        ledger = cast(LedgerReader, ModelReader(world))
+        gate = Gate(ledger, self.site.config.requires, ConsentConfig(), clock_ms=world.now_ms)
+        self._lanes = Lanes(cursor, self.site.limits, recovery=recovery, gate=gate, random=world.jitter)
         reader = Reader(self._world.log, permits_of(self.site.config, Settings), self._lanes)
         self._commits = Commits(cast(DestinationStore, self._store), self._lanes, reader, epoch=self.epoch, mask=Mask())
         self.phase = Phase.DELIVERING
@@ -163,6 +177,16 @@ class DestinationProcess:
         else:
             self._wait_for(random.uniform(0.0, 0.001), bell=False)
         return None
+
+    def _recover(self) -> Recovery:
+        """What earlier processes have left, as `worker` finds it."""
+        calls, replayed = self.site.flight.interrupted()
+        if calls or replayed:
+            self._world.oracle.died(self.id, self.site.flight.epoch, calls, replayed)
+            died = self.site.flight.epoch
+            self._store.note_deaths(self.epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY)
+        retries, suspects = self._store.unsettled()
+        return Recovery(retries, suspects, self._world.clock.now)
 
     def _fail(self, reason: str) -> None:
         self.supervisor.tell_failed(self, reason)
@@ -181,10 +205,12 @@ class DestinationProcess:
 
     def _leave(self) -> None:
         self.phase = Phase.LEAVING
-        for timer in (self._timer, self._look_timer):
-            if timer is not None:
-                timer.cancel()
-        self._later(FAREWELL_S, "leaves", self.die)
+        if self._flight is not None:
+            self._flight.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._reporter.stop()
+        self.later(FAREWELL_S, "leaves", self.die)
 
     # The loop
 
@@ -198,7 +224,10 @@ class DestinationProcess:
             if now >= self._resume_at:
                 self._read(now)
                 self._start_calls(now)
-                self._commit(now)
+                self._commit(now, at_once=self._core.careful)
+        except ConsentUnreadable as error:
+            self._reporter.set_error(str(error))
+            self._resume_at = now + STORE_RETRY_S
         except LogUnavailable as error:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
@@ -228,22 +257,44 @@ class DestinationProcess:
             self._unread = self._committing._reader.fill() > 0
 
     def _start_calls(self, now: float) -> None:
-        works = self._core.next_batches(now)
+        self.deciding.add(1)
+        try:
+            works = self._core.next_batches(now)
+            self.deciding.add(len(works))
+        finally:
+            self.deciding.add(-1)
         self._batched_at = now
         for work in works:
-            self._set_caught_up(False)
-            self._last_event_at = now
+            self._reporter.set_caught_up(False)
+            self.last_event_at = now
             self._n_started += len(work.batch)
-            self._start_call(work, now)
+            self._submit(work, now)
 
-    def _start_call(self, work: Work, now: float) -> None:
-        oracle, replay = self._world.oracle, work.lane.replay
-        offsets = [oracle.offset_of[message_id] for message_id in work.batch.message_ids]
-        oracle.attempt(self, offsets, replay=replay)
-        call = Call(work, now, offsets, {oracle.events[offset].subject for offset in offsets}, replay)
+    def _submit(self, work: Work, now: float) -> None:
+        """A call is decided on; it is entered at once, or when a thread has come to it."""
+        world, replay = self._world, work.lane.replay
+        offsets = [world.oracle.offset_of[message_id] for message_id in work.batch.message_ids]
+        world.oracle.attempt(self, offsets, replay=replay)
+        version = len(world.consent.decisions)
+        call = Call(work, now, offsets, {world.oracle.events[offset].subject for offset in offsets}, replay, version)
         self.calls.append(call)
+        assert self._flight is not None
+        self._flight.began(work)
+        if world.swarm.chance(Fault.CALL_ENTERED_LATE):
+            self.later(world.random.uniform(0.0, world.random.choice((0.02, 1.0))), "", lambda: self._enter(call))
+        else:
+            self._enter(call)
+
+    def _enter(self, call: Call) -> None:
+        self.deciding.add(-1)
+        if call not in self.calls:
+            return
+        self._world.oracle.entered(self, call)
         self.site.vendor.call(
-            work.batch, replay=replay, ended=lambda answer: self.receive(lambda: self._end_call(call, answer))
+            call.work.batch,
+            replay=call.replay,
+            ended=lambda answer: self.receive(lambda: self._end_call(call, answer)),
+            kill=self.die,
         )
 
     def _end_call(self, call: Call, answer: Answer) -> None:
@@ -251,10 +302,12 @@ class DestinationProcess:
             return
         now = self._world.clock.now
         self.calls.remove(call)
+        assert self._flight is not None
+        self._flight.ended(call.work)
         self._note(call, answer, now)
         self._core.complete(call.work, answer.error, now=now)
-        self._last_event_at = now
-        self._set_error(None if answer.error is None else str(answer.error))
+        self.last_event_at = now
+        self._reporter.set_error(None if answer.error is None else str(answer.error))
         if self.phase is Phase.DELIVERING:
             self._cycle()
         elif not self.calls:
@@ -286,10 +339,10 @@ class DestinationProcess:
             if commits.more_replays:
                 self._looked_at = -math.inf
             pending = False
-        self._set_caught_up(not pending and not self._unread and self._core.idle)
+        self._reporter.set_caught_up(not pending and not self._unread and self._core.idle)
 
     def _trouble(self, error: LogUnavailable, now: float) -> None:
-        self._set_error(str(error))
+        self._reporter.set_error(str(error))
         self._resume_at = now + STORE_RETRY_S
 
     def _wait(self, began: float) -> None:
@@ -321,7 +374,7 @@ class DestinationProcess:
             self._timer.cancel()
         if self.calls:
             patience_s = CALL_TIMEOUT_S if self._stop_deadline_s is None else self._stop_deadline_s
-            self._timer = self._later(patience_s, "runs out of patience", self._end)
+            self._timer = self.later(patience_s, "runs out of patience", self._end)
         else:
             self._end()
 
@@ -340,61 +393,15 @@ class DestinationProcess:
             return self._halt(self._core.halted)
         return self._leave()
 
-    # Telling the supervisor
-
-    def _set_error(self, error: str | None) -> None:
-        self._error = error
-        self._differ()
-
-    def _set_caught_up(self, caught_up: bool) -> None:
-        self._caught_up = caught_up
-        self._differ()
-
-    def _differ(self) -> None:
-        if self._told != (self._error, self._caught_up) and self._look_timer is not None:
-            now = self._world.clock.now
-            if self._look_timer.at > now + LOOK_S:
-                self._arm_look(LOOK_S)
-
-    def _arm_look(self, delay_s: float) -> None:
-        if self._look_timer is not None:
-            self._look_timer.cancel()
-        self._look_timer = self._later(delay_s, "", self._look)
-
-    def _look(self) -> None:
-        now, told = self._world.clock.now, (self._error, self._caught_up)
-        if told != self._told or now >= self._told_at + self._progress_s:
-            self._told, self._told_at = told, now
-            self._tell_progress(now)
-        self._arm_look(self._progress_s)
-
-    def _tell_progress(self, now: float) -> None:
-        error, caught_up, idle_s = self._error, self._caught_up, now - self._last_event_at
-        stalled_s = max((now - call.began for call in self.calls), default=0.0)
-        delivered = 0 if self._commits is None else self._commits.delivered
-        self.supervisor.tell(
-            f"{self.name}: progress{', caught up' if caught_up else ''}",
-            lambda table, at: table.progress(
-                self.id,
-                self.epoch,
-                now=at,
-                caught_up=caught_up,
-                idle_s=idle_s,
-                stalled_s=stalled_s,
-                delivered=delivered,
-                error=error,
-            ),
-        )
-
     # Its own time
 
     def _wait_for(self, delay_s: float, *, bell: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._hears_bell = bell
-        self._timer = self._later(delay_s, "", self._cycle)
+        self._timer = self.later(delay_s, "", self._cycle)
 
-    def _later(self, delay_s: float, what: str, call: Callable[[], None]) -> Timer:
+    def later(self, delay_s: float, what: str, call: Callable[[], None]) -> Timer:
         return self._world.clock.after(delay_s, what and f"{self.name}: {what}", lambda: self.receive(call))
 
     def _enter_store(self) -> None:

@@ -24,6 +24,7 @@ class SimEvent:
     subject: str
     combo: Combo
     raw: bytes
+    at_ms: int
 
 
 class ModelLog(MemoryLog):
@@ -104,7 +105,7 @@ class Gateway:
             [event.message_id for event in events],
             [None] * len(events),
             [event.subject for event in events],
-            [0] * len(events),
+            [event.at_ms for event in events],
             [event.raw for event in events],
             sum(len(event.raw) for event in events),
         )

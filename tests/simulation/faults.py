@@ -30,6 +30,7 @@ class Fault(StrEnum):
     DISK_FULL = "append refused"
     STORE_UNAVAILABLE = "store unavailable"
     LOG_UNAVAILABLE = "log unavailable"
+    LEDGER_UNREADABLE = "consent ledger unreadable"
     # Vendors
     VENDOR_SLOW = "slow answer"
     VENDOR_500 = "500"
@@ -40,6 +41,9 @@ class Fault(StrEnum):
     VENDOR_REFUSES = "credentials refused"
     VENDOR_HANGS = "call never ends"
     PLUGIN_BUG = "plugin raises nonsense"
+    EVENT_KILLS = "event kills the process"
+    EVENT_SICK = "event never goes through"
+    CALL_ENTERED_LATE = "call entered late"
     # Out of the blue
     PROCESS_CRASH = "destination crashes"
     PROCESS_FREEZE = "destination frozen"
@@ -50,6 +54,9 @@ class Fault(StrEnum):
     POWER_CUT = "power cut"
     CLOCK_LEAP = "clock leap"
     LOG_TRIMMED = "log outgrown"
+    # People
+    CONSENT_GIVEN = "consent given"
+    CONSENT_WITHDRAWN = "consent withdrawn"
     # Operators
     PAUSE = "pause"
     RESUME = "resume"
@@ -72,6 +79,7 @@ OUT_OF_THE_BLUE = (
     Fault.CLOCK_LEAP,
     Fault.LOG_TRIMMED,
 )
+PEOPLE = (Fault.CONSENT_GIVEN, Fault.CONSENT_WITHDRAWN, Fault.CONSENT_WITHDRAWN)
 OPERATORS = (
     Fault.PAUSE,
     Fault.RESUME,
@@ -121,8 +129,10 @@ class Swarm:
         self._rates = {kind: random.choice(_RATES) for kind in Fault if kind in self.active}
         self.blue = tuple(kind for kind in OUT_OF_THE_BLUE if kind in self.active)
         self.operators = tuple(kind for kind in OPERATORS if kind in self.active)
+        self.people = tuple(kind for kind in PEOPLE if kind in self.active)
         self.blue_period_s = random.choice(_PERIODS_S)
         self.operator_period_s = random.choice(_PERIODS_S)
+        self.people_period_s = random.choice(_PERIODS_S) / 4
 
     def chance(self, kind: Fault) -> bool:
         """Whether this fault happens now."""
@@ -135,4 +145,4 @@ class Swarm:
     def heal(self) -> None:
         """No more faults."""
         self._rates = {}
-        self.blue = self.operators = ()
+        self.blue = self.operators = self.people = ()

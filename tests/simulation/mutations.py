@@ -11,15 +11,19 @@ from unittest import mock
 
 from sluicegate import routing
 from sluicegate.config.model import SupervisorConfig
+from sluicegate.consent import standing as standing_module
 from sluicegate.consent.requirement import State
 from sluicegate.delivery import lanes as lanes_module
+from sluicegate.delivery import pace, recovery
 from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Lane, Part
 from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.settlement import DELIVERED, UNFINISHED, Dead, Progress, Settlement
 from sluicegate.delivery.sweep import Sweep
-from sluicegate.errors import Retry
+from sluicegate.errors import ConsentUnreadable, Retry
 from sluicegate.eventlog.runs import Events
 from sluicegate.loading import lifecycle
 from sluicegate.loading import table as table_module
@@ -27,7 +31,9 @@ from sluicegate.loading.lifecycle import Lifecycle
 from sluicegate.loading.slot import Process, Slot
 from sluicegate.loading.table import LoadingTable
 from sluicegate.routing import Decision
+from tests.simulation.consent import ModelDeciding
 from tests.simulation.eventlog import Gateway
+from tests.simulation.flight import ModelFlight
 from tests.simulation.store import ModelStore
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -221,6 +227,84 @@ def new_rows_are_not_looked_for() -> AbstractContextManager[object]:
         return lambda self: original(self) if not self._lanes.settlement.cursor else 0
 
     return _replace(Reader, "fill", fill)
+
+
+def ledger_is_looked_at_once() -> AbstractContextManager[object]:
+    return mock.patch.object(Gate, "refresh", lambda self: None if self.ledger.version else self.ledger.refresh())
+
+
+def decisions_are_not_announced() -> AbstractContextManager[object]:
+    return mock.patch.object(ModelDeciding, "add", lambda self, n: None)
+
+
+def calls_are_entered_after_the_decision_has_ended() -> AbstractContextManager[object]:
+    def add(original: Callable[[ModelDeciding, int], None]) -> Callable[[ModelDeciding, int], None]:
+        def early(self: ModelDeciding, n: int) -> None:
+            if n == -1:
+                self.n_open = 1
+            original(self, n)
+
+        return early
+
+    return _replace(ModelDeciding, "add", add)
+
+
+def what_was_judged_stays_judged() -> AbstractContextManager[object]:
+    def refused(original: Callable[[Gate, Part], dict[int, str]]) -> Callable[[Gate, Part], dict[int, str]]:
+        return lambda self, part: {} if part.judged >= 0 else original(self, part)
+
+    return _replace(Gate, "refused", refused)
+
+
+def retries_are_not_judged() -> AbstractContextManager[object]:
+    def sift(original: Callable[[Lanes, Gate, Lane], bool]) -> Callable[[Lanes, Gate, Lane], bool]:
+        return lambda self, gate, lane: bool(lane.parts[0].attempts) or original(self, gate, lane)
+
+    return _replace(Lanes, "_sift", sift)
+
+
+def replays_are_not_judged() -> AbstractContextManager[object]:
+    def sift(original: Callable[[Lanes, Gate, Lane], bool]) -> Callable[[Lanes, Gate, Lane], bool]:
+        return lambda self, gate, lane: lane.replay or original(self, gate, lane)
+
+    return _replace(Lanes, "_sift", sift)
+
+
+def unreadable_ledger_is_taken_for_an_empty_one() -> AbstractContextManager[object]:
+    def refused(original: Callable[[Gate, Part], dict[int, str]]) -> Callable[[Gate, Part], dict[int, str]]:
+        def open_(self: Gate, part: Part) -> dict[int, str]:
+            try:
+                return original(self, part)
+            except ConsentUnreadable:
+                return {}
+
+        return open_
+
+    return _replace(Gate, "refused", refused)
+
+
+def grant_reaches_back() -> AbstractContextManager[object]:
+    return mock.patch.object(standing_module, "time_of", lambda mark: 0 if not mark & 1 else mark >> 1)
+
+
+def deaths_are_not_remembered() -> AbstractContextManager[object]:
+    return mock.patch.object(ModelFlight, "interrupted", lambda self: ([], []))
+
+
+def one_death_alone_is_enough() -> AbstractContextManager[object]:
+    return mock.patch.object(recovery, "DEATHS_TO_BURY", 1)
+
+
+def suspects_go_out_with_others() -> AbstractContextManager[object]:
+    return mock.patch.object(Lanes, "careful", False)
+
+
+def event_is_given_up_by_age_alone() -> AbstractContextManager[object]:
+    return mock.patch.object(pace, "GIVE_UP_ATTEMPTS", 1)
+
+
+def sick_event_is_kept_for_ever() -> AbstractContextManager[object]:
+    return mock.patch.object(Pace, "gives_up", lambda self, lane, now: False)
 
 
 FOUND_WITHIN: dict[Mutation, int] = {

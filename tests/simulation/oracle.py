@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sluicegate.config.model import DestinationConfig
 from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.pace import GIVE_UP_ATTEMPTS
+from sluicegate.delivery.recovery import DEATHS_TO_BURY
+from sluicegate.delivery.settlement import Stage
 from sluicegate.loading.effects import Kill, Spawn
+from tests.simulation.calls import Call
 from tests.simulation.clock import Violation
 from tests.simulation.eventlog import SimEvent
 from tests.simulation.faults import EXCUSES_KILL, EXCUSES_STALE_ROUTER
+from tests.simulation.judge import DENIED, UNDECIDED, Judge, kind_of
 from tests.simulation.store import Moved
 
 if TYPE_CHECKING:
@@ -23,19 +27,6 @@ if TYPE_CHECKING:
 JITTER_FLOOR = 0.1
 """The least that the simulated random number of a backoff is: full jitter could be 0, and hide a missing backoff."""
 MAX_RETRY_AFTER_S = 3600.0
-
-
-def refusal(event: SimEvent, destination: DestinationConfig) -> str | None:
-    """Why a destination may not have an event, None when it may: written apart from the product's own decision."""
-    if destination.events and event.combo.type not in destination.events:
-        return "event_type"
-    if destination.id in event.combo.integrations_off:
-        return "integrations"
-    said = dict(event.combo.stamp)
-    answers = [True if purpose == "necessary" else said.get(purpose) for purpose in destination.requires.all]
-    if False in answers:
-        return "consent_denied"
-    return None if answers and all(answers) else "consent_undecided"
 
 
 @dataclass(slots=True)
@@ -49,8 +40,54 @@ class Ledger:
     n_duplicates: int = 0
     moved_under_it: int = 0
     """How far the router has moved the cursor of a running process, which cannot know."""
+    tried: dict[int, list[float]] = field(default_factory=dict)
+    """By offset when it went out, replays aside."""
+    died_alone: dict[int, set[int]] = field(default_factory=dict)
+    """By offset the epochs of processes that ended while it was alone on its way."""
     failed_at: float | None = None
     """When the destination last failed to load or crashed, while nobody has forgiven it."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a move of a cursor may have counted: of most events it is certain, of some there were several truths."""
+
+    n_taken: int = 0
+    n_surely_taken: int = 0
+    n_gone: int = 0
+    n_missing: int = 0
+    """Neither taken nor denied for sure."""
+    denied: Counter[str] = field(default_factory=Counter)
+    maybe_denied: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcomes: set[str | None], *, taken: bool, gone: bool) -> None:
+        """One event that was passed."""
+        certain = len(outcomes) == 1
+        reasons = [outcome for outcome in outcomes if outcome is not None]
+        if certain and reasons and not gone:
+            self.denied[reasons[0]] += 1
+            return
+        self.n_gone += gone
+        self.n_taken += taken
+        self.n_surely_taken += taken and certain and not gone
+        self.n_missing += not taken and not reasons
+        self.maybe_denied.update(reasons)
+
+    def check(self, change: Moved, fail: Callable[[str], object]) -> None:
+        """Whether this may be what was counted."""
+        counted: Counter[str] = Counter()
+        for reason, n in change.denied.items():
+            counted[kind_of(reason)] += n
+        if not self.n_surely_taken <= change.delivered <= self.n_taken:
+            fail(f"{change} is counted, where {self.n_surely_taken} to {self.n_taken} were delivered")
+        if change.expired > self.n_gone:
+            fail(f"{change.expired} expired are counted, of {self.n_gone}")
+        for reason in counted | self.denied:
+            least, most = self.denied[reason], self.denied[reason] + self.maybe_denied[reason]
+            if not least <= counted[reason] <= most:
+                fail(f"{change} is counted, where {least} to {most} were {reason}")
+        if change.expired + sum(counted.values()) - sum(self.denied.values()) < self.n_missing:
+            fail(f"{self.n_missing} events are gone, and not counted: {change}")
 
 
 class Oracle:
@@ -63,7 +100,7 @@ class Oracle:
         self.acked: set[str] = set()
         self.trimmed: set[int] = set()
         self.ledgers: dict[str, Ledger] = {}
-        self.refused: dict[tuple[int, str], str | None] = {}
+        self.judge = Judge(world)
         self.seen: Counter[str] = Counter()
         """Rare things that are to happen in some run: without them the runs would prove little."""
 
@@ -73,8 +110,7 @@ class Oracle:
         for offset, event in enumerate(events, first):
             self.events[offset] = event
             self.offset_of[event.message_id] = offset
-            for id, site in self._world.sites.items():
-                self.refused[offset, id] = refusal(event, site.config)
+            self.judge.appended(offset, event)
 
     def acknowledged(self, offsets: Iterable[int]) -> None:
         self.acked.update(self.events[offset].message_id for offset in offsets)
@@ -93,14 +129,15 @@ class Oracle:
     # Calls
 
     def attempt(self, process: DestinationProcess, offsets: Sequence[int], *, replay: bool) -> None:
-        """A call begins."""
+        """A call is decided on."""
         id, now = process.id, self._world.clock.now
         store = self._world.sites[id].store.content
         for offset in offsets:
-            reason = self.refused[offset, id]
+            reason = self.judge.now(offset, id)
             self._must(reason is None, f"{id} is sent event {offset}, which it may not have: {reason}")
             if replay:
                 continue
+            self.ledgers[id].tried.setdefault(offset, []).append(now)
             if process.epoch == store.epoch:
                 cursor = 0 if self.ledgers[id].moved_under_it >= store.cursor else store.cursor
                 self._must(offset > cursor, f"{id} is sent event {offset} again: its cursor is {cursor}")
@@ -108,6 +145,20 @@ class Oracle:
             earliest = process.not_before.get(offset, 0.0)
             self._must(now >= earliest - 1e-6, f"{process.name} sends event {offset} at once, due at {earliest:.3f}")
         self._limits(process, offsets, replay=replay)
+
+    def entered(self, process: DestinationProcess, call: Call) -> None:
+        """A call begins: nothing is in it that was withdrawn by an answered call before."""
+        for offset in call.offsets:
+            reason = self.judge.at_entry(offset, process.id, call.version)
+            self._must(
+                reason is None, f"{process.name} begins to send event {offset} after the withdrawal was answered"
+            )
+
+    def died(self, id: str, epoch: int, calls: Sequence[Sequence[int]], replayed: Sequence[int]) -> None:
+        """A process finds that the one of this epoch has ended during these calls."""
+        self.seen["death in a call"] += 1
+        if len(calls) == 1 and len(calls[0]) == 1 and not replayed:
+            self.ledgers[id].died_alone.setdefault(calls[0][0], set()).add(epoch)
 
     def _limits(self, process: DestinationProcess, offsets: Sequence[int], *, replay: bool) -> None:
         limits = process.site.limits
@@ -130,12 +181,18 @@ class Oracle:
                 ledger.n_duplicates += 1
                 continue
             ledger.taken.add(offset)
-            refused_once = event.message_id in self._world.sites[id].vendor.ever_bad
-            if replay or refused_once or offset in self.trimmed:
+            if replay or self._lost_its_turn(id, offset):
                 continue  # it has lost its turn
             newest = ledger.newest_of.get(event.subject, 0)
             self._must(newest < offset, f"{id} gets event {offset} of {event.subject} after event {newest}")
             ledger.newest_of[event.subject] = offset
+
+    def _lost_its_turn(self, id: str, offset: int) -> bool:
+        """Whether it may have been given up, which a crash can take back, or denied while a call was under way."""
+        vendor, message_id = self._world.sites[id].vendor, self.events[offset].message_id
+        if message_id in vendor.ever_bad or message_id in vendor.ever_sick or offset in self.trimmed:
+            return True
+        return self.judge.outcomes(offset, id) != {None}
 
     # Stores
 
@@ -153,22 +210,19 @@ class Oracle:
         if change.by_router:
             self._router_moved(id, epoch, change)
         letters = {letter.offset: letter for letter in change.letters}
-        denied: Counter[str] = Counter()
-        n_taken = n_rest = n_expired = 0
-        for offset in range(change.before + 1, change.after + 1):
-            reason = self.refused[offset, id]
+        passed = range(change.before + 1, change.after + 1)
+        self._must(letters.keys() <= set(passed), f"{id}: letters from nowhere")
+        tally = Tally()
+        for offset in passed:
+            outcomes = self.judge.outcomes(offset, id)
             if offset in letters:
-                self._must(reason is None, f"{id}: event {offset} is dead but was denied: {reason}")
-            elif reason is not None and offset not in self.trimmed:
-                denied[reason] += 1
-            else:
-                n_rest += 1
-                n_taken += offset in ledger.taken
-                n_expired += offset in self.trimmed
-                known = offset in ledger.taken or offset in self.trimmed
-                self._must(known, f"{id}: event {offset} was passed, and the vendor never got it")
-        self._must(set(letters) <= set(range(change.before + 1, change.after + 1)), f"{id}: letters from nowhere")
-        self._counts(id, change, denied, n_rest, n_taken=n_taken, n_expired=n_expired)
+                self._must(None in outcomes, f"{id}: event {offset} is dead but was denied: {outcomes}")
+                continue
+            gone, taken = offset in self.trimmed, offset in ledger.taken
+            known = taken or gone or outcomes != {None}
+            self._must(known, f"{id}: event {offset} was passed, and the vendor never got it")
+            tally.add(outcomes, taken=taken, gone=gone)
+        tally.check(change, lambda text: self._must(False, f"{id}: {text}"))
         for letter in letters.values():
             self._buried(id, letter)
         self.exact(id)
@@ -182,25 +236,27 @@ class Oracle:
             excused = world.ever_active & EXCUSES_STALE_ROUTER
             self._must(bool(excused), f"{id}: the router moves the cursor under the running epoch {epoch}")
 
-    def _counts(
-        self, id: str, change: Moved, denied: Counter[str], n_rest: int, *, n_taken: int, n_expired: int
-    ) -> None:
-        if not n_expired:
-            exact = change.delivered == n_taken == n_rest and not change.expired and Counter(change.denied) == denied
-            self._must(exact, f"{id}: {change} is counted, where {n_taken} were delivered and {denied} denied")
-            return
-        missing = n_rest - n_taken
-        self._must(change.expired <= n_expired, f"{id}: {change.expired} expired are counted, of {n_expired}")
-        self._must(change.delivered <= n_taken, f"{id}: {change.delivered} delivered are counted, of {n_taken}")
-        accounted = change.expired + sum(change.denied.values()) - sum(denied.values())
-        self._must(accounted >= missing, f"{id}: {missing} events are gone, and not counted: {change}")
-
     def _buried(self, id: str, letter: DeadLetter) -> None:
-        event = self.events[letter.offset]
-        self.seen["dead letter"] += 1
-        self._must(event.raw == letter.event, f"{id}: the dead letter of event {letter.offset} is of another event")
-        bad = event.message_id in self._world.sites[id].vendor.ever_bad
-        self._must(bad, f"{id}: event {letter.offset} is dead, and the vendor never refused it: {letter.reason}")
+        event, ledger, offset = self.events[letter.offset], self.ledgers[id], letter.offset
+        self.seen[f"dead letter: {letter.stage}"] += 1
+        self._must(event.raw == letter.event, f"{id}: the dead letter of event {offset} is of another event")
+        match letter.stage:
+            case Stage.CRASHED:
+                n_deaths = len(ledger.died_alone.get(offset, ()))
+                self._must(n_deaths >= DEATHS_TO_BURY, f"{id}: event {offset} is buried after {n_deaths} deaths alone")
+            case Stage.GIVEN_UP:
+                self._given_up(id, offset, ledger.tried[offset])
+            case _:
+                bad = event.message_id in self._world.sites[id].vendor.ever_bad
+                self._must(bad, f"{id}: event {offset} is dead, and the vendor never refused it: {letter.reason}")
+
+    def _given_up(self, id: str, offset: int, tried: Sequence[float]) -> None:
+        early = self._world.clock.now - tried[0] < self._world.give_up_after_s
+        self._must(
+            not early, f"{id}: event {offset} is given up {self._world.clock.now - tried[0]:.1f} s after the first try"
+        )
+        n = len(tried)
+        self._must(n >= GIVE_UP_ATTEMPTS, f"{id}: event {offset} is given up after {n} attempts")
 
     def replayed(self, id: str, letters: Sequence[DeadLetter], *, delivered: bool) -> None:
         ledger = self.ledgers[id]
@@ -208,7 +264,10 @@ class Oracle:
             self.seen["replayed"] += 1
             if letter.offset in self.trimmed:
                 continue  # the log has forgotten it, so nobody knows any more what it permits
-            self._must(delivered, f"{id}: the letter of event {letter.offset} was denied, and never may have been")
+            if not delivered:
+                denied = self.judge.outcomes(letter.offset, id) != {None}
+                self._must(denied, f"{id}: the letter of event {letter.offset} was denied, and never may have been")
+                continue
             self._must(letter.offset in ledger.taken, f"{id}: event {letter.offset} was replayed, and never sent")
 
     def exact(self, id: str) -> None:
@@ -255,9 +314,11 @@ class Oracle:
             self._must(content.cursor == head, f"{id}: {head - content.cursor} events are still pending")
             dead = {letter.offset for letter in content.letters.values()}
             for offset in range(content.start + 1, head + 1):
-                may = self.refused[offset, id] is None
+                outcomes = self.judge.outcomes(offset, id)
                 ended = offset in ledger.taken or offset in dead or offset in self.trimmed
-                self._must(not may or ended, f"{id}: event {offset} is lost")
+                self._must(ended or outcomes != {None}, f"{id}: event {offset} is lost")
+                self.seen["withdrawn in time"] += not ended and {None, DENIED} <= outcomes
+                self.seen["completed by the ledger"] += offset in ledger.taken and UNDECIDED in outcomes
             self.seen["duplicate"] += ledger.n_duplicates
             self.seen["delivered"] += len(ledger.taken)
 

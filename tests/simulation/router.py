@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, cast
 
+from sluicegate.config.model import ConsentConfig
+from sluicegate.consent.reading import LedgerReader
+from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.sweeper import (
     LOOK_EVERY_S,
@@ -13,10 +17,12 @@ from sluicegate.delivery.sweeper import (
     REPLAYS_EVERY_S,
     SKIP_EVERY_S,
 )
-from sluicegate.errors import LogUnavailable
+from sluicegate.errors import ConsentUnreadable, LogUnavailable
 from sluicegate.event import Combo
+from sluicegate.eventlog.base import Row
 from sluicegate.routing import Decision, RoutingTable
 from tests.simulation.clock import Timer
+from tests.simulation.consent import ModelReader
 from tests.simulation.faults import Fault
 from tests.simulation.store import ModelStore
 
@@ -34,7 +40,12 @@ class Router:
         self._world = world
         self.alive = True
         self._routes = RoutingTable(site.config for site in world.sites.values())
-        self._sweep = Sweep(self._decide)
+        self._sweep = Sweep(self._decide, self._decide_each)
+        self._ledger = ModelReader(world)
+        ledger, rules = cast(LedgerReader, self._ledger), ConsentConfig()
+        self._gates = {
+            id: Gate(ledger, site.config.requires, rules, clock_ms=world.now_ms) for id, site in world.sites.items()
+        }
         self._running: frozenset[str] | None = None
         self._wanted: tuple[str, ...] = ()
         self._next_skip = self._next_replays = 0.0
@@ -70,7 +81,8 @@ class Router:
         now = self._world.clock.now
         try:
             self._follow_running()
-            self._look()
+            with contextlib.suppress(ConsentUnreadable):
+                self._look()
             if now >= self._next_replays:
                 self._next_replays = now + REPLAYS_EVERY_S
                 self._find_replays()
@@ -104,6 +116,7 @@ class Router:
     def _look(self) -> None:
         while (position := self._sweep.position()) is not None:
             rows = self._world.log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+            self._ledger.refresh()
             for row in rows:
                 self._sweep.look(row)
             if not rows:
@@ -147,6 +160,12 @@ class Router:
     def _enter_store(self) -> None:
         if self._world.swarm.chance(Fault.STORE_UNAVAILABLE):
             raise LogUnavailable("the store is locked")
+
+    def _decide_each(self, id: str, row: Row, skipped: int) -> list[str | None] | None:
+        gate, reasons = self._gates[id], [self._decide(id, combo) for combo in row.meta.combos]
+        if not gate.completes or not any(reason in (None, Decision.CONSENT_UNDECIDED) for reason in reasons):
+            return None
+        return gate.completed(row.meta.about, reasons, skipped)
 
     def _decide(self, id: str, combo: Combo) -> str | None:
         decision = self._routes.decide(combo, id)

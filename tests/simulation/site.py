@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from unittest import mock
 from zlib import crc32
 
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import DestinationConfig
 from sluicegate.delivery import backlog
+from tests.simulation.flight import ModelFlight
 from tests.simulation.store import StoreFile
 from tests.simulation.vendor import Vendor
 
@@ -39,3 +40,4 @@ class Site:
     limits: Limits
     store: StoreFile
     vendor: Vendor
+    flight: ModelFlight = field(default_factory=ModelFlight)

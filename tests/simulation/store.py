@@ -13,6 +13,7 @@ from typing import Protocol
 from sluicegate.accounts import StoreState
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
+from sluicegate.delivery.recovery import Suspect
 from sluicegate.errors import StaleEpoch
 
 
@@ -42,9 +43,12 @@ class _Content:
     denied: Counter[str] = field(default_factory=Counter)
     letters: dict[int, DeadLetter] = field(default_factory=dict)
     last_letter: int = 0
+    retries: Sequence[PendingRetry] = ()
+    deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
+    """By offset and epoch the number of the call, and whether the event was alone."""
 
     def copy(self) -> _Content:
-        return replace(self, denied=Counter(self.denied), letters=dict(self.letters))
+        return replace(self, denied=Counter(self.denied), letters=dict(self.letters), deaths=dict(self.deaths))
 
 
 class Watcher(Protocol):
@@ -162,9 +166,46 @@ class ModelStore:
         for letter in dead_letters:
             content.last_letter += 1
             content.letters[content.last_letter] = replace(letter, id=content.last_letter)
+        if retries is not None:
+            content.retries = [replace(retry, offsets=list(retry.offsets)) for retry in retries]
+        self._forget_deaths(content)
         self.file.watcher.moved(
             self.file.id, epoch, Moved(before, cursor, delivered, expired, dict(denied), dead_letters)
         )
+
+    def note_deaths(
+        self, epoch: int, died: int, *, calls: Sequence[Sequence[int]], replayed: Sequence[int], reason: str
+    ) -> None:
+        self.enter()
+        self.check_epoch(epoch)
+        content = self._change()
+        alone = len(calls) == 1 and len(calls[0]) == 1 and not replayed
+        for number, call in enumerate(calls):
+            for offset in call:
+                if offset > content.cursor:
+                    content.deaths.setdefault((offset, died), (number, alone))
+        for id in replayed:
+            letter = content.letters.get(id)
+            if letter is not None and letter.status is LetterStatus.REPLAY:
+                content.letters[id] = replace(
+                    letter, status=LetterStatus.DEAD, reason=reason, attempts=letter.attempts + 1
+                )
+
+    def unsettled(self) -> tuple[list[PendingRetry], list[Suspect]]:
+        self.enter()
+        content = self._change()
+        self._forget_deaths(content)
+        suspects = []
+        for offset in sorted({offset for offset, _ in content.deaths}):
+            deaths = {epoch: how for (one, epoch), how in content.deaths.items() if one == offset}
+            first = min(deaths)
+            alone = sum(how[1] for how in deaths.values())
+            suspects.append(Suspect(offset, len(deaths), alone, (first, deaths[first][0])))
+        return list(content.retries), suspects
+
+    def _forget_deaths(self, content: _Content) -> None:
+        if content.deaths:
+            content.deaths = {key: how for key, how in content.deaths.items() if key[0] > content.cursor}
 
     def skip(
         self,

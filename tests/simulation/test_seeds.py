@@ -7,7 +7,23 @@ from tests.simulation.runner import explain, explore
 
 SEEDS = 2_000
 SHARDS = 4
-SEEN = ("delivered", "duplicate", "dead letter", "expired", "replayed", "skip", "StaleEpoch", "wish at the last moment")
+SEEN = (
+    "StaleEpoch",
+    "completed by the ledger",
+    "dead letter: crashed",
+    "dead letter: given_up",
+    "dead letter: rejected",
+    "death in a call",
+    "delivered",
+    "duplicate",
+    "expired",
+    "replayed",
+    "skip",
+    "wish at the last moment",
+    "withdrawal answered late",
+    "withdrawal that waited",
+    "withdrawn in time",
+)
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))

@@ -30,16 +30,24 @@ class Answer:
     """None for never."""
     retry_s: float | None = None
     """The least time until any of the batch may be sent again; None for no matter."""
+    kills: bool = False
+    """Whether the process dies of it."""
 
 
 class Vendor:
-    """One destination's vendor; `bad` are the messages that it will never take, while they are bad."""
+    """One destination's vendor; `bad` are the messages that it will never take, while they are bad.
+
+    A `deadly` message kills whatever process sends it, with a `sick` one no call goes through.
+    """
 
     def __init__(self, world: World, id: str) -> None:
         self._world = world
         self.id = id
         self.bad: set[str] = set()
         self.ever_bad: set[str] = set()
+        self.deadly: set[str] = set()
+        self.sick: set[str] = set()
+        self.ever_sick: set[str] = set()
         self._style = world.random.randrange(3)
 
     def spoil(self, message_id: str) -> None:
@@ -47,12 +55,18 @@ class Vendor:
         self.bad.add(message_id)
         self.ever_bad.add(message_id)
 
-    def fix(self) -> None:
-        """The vendor takes everything now."""
-        self.bad.clear()
+    def sicken(self, message_id: str) -> None:
+        """With this message no call goes through."""
+        self.sick.add(message_id)
+        self.ever_sick.add(message_id)
 
-    def call(self, batch: Batch, *, replay: bool, ended: Callable[[Answer], None]) -> None:
-        """Take a call; `ended` hears of its end, if it has one and the caller lives."""
+    def fix(self) -> None:
+        """The vendor takes everything now that does no harm."""
+        self.bad.clear()
+        self.sick.clear()
+
+    def call(self, batch: Batch, *, replay: bool, ended: Callable[[Answer], None], kill: Callable[[], None]) -> None:
+        """Take a call; `ended` hears of its end, if it has one and the caller lives; `kill` ends the caller."""
         world = self._world
         answer = self._answer(batch)
         offsets = [world.oracle.offset_of[message_id] for message_id in batch.message_ids]
@@ -61,6 +75,8 @@ class Vendor:
             world.trace.say(world.clock.now, f"{self.id}: call with {offsets}: {answer}")
         if taken:
             world.clock.after(answer.takes_after_s, "", lambda: world.oracle.took(self.id, taken, replay=replay))
+        if answer.kills:
+            world.clock.after(answer.takes_after_s, f"{self.id}: the process dies of {offsets}", kill)
         if answer.ends_after_s is not None:
             world.clock.after(answer.ends_after_s, "", lambda: ended(answer))
 
@@ -70,6 +86,10 @@ class Vendor:
         spoiled = [index for index, message_id in enumerate(batch.message_ids) if message_id in self.bad]
         takes = () if spoiled else every
         duration_s = random.uniform(0.5, 9.0) if chance(Fault.VENDOR_SLOW) else random.uniform(0.001, 0.05)
+        if not self.deadly.isdisjoint(batch.message_ids):
+            return Answer((), None, duration_s, None, kills=True)
+        if not self.sick.isdisjoint(batch.message_ids):
+            return Answer((), Retry("500"), 0.0, duration_s, JITTER_FLOOR * RETRY_BASE_S)
         if chance(Fault.VENDOR_HANGS):
             return Answer(takes if random.random() < 0.5 else (), None, duration_s, None)
         if chance(Fault.VENDOR_REFUSES):

@@ -6,15 +6,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from unittest import mock
 
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import DestinationConfig, Requirement, SupervisorConfig
+from sluicegate.delivery import pace
+from sluicegate.delivery.breaker import OPEN_CAP_S
 from sluicegate.event import Combo
 from sluicegate.loading.status import State
 from tests.simulation.clock import Clock, Trace, Violation
+from tests.simulation.consent import ModelLedger, Withdrawals
 from tests.simulation.destination import DestinationProcess
 from tests.simulation.eventlog import Gateway, ModelLog, SimEvent
-from tests.simulation.faults import Fault, Swarm
+from tests.simulation.faults import PEOPLE, Fault, Swarm
 from tests.simulation.oracle import JITTER_FLOOR, Ledger, Oracle
 from tests.simulation.router import Router
 from tests.simulation.site import Site, same_everywhere
@@ -22,10 +26,18 @@ from tests.simulation.store import StoreFile
 from tests.simulation.supervisor import Supervisor
 from tests.simulation.vendor import Vendor
 
+EPOCH_MS = 1_600_000_000_000
+"""When every run begins, in Unix milliseconds."""
 FAULT_STEPS = 500
 """The phase with faults ends after so many steps at the latest."""
 HEAL_LIMIT_S = 900.0
 """Within so much time after the last fault all must have ended: a lane may wait 300 s by its own backoff."""
+BLAME_LIMIT_S = 3_600.0
+"""The same where an event must be found out and buried: eight attempts, or four deaths and a quarantine."""
+GIVE_UP_AFTER_S = 40.0
+"""Stands in for the product's 24 hours."""
+TRICKLE_S = 20.0
+"""Fresh events come this often while an event is to be found out: without others that go through it is not blamed."""
 FRESH_LIMIT_S = 60.0
 """A fresh event then makes its way within so much time."""
 RACE_LIMIT_S = 5.0
@@ -57,9 +69,12 @@ class World:
         self.clock = Clock(random, self.trace)
         self.swarm = Swarm(random)
         self.ever_active = self.swarm.active
+        self.give_up_after_s = GIVE_UP_AFTER_S
         self.oracle = Oracle(self)
         self.log = ModelLog(self)
         self.gateway = Gateway(self)
+        self.consent = ModelLedger()
+        self.withdrawals = Withdrawals(self)
         self.supervisor_config = SupervisorConfig(
             idle_ttl_s=random.choice((0.0, 0.5, 2.0, 20.0)),
             max_loaded=random.choice((1, 2, 4)),
@@ -79,9 +94,9 @@ class World:
         self._n_events = 0
         self._n_left = random.randrange(5, 50)
         self._pace_s = random.choice((0.02, 0.2, 1.0))
-        self._subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
+        self.subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
         self._combos = [self._combo() for _ in range(random.randrange(1, 5))]
-        self._healing = False
+        self._healing = self._trickling = False
 
     def _add_site(self, id: str) -> None:
         random = self.random
@@ -93,7 +108,7 @@ class World:
         )
         limits = Limits(
             max_events=random.choice((1, 2, 4, 8)),
-            max_bytes=random.choice((60, 300, 10_000)),
+            max_bytes=random.choice((150, 500, 10_000)),
             in_flight=random.choice((1, 1, 2, 3)),
         )
         self.oracle.ledgers[id] = Ledger()
@@ -107,6 +122,10 @@ class World:
         return Combo(random.choice(("track", "track", "page", "identify")), "web", stamp, off)
 
     # What others use
+
+    def now_ms(self) -> int:
+        """The time of day."""
+        return EPOCH_MS + int(self.clock.now * 1000)
 
     def jitter(self) -> float:
         """A random number for backoffs, never so small that a missing backoff could hide behind it."""
@@ -142,17 +161,28 @@ class World:
         self.gateway.submit(events)
         self.clock.after(self.random.expovariate(1.0 / self._pace_s), "", self._client)
 
-    def _event(self, combo: Combo | None = None) -> SimEvent:
+    def _event(self, combo: Combo | None = None, subject: str = "") -> SimEvent:
         random = self.random
         self._n_events += 1
         message_id = f"m{self._n_events}"
         if combo is None:
             combo = random.choice(self._combos)
             for site in self.sites.values():
-                if self.swarm.chance(Fault.VENDOR_400):
-                    site.vendor.spoil(message_id)
-        raw = b'{"n":%d,"pad":"%s"}' % (self._n_events, b"x" * random.choice((0, 5, 40)))
-        return SimEvent(message_id, random.choice(self._subjects), combo, raw)
+                self._spoil(site.vendor, message_id)
+        subject = subject or random.choice(self.subjects)
+        who, at_ms, pad = subject.encode(), self.now_ms(), b"x" * random.choice((0, 5, 40))
+        raw = b'{"n":%d,"anonymousId":"%s","timestamp":%d,"pad":"%s"}' % (self._n_events, who, at_ms, pad)
+        return SimEvent(message_id, subject, combo, raw, at_ms)
+
+    def _spoil(self, vendor: Vendor, message_id: str) -> None:
+        """Perhaps there is something about this event; one at most is deadly and one sick, so that all ends in time."""
+        chance = self.swarm.chance
+        if chance(Fault.VENDOR_400):
+            vendor.spoil(message_id)
+        if not vendor.deadly and chance(Fault.EVENT_KILLS):
+            vendor.deadly.add(message_id)
+        if not vendor.ever_sick and chance(Fault.EVENT_SICK):
+            vendor.sicken(message_id)
 
     # Faults out of the blue, and operators
 
@@ -182,6 +212,7 @@ class World:
                 self.router = Router(self)
             case Fault.GATEWAY_CRASH:
                 self.gateway.crash()
+                self.withdrawals.crash()
             case Fault.POWER_CUT:
                 return self._cut_power()
             case Fault.CLOCK_LEAP:
@@ -210,10 +241,13 @@ class World:
             process.alive = False
         self.supervisor.alive = self.router.alive = False
         self.gateway.crash()
+        self.withdrawals.crash()
         self.log.cut()
         self.oracle.cut(self.log.head())
         for site in self.sites.values():
             site.store.cut(self.random.randrange)
+            if self.random.random() < 0.5:
+                site.flight.close()
         self.clock.after(self.random.uniform(0.5, 3.0), "power is back", self._power_on)
         return True
 
@@ -242,6 +276,13 @@ class World:
                 self.supervisor.operate(kind, id)
             self.clock.after(self.random.expovariate(1.0 / self.swarm.operator_period_s), "", self._operator)
 
+    def _person(self) -> None:
+        if self.swarm.people:
+            kind = self.random.choice(self.swarm.people)
+            self.swarm.fired[kind] += 1
+            self.withdrawals.decide(granted=kind is Fault.CONSENT_GIVEN)
+            self.clock.after(self.random.expovariate(1.0 / self.swarm.people_period_s), "", self._person)
+
     def _replay(self, id: str) -> None:
         site = self.sites[id]
         if self.random.random() < 0.5:
@@ -253,10 +294,11 @@ class World:
 
     def run(self) -> Result:
         """Both phases; raises `Violation` at the step that breaks a rule."""
-        with same_everywhere():
+        with same_everywhere(), mock.patch.object(pace, "GIVE_UP_AFTER_S", GIVE_UP_AFTER_S):
             self._misbehave()
             self._heal()
-            self._until(self._settled, HEAL_LIMIT_S, "not everything has ended")
+            self._until(self._settled, self._heal_limit_s(), "not everything has ended")
+            self._trickling = False
             self._fresh()
             self._race()
             self.oracle.finish()
@@ -271,6 +313,7 @@ class World:
         self.clock.after(0.0, "", self._client)
         self.clock.after(self.random.random() * self.swarm.blue_period_s, "", self._out_of_the_blue)
         self.clock.after(self.random.random() * self.swarm.operator_period_s, "", self._operator)
+        self.clock.after(self.random.random() * self.swarm.people_period_s, "", self._person)
         end = self.clock.now + self.random.uniform(2.0, 60.0)
         while self.clock.now < end and self.clock.n_steps < FAULT_STEPS:
             self.clock.step()
@@ -282,6 +325,18 @@ class World:
         for process in self.processes:
             process.thaw()
         self.supervisor.thaw()
+        if any(site.vendor.sick for site in self.sites.values()):
+            self._trickling = True
+            self._trickle()
+
+    def _heal_limit_s(self) -> float:
+        blamed = any(site.vendor.sick or site.vendor.deadly for site in self.sites.values())
+        return BLAME_LIMIT_S if blamed else HEAL_LIMIT_S
+
+    def _trickle(self) -> None:
+        if self._trickling:
+            self.gateway.submit([self._event(YES, "regular")])
+            self.clock.after(TRICKLE_S, "", self._trickle)
 
     def _settled(self) -> bool:
         if not (self.supervisor.alive and self.router.alive and self.gateway.idle):
@@ -292,7 +347,7 @@ class World:
         return done and not self.supervisor.open_requests
 
     def _fresh(self) -> None:
-        event = self._event(YES)
+        event = self._event(YES, "newcomer")
         self.gateway.submit([event])
         waiting = [id for id, site in self.sites.items() if not site.config.events or "track" in site.config.events]
 
@@ -303,6 +358,8 @@ class World:
         limit_s = FRESH_LIMIT_S
         if Fault.EXIT_LOST in self.ever_active:  # an end that nobody heard of shows only by silence
             limit_s += self.supervisor_config.stall_timeout_s
+        if not self.ever_active.isdisjoint(PEOPLE):  # all has ended, and the vendor may still want to be left alone
+            limit_s += OPEN_CAP_S
         self._until(arrived, limit_s, "a fresh event does not arrive")
         self._until(self._settled, FRESH_LIMIT_S, "a fresh event is not settled")
 
