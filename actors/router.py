@@ -15,7 +15,7 @@ from setproctitle import setproctitle
 from thespian.actors import ActorAddress
 
 from sluicegate.acceptance import Acceptance, Acceptor
-from sluicegate.acceptance.collecting import Collector
+from sluicegate.acceptance.collecting import Collector, UnderWay
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config import Config
 from sluicegate.consent.call import checked_call
@@ -80,6 +80,7 @@ class RouterActor(SafeActor):
         self._aliases: Mapping[str, str] = {}
         self._ledger: LedgerWriter[_Deciding | _Waiting] | None = None
         self._collector: Collector | None = None
+        self._under_way = UnderWay()
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -90,7 +91,7 @@ class RouterActor(SafeActor):
         be_part("router")
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
-        self._acceptor = Acceptor(config.gateway, config.purposes)
+        self._acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._space = FreeSpace(data_dir.root, config.log)
         stored = self.open_inbox(self._answer)
         self._commits = GroupCommit(
@@ -110,7 +111,7 @@ class RouterActor(SafeActor):
     def _open_ledger(self, config: Config, data_dir: DataDir) -> None:
         self._aliases = config.purposes.aliases
         written = self.open_inbox(self._answer_decisions)
-        purposes = config.purposes.known
+        purposes = config.purposes.stored
         self._ledger = LedgerWriter(
             functools.partial(Ledger, data_dir.consent, data_dir.consent_key, purposes=purposes),
             on_recorded=lambda tokens, recorded: written.put((tokens, _in_force(data_dir, recorded))),
@@ -118,7 +119,8 @@ class RouterActor(SafeActor):
         )
         self._ledger.start()
         rules = Rules.of(config.consent)
-        self._collector = Collector(LedgerReader(data_dir.consent, data_dir.consent_key, rules))
+        reader = LedgerReader(data_dir.consent, data_dir.consent_key, rules)
+        self._collector = Collector(reader, gpc_purposes=config.consent.gpc_purposes)
 
     @handles(Introduce)
     def receiveMsg_Introduce(self, message: Introduce, sender: ActorAddress) -> None:
@@ -184,8 +186,12 @@ class RouterActor(SafeActor):
             entries = self._collector.collect(waiting.acceptance.batch, received_ms=time.time_ns() // 1_000_000)
         except ConsentUnreadable as error:
             log.warning("what events say about consent is not recorded: %s", error)
+            entries = []
+        batch = waiting.acceptance.batch
+        if not (entries or self._under_way.must_wait(batch)) or not self._ledger.submit(entries, waiting):
             return False
-        return bool(entries) and self._ledger.submit(entries, waiting)
+        self._under_way.add(batch)
+        return True
 
     def _store(self, waiting: _Waiting) -> None:
         assert self._commits is not None
@@ -238,6 +244,7 @@ class RouterActor(SafeActor):
         for tokens, outcome in results:
             for one in tokens:
                 if isinstance(one, _Waiting):
+                    self._under_way.remove(one.acceptance.batch)
                     self._store(one)  # with its stamps, whatever became of them in the ledger
                 elif isinstance(outcome, LogError):
                     self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
@@ -254,6 +261,8 @@ class RouterActor(SafeActor):
     def on_exit(self) -> None:
         """Commit what was taken, and stop minding."""
         if self._ledger is not None:
+            if self._collector is not None and (rest := self._collector.rest()):
+                self._ledger.submit(rest, _Deciding("", self.myAddress))
             self._ledger.close(timeout_s=5.0)
         if self._commits is not None:
             self._commits.close(timeout_s=5.0)

@@ -35,7 +35,7 @@ class Exchange:
         self.connection = connection
         self.method = method
         self.headers = headers
-        """The header fields of `fields.SINGLE`, by name in lower case."""
+        """The header fields of `fields.SINGLE` and `Traffic.listed`, by name in lower case."""
         self.route: Route = UNKNOWN
         self.query = b""
         self.body = b""
