@@ -25,7 +25,8 @@ class DestinationStatus(Message):
     `unknown_outcomes` counts the calls of its process whose request went out and that got no answer.
 
     accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason,
-    `expired_by` what expired for another reason than retention.
+    `expired_by` what expired for another reason than retention. `overrides_plugin_consent` is true where the
+    configuration leaves out what the type requires.
     """
 
     id: str
@@ -55,6 +56,7 @@ class DestinationStatus(Message):
     expired_by: dict[str, int] | None = None
     breaker: str | None = None
     unknown_outcomes: int = 0
+    overrides_plugin_consent: bool = False
 
 
 @message
