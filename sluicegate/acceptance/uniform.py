@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from sluicegate.acceptance.body import KEYED_BYTES, Opened
 from sluicegate.acceptance.combining import Combined, Key, More, Scope
@@ -143,17 +143,22 @@ def _more(heads: list[StrictHead], body: bytes) -> list[More] | None:
     """What only few events have, None when no event has any of it; raises `BadEvent` when it may be there twice."""
     if not isinstance(heads[0], WideHead):
         return None
-    more = [more_of(head) for head in heads]
-    for name, column in zip(MORE_NAMES, zip(*more, strict=True), strict=True):
-        if any(column) and body.count(name) != len(column) - column.count(b""):
+    rows = [_raws_of(head) for head in heads]
+    for name, column in zip(MORE_NAMES, zip(*rows, strict=True), strict=True):
+        n_seen = sum([raw is not None and raw is not ABSENT for raw in column])
+        if n_seen and body.count(name) != n_seen:
             raise BadEvent(Reason.DUPLICATE_KEY)
-    return more
+    return [More(*map(said, row)) for row in rows]
 
 
 def more_of(head: StrictHead) -> More:
     """What this event has of what only few have."""
+    return More(*map(said, _raws_of(head)))
+
+
+def _raws_of(head: StrictHead) -> tuple[Raw | None, Raw | None, Raw | None, Raw | None]:
     context = head.context or _NO_CONTEXT
-    return More(said(context.tcf), said(head.gdpr_consent), said(context.gpc), said(context.jurisdiction))
+    return context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction
 
 
 def _combined(heads: list[StrictHead], more: list[More] | None, scope: Scope) -> list[Combined]:
