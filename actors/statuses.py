@@ -74,5 +74,6 @@ def _join(
         expired_by=dict(accepted.expired_by),
         breaker=state.breaker,
         unknown_outcomes=state.unknown_outcomes,
+        delivered_unenforced=state.delivered_unenforced,
         overrides_plugin_consent=destination.override_plugin_consent,
     )

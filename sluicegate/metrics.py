@@ -230,7 +230,13 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
         "Calls of a destination's process whose request went out and that got no answer.",
         labels=("destination",),
     )
+    unenforced = GaugeMetricFamily(
+        "sluicegate_destination_delivered_unenforced",
+        "Events that a destination's process delivered although nobody said anything about consent.",
+        labels=("destination",),
+    )
     for status in statuses.destinations:
+        unenforced.add_metric((status.id,), status.delivered_unenforced)
         state.add_metric((status.id, status.state), 1)
         unknown.add_metric((status.id,), status.unknown_outcomes)
         if status.breaker is not None:
@@ -240,6 +246,7 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
     yield lag
     yield breaker
     yield unknown
+    yield unenforced
     counts = GaugeMetricFamily("sluicegate_destinations", "Destinations by condition.", labels=("condition",))
     for condition in ("registered", "loaded", "loading", "failed", "cached"):
         counts.add_metric((condition,), getattr(statuses.stats, condition))

@@ -13,7 +13,7 @@ from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import NO_STANDINGS, Rules, SubjectConsent
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
-from sluicegate.eventlog.runs import Run
+from sluicegate.eventlog.runs import Events, Run
 from sluicegate.paths import DataDir
 from sluicegate.routing import Decision
 
@@ -52,6 +52,8 @@ class Gate:
         self._judge = Judge(requires)
         self._clock_ms = clock_ms
         self._may_be_silent = self._policies.any_opt_out or self._allows_unasked
+        self.n_unenforced = 0
+        """Delivered events that say nothing about consent, and of which nobody else did."""
         self._open: dict[tuple[Combo, ...], bytes] = {}
 
     def refresh(self) -> None:
@@ -105,6 +107,28 @@ class Gate:
             at += run.n_events
         part.judged = ledger.generation if settled and not refused else -1
         return refused
+
+    def note_delivered(self, events: Events) -> None:
+        """Count those of these events that only went because the configuration lets events go that say nothing."""
+        if not self._allows_unasked:
+            return
+        now_ms = self._clock_ms()
+        for run in events.runs:
+            about = run.about
+            places = [i for i, code in enumerate(about.codes) if about.combos[code].unasked] if about else []
+            if about is None or not places:
+                continue
+            about = about.pick(places)
+            known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
+            for code, who, at in zip(about.codes, known, about.times_ms, strict=True):
+                self.n_unenforced += not self._would_go(about.combos[code], who, at, now_ms)
+
+    def _would_go(self, combo: Combo, consent: SubjectConsent, time_ms: int, now_ms: int) -> bool:
+        """Whether an event would go without that setting."""
+        model, honors_gpc = self._policies.of_place(combo.place)
+        standings = consent.standings(gpc=honors_gpc, now_ms=now_ms)
+        verdict = self._judge.decide(combo.stamp, standings, time_ms=time_ms, model=model)
+        return combo.type == CONSENT_TYPE or verdict.action is Action.DELIVER
 
     def _refused_of(self, run: Run) -> tuple[Sequence[str | None], bool]:
         """The reasons of the events of a run, nothing when all may go; and whether time alone can change that."""
