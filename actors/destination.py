@@ -98,6 +98,7 @@ class DestinationActor(SafeActor):
                 breaker=now.breaker,
                 reason=now.reason,
                 unknown_outcomes=now.unknown_outcomes,
+                delivered_unenforced=now.delivered_unenforced,
             )
         )
 

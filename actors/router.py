@@ -15,16 +15,16 @@ from setproctitle import setproctitle
 from thespian.actors import ActorAddress
 
 from sluicegate.acceptance import Acceptance, Acceptor
-from sluicegate.acceptance.collecting import Collector
+from sluicegate.acceptance.collecting import Collector, UnderWay
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config import Config
 from sluicegate.consent.call import checked_call
-from sluicegate.consent.evidence import Evidence
+from sluicegate.consent.evidence import Evidence, Told
 from sluicegate.consent.ledger import Ledger, Recorded
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import Rules
 from sluicegate.consent.writer import LedgerWriter
-from sluicegate.delivery.deciding import wait_until_seen
+from sluicegate.delivery.barrier import Denials, Stopped, denies
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.errors import ConsentUnreadable, LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
@@ -59,13 +59,7 @@ class _Deciding:
 
     request_id: str
     sender: ActorAddress
-
-
-@dataclass(frozen=True, slots=True)
-class _Late:
-    """A decision that is recorded, and not known to be in force everywhere."""
-
-    text: str
+    told: Told
 
 
 class RouterActor(SafeActor):
@@ -78,8 +72,10 @@ class RouterActor(SafeActor):
         self._commits: GroupCommit[_Waiting] | None = None
         self._space: FreeSpace | None = None
         self._aliases: Mapping[str, str] = {}
-        self._ledger: LedgerWriter[_Deciding | _Waiting] | None = None
+        self._ledger: LedgerWriter[_Deciding | _Waiting | None] | None = None
         self._collector: Collector | None = None
+        self._under_way = UnderWay()
+        self._denials: Denials[tuple[_Deciding, int]] | None = None
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -90,7 +86,7 @@ class RouterActor(SafeActor):
         be_part("router")
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
-        self._acceptor = Acceptor(config.gateway, config.purposes)
+        self._acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._space = FreeSpace(data_dir.root, config.log)
         stored = self.open_inbox(self._answer)
         self._commits = GroupCommit(
@@ -110,15 +106,17 @@ class RouterActor(SafeActor):
     def _open_ledger(self, config: Config, data_dir: DataDir) -> None:
         self._aliases = config.purposes.aliases
         written = self.open_inbox(self._answer_decisions)
-        purposes = config.purposes.known
+        purposes = config.purposes.stored
         self._ledger = LedgerWriter(
             functools.partial(Ledger, data_dir.consent, data_dir.consent_key, purposes=purposes),
-            on_recorded=lambda tokens, recorded: written.put((tokens, _in_force(data_dir, recorded))),
+            on_recorded=lambda tokens, recorded: written.put((tokens, recorded)),
             on_failed=lambda tokens, error: written.put((tokens, error)),
         )
         self._ledger.start()
         rules = Rules.of(config.consent)
-        self._collector = Collector(LedgerReader(data_dir.consent, data_dir.consent_key, rules))
+        reader = LedgerReader(data_dir.consent, data_dir.consent_key, rules)
+        self._denials = Denials(config, self.open_inbox(self._answer_denials).put)
+        self._collector = Collector(reader, gpc_purposes=config.consent.gpc_purposes)
 
     @handles(Introduce)
     def receiveMsg_Introduce(self, message: Introduce, sender: ActorAddress) -> None:
@@ -184,8 +182,12 @@ class RouterActor(SafeActor):
             entries = self._collector.collect(waiting.acceptance.batch, received_ms=time.time_ns() // 1_000_000)
         except ConsentUnreadable as error:
             log.warning("what events say about consent is not recorded: %s", error)
+            entries = []
+        batch = waiting.acceptance.batch
+        if not (entries or self._under_way.must_wait(batch)) or not self._ledger.submit(entries, waiting):
             return False
-        return bool(entries) and self._ledger.submit(entries, waiting)
+        self._under_way.add(batch)
+        return True
 
     def _store(self, waiting: _Waiting) -> None:
         assert self._commits is not None
@@ -230,21 +232,37 @@ class RouterActor(SafeActor):
             return
         now_ms = time.time_ns() // 1_000_000
         told = call.told(evidence=Evidence.APPLICATION, source=message.source, received_ms=now_ms)
-        if self._ledger is None or not self._ledger.submit([told], _Deciding(message.request_id, sender)):
+        if self._ledger is None or not self._ledger.submit([told], _Deciding(message.request_id, sender, told)):
             self.send(sender, Refused(message.request_id, "the consent ledger is not ready; try again"))
 
-    def _answer_decisions(self, results: list[tuple[list[_Deciding | _Waiting], Recorded | LogError | _Late]]) -> None:
+    def _answer_decisions(self, results: list[tuple[list[_Deciding | _Waiting | None], Recorded | LogError]]) -> None:
         """What the ledger's thread reports."""
         for tokens, outcome in results:
             for one in tokens:
                 if isinstance(one, _Waiting):
+                    self._under_way.remove(one.acceptance.batch)
                     self._store(one)  # with its stamps, whatever became of them in the ledger
-                elif isinstance(outcome, LogError):
-                    self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
-                elif isinstance(outcome, _Late):
-                    self.send(one.sender, Refused(one.request_id, outcome.text))
-                else:
-                    self.send(one.sender, ConsentRecorded(one.request_id, outcome.version))
+                elif one is not None:
+                    self._answer_decision(one, outcome)
+
+    def _answer_decision(self, one: _Deciding, outcome: Recorded | LogError) -> None:
+        if isinstance(outcome, LogError):
+            self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
+        elif denies(one.told) and self._denials is not None:
+            self._denials.pass_on(one.told, (one, outcome.version))
+        else:
+            self.send(one.sender, ConsentRecorded(one.request_id, outcome.version))
+
+    def _answer_denials(self, results: list[tuple[tuple[_Deciding, int], Stopped | None]]) -> None:
+        """Denials that no call can begin any more without having seen, or that are not known to be."""
+        for (one, version), stopped in results:
+            if stopped is None or stopped.late:
+                by = ", ".join(stopped.late) if stopped is not None else "the destinations"
+                text = f"recorded, but not confirmed by {by}; send it again"
+                self.send(one.sender, Refused(one.request_id, text))
+            else:
+                found = stopped.stopped, stopped.in_flight, stopped.complete
+                self.send(one.sender, ConsentRecorded(one.request_id, version, *found))
 
     def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
         """Whoever asked is told."""
@@ -254,17 +272,15 @@ class RouterActor(SafeActor):
     def on_exit(self) -> None:
         """Commit what was taken, and stop minding."""
         if self._ledger is not None:
+            if self._collector is not None and (rest := self._collector.rest()):
+                self._ledger.submit(rest, None)
             self._ledger.close(timeout_s=5.0)
+        if self._denials is not None:
+            self._denials.close()
         if self._commits is not None:
             self._commits.close(timeout_s=5.0)
         if self._sweeper is not None:
             self._sweeper.stop()
-
-
-def _in_force(data_dir: DataDir, recorded: Recorded) -> Recorded | _Late:
-    """Wait until no call can begin any more that did not see what was recorded."""
-    late = wait_until_seen(data_dir.stores).late
-    return _Late(f"recorded, but not confirmed by {', '.join(late)}; send it again") if late else recorded
 
 
 def _end_process(error: LogError) -> None:

@@ -35,12 +35,12 @@ def describe(
         lag_s = 0.0
         if account is not None and account.cursor in arrived_ms:
             lag_s = max(0.0, time.time() - arrived_ms[account.cursor] / 1000)
-        described.append(_join(state, destinations[state.id].type, account, lag_s=lag_s, to_unix_s=to_unix_s))
+        described.append(_join(state, destinations[state.id], account, lag_s=lag_s, to_unix_s=to_unix_s))
     return tuple(described)
 
 
 def _join(
-    state: LoadingStatus, type: str, account: Account | None, *, lag_s: float, to_unix_s: float
+    state: LoadingStatus, destination: DestinationConfig, account: Account | None, *, lag_s: float, to_unix_s: float
 ) -> DestinationStatus:
     def unix(at: float | None) -> float | None:
         return None if at is None else at + to_unix_s
@@ -48,7 +48,7 @@ def _join(
     accepted = account or Account(0, 0, 0, 0, 0, 0, 0, {}, 0, 0)
     return DestinationStatus(
         id=state.id,
-        type=type,
+        type=destination.type,
         state=state.state.value,
         loading=state.loading,
         loaded=state.loaded,
@@ -74,4 +74,6 @@ def _join(
         expired_by=dict(accepted.expired_by),
         breaker=state.breaker,
         unknown_outcomes=state.unknown_outcomes,
+        delivered_unenforced=state.delivered_unenforced,
+        overrides_plugin_consent=destination.override_plugin_consent,
     )

@@ -240,6 +240,7 @@ class SupervisorActor(SafeActor):
             breaker=message.breaker,
             reason=message.reason,
             unknown_outcomes=message.unknown_outcomes,
+            delivered_unenforced=message.delivered_unenforced,
         )
         self._carry_out(effects)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sluicegate.messages.codec import Message, message
 
@@ -27,7 +27,14 @@ class SetConsent(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class ConsentRecorded(Message):
-    """A decision is on disk; the ledger has this version since."""
+    """A decision is on disk, and a denial in force; the ledger has this version since.
+
+    `stopped` counts by destination the waiting events that a denial stops, `in_flight` the calls that had begun before;
+    `complete` is false when more waits than was counted.
+    """
 
     request_id: str
     version: int
+    stopped: dict[str, int] = field(default_factory=dict)
+    in_flight: dict[str, int] = field(default_factory=dict)
+    complete: bool = True

@@ -204,7 +204,8 @@ class Progress(Message):
     `cursor` is the last offset dealt with, `caught_up` says that it is the head. `idle_s` is the time since it last
     had an event to deliver, `stalled_s` how long its oldest call to the vendor has run, `delivered` how many events
     went out in this epoch. `error` is the last delivery error, None once a batch went through. `breaker` is the state
-    of its circuit breaker, `reason` why nothing or little goes out, `unknown_outcomes` how many calls got no answer.
+    of its circuit breaker, `reason` why nothing or little goes out, `unknown_outcomes` how many calls got no answer,
+    `delivered_unenforced` how many events went although nobody said anything about consent.
     """
 
     id: str
@@ -218,3 +219,4 @@ class Progress(Message):
     breaker: str = "closed"
     reason: str | None = None
     unknown_outcomes: int = 0
+    delivered_unenforced: int = 0

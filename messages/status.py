@@ -22,10 +22,12 @@ class DestinationStatus(Message):
     """One destination: its loading state and its accounts. Times are Unix seconds.
 
     `breaker` is the state of its circuit breaker (closed, open, half_open); None while it is not loaded.
-    `unknown_outcomes` counts the calls of its process whose request went out and that got no answer.
+    `unknown_outcomes` counts the calls of its process whose request went out and that got no answer,
+    `delivered_unenforced` the events that it delivered although nobody said anything about consent.
 
     accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason,
-    `expired_by` what expired for another reason than retention.
+    `expired_by` what expired for another reason than retention. `overrides_plugin_consent` is true where the
+    configuration leaves out what the type requires.
     """
 
     id: str
@@ -55,6 +57,8 @@ class DestinationStatus(Message):
     expired_by: dict[str, int] | None = None
     breaker: str | None = None
     unknown_outcomes: int = 0
+    delivered_unenforced: int = 0
+    overrides_plugin_consent: bool = False
 
 
 @message

@@ -190,7 +190,7 @@ def _record(where: DataDir, purposes: PurposesConfig, subject: Subject, writes: 
 
 @contextmanager
 def _opened(where: DataDir, purposes: PurposesConfig, *, create: bool) -> Iterator[Ledger]:
-    ledger = Ledger(where.consent, where.consent_key, create=create, purposes=purposes.known if create else ())
+    ledger = Ledger(where.consent, where.consent_key, create=create, purposes=purposes.stored if create else ())
     try:
         yield ledger
     finally:

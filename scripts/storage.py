@@ -63,7 +63,7 @@ def prepare_storage(config: Config, data_dir: DataDir) -> None:
     finally:
         log.close()
         registry.close()
-    Ledger(data_dir.consent, data_dir.consent_key, purposes=config.purposes.known).close()
+    Ledger(data_dir.consent, data_dir.consent_key, purposes=config.purposes.stored).close()
     data_dir.bell.touch(mode=0o600)
 
 

@@ -5,7 +5,8 @@ A row of the log has two values:
     meta     msgpack [1, combos, combo_of, bounds, message_ids, user_ids, anonymous_ids, times_ms]
     payload  the JSON objects of all events with a comma between each two: the inside of a JSON array
 
-`combos` is a list of `[type, source, [[purpose, granted], ...], integrations_off, integrations_on, all_off]`;
+`combos` is a list of `[type, source, [[purpose, granted], ...], integrations_off, integrations_on, all_off, place,
+unasked]`, of which early rows lack the last two;
 `combo_of` is a byte string with one index into it per event, which bounds a row to 256 combinations. `bounds` is a
 byte string of count + 1 numbers (u32, little-endian): event i is `payload[bounds[i] : bounds[i + 1] - 1]`. The other
 columns are lists with one entry per event; `times_ms` is the corrected event time in Unix milliseconds. Every list is
@@ -42,12 +43,18 @@ class EventType(StrEnum):
     ALIAS = "alias"
 
 
+CONSENT_TYPE = "consent"
+"""The `type` in the combination of a notice that consent has changed, which only few destinations get."""
+
+
 class Combo(NamedTuple):
     """Everything about an event that routing and consent look at; equal events share one.
 
     `stamp` has the purposes the event's own consent decided, sorted: `(("marketing", False), ...)`; a purpose that is
     not in it is undecided. `integrations_off` names what the event's `integrations` forbids, sorted and written as
-    `plain_name` does; with `all_off` everything is forbidden but what `integrations_on` names.
+    `plain_name` does; with `all_off` everything is forbidden but what `integrations_on` names. `place` is the
+    jurisdiction of the event as the configuration lists it, empty when none was told. `unasked` is true of an event
+    that has no member at all that tells consent, where the configuration lets such events go.
     """
 
     type: str
@@ -56,6 +63,8 @@ class Combo(NamedTuple):
     integrations_off: tuple[str, ...] = ()
     integrations_on: tuple[str, ...] = ()
     all_off: bool = False
+    place: str = ""
+    unasked: bool = False
 
 
 @dataclass(slots=True)
@@ -267,6 +276,7 @@ def _combos(packed: bytes) -> tuple[Combo, ...]:
 
 def _combo(row: list[object]) -> Combo:
     kind, source, stamp, off, on, all_off = row[:6]
+    place, unasked = row[6:8] if len(row) > 7 else ("", False)
     return Combo(
         str(kind),
         str(source),
@@ -274,6 +284,8 @@ def _combo(row: list[object]) -> Combo:
         tuple(off),  # type: ignore[arg-type]
         tuple(on),  # type: ignore[arg-type]
         bool(all_off),
+        str(place),
+        bool(unasked),
     )
 
 

@@ -53,6 +53,20 @@ class Histogram:
 
 
 @dataclass(slots=True)
+class ConsentCounts:
+    """What came in about consent since the process began; plain numbers, because counting is on the path of events."""
+
+    malformed: int = 0
+    """Values and objects on accepted events that could not be read."""
+    conflicts: int = 0
+    """Events that grant what stays denied, because it was refused explicitly."""
+    written: Counter[str] = field(default_factory=Counter)
+    """Pieces of evidence given to the ledger, by kind."""
+    unwritten: int = 0
+    """Requests whose evidence the ledger could not take, or that could not be compared with it."""
+
+
+@dataclass(slots=True)
 class GatewayMetrics:
     """The gateway's counts since its process began."""
 
@@ -63,7 +77,7 @@ class GatewayMetrics:
     dedup_window_s: float = 0.0
     disk_free_bytes: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
-    malformed_consent: int = 0
+    consent: ConsentCounts = field(default_factory=ConsentCounts)
     failed_commits: int = 0
     refused_connections: int = 0
     commit_events: Histogram = field(default_factory=lambda: Histogram(COMMIT_EVENTS))
@@ -102,11 +116,7 @@ class GatewayCollector:
         for reason, count in sorted(metrics.rejected.items()):
             rejected.add_metric((reason,), count)
         yield rejected
-        yield CounterMetricFamily(
-            "sluicegate_malformed_consent",
-            "Events whose consent could not be read; no purpose was granted by it.",
-            metrics.malformed_consent,
-        )
+        yield from _consent(metrics.consent)
         yield CounterMetricFamily(
             "sluicegate_connections_refused", "Connections beyond the limit.", metrics.refused_connections
         )
@@ -117,6 +127,30 @@ class GatewayCollector:
         yield metrics.commit_seconds.family(
             "sluicegate_commit_seconds", "From the receipt of a commit's first request until it was on disk."
         )
+
+
+def _consent(counts: ConsentCounts) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "sluicegate_consent_malformed",
+        "Values and objects about consent that could not be read; no purpose was granted by them.",
+        counts.malformed,
+    )
+    yield CounterMetricFamily(
+        "sluicegate_consent_conflict",
+        "Events that grant a purpose which stays denied, because it was refused explicitly.",
+        counts.conflicts,
+    )
+    written = CounterMetricFamily(
+        "sluicegate_consent_writes", "Pieces of evidence given to the consent ledger, by kind.", labels=("evidence",)
+    )
+    for evidence, count in sorted(counts.written.items()):
+        written.add_metric((evidence,), count)
+    yield written
+    yield CounterMetricFamily(
+        "sluicegate_consent_write_failures",
+        "Requests whose evidence the consent ledger could not take; their events carry it themselves.",
+        counts.unwritten,
+    )
 
 
 def _duplicates(metrics: GatewayMetrics) -> Iterator[Metric]:
@@ -196,7 +230,13 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
         "Calls of a destination's process whose request went out and that got no answer.",
         labels=("destination",),
     )
+    unenforced = GaugeMetricFamily(
+        "sluicegate_destination_delivered_unenforced",
+        "Events that a destination's process delivered although nobody said anything about consent.",
+        labels=("destination",),
+    )
     for status in statuses.destinations:
+        unenforced.add_metric((status.id,), status.delivered_unenforced)
         state.add_metric((status.id, status.state), 1)
         unknown.add_metric((status.id,), status.unknown_outcomes)
         if status.breaker is not None:
@@ -206,6 +246,7 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
     yield lag
     yield breaker
     yield unknown
+    yield unenforced
     counts = GaugeMetricFamily("sluicegate_destinations", "Destinations by condition.", labels=("condition",))
     for condition in ("registered", "loaded", "loading", "failed", "cached"):
         counts.add_metric((condition,), getattr(statuses.stats, condition))

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sluicegate.config.model import DestinationConfig
 from sluicegate.consent.requirement import State, judge
-from sluicegate.event import Combo, plain_name
+from sluicegate.event import CONSENT_TYPE, Combo, plain_name
 
 MAX_DECISIONS = 65_536
 """Decisions that a table remembers: about 5 MB, and far more combinations than sources produce in practice."""
@@ -36,11 +36,21 @@ _BY_STATE = {
 
 def decide(combo: Combo, destination: DestinationConfig) -> Decision:
     """The decision for every event of this combination; `integrations` only ever takes away."""
+    if combo.type == CONSENT_TYPE:
+        return _decide_notice(combo, destination)
     if destination.events and combo.type not in destination.events:
         return Decision.EVENT_TYPE
     if not _integrated(combo, {plain_name(destination.id), plain_name(destination.type)}):
         return Decision.INTEGRATIONS
     return _BY_STATE[judge(destination.requires, dict(combo.stamp))]
+
+
+def _decide_notice(combo: Combo, destination: DestinationConfig) -> Decision:
+    """That consent has changed is told to whoever asked for it, whatever consent says, and to nobody else."""
+    if not destination.receives_consent_events:
+        return Decision.EVENT_TYPE
+    is_in = _integrated(combo, {plain_name(destination.id), plain_name(destination.type)})
+    return Decision.ALLOW if is_in else Decision.INTEGRATIONS
 
 
 def _integrated(combo: Combo, names: set[str]) -> bool:

@@ -9,13 +9,16 @@ from sluicegate.acceptance.body import open_batch
 from sluicegate.acceptance.combining import Combiner
 from sluicegate.acceptance.times import Clock, read_ms
 from sluicegate.acceptance.uniform import read_uniform
+from sluicegate.acceptance.ways import Ways
 from sluicegate.config.model import DestinationConfig, GatewayConfig, Requirement
 from sluicegate.errors import BodyRefused
 from sluicegate.routing import Decision, decide
+from tests.consent.test_tcf import MEASURE
 
 RECEIVED_MS = 1_795_453_200_000
 FILLED = {"receivedAt", "messageId", "type", "timestamp", "originalTimestamp"}
 LIMITS = GatewayConfig()
+NOT_PLAIN = {"context", "consent", "integrations", "gdpr_consent"}
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10))
 json_values = st.recursive(
@@ -27,6 +30,7 @@ consents = st.one_of(
     st.dictionaries(st.sampled_from(["necessary", "measurement", "marketing"]), st.one_of(st.booleans(), scalars)),
     json_values,
 )
+tc_strings = st.one_of(st.just(MEASURE), st.just(MEASURE[:-4]), st.text(max_size=8), scalars)
 contexts = st.one_of(
     st.fixed_dictionaries(
         {},
@@ -35,6 +39,9 @@ contexts = st.one_of(
             "consentManagement": st.fixed_dictionaries(
                 {}, optional={"allowedConsentIds": json_values, "deniedConsentIds": json_values}
             ),
+            "tcf": st.one_of(st.builds(lambda text: {"tcString": text}, tc_strings), json_values),
+            "gpc": st.one_of(st.booleans(), scalars),
+            "jurisdiction": st.one_of(st.sampled_from(["US", "DE"]), scalars),
         },
     ),
     json_values,
@@ -58,6 +65,7 @@ events = st.fixed_dictionaries(
         "consent": consents,
         "integrations": json_values,
         "properties": json_values,
+        "gdpr_consent": tc_strings,
     },
 )
 uniform_events = st.fixed_dictionaries(
@@ -72,11 +80,23 @@ uniform_events = st.fixed_dictionaries(
             st.datetimes().map(lambda moment: moment.isoformat() + "+01:00"),
         ),
     },
-    optional={"consent": consents, "context": contexts, "integrations": json_values, "properties": json_values},
+    optional={
+        "consent": consents,
+        "context": contexts,
+        "integrations": json_values,
+        "properties": json_values,
+        "gdpr_consent": tc_strings,
+    },
 )
 bodies = st.fixed_dictionaries(
     {"batch": st.lists(events, max_size=4)},
-    optional={"sentAt": times, "consent": consents, "context": contexts, "integrations": json_values},
+    optional={
+        "sentAt": times,
+        "consent": consents,
+        "context": contexts,
+        "integrations": json_values,
+        "gdpr_consent": tc_strings,
+    },
 )
 
 
@@ -156,7 +176,7 @@ def test_column_by_column_and_one_by_one_come_to_the_same(batch: list[dict[str, 
         opened = open_batch(body, max_events=100, max_depth=64)
     except BodyRefused:
         return
-    scope = Combiner(aliases={}).scope("web", opened.default)
+    scope = Combiner(Ways()).scope("web", opened.default)
 
     quick = read_uniform(body, opened, scope, clock, limits)
     slow = acceptor._one_by_one(opened.events, scope, clock)
@@ -165,9 +185,7 @@ def test_column_by_column_and_one_by_one_come_to_the_same(batch: list[dict[str, 
         assert quick == slow
 
 
-@given(
-    st.lists(uniform_events.filter(lambda event: not set(event) & {"context", "consent", "integrations"}), min_size=1)
-)
+@given(st.lists(uniform_events.filter(lambda event: not set(event) & NOT_PLAIN), min_size=1))
 def test_plain_events_take_the_quick_path(batch: list[dict[str, Any]]) -> None:
     for number, event in enumerate(batch):
         event |= {"timestamp": "2026-11-23T16:59:59Z", "anonymousId": f"a{number}", "properties": {}, "event": "A"}
@@ -176,7 +194,7 @@ def test_plain_events_take_the_quick_path(batch: list[dict[str, Any]]) -> None:
     body = dumped({"batch": batch})
     opened = open_batch(body, max_events=1_000, max_depth=64)
 
-    quick = read_uniform(body, opened, Combiner(aliases={}).scope("web", opened.default), Clock(RECEIVED_MS), LIMITS)
+    quick = read_uniform(body, opened, Combiner(Ways()).scope("web", opened.default), Clock(RECEIVED_MS), LIMITS)
 
     assert quick is not None
 

@@ -8,15 +8,19 @@ import msgspec
 import pytest
 
 from sluicegate.acceptance import Acceptor
-from sluicegate.acceptance.collecting import Collector
+from sluicegate.acceptance.collecting import Collector, UnderWay
 from sluicegate.acceptance.times import write_ms
 from sluicegate.config.model import GatewayConfig
+from sluicegate.consent.collected import REFRESH_MS
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.requirement import State
+from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
+from sluicegate.event import EventBatch
+from sluicegate.testing.batches import add_event
 
 T = 1_800_000_000_000
 G, D, U = State.GRANTED, State.DENIED, State.UNDECIDED
@@ -29,17 +33,17 @@ class World:
         self.ledger = Ledger(root / "consent.db", root / "consent.key")
         self.reader = LedgerReader(root / "consent.db", root / "consent.key", Rules())
         self._acceptor = Acceptor(GatewayConfig())
-        self._collector = Collector(self.reader)
+        self.collector = Collector(self.reader)
 
     def take(self, *, at_ms: int = T, granted: bool | None = True, **members: Any) -> list[Entry]:
         event = {"type": "track", "event": "E", "messageId": "m", "anonymousId": "phone", **members}
-        stamp = {} if granted is None else {"consent": {"marketing": granted, **members.pop("consent", {})}}
+        stamp = {} if granted is None else {"consent": {"marketing": granted, **members.get("consent", {})}}
         event = {"timestamp": write_ms(at_ms), **event, **stamp}
         acceptance = self._acceptor.accept_events(
             [msgspec.json.encode(event)], consent=None, source="web", received_at_ms=at_ms
         )
         assert acceptance.rejected == []
-        entries = self._collector.collect(acceptance.batch, received_ms=at_ms)
+        entries = self.collector.collect(acceptance.batch, received_ms=at_ms)
         self.ledger.record(entries, now_ms=at_ms)
         return entries
 
@@ -57,12 +61,77 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.ledger.close()
 
 
-def test_a_dated_stamp_is_written_once_and_an_undated_one_never(world: World) -> None:
+def test_a_dated_stamp_is_written_once(world: World) -> None:
     dated = [world.take(at_ms=T + n, consent={"givenAt": T}) for n in range(3)]
-    undated = world.take(at_ms=T + 5, granted=False)
 
-    assert [len(entries) for entries in (*dated, undated)] == [1, 0, 0, 0]
+    assert [len(entries) for entries in dated] == [1, 0, 0]
     assert world.state() is G
+
+
+def test_an_undated_stamp_is_written_once_and_again_after_a_minute(world: World) -> None:
+    first = world.take(at_ms=T)
+    again = [world.take(at_ms=T + n) for n in range(1, 5)]
+    later = world.take(at_ms=T + 1 + REFRESH_MS)
+    last = [world.take(at_ms=T + 2 + n * REFRESH_MS) for n in (2, 3)]
+
+    assert [len(entries) for entries in (first, *again, later, *last)] == [1, 0, 0, 0, 0, 1, 0, 1]
+    assert world.state() is G
+
+
+def test_a_stamp_that_is_known_is_not_looked_at_again_whatever_the_type_of_event(world: World) -> None:
+    world.take(at_ms=T)
+    world.take(at_ms=T + 1)
+
+    assert [world.take(at_ms=T + n, type=kind) for n, kind in ((2, "page"), (3, "track"))] == [[], []]
+    assert len(world.collector._settled) == 1
+
+
+def test_statement_24_a_site_that_only_stamps_is_granted_from_the_newer_event_on(world: World) -> None:
+    world.take(at_ms=T, granted=False)
+    refused = world.state()
+    world.take(at_ms=T + 1, granted=True)
+
+    assert (refused, world.state()) == (D, G)
+
+
+def test_statement_23_the_other_device_that_grants_without_a_date_is_a_conflict(world: World) -> None:
+    no = Told(Subject("anne", "laptop"), decision({"marketing": False}, T, received_ms=T), Evidence.API)
+    world.ledger.record([no], now_ms=T)
+    for n in range(1, 4):
+        world.take(at_ms=T + n, userId="anne")
+    older = world.take(at_ms=T + 5, userId="anne", consent={"givenAt": T - 1})
+    conflicts = world.collector.counts.conflicts
+    world.take(at_ms=T + 6, userId="anne", consent={"givenAt": T + 6})
+
+    assert (conflicts, world.collector.counts.conflicts, len(older)) == (4, 4, 0)
+    assert world.state(user="anne", now_ms=T + 9) is G
+
+
+def test_statement_23_a_stale_refusal_of_one_device_does_not_block_the_others_newer_grant(world: World) -> None:
+    grant = Told(Subject("anne", "laptop"), decision({"marketing": True}, T + 5, received_ms=T + 9), Evidence.API)
+    world.ledger.record([grant], now_ms=T + 9)
+    world.take(at_ms=T + 9, userId="anne", granted=False, consent={"givenAt": T})
+
+    assert world.state(user="anne", anonymous="laptop", now_ms=T + 10) is G
+
+
+def test_statement_23_one_devices_undated_refusal_does_not_flip_another(world: World) -> None:
+    grant = Told(Subject("anne", "laptop"), decision({"marketing": True}, T, received_ms=T), Evidence.API)
+    world.ledger.record([grant], now_ms=T)
+    world.take(at_ms=T + 9, userId="anne", granted=False)
+
+    assert world.state(user="anne", anonymous="laptop", now_ms=T + 10) is G
+    assert world.state(user="anne", anonymous="phone", now_ms=T + 10) is D
+
+
+def test_a_refusal_that_outlives_a_decision_is_written_at_once(world: World) -> None:
+    world.take(at_ms=T, granted=False)
+    grant = decision({"marketing": True}, T + 100, received_ms=T + 100)
+    world.ledger.record([Told(Subject(None, "phone"), grant, Evidence.API)], now_ms=T)
+    for at_ms in (T + 50, T + 60, T + 120):
+        world.take(at_ms=at_ms, granted=False)
+
+    assert world.state(now_ms=T + 200) is D
 
 
 def test_statement_23_an_undated_stamp_does_not_override_an_explicit_denial(world: World) -> None:
@@ -84,8 +153,9 @@ def test_statement_40_identify_makes_the_visitors_refusal_the_users(world: World
     before = world.state(user="anne", anonymous=None)
 
     entries = world.take(type="identify", userId="anne", granted=None)
+    again = world.take(type="identify", userId="anne", granted=None)
 
-    assert [type(entry) for entry in entries] == [Link]
+    assert ([type(entry) for entry in entries], again) == ([Link], [])
     assert (before, world.state(user="anne", anonymous=None)) == (U, D)
 
 
@@ -108,3 +178,35 @@ def test_the_event_about_a_decision_is_a_decision(world: World) -> None:
 def test_events_that_say_nothing_cost_no_look_up(world: World) -> None:
     assert world.take(granted=None) == []
     assert world.reader.version == 0
+
+
+def test_what_was_kept_back_is_written_at_the_end(world: World) -> None:
+    world.take(at_ms=T)
+    world.take(at_ms=T + 7)
+
+    (told,) = world.collector.rest()
+
+    assert told.writes["marketing"] == (Write(Slot.SEEN, True, T + 7),)
+    assert world.collector.rest() == []
+
+
+def batch_of(*ids: tuple[str | None, str | None]) -> EventBatch:
+    batch = EventBatch()
+    for number, (user_id, anonymous_id) in enumerate(ids):
+        add_event(batch, b"{}", message_id=str(number), user_id=user_id, anonymous_id=anonymous_id)
+    return batch
+
+
+def test_events_of_somebody_whose_events_wait_for_the_ledger_wait_too() -> None:
+    under_way = UnderWay()
+    first, second = batch_of(("anne", "phone")), batch_of((None, "phone"))
+    under_way.add(first)
+    under_way.add(second)
+
+    assert under_way.must_wait(batch_of(("anne", None), ("bob", None)))
+    assert not under_way.must_wait(batch_of(("bob", None), (None, "tablet")))
+    under_way.remove(first)
+    assert not under_way.must_wait(batch_of(("anne", None)))
+    assert under_way.must_wait(batch_of(("anne", "phone")))
+    under_way.remove(second)
+    assert not under_way.must_wait(first)

@@ -14,7 +14,8 @@ from sluicegate.acceptance.single import SingleReader
 from sluicegate.acceptance.times import Clock
 from sluicegate.acceptance.uniform import read_uniform
 from sluicegate.acceptance.verdict import Acceptance, BadEvent, Reason, Rejection
-from sluicegate.config.model import GatewayConfig, PurposesConfig
+from sluicegate.acceptance.ways import NO_SIGNALS, Signals, Ways
+from sluicegate.config.model import ConsentConfig, GatewayConfig, PurposesConfig
 from sluicegate.consent.stamp import Parts
 from sluicegate.errors import BodyRefused
 from sluicegate.event import EventBatch
@@ -29,17 +30,25 @@ class Acceptor:
     raises `BodyRefused`; otherwise every event has a verdict of its own.
     """
 
-    def __init__(self, limits: GatewayConfig, purposes: PurposesConfig | None = None) -> None:
+    def __init__(
+        self, limits: GatewayConfig, purposes: PurposesConfig | None = None, consent: ConsentConfig | None = None
+    ) -> None:
         self._limits = limits
-        self._combiner = Combiner(aliases=(purposes or PurposesConfig()).aliases)
+        self.ways = Ways(purposes, consent)
+        self._combiner = Combiner(self.ways)
         self._single = SingleReader(limits, MessageIds())
 
-    def accept_batch(self, body: bytes, *, source: str, received_at_ms: int) -> Acceptance:
-        """Accept `{"batch": [...]}`; what the body says beside it about consent holds for events that say nothing."""
+    def accept_batch(
+        self, body: bytes, *, source: str, received_at_ms: int, signals: Signals = NO_SIGNALS
+    ) -> Acceptance:
+        """Accept `{"batch": [...]}`; what the body says beside it about consent holds for events that say nothing.
+
+        `signals` is what the request says for all of its events.
+        """
         limits = self._limits
         body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
         opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
-        scope = self._combiner.scope(source, opened.default)
+        scope = self._combiner.scope(source, opened.default, signals)
         clock = Clock(received_at_ms, opened.sent_ms)
         accepted = read_uniform(body, opened, scope, clock, limits)
         if accepted is not None:
@@ -47,11 +56,13 @@ class Acceptor:
         check_own_keys(body, opened.events)
         return self._one_by_one(opened.events, scope, clock)
 
-    def accept_single(self, body: bytes, *, type: str, source: str, received_at_ms: int) -> Acceptance:
+    def accept_single(
+        self, body: bytes, *, type: str, source: str, received_at_ms: int, signals: Signals = NO_SIGNALS
+    ) -> Acceptance:
         """Accept the body of `/v1/track` and its like: one event, whose `type` the address tells."""
         limits = self._limits
         body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
-        scope, clock = self._combiner.scope(source, _TOLD_NOTHING), Clock(received_at_ms)
+        scope, clock = self._combiner.scope(source, _TOLD_NOTHING, signals), Clock(received_at_ms)
         plain = read_plain(body, type, scope, clock, limits)
         if plain is not None:
             return plain

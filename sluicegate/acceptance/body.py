@@ -12,12 +12,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sluicegate.acceptance.combining import Told
-from sluicegate.acceptance.head import ABSENT, LooseContext
+from sluicegate.acceptance.head import ABSENT, LooseContext, said
 from sluicegate.acceptance.repeats import (
     BACKSLASH,
     CONSENT,
     CONTEXT,
     ESCAPED_LETTER,
+    MORE_NAMES,
     WHITESPACE,
     batch_has_duplicate,
     batch_may_repeat,
@@ -47,6 +48,7 @@ class _Body(Struct):
     consent: Raw = ABSENT
     context: Raw = ABSENT
     integrations: Raw = ABSENT
+    gdpr_consent: Raw = ABSENT
 
 
 class _Keyed(Struct):
@@ -73,7 +75,9 @@ class Opened(NamedTuple):
     sent_ms: int | None
     sound: bool
     consent_members: int
-    """How many of the members that tell consent the body itself has, beside its events."""
+    """How many of the members that tell consent the body itself has, beside its events; those of `MORE_NAMES` apart."""
+    is_plain: bool = True
+    """Whether it has none of `MORE_NAMES`, not even null."""
 
 
 def checked_text(body: bytes, *, max_bytes: int) -> bytes:
@@ -102,8 +106,11 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
     events = list(map(bytes, decoded.batch)) if events is None else events
     if len(events) > max_events:
         _too_many(max_events)
-    default = _defaults(decoded, max_depth=max_depth)
-    return Opened(events, default, _sent_ms(decoded.sentAt), sound, sum(map(bool, default.parts)))
+    context = _context(decoded.context)
+    default = _defaults(decoded, context, max_depth=max_depth)
+    more = (decoded.gdpr_consent, context.tcf, context.gpc, context.jurisdiction)
+    is_plain = all([raw is ABSENT for raw in more])
+    return Opened(events, default, _sent_ms(decoded.sentAt), sound, sum(map(bool, default.parts[:3])), is_plain)
 
 
 def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
@@ -114,7 +121,7 @@ def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
 
 
 def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
-    for name in (CONSENT, CONTEXT):
+    for name in (CONSENT, CONTEXT, *MORE_NAMES):
         if body.count(name) - sum([event.count(name) for event in events]) > 1:
             return True
     return BACKSLASH in body and len(ESCAPED_LETTER.findall(body)) > sum(
@@ -205,18 +212,27 @@ def _separators(body: bytes) -> Iterator[int]:
             key = text if character == 0x3A else b""
 
 
-def _defaults(decoded: _Body, *, max_depth: int) -> Told:
-    context = LooseContext()
-    if decoded.context is not ABSENT and bytes(decoded.context) != b"null":
-        try:
-            context = _CONTEXT.decode(decoded.context)
-        except (msgspec.DecodeError, RecursionError):
-            raise BodyRefused("context", "the batch's context must be an object") from None
-    parts = Parts(bytes(decoded.consent), bytes(context.consent), bytes(context.consentManagement))
-    integrations = bytes(decoded.integrations)
-    if any(depth_exceeds(part, max_depth) for part in (*parts, integrations)):
+def _context(raw: Raw) -> LooseContext:
+    if raw is ABSENT or bytes(raw) == b"null":
+        return LooseContext()
+    try:
+        return _CONTEXT.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        raise BodyRefused("context", "the batch's context must be an object") from None
+
+
+def _defaults(decoded: _Body, context: LooseContext, *, max_depth: int) -> Told:
+    parts = Parts(
+        bytes(decoded.consent),
+        bytes(context.consent),
+        bytes(context.consentManagement),
+        said(context.tcf),
+        said(decoded.gdpr_consent),
+    )
+    told = Told(parts, bytes(decoded.integrations), said(context.gpc), said(context.jurisdiction))
+    if any(depth_exceeds(raw, max_depth) for raw in (*parts, *told[1:])):
         raise BodyRefused("too_deep", f"the batch's own members are nested more than {max_depth} deep")
-    return Told(parts, integrations)
+    return told
 
 
 def _sent_ms(raw: Raw) -> int | None:

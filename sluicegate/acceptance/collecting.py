@@ -1,68 +1,191 @@
-"""What accepted events bring to the consent ledger: decisions, and which ids turned out to be one person."""
+"""What accepted events bring to the consent ledger: their stamps, and which ids turned out to be one person."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
 
 import msgspec
 
 from sluicegate.acceptance.combining import Telling
 from sluicegate.acceptance.head import LooseHead
-from sluicegate.consent.collected import Collected, News, entries_of, news_in
-from sluicegate.consent.evidence import Entry, Told
+from sluicegate.consent.collected import (
+    REFRESH_MS,
+    Collected,
+    News,
+    Refreshes,
+    conflicts,
+    entries_of,
+    is_settled,
+    news_in,
+)
+from sluicegate.consent.evidence import Entry, Evidence, Link, Told
 from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
 from sluicegate.event import Combo, EventBatch, EventType
+from sluicegate.metrics import ConsentCounts
+
+MAX_SETTLED = 50_000
+"""Subjects of which it is remembered that they said the same the last time; about 10 MB."""
 
 _LINKING = frozenset({EventType.IDENTIFY, EventType.ALIAS})
 _HEAD = msgspec.json.Decoder(LooseHead)
+_SILENT, _ALWAYS = object(), object()
+"""What stands for the combinations that tell nothing, and for those that are looked at each time."""
 
 
 class Collector:
     """Finds what is new in accepted events; belongs to one thread.
 
-    A stamp that tells when it was decided, and the event about a decision, are decisions. A stamp without a date counts
-    for its event alone.
+    What is only said again is kept back, and given out once a minute. An event that says what its subject is known to
+    say costs one look-up.
     """
 
-    def __init__(self, ledger: LedgerReader) -> None:
+    def __init__(
+        self, ledger: LedgerReader, *, gpc_purposes: tuple[str, ...] = (), counts: ConsentCounts | None = None
+    ) -> None:
         self._ledger = ledger
+        self._gpc_purposes = gpc_purposes
+        self.counts = counts or ConsentCounts()
+        self._refreshes = Refreshes()
+        self._settled: dict[tuple[str | None, str | None], tuple[SubjectConsent, object]] = {}
+        self._linked: dict[Subject, str] = {}
+        self._look_again_ms = 0
 
     def collect(self, batch: EventBatch, *, received_ms: int) -> list[Entry]:
         """What is to be written before these events are stored; raises `ConsentUnreadable`."""
-        places = _telling(batch)
-        if not places:
+        tokens = _tokens(batch.combos)
+        if tokens is None:
             return []
         self._ledger.refresh()
-        subjects = [Subject(batch.user_ids[place], batch.anonymous_ids[place]) for place in places]
+        if received_ms >= self._look_again_ms:
+            self._settled.clear()  # so that once a minute it is noted when something was said last
+            self._linked.clear()
+            self._look_again_ms = received_ms + REFRESH_MS
+        subjects = list(zip(batch.user_ids, batch.anonymous_ids, strict=True))
+        settled = self._settled.get
         entries: list[Entry] = []
-        for place, subject, consent in zip(places, subjects, self._ledger.of_many(subjects), strict=True):
-            combo = batch.combos[place]
-            event = _collected(combo, subject, batch.times_ms[place], batch.events[place])
-            for entry in entries_of(event, received_ms=received_ms, source=combo.source):
-                if not isinstance(entry, Told) or news_in(entry.writes, consent) is not News.NONE:
-                    entries.append(entry)
+        columns = zip(tokens, subjects, self._ledger.of_many(subjects), strict=True)
+        for place, (token, subject, consent) in enumerate(columns):
+            if token is _SILENT:
+                continue
+            before = settled(subject)
+            if before is None or before[1] is not token or before[0] is not consent:
+                entries += self._entries(batch, place, consent, token, received_ms)
+        if self._refreshes.is_due(now_ms=received_ms):
+            entries += self._refreshes.take()
+        self.counts.written.update([entry.evidence.name.lower() for entry in entries])
         return entries
 
+    def rest(self) -> list[Told]:
+        """What was kept back, to be written at the end."""
+        return self._refreshes.take()
 
-def _telling(batch: EventBatch) -> list[int]:
-    """The places of the events that say something for the ledger."""
-    combos = batch.combos
-    telling = {
-        id(combo)
-        for combo in {id(combo): combo for combo in combos}.values()
-        if isinstance(combo, Telling) or combo.type in _LINKING
-    }
-    return [place for place, combo in enumerate(combos) if id(combo) in telling] if telling else []
+    def _entries(
+        self, batch: EventBatch, place: int, consent: SubjectConsent, token: object, received_ms: int
+    ) -> list[Entry]:
+        combo, subject = batch.combos[place], Subject(batch.user_ids[place], batch.anonymous_ids[place])
+        event = _collected(combo, subject, batch.times_ms[place], batch.events[place])
+        found: list[Entry] = []
+        may_settle = token is not _ALWAYS
+        for entry in entries_of(event, received_ms=received_ms, source=combo.source, gpc_purposes=self._gpc_purposes):
+            if isinstance(entry, Link):
+                found += self._new_link(entry)
+                continue
+            news = news_in(entry.writes, consent)
+            if news is News.CHANGE:
+                found.append(entry)
+                may_settle = False
+            elif news is News.AGAIN:
+                self._refreshes.put(entry, now_ms=received_ms)
+            if conflicts(entry.writes, consent):
+                self.counts.conflicts += 1
+                may_settle = False  # so that each is counted
+        if may_settle and _can_settle(combo, consent):
+            if len(self._settled) >= MAX_SETTLED:
+                self._settled.clear()
+            self._settled[subject] = (consent, token)
+        return found
+
+    def _new_link(self, link: Link) -> list[Entry]:
+        """The link, unless it was told within the last minute and no other since."""
+        if self._linked.get(link.member) == link.owner:
+            return []
+        if len(self._linked) >= MAX_SETTLED:
+            self._linked.clear()
+        self._linked[link.member] = link.owner
+        return [link]
+
+
+class UnderWay:
+    """Whose events wait for the ledger: what follows of the same people waits too, so that nothing overtakes."""
+
+    def __init__(self) -> None:
+        self._ids: Counter[str] = Counter()
+
+    def must_wait(self, batch: EventBatch) -> bool:
+        """Whether somebody in this batch has events under way."""
+        return bool(self._ids) and not self._ids.keys().isdisjoint(_ids(batch))
+
+    def add(self, batch: EventBatch) -> None:
+        """These events wait."""
+        self._ids.update(_ids(batch))
+
+    def remove(self, batch: EventBatch) -> None:
+        """They do not any more."""
+        self._ids.subtract(_ids(batch))
+        self._ids = +self._ids
+
+
+def _ids(batch: EventBatch) -> set[str]:
+    return {one for one in (*batch.user_ids, *batch.anonymous_ids) if one is not None}
+
+
+def _tokens(combos: list[Combo]) -> list[object] | None:
+    """For each event an object that is the same for events that tell the same; None when none tells anything."""
+    identities = list(map(id, combos))
+    distinct = dict(zip(identities, combos, strict=True))
+    if len(distinct) == 1:
+        token = _token(combos[0])
+        return None if token is _SILENT else [token] * len(combos)
+    token_of = {identity: _token(combo) for identity, combo in distinct.items()}
+    if all(token is _SILENT for token in token_of.values()):
+        return None
+    return [token_of[identity] for identity in identities]
+
+
+def _token(combo: Combo) -> object:
+    if combo.type in _LINKING:
+        return _ALWAYS
+    if isinstance(combo, Telling):
+        return combo
+    return combo.stamp or _SILENT
+
+
+def _can_settle(combo: Combo, consent: SubjectConsent) -> bool:
+    """Whether all that later events of this combination can tell anew is their time, if this one told no more."""
+    if not isinstance(combo, Telling):
+        return is_settled(dict(combo.stamp), consent)
+    has_own_date = combo.decided_at_ms is not None and combo.evidence is not Evidence.TCF
+    return has_own_date or is_settled(dict(combo.told), consent)
 
 
 def _collected(combo: Combo, subject: Subject, time_ms: int, raw: bytes) -> Collected:
-    previous = _HEAD.decode(raw).previousId if combo.type == EventType.ALIAS else None
-    at_ms = combo.decided_at_ms if isinstance(combo, Telling) else None
-    return Collected(
-        combo.type,
-        subject,
-        time_ms,
-        dict(combo.stamp) if isinstance(combo, Telling) else {},
-        decided_at_ms=at_ms,
-        is_preference_event=isinstance(combo, Telling) and at_ms is None,
-        previous_id=None if previous is None else str(previous),
-    )
+    if isinstance(combo, Telling):
+        event = Collected(
+            combo.type,
+            subject,
+            time_ms,
+            dict(combo.told),
+            evidence=combo.evidence,
+            decided_at_ms=combo.decided_at_ms,
+            policy=combo.policy,
+            gpc=combo.gpc,
+        )
+    else:
+        event = Collected(combo.type, subject, time_ms, dict(combo.stamp))
+    if combo.type != EventType.ALIAS:
+        return event
+    previous = _HEAD.decode(raw).previousId
+    return replace(event, previous_id=None if previous is None else str(previous))

@@ -26,10 +26,16 @@ SubjectId = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta
 
 
 class StrictContext(Struct, gc=False):
-    """The consent in `context`, and a number that the decoder draws for every context it meets."""
+    """The consent in `context`, and a number that the decoder draws for every context it meets.
+
+    What only few events have makes decoding fail, unless it is null: those are decoded with `WideContext`.
+    """
 
     consent: Raw = ABSENT
     consentManagement: Raw = ABSENT
+    tcf: None = None
+    gpc: None = None
+    jurisdiction: None = None
     number: int = field(default_factory=contexts_decoded.__next__, name=secrets.token_hex(16))
 
 
@@ -47,6 +53,7 @@ class StrictHead(Struct, gc=False):
     context: StrictContext | None = None
     consent: Raw = ABSENT
     integrations: Raw = ABSENT
+    gdpr_consent: None = None
 
 
 class StrictBatch(Struct, gc=False):
@@ -55,11 +62,35 @@ class StrictBatch(Struct, gc=False):
     batch: list[StrictHead]
 
 
+class WideContext(StrictContext, gc=False):
+    """The same with what only few events have."""
+
+    tcf: Raw = ABSENT  # type: ignore[assignment]
+    gpc: Raw = ABSENT  # type: ignore[assignment]
+    jurisdiction: Raw = ABSENT  # type: ignore[assignment]
+
+
+class WideHead(StrictHead, gc=False):
+    """The same with what only few events have."""
+
+    context: WideContext | None = None
+    gdpr_consent: Raw = ABSENT  # type: ignore[assignment]
+
+
+class WideBatch(Struct, gc=False):
+    """A batch of such events."""
+
+    batch: list[WideHead]
+
+
 class LooseContext(Struct, gc=False):
     """The consent in `context`."""
 
     consent: Raw = ABSENT
     consentManagement: Raw = ABSENT
+    tcf: Raw = ABSENT
+    gpc: Raw = ABSENT
+    jurisdiction: Raw = ABSENT
 
 
 class LooseHead(Struct, gc=False):
@@ -79,3 +110,13 @@ class LooseHead(Struct, gc=False):
     context: Raw = ABSENT
     consent: Raw = ABSENT
     integrations: Raw = ABSENT
+    gdpr_consent: Raw = ABSENT
+
+
+NULL = b"null"
+
+
+def said(raw: Raw | None) -> bytes:
+    """The bytes of a member; empty when it is not there or null."""
+    value = b"" if raw is None else bytes(raw)
+    return b"" if value == NULL else value

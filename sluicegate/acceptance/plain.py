@@ -9,24 +9,27 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sluicegate.acceptance.body import BRACE, BRACKET, KEYED_BYTES
-from sluicegate.acceptance.combining import Scope
-from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, contexts_decoded
+from sluicegate.acceptance.combining import Key, Scope
+from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, WideHead, contexts_decoded
+from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     BACKSLASH,
     CONSENT,
     ESCAPED_LETTER,
     ID_NAMES,
     INTEGRATIONS,
+    MORE_NAMES,
     ids_may_repeat,
 )
 from sluicegate.acceptance.screen import surely_fit
-from sluicegate.acceptance.single import CONSENT_EVENT
 from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
+from sluicegate.acceptance.uniform import more_of
 from sluicegate.acceptance.verdict import Acceptance, BadEvent
 from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
 
 _STRICT = msgspec.json.Decoder(StrictHead)
+_WIDE = msgspec.json.Decoder(WideHead)
 _NO_CONTEXT = StrictContext()
 _NEED_NO_MORE = frozenset({"track", "page", "screen", "identify"})
 
@@ -44,14 +47,19 @@ def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: Gatewa
     if not 0 <= time_ms <= clock.latest_ms:
         return None
     context = head.context or _NO_CONTEXT
+    key: Key = (
+        head.type,
+        bytes(head.consent),
+        bytes(context.consent),
+        bytes(context.consentManagement),
+        bytes(head.integrations),
+    )
+    if isinstance(head, WideHead):
+        if any([raw.count(name) > 1 for name in MORE_NAMES]):
+            return None
+        key = (*key[:5], more_of(head))
     try:
-        combined = scope[
-            head.type,
-            bytes(head.consent),
-            bytes(context.consent),
-            bytes(context.consentManagement),
-            bytes(head.integrations),
-        ]
+        combined = scope[key]
     except BadEvent:
         return None
     if raw.count(CONSENT) != combined.own_members:
@@ -75,13 +83,15 @@ def _decode(raw: bytes) -> StrictHead | None:
     """The head, if the decoder finds nothing odd and no second context."""
     if BACKSLASH in raw and ESCAPED_LETTER.search(raw):
         return None
-    before = next(contexts_decoded)
-    try:
-        head = _STRICT.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    decoded = next(contexts_decoded) - before - 1
-    return head if decoded == (head.context is not None) else None
+    for decoder in (_STRICT, _WIDE):
+        before = next(contexts_decoded)
+        try:
+            head: StrictHead = decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        decoded = next(contexts_decoded) - before - 1
+        return head if decoded == (head.context is not None) else None
+    return None
 
 
 def _is_plain(head: StrictHead, clock: Clock) -> bool:

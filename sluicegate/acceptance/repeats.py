@@ -18,13 +18,16 @@ WHITESPACE = b" \t\r\n"
 CONSENT, CONTEXT = b'"consent', b'"context"'
 """What the keys that tell consent begin with; `consentManagement` is one of them."""
 
+MORE_NAMES = TCF, GDPR_CONSENT, GPC, JURISDICTION = b'"tcf"', b'"gdpr_consent"', b'"gpc"', b'"jurisdiction"'
+"""The keys that few events have, in the order of `More`."""
+
 ID_NAMES = USER_ID, ANONYMOUS_ID, MESSAGE_ID = b'"userId"', b'"anonymousId"', b'"messageId"'
 INTEGRATIONS = b'"integrations"'
 
 ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """A letter written as an escape, which hides a key from a search for its name; no serializer does that."""
 
-_TELLING = frozenset({"context", "consent", "consentManagement"})
+_TELLING = frozenset({"context", "consent", "consentManagement", "tcf", "gdpr_consent", "gpc", "jurisdiction"})
 """Once in any object."""
 _OF_EVENT = frozenset({"userId", "anonymousId", "messageId", "groupId", "previousId", "integrations"})
 """Once in the event itself."""
@@ -37,7 +40,9 @@ _BATCH_NAMES = tuple(f'"{name}"'.encode() for name in sorted(_OF_BATCH))
 
 def may_repeat(raw: bytes) -> bool:
     """Whether a key that may be there once can be there twice; asks for the names before anybody parses for them."""
-    if raw.count(CONSENT) > 1 or raw.count(CONTEXT) > 1 or any([raw.count(name) > 1 for name in _EVENT_NAMES]):
+    if raw.count(CONSENT) > 1 or raw.count(CONTEXT) > 1:
+        return True
+    if any([raw.count(name) > 1 for name in (*_EVENT_NAMES, *MORE_NAMES)]):
         return True
     return BACKSLASH in raw and ESCAPED_LETTER.search(raw) is not None
 

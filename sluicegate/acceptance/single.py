@@ -8,18 +8,19 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from sluicegate.acceptance.body import depth_exceeds, too_many_keys
-from sluicegate.acceptance.combining import Combined, Scope, Telling
-from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead
+from sluicegate.acceptance.combining import Combined, Key, More, Scope, Telling, read_integrations
+from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead, said
 from sluicegate.acceptance.message_id import MessageIds
+from sluicegate.acceptance.notice import CONSENT_EVENT, notice
 from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat
 from sluicegate.acceptance.screen import fit, surely_fit
 from sluicegate.acceptance.times import Clock, EventTime, read_ms, write_ms
 from sluicegate.acceptance.verdict import BadEvent, Reason
 from sluicegate.config.model import GatewayConfig
-from sluicegate.event import EventType
-
-CONSENT_EVENT = "Segment Consent Preference Updated"
-"""segment.com/docs/privacy/consent-management/consent-in-segment-connect"""
+from sluicegate.consent.call import read_consent_event
+from sluicegate.consent.evidence import Evidence
+from sluicegate.errors import BodyRefused
+from sluicegate.event import CONSENT_TYPE, Combo, EventType, names_of, stamp_of
 
 _TYPES = frozenset(kind.value for kind in EventType)
 _HEAD = msgspec.json.Decoder(LooseHead)
@@ -73,28 +74,84 @@ class SingleReader:
     def _accept(
         self, raw: bytes, head: LooseHead, message_id: str | None, scope: Scope, clock: Clock, kind: str | None
     ) -> Taken:
+        if head.type == CONSENT_TYPE and kind is None:
+            return self._take_decision(raw, head, message_id, scope, clock)
         kind = _kind(head.type, kind)
         user_id, anonymous_id = _subject_id(head.userId), _subject_id(head.anonymousId)
         _check_type_rules(head, kind, has_subject=bool(user_id or anonymous_id))
         context = _context(head.context)
-        if head.event == CONSENT_EVENT and kind == EventType.TRACK:
+        is_preference = kind == EventType.TRACK and head.event == CONSENT_EVENT
+        if is_preference:
             _check_preferences(context.consent)
-        key = (
-            kind,
-            bytes(head.consent),
-            bytes(context.consent),
-            bytes(context.consentManagement),
-            bytes(head.integrations),
-        )
-        combined = scope[key]
-        if head.event == CONSENT_EVENT and kind == EventType.TRACK:
-            combined = combined._replace(combo=Telling.of(combined.combo, None))
+        combined = scope[_key(kind, head, context)]
+        sent_ms = read_ms(head.sentAt)
+        clock = clock if sent_ms is None else Clock(clock.received_ms, sent_ms)
+        if clock.wrong and isinstance(combined.combo, Telling):
+            combined = combined._replace(combo=combined.combo.later(clock.offset_ms))
+        time = clock.correct(head.timestamp, head.originalTimestamp)
+        stored_id = message_id or self._ids.next()
+        if is_preference:
+            combined = combined._replace(combo=_telling(combined.combo))
+            event = notice(
+                _preferences(context.consent),
+                message_id=stored_id,
+                user_id=user_id,
+                anonymous_id=anonymous_id,
+                time_ms=time.ms,
+                received_ms=clock.received_ms,
+            )
+        else:
+            event = _completed(raw, head, kind, stored_id, time, clock)
+        return Taken(event, combined, stored_id, user_id, anonymous_id, time.ms)
+
+    def _take_decision(self, raw: bytes, head: LooseHead, message_id: str | None, scope: Scope, clock: Clock) -> Taken:
+        """c15t's event about a decision."""
+        try:
+            call = read_consent_event(raw, aliases=scope.ways.aliases)
+        except BodyRefused:
+            raise BadEvent(Reason.CONSENT_EVENT) from None
         sent_ms = read_ms(head.sentAt)
         clock = clock if sent_ms is None else Clock(clock.received_ms, sent_ms)
         time = clock.correct(head.timestamp, head.originalTimestamp)
+        at_ms = call.decided_at_ms
+        if at_ms is not None and clock.wrong:
+            at_ms += clock.offset_ms
+        off, on, all_off = read_integrations(bytes(head.integrations))
+        told = stamp_of(call.decided)
+        combo = Combo(CONSENT_TYPE, scope.source, told, names_of(off), names_of(on), all_off)
+        combo = Telling.of(combo, told=told, evidence=Evidence.CONSENT_EVENT, decided_at_ms=at_ms, policy=call.policy)
         stored_id = message_id or self._ids.next()
-        event = _completed(raw, head, kind, stored_id, time, clock)
-        return Taken(event, combined, stored_id, user_id, anonymous_id, time.ms)
+        user_id, anonymous_id = call.subject
+        event = notice(
+            call.decided,
+            message_id=stored_id,
+            user_id=user_id,
+            anonymous_id=anonymous_id,
+            time_ms=time.ms,
+            received_ms=clock.received_ms,
+        )
+        return Taken(event, Combined(combo, 0, 0), stored_id, user_id, anonymous_id, time.ms)
+
+
+def _key(kind: str, head: LooseHead, context: LooseContext) -> Key:
+    more = More(said(context.tcf), said(head.gdpr_consent), said(context.gpc), said(context.jurisdiction))
+    consent, segment, rudderstack = bytes(head.consent), bytes(context.consent), bytes(context.consentManagement)
+    if any(more):
+        return kind, consent, segment, rudderstack, bytes(head.integrations), more
+    return kind, consent, segment, rudderstack, bytes(head.integrations)
+
+
+def _telling(combo: Combo) -> Telling:
+    """The combination of Segment's event about a decision, whose own time that is."""
+    told, gpc = (combo.told, combo.gpc) if isinstance(combo, Telling) else (combo.stamp, False)
+    return Telling.of(combo._replace(type=CONSENT_TYPE), told=told, evidence=Evidence.PREFERENCE_EVENT, gpc=gpc)
+
+
+def _preferences(consent: Raw) -> dict[str, bool]:
+    """Segment's categories by their own names, those that are true or false."""
+    found = _PREFERENCES.decode(_PREFERENCES.decode(consent)["categoryPreferences"])
+    values = {name: bytes(value) for name, value in found.items()}
+    return {name: value == b"true" for name, value in values.items() if value in (b"true", b"false")}
 
 
 def _decode(raw: bytes) -> LooseHead:

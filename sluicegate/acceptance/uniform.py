@@ -10,11 +10,21 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from sluicegate.acceptance.body import KEYED_BYTES, Opened
-from sluicegate.acceptance.combining import Combined, Key, Scope
-from sluicegate.acceptance.head import ABSENT, StrictBatch, StrictContext, StrictHead, contexts_decoded
+from sluicegate.acceptance.combining import Combined, Key, More, Scope
+from sluicegate.acceptance.head import (
+    ABSENT,
+    StrictBatch,
+    StrictContext,
+    StrictHead,
+    WideBatch,
+    WideHead,
+    contexts_decoded,
+    said,
+)
+from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     ANONYMOUS_ID,
     BACKSLASH,
@@ -22,15 +32,15 @@ from sluicegate.acceptance.repeats import (
     ESCAPED_LETTER,
     INTEGRATIONS,
     MESSAGE_ID,
+    MORE_NAMES,
     USER_ID,
     any_repeats,
     batch_may_repeat,
     ids_may_repeat,
 )
 from sluicegate.acceptance.screen import surely_fits
-from sluicegate.acceptance.single import CONSENT_EVENT
 from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_ms, write_ms
-from sluicegate.acceptance.verdict import Acceptance, BadEvent
+from sluicegate.acceptance.verdict import Acceptance, BadEvent, Reason
 from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
 
@@ -46,12 +56,14 @@ _NEED_MORE_IDS = {"group", "alias"}
 _NO_CONTEXT = StrictContext()
 
 _STRICT = msgspec.json.Decoder(StrictBatch)
+_WIDE = msgspec.json.Decoder(WideBatch)
+_DECODERS: tuple[msgspec.json.Decoder[Any], ...] = (_STRICT, _WIDE)
 
 
 def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
     """All events of a batch body, or None when one of them has to be looked at closely."""
     events = opened.events
-    if not opened.sound or clock.wrong or not events:
+    if not opened.sound or not opened.is_plain or clock.wrong or not events:
         return None
     sizes = list(map(len, events))
     if max(sizes) > min(limits.max_event_bytes, KEYED_BYTES):
@@ -69,7 +81,7 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     if min(times_ms) < 0 or max(times_ms) > clock.latest_ms:
         return None
     try:
-        combined = _combined(heads, scope)
+        combined = _combined(heads, _more(heads, body), scope)
     except BadEvent:
         return None
     # A name that is there more often than the decoder saw it is in a value, or there twice.
@@ -83,13 +95,15 @@ def _heads(body: bytes) -> list[StrictHead] | None:
     """The heads of all events, if none is odd and none has two contexts."""
     if BACKSLASH in body and ESCAPED_LETTER.search(body):
         return None
-    before = next(contexts_decoded)
-    try:
-        heads = _STRICT.decode(body).batch
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    decoded = next(contexts_decoded) - before - 1
-    return heads if decoded == sum([head.context is not None for head in heads]) else None
+    for decoder in _DECODERS:
+        before = next(contexts_decoded)
+        try:
+            heads: list[StrictHead] = decoder.decode(body).batch
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        decoded = next(contexts_decoded) - before - 1
+        return heads if decoded == sum([head.context is not None for head in heads]) else None
+    return None
 
 
 def _plain(heads: list[StrictHead], clock: Clock) -> bool:
@@ -125,7 +139,29 @@ def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead], ids: tu
     )
 
 
-def _combined(heads: list[StrictHead], scope: Scope) -> list[Combined]:
+def _more(heads: list[StrictHead], body: bytes) -> list[More] | None:
+    """What only few events have, None when no event has any of it; raises `BadEvent` when it may be there twice."""
+    if not isinstance(heads[0], WideHead):
+        return None
+    rows = [_raws_of(head) for head in heads]
+    for name, column in zip(MORE_NAMES, zip(*rows, strict=True), strict=True):
+        n_seen = sum([raw is not None and raw is not ABSENT for raw in column])
+        if n_seen and body.count(name) != n_seen:
+            raise BadEvent(Reason.DUPLICATE_KEY)
+    return [More(*map(said, row)) for row in rows]
+
+
+def more_of(head: StrictHead) -> More:
+    """What this event has of what only few have."""
+    return More(*map(said, _raws_of(head)))
+
+
+def _raws_of(head: StrictHead) -> tuple[Raw | None, Raw | None, Raw | None, Raw | None]:
+    context = head.context or _NO_CONTEXT
+    return context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction
+
+
+def _combined(heads: list[StrictHead], more: list[More] | None, scope: Scope) -> list[Combined]:
     """The combination of every event; raises `BadEvent`."""
     contexts = [head.context or _NO_CONTEXT for head in heads]
     columns: list[list[Any]] = [
@@ -139,6 +175,8 @@ def _combined(heads: list[StrictHead], scope: Scope) -> list[Combined]:
         # Most batches have one of these members or two: a column that nobody fills costs a comparison.
         column = columns[number]
         columns[number] = [b""] * len(heads) if column.count(ABSENT) == len(heads) else list(map(bytes, column))
+    if more is not None:
+        columns.append(more)
     keys: Iterable[Key] = zip(*columns, strict=True)
     return [scope[key] for key in keys]
 

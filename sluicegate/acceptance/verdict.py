@@ -28,6 +28,9 @@ class Reason(StrEnum):
     NO_PREVIOUS_ID = "an alias event needs previousId"
     CONTEXT = "context must be an object"
     INTEGRATIONS = "integrations must be an object of at most 100 names"
+    CONSENT_EVENT = (
+        "an event of type consent needs an action (granted, revoked, updated) and preferences of true and false"
+    )
     NO_PREFERENCES = "a consent event needs context.consent.categoryPreferences"
 
 

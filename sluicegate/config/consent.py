@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from sluicegate.config.entrance import unknown_keys
-from sluicegate.config.keys import CONSENT
+from sluicegate.config.keys import COMPAT, CONSENT
 from sluicegate.config.model import ConsentConfig, ConsentModel, HonorGpc, OnUndecided, PurposesConfig
 from sluicegate.config.problems import Problems, Wrong, did_you_mean
 from sluicegate.config.purposes import CUSTOM
@@ -43,7 +43,19 @@ def read_consent(document: Mapping[str, Any], purposes: PurposesConfig, problems
                 problems.add_wrong(("consent", name), wrong)
     if "jurisdictions" in raw:
         values["jurisdictions"] = _jurisdictions(raw["jurisdictions"], problems)
+    values["allow_unasked"] = _allows_unasked(document, problems)
     return ConsentConfig(**values)
+
+
+def _allows_unasked(document: Mapping[str, Any], problems: Problems) -> bool:
+    """`[compat]`: what becomes of events that say nothing at all about consent."""
+    raw = read_table(document, "compat", problems)
+    unknown_keys(raw, COMPAT.names, ("compat",), problems)
+    value = raw.get("segment_missing_consent", False)
+    if value not in ("allow", False):
+        path = ("compat", "segment_missing_consent")
+        problems.add(path, "is not one of the choices", 'write "allow", or leave it out')
+    return bool(value == "allow")
 
 
 def _choice(kind: type[Choice], value: object) -> Choice:

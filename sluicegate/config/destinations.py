@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,14 @@ from typing import Any
 from sluicegate.config.declaration import Settings
 from sluicegate.config.keys import DESTINATION
 from sluicegate.config.mapping import MapReader
-from sluicegate.config.model import DEFAULT_TIMEOUT_S, DestinationConfig, PurposesConfig, Requirement, SupervisorConfig
+from sluicegate.config.model import (
+    DEFAULT_TIMEOUT_S,
+    DestinationConfig,
+    PurposesConfig,
+    Requirement,
+    SupervisorConfig,
+    vendor_purpose,
+)
 from sluicegate.config.names import ID_RULE, is_id
 from sluicegate.config.network import check_addresses
 from sluicegate.config.plugins import Plugins
@@ -20,6 +28,8 @@ from sluicegate.config.secrets import secrets_in
 from sluicegate.config.settings import convert_settings
 from sluicegate.event import EventType
 from sluicegate.network import Network
+
+log = logging.getLogger(__name__)
 
 _LIMITS = (("batch_size", "max_events"), ("batch_bytes", "max_bytes"), ("in_flight", "in_flight"))
 """Keys that lower a declared limit, and the field of `Limits` that has it."""
@@ -56,7 +66,7 @@ class DestinationReader:
         settings = {key: value for key, value in raw.items() if key not in DESTINATION.names}
         kind = self._type(raw.get("type", name), path)
         settings_type = self._settings_type(kind, values.get("enabled", True), path) if kind else None
-        requires = self._requires(raw, settings_type, path)
+        requires = self._requires(raw, values, settings_type, path)
         if "events" in raw:
             values["events"] = self._events(raw["events"], path)
         if "map" in raw:
@@ -95,7 +105,7 @@ class DestinationReader:
             return None
 
     def _requires(
-        self, raw: Mapping[str, Any], settings_type: type[Settings] | None, path: KeyPath
+        self, raw: Mapping[str, Any], values: Mapping[str, Any], settings_type: type[Settings] | None, path: KeyPath
     ) -> Requirement | None:
         here = (*path, "requires")
         if "requires" not in raw:
@@ -109,7 +119,16 @@ class DestinationReader:
             return None
         declared = settings_type.requires if settings_type is not None else ()
         check_known(declared, self.purposes, here, self.problems)
-        return requirement.joined(declared)
+        vendor_id = values.get("tcf_vendor_id")
+        if vendor_id is not None:
+            requirement = requirement.joined((vendor_purpose(vendor_id),))
+        if not values.get("override_plugin_consent"):
+            return requirement.joined(declared)
+        if left_out := tuple(name for name in declared if name not in requirement.all):
+            log.warning(
+                "%s: override_plugin_consent leaves out what its type requires: %s", path[-1], ", ".join(left_out)
+            )
+        return requirement
 
     def _events(self, value: object, path: KeyPath) -> tuple[str, ...]:
         here = (*path, "events")

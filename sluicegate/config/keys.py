@@ -496,6 +496,20 @@ CONSENT = Table(
     ConsentConfig,
 )
 
+COMPAT = Table(
+    "compat",
+    "Where other routers do otherwise.",
+    (
+        Key(
+            "segment_missing_consent",
+            Kind.SPECIAL,
+            'With "allow", events that say nothing at all about consent go wherever nobody has refused, as with '
+            "Segment; they are counted as delivered_unenforced.",
+            sample='"allow"',
+        ),
+    ),
+)
+
 DESTINATION = Table(
     "destinations.ID",
     "One destination; all keys that are not listed here are the type's own settings.",
@@ -593,6 +607,26 @@ DESTINATION = Table(
             "they lie on the disk of the event log",
         ),
         Key("test_on_load", Kind.FLAG, "Whether the type's connection test runs before the first delivery."),
+        Key(
+            "receives_consent_events",
+            Kind.FLAG,
+            "Whether it is told when somebody's consent changes, whatever that consent is: ids, preferences and time.",
+        ),
+        Key(
+            "tcf_vendor_id",
+            Kind.COUNT,
+            "Its vendor's number in IAB Europe's framework (TCF): then the TC string must allow that vendor too.",
+            "",
+            1,
+            65_535,
+            "the vendor list has 16 bits for it",
+            "755",
+        ),
+        Key(
+            "override_plugin_consent",
+            Kind.FLAG,
+            "Whether `requires` stands alone, without what the type itself requires; logged, and shown in the status.",
+        ),
         Key("map", Kind.SPECIAL, "Changes to events on their way out: a table of its own, see below.", sample="{}"),
     ),
     DestinationConfig,
@@ -620,4 +654,4 @@ MAP = Table(
     ),
 )
 
-TABLES = (TOP, GATEWAY, LOG, SUPERVISOR, ACTORS, LOGS, NETWORK, PURPOSES, CONSENT, DESTINATION, MAP)
+TABLES = (TOP, GATEWAY, LOG, SUPERVISOR, ACTORS, LOGS, NETWORK, PURPOSES, CONSENT, COMPAT, DESTINATION, MAP)

@@ -40,6 +40,11 @@ class Requirement:
         return Requirement(tuple(dict.fromkeys((*purposes, *self.all))), self.any)
 
 
+def vendor_purpose(vendor_id: int) -> str:
+    """The purpose that stands for consent to one vendor of IAB Europe's framework, decided by TC strings."""
+    return f"tcf:{vendor_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class PurposesConfig:
     """`[purposes]`: names for purposes besides the built-in ones; all names are case-sensitive."""
@@ -48,11 +53,18 @@ class PurposesConfig:
     """Purposes of the operator's own."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """What a consent tool calls a purpose, and the purpose it stands for; never an alias of an alias."""
+    vendors: tuple[int, ...] = ()
+    """Vendors of IAB Europe's framework whose consent some destination needs (`tcf_vendor_id`)."""
 
     @property
     def known(self) -> tuple[str, ...]:
         """Every purpose that a destination may require: the built-in ones, then the custom ones."""
         return BUILT_IN_PURPOSES + self.custom
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Every purpose that the ledger has room for whatever clients send: the known ones, and those of vendors."""
+        return self.known + tuple(map(vendor_purpose, self.vendors))
 
     def resolve(self, name: str) -> str:
         """The purpose that this name stands for: itself unless it is an alias."""
@@ -159,6 +171,8 @@ class ConsentConfig:
     hold_total: int = 1_000_000
     history_ttl_s: float = 5 * 365 * 86_400.0
     """How long it is provable who consented when."""
+    allow_unasked: bool = False
+    """`compat.segment_missing_consent`: events that say nothing about consent go as if silence meant yes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,12 @@ class DestinationConfig:
     dead_letter_age_s: float = 14 * 86_400.0
     dead_letter_bytes: int = 1024 * MIB
     test_on_load: bool = False
+    receives_consent_events: bool = False
+    """Whether it gets notices that somebody's consent has changed."""
+    tcf_vendor_id: int | None = None
+    """Its vendor's number in IAB Europe's framework, whose consent it then needs too."""
+    override_plugin_consent: bool = False
+    """Whether `requires` stands alone, without what the type requires."""
     map: MapConfig = field(default_factory=MapConfig)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     network: Network = Network()  # noqa: RUF009  (frozen)

@@ -94,13 +94,15 @@ def from_document(
     supervisor = read_supervisor(values, problems)
     network = read_network(values, problems)
     destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, network, problems)
+    read = destinations.read_all(values)
+    vendors = sorted({d.tcf_vendor_id for d in read.values() if d.tcf_vendor_id is not None})
     config = Config(
         data_dir=_data_dir(values, folder, data_dir, problems),
         gateway=read_gateway(values, listen, problems, folder=folder),
         supervisor=supervisor,
-        destinations=destinations.read_all(values),
+        destinations=read,
         actor_port=read_actor_port(values, actor_port, problems),
-        purposes=purposes,
+        purposes=replace(purposes, vendors=tuple(vendors)),
         log=read_log(values, problems),
         logs=read_logs(values, problems),
         consent=read_consent(values, purposes, problems),

@@ -6,6 +6,7 @@ import textwrap
 
 from sluicegate.config.keys import (
     ACTORS,
+    COMPAT,
     CONSENT,
     DESTINATION,
     GATEWAY,
@@ -65,6 +66,7 @@ def template() -> str:
         _section(NETWORK),
         _section(PURPOSES).replace("#ALIAS =", "#analytics ="),
         _section(CONSENT),
+        _section(COMPAT),
         _ARCHIVE,
         _CRM + _rows(DESTINATION),
         f"{_comment(MAP.help)}#[destinations.crm.map]\n{_rows(MAP)}",

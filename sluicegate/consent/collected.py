@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes, decision, signal, stamp_writes
-from sluicegate.consent.slots import EMPTY, is_denial, join, joined, time_of
+from sluicegate.consent.slots import EMPTY, Slot, Slots, is_denial, join, joined, time_of
 from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
-
-if TYPE_CHECKING:
-    from sluicegate.consent.cookie import CookieConsent
-    from sluicegate.consent.tcf import TcString
 
 REFRESH_MS = 60_000
 """How long it may take until it is on disk that a device said the same again."""
 MAX_WAITING = 20_000
+
+_DECISIONS = frozenset({Evidence.PREFERENCE_EVENT, Evidence.CONSENT_EVENT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +26,17 @@ class Collected:
     subject: Subject
     time_ms: int
     decided: Mapping[str, bool]
-    """What its stamp decides."""
+    """What it decides, Global Privacy Control left aside."""
+    evidence: Evidence = Evidence.STAMP
+    """What it is: a stamp of some kind, or an event about a decision, whose own time is that of the decision."""
     decided_at_ms: int | None = None
-    """When the stamp says that this was decided."""
-    is_preference_event: bool = False
-    """Whether it is Segment's event about a decision, whose own time is that of the decision."""
+    """When it says that this was decided."""
+    policy: str = ""
+    """The version of the privacy policy that it names."""
     previous_id: str | None = None
     """Of an alias event."""
     gpc: bool = False
     """Whether Global Privacy Control is set where it is honoured."""
-    tc: TcString | None = None
-    cookie: CookieConsent | None = None
-    """What the cookie of c15t says that came with the request."""
 
 
 def entries_of(event: Collected, *, received_ms: int, source: str, gpc_purposes: tuple[str, ...] = ()) -> list[Entry]:
@@ -50,19 +46,7 @@ def entries_of(event: Collected, *, received_ms: int, source: str, gpc_purposes:
         return []
     entries: list[Entry] = []
     if event.decided:
-        entries.append(_stamp(event, received_ms, source))
-    if event.tc is not None:
-        writes = stamp_writes(
-            event.tc.decided,
-            time_ms=event.time_ms,
-            received_ms=received_ms,
-            decided_at_ms=event.tc.updated_ms,
-            day_precision=True,
-        )
-        entries.append(Told(subject, writes, Evidence.TCF, source))
-    if event.cookie is not None:
-        writes = decision(event.cookie.decided, event.cookie.at_ms, received_ms=received_ms)
-        entries.append(Told(subject, writes, Evidence.COOKIE, source))
+        entries.append(Told(subject, _writes(event, received_ms), event.evidence, source))
     if event.gpc and gpc_purposes:
         at_ms = min(event.time_ms, received_ms)
         entries.append(Told(subject, signal(gpc_purposes, at_ms=at_ms), Evidence.GPC, source))
@@ -70,14 +54,18 @@ def entries_of(event: Collected, *, received_ms: int, source: str, gpc_purposes:
     return entries
 
 
-def _stamp(event: Collected, received_ms: int, source: str) -> Told:
-    if event.is_preference_event:
-        writes = decision(event.decided, event.time_ms, received_ms=received_ms)
-        return Told(event.subject, writes, Evidence.PREFERENCE_EVENT, source)
-    writes = stamp_writes(
-        event.decided, time_ms=event.time_ms, received_ms=received_ms, decided_at_ms=event.decided_at_ms
+def _writes(event: Collected, received_ms: int) -> Writes:
+    at_ms = event.decided_at_ms
+    if event.evidence in _DECISIONS:
+        at_ms = event.time_ms if at_ms is None else at_ms
+        return decision(event.decided, at_ms, received_ms=received_ms, policy=event.policy)
+    return stamp_writes(
+        event.decided,
+        time_ms=event.time_ms,
+        received_ms=received_ms,
+        decided_at_ms=at_ms,
+        day_precision=event.evidence is Evidence.TCF,
     )
-    return Told(event.subject, writes, Evidence.STAMP, source)
 
 
 def _links(event: Collected, received_ms: int, source: str) -> list[Entry]:
@@ -108,6 +96,8 @@ def news_in(writes: Writes, known: SubjectConsent) -> News:
         after = join(before, joined(said))
         if after == before:
             continue
+        if _is_only_again_gpc(before, after):
+            continue
         again = before.seen and is_denial(before.seen) == is_denial(after.seen)
         if not again or before._replace(seen=0) != after._replace(seen=0):
             return News.CHANGE
@@ -115,6 +105,11 @@ def news_in(writes: Writes, known: SubjectConsent) -> News:
             return News.CHANGE
         news = News.AGAIN
     return news
+
+
+def _is_only_again_gpc(before: Slots, after: Slots) -> bool:
+    """Whether the signal was known: it denies without regard to its time, and is never taken back."""
+    return before.gpc != 0 and before == after._replace(gpc=before.gpc)
 
 
 def _outlives_a_decision(decided: int, before: int, after: int) -> bool:
@@ -157,3 +152,27 @@ def _newer(before: Told, told: Told) -> Told:
         if purpose not in writes or said[0].at_ms > writes[purpose][0].at_ms:
             writes[purpose] = said
     return told._replace(writes=writes)
+
+
+def is_settled(decided: Mapping[str, bool], known: SubjectConsent) -> bool:
+    """Whether the same stamp on any later event can change nothing but the time at which it was last seen."""
+    for purpose, granted in decided.items():
+        slots = known.slots.get(purpose, EMPTY)
+        if not slots.seen or is_denial(slots.seen) == granted:
+            return False
+        if slots.decided and (not granted or is_denial(slots.decided)):
+            return False
+    return True
+
+
+def conflicts(writes: Writes, known: SubjectConsent) -> bool:
+    """Whether something is granted here that stays denied, because it was refused explicitly and not before."""
+    for purpose, said in writes.items():
+        slots = known.slots.get(purpose)
+        if slots is None or not is_denial(slots.decided):
+            continue
+        grants = [write for write in said if write.granted]
+        dated = any(write.slot is Slot.DECIDED and write.at_ms > time_of(slots.decided) for write in grants)
+        if grants and not dated:
+            return True
+    return False

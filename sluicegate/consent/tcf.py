@@ -71,9 +71,14 @@ class TcString:
     disclosed: Vendors | None
 
     @property
+    def may_store(self) -> bool:
+        """Whether there is consent to the purpose that all others need."""
+        return STORE_AND_ACCESS in self.purposes
+
+    @property
     def decided(self) -> dict[str, bool]:
         """What it decides of our purposes."""
-        may_store = STORE_AND_ACCESS in self.purposes
+        may_store = self.may_store
         return {category: may_store and needed <= self.purposes for category, needed in CATEGORIES.items()}
 
     def allows(self, vendor_id: int) -> bool:

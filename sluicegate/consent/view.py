@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import apsw
+
 from sluicegate.consent.ledger import MAX_OWNERS
 from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.remembered import Remembered
@@ -13,7 +15,7 @@ from sluicegate.consent.slots import merge, without_seen
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import StoredNames, open_ledger
 from sluicegate.consent.subject import Subject
-from sluicegate.sqlite import errors_of, fetch
+from sluicegate.sqlite import errors_of, fetch, translated
 
 MAX_REMEMBERED = 20_000
 """Subjects in memory, and as many again that are about to go: 1.6 KB each with an entry and 0.4 KB without."""
@@ -24,6 +26,7 @@ MAX_CHANGES = 50_000
 _CHUNK = 256
 """Keys in one statement; fewer are filled up, so that there is one statement to prepare."""
 
+_DATA_VERSION = "PRAGMA data_version"
 _VERSION = "SELECT version, forgotten FROM facts"
 _CHANGES = "SELECT DISTINCT subject FROM history WHERE version > ?"
 _ONE = "SELECT key, record FROM subjects WHERE key = ?"
@@ -48,6 +51,7 @@ class LedgerView:
         self.path = path
         self._rules = rules
         self._db, self.keys = open_ledger(path, key_path, create=False)
+        self._cursor = self._db.cursor()
         self._names = StoredNames(self._db, path)
         self._known: Remembered[SubjectConsent] = Remembered(max_remembered)
         self._data_version = -1
@@ -60,10 +64,14 @@ class LedgerView:
 
         One call that finds nothing costs some microseconds; it is meant to be made before every attempt.
         """
+        # This is on the path of every request: without the context manager it takes a third of the time.
+        try:
+            data_version = self._cursor.execute(_DATA_VERSION).get
+        except apsw.Error as error:
+            raise translated(error, self.path) from error
+        if data_version == self._data_version:
+            return None
         with errors_of(self.path):
-            data_version = self._db.pragma("data_version")
-            if data_version == self._data_version:
-                return None
             self._db.execute("BEGIN")
             try:
                 changes = self._changes()

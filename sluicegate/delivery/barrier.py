@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
@@ -21,6 +24,8 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import registrations
 from sluicegate.routing import Decision, RoutingTable
+
+logger = logging.getLogger(__name__)
 
 MAX_COUNTED = 200_000
 """Events of the log that are looked at for one answer, the oldest that wait: a quarter of a second."""
@@ -107,6 +112,34 @@ class Barrier:
             return offset > cursor and permitted[row.meta.combo_of[place]] and not _is_in(offset, calls)
 
         return allowed
+
+
+T = TypeVar("T")
+
+
+class Denials(Generic[T]):
+    """Passes denials on in a thread of its own, and reports each by its token: None for one that went wrong."""
+
+    def __init__(self, config: Config, report: Callable[[tuple[T, Stopped | None]], None]) -> None:
+        self._barrier = Barrier(config)
+        self._report = report
+        self._thread = ThreadPoolExecutor(1, "denials")
+
+    def pass_on(self, told: Told, token: T) -> None:
+        """Report when this denial, which is in the ledger, is in force for every call that is still to be made."""
+        self._thread.submit(self._run, told, token)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, told: Told, token: T) -> None:
+        stopped = None
+        try:
+            stopped = self._barrier.pass_on([told])
+        except Exception:
+            logger.exception("it is not known whether a denial is in force")
+        self._report((token, stopped))
 
 
 def _is_in(offset: Offset, calls: Iterable[Interrupted]) -> bool:

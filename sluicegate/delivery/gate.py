@@ -8,12 +8,12 @@ from operator import attrgetter
 
 from sluicegate.config.model import ConsentConfig, ConsentModel, Requirement
 from sluicegate.consent.decision import Action, Judge, Reason
-from sluicegate.consent.policy import Policies
+from sluicegate.consent.policy import Policies, Policy
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import NO_STANDINGS, Rules, SubjectConsent
 from sluicegate.delivery.lane import Part
-from sluicegate.event import About, Combo
-from sluicegate.eventlog.runs import Run
+from sluicegate.event import CONSENT_TYPE, About, Combo
+from sluicegate.eventlog.runs import Events, Run
 from sluicegate.paths import DataDir
 from sluicegate.routing import Decision
 
@@ -47,10 +47,13 @@ class Gate:
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.ledger = ledger
-        self._policy = Policies(consent).of()
+        self._policies = Policies(consent)
+        self._allows_unasked = consent.allow_unasked
         self._judge = Judge(requires)
         self._clock_ms = clock_ms
-        self._may_be_silent = self._policy.model is not ConsentModel.OPT_IN
+        self._may_be_silent = self._policies.any_opt_out or self._allows_unasked
+        self.n_unenforced = 0
+        """Delivered events that say nothing about consent, and of which nobody else did."""
         self._open: dict[tuple[Combo, ...], bytes] = {}
 
     def refresh(self) -> None:
@@ -65,7 +68,7 @@ class Gate:
     def reasons(self, about: About) -> list[str | None]:
         """For each event None when it may go out, else why not; the ledger is taken as of the last `refresh`."""
         known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
-        return self._reasons(about, known, was_granted=False)
+        return self._reasons(about, known)
 
     def completed(self, about: About, reasons: Sequence[str | None], skipped: int) -> list[str | None]:
         """The same from `skipped` on, up to the first event that may go out; `reasons` are those of the combinations.
@@ -81,7 +84,7 @@ class Gate:
             for code, known, at in zip(about.codes[piece], who, about.times_ms[piece], strict=True):
                 reason = reasons[code]
                 if reason is None or reason == Decision.CONSENT_UNDECIDED:
-                    reason = self._reason(about.combos[code], known, at, now_ms=now_ms, was_granted=False)
+                    reason = self._reason(about.combos[code], known, at, now_ms=now_ms)
                 found.append(reason)
                 if reason is None:
                     return found
@@ -105,6 +108,28 @@ class Gate:
         part.judged = ledger.generation if settled and not refused else -1
         return refused
 
+    def note_delivered(self, events: Events) -> None:
+        """Count those of these events that only went because the configuration lets events go that say nothing."""
+        if not self._allows_unasked:
+            return
+        now_ms = self._clock_ms()
+        for run in events.runs:
+            about = run.about
+            places = [i for i, code in enumerate(about.codes) if about.combos[code].unasked] if about else []
+            if about is None or not places:
+                continue
+            about = about.pick(places)
+            known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
+            for code, who, at in zip(about.codes, known, about.times_ms, strict=True):
+                self.n_unenforced += not self._would_go(about.combos[code], who, at, now_ms)
+
+    def _would_go(self, combo: Combo, consent: SubjectConsent, time_ms: int, now_ms: int) -> bool:
+        """Whether an event would go without that setting."""
+        model, honors_gpc = self._policies.of_place(combo.place)
+        standings = consent.standings(gpc=honors_gpc, now_ms=now_ms)
+        verdict = self._judge.decide(combo.stamp, standings, time_ms=time_ms, model=model)
+        return combo.type == CONSENT_TYPE or verdict.action is Action.DELIVER
+
     def _refused_of(self, run: Run) -> tuple[Sequence[str | None], bool]:
         """The reasons of the events of a run, nothing when all may go; and whether time alone can change that."""
         about = run.about
@@ -113,24 +138,35 @@ class Gate:
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
         if not is_open and not any(map(_has_denial, known)):
             return (), False
-        return self._reasons(about, known, was_granted=not self._may_be_silent), is_open
+        return self._reasons(about, known, was_sent=True), is_open
 
-    def _reasons(self, about: About, known: Sequence[SubjectConsent], *, was_granted: bool) -> list[str | None]:
+    def _reasons(self, about: About, known: Sequence[SubjectConsent], *, was_sent: bool = False) -> list[str | None]:
         combos, now_ms, reason = about.combos, self._clock_ms(), self._reason
         columns = zip(about.codes, known, about.times_ms, strict=True)
-        return [reason(combos[code], who, at, now_ms=now_ms, was_granted=was_granted) for code, who, at in columns]
+        return [reason(combos[code], who, at, now_ms=now_ms, was_sent=was_sent) for code, who, at in columns]
 
     def _reason(
-        self, combo: Combo, consent: SubjectConsent, time_ms: int, *, now_ms: int, was_granted: bool
+        self, combo: Combo, consent: SubjectConsent, time_ms: int, *, now_ms: int, was_sent: bool = False
     ) -> str | None:
+        """Why not, or None; `was_sent` of an event that was permitted before."""
+        if combo.type == CONSENT_TYPE:
+            return None  # it tells that something was refused, and goes to whoever asked to be told
+        model, honors_gpc = self._policy(combo)
         verdict = self._judge.decide(
             combo.stamp,
-            consent.standings(gpc=self._policy.honors_gpc, now_ms=now_ms),
+            consent.standings(gpc=honors_gpc, now_ms=now_ms),
             time_ms=time_ms,
-            model=self._policy.model,
-            was_granted=was_granted,
+            model=model,
+            was_granted=was_sent and model is ConsentModel.OPT_IN,
         )
         return None if verdict.action is Action.DELIVER else _WORDS.get(verdict.reason, verdict.reason.value)
+
+    def _policy(self, combo: Combo) -> Policy:
+        """What silence means for these events, and whether Global Privacy Control counts."""
+        policy = self._policies.of_place(combo.place)
+        if combo.unasked and self._allows_unasked:
+            return policy._replace(model=ConsentModel.OPT_OUT)
+        return policy
 
     def _settled_codes(self, combos: tuple[Combo, ...]) -> bytes:
         """The codes of the combinations whose own stamp grants all that is required."""
@@ -142,5 +178,7 @@ class Gate:
         return codes
 
     def _grants(self, combo: Combo) -> bool:
+        if combo.type == CONSENT_TYPE:
+            return True
         verdict = self._judge.decide(combo.stamp, NO_STANDINGS, time_ms=0)
         return verdict.action is Action.DELIVER

@@ -430,6 +430,8 @@ class Lanes:
         else:
             for run in events.runs:
                 self.settlement.deliver(run.offsets)
+        if self.gate is not None:
+            self.gate.note_delivered(events)
 
     def _postpone(self, lane: Lane, error: BaseException, now: float) -> None:
         asked_s = self._pace.failed(lane, error, now)

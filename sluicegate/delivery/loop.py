@@ -217,6 +217,7 @@ class DeliveryLoop:
             if self._commits.more_replays:
                 self._looked_at = -math.inf
             self._vitals.cursor, self._vitals.delivered = self._commits.cursor, self._commits.delivered
+            self._vitals.delivered_unenforced = 0 if self._lanes.gate is None else self._lanes.gate.n_unenforced
             pending = False
         self._vitals.caught_up = not pending and not self._unread and self._lanes.idle
 

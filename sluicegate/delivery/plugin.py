@@ -83,7 +83,9 @@ def permits_of(destination: DestinationConfig, settings_type: type[Settings]) ->
 
 
 def required_of(destination: DestinationConfig, settings_type: type[Settings]) -> Requirement:
-    """What the configuration and the type require together."""
+    """What the configuration and the type require together; the configuration alone where it says so."""
+    if destination.override_plugin_consent:
+        return destination.requires
     return destination.requires.joined(settings_type.requires)
 
 

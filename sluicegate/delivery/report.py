@@ -39,7 +39,8 @@ class Snapshot:
     is dealt with and committed. `idle_s` is the time since there last was an event to deliver, `stalled_s` the age of
     the oldest running call. `error` is the last delivery or storage error, None once a batch went through. `breaker` is
     the state of the circuit breaker, and `reason` says why nothing or little goes out, None when nothing holds it back.
-    `unknown_outcomes` counts the calls whose request went out and that got no answer.
+    `unknown_outcomes` counts the calls whose request went out and that got no answer,
+    `delivered_unenforced` the events that went although nobody said anything about consent.
     """
 
     cursor: int
@@ -51,6 +52,7 @@ class Snapshot:
     breaker: str = "closed"
     reason: str | None = None
     unknown_outcomes: int = 0
+    delivered_unenforced: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Vitals:
     breaker: str = "closed"
     reason: str | None = None
     unknown_outcomes: int = 0
+    delivered_unenforced: int = 0
     oldest_call_s: Callable[[], float] = lambda: 0.0
 
     def snapshot(self) -> Snapshot:
@@ -80,4 +83,5 @@ class Vitals:
             self.breaker,
             self.reason,
             self.unknown_outcomes,
+            self.delivered_unenforced,
         )

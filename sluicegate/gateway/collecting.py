@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
-from sluicegate.acceptance.collecting import Collector
+from sluicegate.acceptance.collecting import Collector, UnderWay
 from sluicegate.config.model import Config
 from sluicegate.consent.ledger import Ledger, Recorded
 from sluicegate.consent.reading import LedgerReader
@@ -15,6 +16,7 @@ from sluicegate.consent.standing import Rules
 from sluicegate.consent.writer import LedgerWriter
 from sluicegate.errors import ConsentUnreadable, LogError
 from sluicegate.event import EventBatch
+from sluicegate.metrics import ConsentCounts
 from sluicegate.paths import DataDir
 
 log = logging.getLogger(__name__)
@@ -29,13 +31,15 @@ class Collecting:
     delivered while the ledger cannot be read.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, counts: ConsentCounts) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
         self._data_dir = DataDir(config.data_dir)
         rules = Rules.of(config.consent)
         self._ledger = LedgerReader(self._data_dir.consent, self._data_dir.consent_key, rules)
-        self._collector = Collector(self._ledger)
+        self._counts = counts
+        self._collector = Collector(self._ledger, gpc_purposes=config.consent.gpc_purposes, counts=counts)
+        self._under_way = UnderWay()
         self._writer: LedgerWriter[Then] = LedgerWriter(
             self._open_ledger,
             on_recorded=lambda tokens, recorded: self._call(tokens, recorded),
@@ -43,7 +47,7 @@ class Collecting:
         )
 
     def _open_ledger(self) -> Ledger:
-        return Ledger(self._data_dir.consent, self._data_dir.consent_key, purposes=self._config.purposes.known)
+        return Ledger(self._data_dir.consent, self._data_dir.consent_key, purposes=self._config.purposes.stored)
 
     def start(self) -> None:
         """Begin to write."""
@@ -55,12 +59,25 @@ class Collecting:
             entries = self._collector.collect(batch, received_ms=time.time_ns() // 1_000_000)
         except ConsentUnreadable as error:
             log.warning("what events say about consent is not recorded: %s", error)
+            self._counts.unwritten += 1
             entries = []
-        if not entries or not self._writer.submit(entries, then):
+        if not entries and not self._under_way.must_wait(batch):
             then()
+        elif self._writer.submit(entries, partial(self._go_on, batch, then)):
+            self._under_way.add(batch)
+        else:
+            self._counts.unwritten += 1
+            then()
+
+    def _go_on(self, batch: EventBatch, then: Then) -> None:
+        self._under_way.remove(batch)
+        then()
 
     async def close(self, timeout_s: float) -> bool:
         """Write what waits; False when that takes longer."""
+        rest = self._collector.rest()
+        if rest:
+            self._writer.submit(rest, lambda: None)
         closed = await self._loop.run_in_executor(None, self._writer.close, timeout_s)
         await asyncio.sleep(0)  # what follows on the last write
         self._ledger.close()
@@ -70,6 +87,7 @@ class Collecting:
         """From the writer's thread to the loop; a loop that has ended has no clients left to tell."""
         if isinstance(outcome, LogError):
             log.warning("what events say about consent is not recorded: %s", outcome)
+            self._counts.unwritten += len(tokens)
         try:
             for then in tokens:
                 self._loop.call_soon_threadsafe(then)

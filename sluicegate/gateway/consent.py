@@ -28,6 +28,7 @@ from sluicegate.gateway.exchange import Exchange
 from sluicegate.gateway.ingest import UNAUTHORIZED, key_outside_body
 from sluicegate.gateway.routes import Route
 from sluicegate.gateway.traffic import overloaded
+from sluicegate.metrics import ConsentCounts
 from sluicegate.paths import DataDir
 
 log = logging.getLogger(__name__)
@@ -63,12 +64,14 @@ class ConsentDesk:
         keys: WriteKeys,
         *,
         after_write: AfterWrite = lambda told, recorded, answer: answer({}),
+        counts: ConsentCounts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._config = config
         self._keys = keys
         self._after_write = after_write
+        self._counts = counts or ConsentCounts()
         self._clock = clock
         self._writer: LedgerWriter[_Waiting] = LedgerWriter(
             self._open_ledger,
@@ -80,7 +83,7 @@ class ConsentDesk:
 
     def _open_ledger(self) -> Ledger:
         data_dir = DataDir(self._config.data_dir)
-        return Ledger(data_dir.consent, data_dir.consent_key, purposes=self._config.purposes.known)
+        return Ledger(data_dir.consent, data_dir.consent_key, purposes=self._config.purposes.stored)
 
     def routes(self) -> list[Route]:
         """Where they are; Global Privacy Control is announced only where it counts."""
@@ -138,10 +141,12 @@ class ConsentDesk:
 
     def _recorded(self, tokens: list[_Waiting], recorded: Recorded) -> None:
         for waiting in tokens:
+            self._counts.written[waiting.told.evidence.name.lower()] += 1
             self._after_write(waiting.told, recorded, partial(_answer, waiting.exchange, recorded))
 
     def _failed(self, tokens: list[_Waiting], error: LogError) -> None:
         log.warning("decisions were not written: %s", error)
+        self._counts.unwritten += len(tokens)
         for waiting in tokens:
             waiting.exchange.reply(
                 unavailable("ledger_unavailable", "the consent ledger cannot be written now; send again later")

@@ -37,7 +37,7 @@ class Exchange:
         self.connection = connection
         self.method = method
         self.headers = headers
-        """The header fields of `fields.SINGLE`, by name in lower case."""
+        """The header fields of `fields.SINGLE` and `Traffic.listed`, by name in lower case."""
         self.head: Head | None = None
         """What is known of the head, when it was read before."""
         self.route: Route = UNKNOWN

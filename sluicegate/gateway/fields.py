@@ -30,6 +30,11 @@ class HeadRefused(Exception):
         self.answer = answer
 
 
+def joined(name: bytes, before: bytes, value: bytes) -> bytes:
+    """One value of a field that came twice (RFC 9110, 5.3; for cookies RFC 9113, 8.2.3)."""
+    return before + (b"; " if name == b"cookie" else b", ") + value
+
+
 def malformed(message: str) -> Answer:
     """400 and the end of the connection: what follows could be understood in two ways (RFC 9112, 11.2)."""
     return refusal(400, "bad_request", message, close=True)

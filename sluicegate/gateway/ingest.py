@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from sluicegate.acceptance import Acceptance, Acceptor, Rejection, write_key_of
+from sluicegate.acceptance.ways import Signals
 from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
@@ -39,7 +40,7 @@ KEY_MEMBER = b'"writeKey"'
 _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 
-_Accept = Callable[[bytes, str], Acceptance]
+_Accept = Callable[[bytes, str, Signals], Acceptance]
 
 
 class Waiting(NamedTuple):
@@ -125,14 +126,16 @@ class Ingest:
 
     def _accept_of(self, kind: str) -> _Accept:
         accept = self._acceptor.accept_single
-        return lambda body, source: accept(body, type=kind, source=source, received_at_ms=_unix_ms())
+        return lambda body, source, signals: accept(
+            body, type=kind, source=source, received_at_ms=_unix_ms(), signals=signals
+        )
 
     def _jitsu(self, kind: str) -> Handler:
         accept = self._accept_of(kind)
 
-        def accept_anyone(body: bytes, source: str) -> Acceptance:
-            accepted = accept(body, source)
-            return accept(with_anonymous_id(body), source) if lacks_subject(accepted) else accepted
+        def accept_anyone(body: bytes, source: str, signals: Signals) -> Acceptance:
+            accepted = accept(body, source, signals)
+            return accept(with_anonymous_id(body), source, signals) if lacks_subject(accepted) else accepted
 
         return lambda exchange: self._take(exchange, accept_anyone)
 
@@ -154,13 +157,20 @@ class Ingest:
 
     def _batch(self, exchange: Exchange) -> None:
         accept = self._acceptor.accept_batch
-        self._take(exchange, lambda body, source: accept(body, source=source, received_at_ms=_unix_ms()))
+
+        def accept_batch(body: bytes, source: str, signals: Signals) -> Acceptance:
+            return accept(body, source=source, received_at_ms=_unix_ms(), signals=signals)
+
+        self._take(exchange, accept_batch)
 
     def _webhook(self, exchange: Exchange) -> None:
         accept = self._acceptor.accept_batch
-        self._take(
-            exchange, lambda body, source: accept(events_of_webhook(body), source=source, received_at_ms=_unix_ms())
-        )
+
+        def accept_webhook(body: bytes, source: str, signals: Signals) -> Acceptance:
+            # Whoever calls is another system and no visitor: what its request says beside the body is not consent.
+            return accept(events_of_webhook(body), source=source, received_at_ms=_unix_ms())
+
+        self._take(exchange, accept_webhook)
 
     def _drop(self, exchange: Exchange) -> None:
         exchange.reply(_DROPPED)
@@ -196,7 +206,7 @@ class Ingest:
         elif KEY_MEMBER in body and (key := key or key_outside_body(exchange)):
             body = body.replace(b'"' + key + b'"', MASKED_KEY)
         try:
-            acceptance = accept(body, source)
+            acceptance = accept(body, source, self._acceptor.ways.signals(headers))
         except BodyRefused as refused:
             exchange.reply(refusal(refused.status, refused.code, str(refused)))
         else:
@@ -209,7 +219,7 @@ class Ingest:
         for rejection in rejected:
             self._metrics.rejected[rejection.reason.name.lower()] += 1
             log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
-        self._metrics.malformed_consent += acceptance.malformed_consent
+        self._metrics.consent.malformed += acceptance.malformed_consent
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
         if image:
             answer = PIXEL if batch.events else refusal(400, "bad_event", f"the event is refused: {rejected[0].reason}")

@@ -24,6 +24,7 @@ from sluicegate.gateway.fields import (
     body_too_large,
     check_head,
     head_too_large,
+    joined,
     malformed,
 )
 from sluicegate.gateway.heads import END, MAX_HEAD_BYTES, Head
@@ -202,6 +203,9 @@ class Connection(asyncio.Protocol):
             if name in self._fields:
                 raise HeadRefused(malformed(f"the header {name.decode()} comes twice"))
             self._fields[name] = value
+        elif name in self.traffic.listed and self._phase is _HEAD:
+            before = self._fields.get(name)
+            self._fields[name] = value if before is None else joined(name, before, value)
 
     def on_headers_complete(self) -> None:
         """The header is complete: decide whether the body is wanted, before it comes."""

@@ -84,10 +84,13 @@ class Server:
             clock=clock,
             on_gathered=lambda: self._ingest.bring_in(),
         )
-        self._collecting = Collecting(config)
+        self._collecting = Collecting(config, self.metrics.consent)
         keys = WriteKeys(config.gateway.write_keys)
-        self._ingest = self._make_ingest(config, keys)
-        self._consent = ConsentDesk(config, keys, after_write=Withdrawals(config).after_write)
+        acceptor = Acceptor(config.gateway, config.purposes, config.consent)
+        self._ingest = self._make_ingest(acceptor, keys)
+        self._consent = ConsentDesk(
+            config, keys, after_write=Withdrawals(config).after_write, counts=self.metrics.consent
+        )
         sources = Sources(keys, script=config.gateway.analytics_js)
         self._probes = Probes(
             self.readiness,
@@ -101,13 +104,14 @@ class Server:
             cors=Cors(config.gateway.cors_origins),
             metrics=self.metrics,
             clock=self._loop.time,
+            listed=acceptor.ways.headers,
         )
         self._listener: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def _make_ingest(self, config: Config, keys: WriteKeys) -> Ingest:
+    def _make_ingest(self, acceptor: Acceptor, keys: WriteKeys) -> Ingest:
         return Ingest(
-            Acceptor(config.gateway, config.purposes),
+            acceptor,
             keys,
             writer=self._writer,
             metrics=self.metrics,

@@ -25,8 +25,17 @@ class Traffic:
     """Counts requests and bytes in hand, and knows every connection. `now` is the loop's time."""
 
     def __init__(
-        self, routes: Routes, *, limits: Limits, cors: Cors, metrics: GatewayMetrics, clock: Callable[[], float]
+        self,
+        routes: Routes,
+        *,
+        limits: Limits,
+        cors: Cors,
+        metrics: GatewayMetrics,
+        clock: Callable[[], float],
+        listed: frozenset[bytes] = frozenset(),
     ) -> None:
+        self.listed = listed
+        """Header fields, in lower case, that are read besides `fields.SINGLE`, and may come several times."""
         self.routes = routes
         self.limits = limits
         self.cors = cors

@@ -40,6 +40,7 @@ class Process:
     breaker: str = "closed"
     """State of its circuit breaker."""
     unknown_outcomes: int = 0
+    delivered_unenforced: int = 0
     awake_since: float = -math.inf
     """When everybody last woke up: no call is taken for hung because of what it lasted before that."""
 
@@ -146,4 +147,5 @@ class Slot:
             reason=self.reason,
             breaker=self.process.breaker if self.process is not None and self.loaded else None,
             unknown_outcomes=self.process.unknown_outcomes if self.process is not None else 0,
+            delivered_unenforced=self.process.delivered_unenforced if self.process is not None else 0,
         )

@@ -56,3 +56,5 @@ class LoadingStatus:
     """State of its circuit breaker; None while it is not loaded."""
     unknown_outcomes: int = 0
     """Calls of its process whose request went out and that got no answer."""
+    delivered_unenforced: int = 0
+    """Events that its process delivered although nobody said anything about consent."""

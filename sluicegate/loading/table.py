@@ -238,6 +238,7 @@ class LoadingTable:
         breaker: str = "closed",
         reason: str | None = None,
         unknown_outcomes: int = 0,
+        delivered_unenforced: int = 0,
     ) -> list[Effect]:
         """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not."""
         self._arrive(now)
@@ -256,6 +257,7 @@ class LoadingTable:
         slot.error = error
         slot.reason = reason
         process.breaker, process.unknown_outcomes = breaker, unknown_outcomes
+        process.delivered_unenforced = delivered_unenforced
         if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
         if min(stalled_s, now - process.awake_since) >= self._config.stall_timeout_s:

@@ -104,3 +104,20 @@ def test_mistakes_are_named(
     document["consent"] = {name: value}
 
     assert list(problems_of(document)) == [key]
+
+
+def test_statement_2_events_that_say_nothing_go_only_where_it_is_said_so(read: Read, document: Document) -> None:
+    before = read(document).consent.allow_unasked
+    document["compat"] = {"segment_missing_consent": "allow"}
+    after = read(document).consent.allow_unasked
+
+    assert (before, after) == (False, True)
+
+
+@pytest.mark.parametrize("value", [True, "yes", 1, None, []])
+def test_any_other_way_to_let_them_go_is_a_mistake(
+    problems_of: Callable[..., dict[str, Problem]], document: Document, value: object
+) -> None:
+    document["compat"] = {"segment_missing_consent": value}
+
+    assert list(problems_of(document)) == ["compat.segment_missing_consent"]

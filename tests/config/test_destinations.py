@@ -11,6 +11,7 @@ from sluicegate.config.declaration import Limits, Settings
 from sluicegate.config.model import Config, DestinationConfig, Requirement
 from sluicegate.config.plugins import SETTINGS_GROUP, TYPES_GROUP, Plugins
 from sluicegate.config.secret import Secret
+from sluicegate.delivery.plugin import required_of
 from sluicegate.errors import Problem
 
 Document = dict[str, Any]
@@ -108,6 +109,39 @@ def test_declared_purposes_are_required_in_addition(
     assert config.destinations["acme"].requires == joined
 
 
+def test_statement_7_what_the_type_requires_is_left_out_only_on_purpose_and_said_so(
+    document: Document, read: Read, acme: Acme, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = read(with_acme(document, override_plugin_consent=True), plugins=acme(AcmeSettings))
+
+    destination = config.destinations["acme"]
+    assert destination.requires == required_of(destination, AcmeSettings) == Requirement(("measurement",))
+    assert [record.message for record in caplog.records] == [
+        "acme: override_plugin_consent leaves out what its type requires: marketing"
+    ]
+
+
+def test_statement_45_a_vendor_of_the_framework_is_one_more_purpose(document: Document, read: Read, acme: Acme) -> None:
+    document["destinations"]["ads"] = {"type": "null", "requires": ["marketing"], "tcf_vendor_id": 755}
+    document["destinations"]["crm"] = {
+        "type": "null",
+        "requires": {"any": ["marketing", "experience"]},
+        "tcf_vendor_id": 9,
+    }
+
+    config = read(document)
+
+    assert config.destinations["ads"].requires == Requirement(("tcf:755", "marketing"))
+    assert config.destinations["crm"].requires == Requirement(("tcf:9",), ("marketing", "experience"))
+    assert config.purposes.vendors == (9, 755)
+    assert config.purposes.stored[-2:] == ("tcf:9", "tcf:755")
+    assert "tcf:9" not in config.purposes.known
+
+
+def test_statement_39_nobody_receives_consent_events_who_did_not_ask(document: Document, read: Read) -> None:
+    assert not any(one.receives_consent_events for one in read(document).destinations.values())
+
+
 def test_a_declared_purpose_that_nobody_defined_is_a_problem(
     document: Document, problems_of: ProblemsOf, acme: Acme
 ) -> None:
@@ -146,6 +180,11 @@ def test_limits_may_only_be_lowered(
         ("path", 3),
         ("pth", "x"),
         ("requires", "necessary"),
+        ("tcf_vendor_id", 0),
+        ("tcf_vendor_id", "acme"),
+        ("tcf_vendor_id", 65_536),
+        ("receives_consent_events", "yes"),
+        ("override_plugin_consent", 1),
     ],
 )
 def test_a_mistake_is_one_problem_at_its_key(

@@ -41,7 +41,7 @@ def test_the_template_shows_the_defaults(tmp_path: Path) -> None:
     plain, full = read(template(), tmp_path), read(uncommented(), tmp_path)
 
     assert (full.gateway, full.supervisor, full.actor_port) == (plain.gateway, plain.supervisor, plain.actor_port)
-    assert full.purposes == PurposesConfig(("newsletter",), {"analytics": "measurement"})
+    assert full.purposes == PurposesConfig(("newsletter",), {"analytics": "measurement"}, vendors=(755,))
     assert (full.destinations["crm"].timeout_s, full.destinations["crm"].enabled) == (30.0, True)
 
 

@@ -36,7 +36,7 @@ def test_statement_41_an_event_without_a_subject_writes_nothing() -> None:
 
 
 def test_the_time_of_a_preference_event_is_that_of_the_decision() -> None:
-    (told,) = entries(decided={"marketing": False}, is_preference_event=True, time_ms=NOW_MS - 5)
+    (told,) = entries(decided={"marketing": False}, evidence=Evidence.PREFERENCE_EVENT, time_ms=NOW_MS - 5)
 
     assert told.writes == {"marketing": (Write(Slot.DECIDED, False, NOW_MS - 5),)}
     assert told.evidence is Evidence.PREFERENCE_EVENT
@@ -49,7 +49,9 @@ def test_statement_42_gpc_is_written_for_its_purposes() -> None:
 
 
 def test_statement_45_a_tc_string_is_seen_and_its_grants_count_from_its_day() -> None:
-    (told,) = entries(tc=read_tc_string(MEASURE))
+    tc = read_tc_string(MEASURE)
+
+    (told,) = entries(decided=tc.decided, evidence=Evidence.TCF, decided_at_ms=tc.updated_ms)
 
     day_ms = 1_795_392_000_000
     assert told.writes["marketing"] == (Write(Slot.SEEN, False, NOW_MS),)
@@ -59,7 +61,8 @@ def test_statement_45_a_tc_string_is_seen_and_its_grants_count_from_its_day() ->
 def test_the_cookie_is_a_decision_of_its_time() -> None:
     cookie = read_cookie("c.measurement:1,i.t:1795428000000", aliases={})
 
-    (told,) = entries(cookie=cookie)
+    assert cookie is not None
+    (told,) = entries(decided=cookie.decided, evidence=Evidence.COOKIE, decided_at_ms=cookie.at_ms)
 
     assert told.evidence is Evidence.COOKIE
     assert told.writes["measurement"] == (Write(Slot.DECIDED, True, 1_795_428_000_000),)
