@@ -31,7 +31,7 @@ def read_consent(document: Mapping[str, Any], purposes: PurposesConfig, problems
     for name, parse in (
         ("model", lambda value: _choice(ConsentModel, value)),
         ("honor_gpc", lambda value: _choice(HonorGpc, value)),
-        ("on_undecided", lambda value: _choice(OnUndecided, value)),
+        ("on_undecided", read_on_undecided),
         ("jurisdiction_header", _header),
         ("gpc_purposes", lambda value: _purposes(value, purposes)),
         ("require_policy", _policy),
@@ -44,6 +44,11 @@ def read_consent(document: Mapping[str, Any], purposes: PurposesConfig, problems
     if "jurisdictions" in raw:
         values["jurisdictions"] = _jurisdictions(raw["jurisdictions"], problems)
     return ConsentConfig(**values)
+
+
+def read_on_undecided(value: object) -> OnUndecided:
+    """What becomes of undecided events; raises `Wrong`."""
+    return _choice(OnUndecided, value)
 
 
 def _choice(kind: type[Choice], value: object) -> Choice:
