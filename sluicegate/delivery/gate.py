@@ -101,8 +101,8 @@ class Gate:
     def reasons(self, about: About, *, arrived_ms: int = NEVER_ARRIVED_MS) -> list[str | None]:
         """For each event None when it may go out, `HELD`, or why not; the ledger is taken as of the last `refresh`."""
         if not self.completes:
-            undecided = self._undecided(arrived_ms, self._clock_ms())
-            return [undecided if user or visitor else str(Decision.CONSENT_UNDECIDED) for user, visitor in about.whose]
+            said = [self._of_stamp(combo) for combo in about.combos]
+            return self._of_nobody(about, said, self._undecided(arrived_ms, self._clock_ms()))
         known = self.ledger.of_many(about.whose)
         return self._reasons(about, known, arrived_ms=arrived_ms, was_granted=False)
 
@@ -236,5 +236,9 @@ class Gate:
         return codes
 
     def _grants(self, combo: Combo) -> bool:
+        return self._of_stamp(combo) is None
+
+    def _of_stamp(self, combo: Combo) -> str | None:
+        """What the stamp alone decides."""
         verdict = self._judge.decide(combo.stamp, NO_STANDINGS, time_ms=0)
-        return verdict.action is Action.DELIVER
+        return None if verdict.action is Action.DELIVER else _WORDS.get(verdict.reason, verdict.reason.value)
