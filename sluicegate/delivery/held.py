@@ -179,13 +179,13 @@ class HeldEvents:
             )
         return [offset for offset, arrived_ms in rows if arrived_ms < arrived_before_ms]
 
-    def before(self, offset: Offset, *, limit: int) -> list[Offset]:
-        """The oldest events before an offset, whether released or not."""
+    def before(self, offset: Offset, *, limit: int, after: Offset = 0) -> list[Offset]:
+        """The oldest events before an offset and after another one, whether released or not."""
         with errors_of(self._path):
             rows = fetch(
                 self._db,
-                "SELECT log_offset FROM held WHERE log_offset < ? ORDER BY log_offset LIMIT ?",
-                (offset, limit),
+                "SELECT log_offset FROM held WHERE log_offset < ? AND log_offset > ? ORDER BY log_offset LIMIT ?",
+                (offset, after, limit),
             )
         return [found for (found,) in rows]
 
