@@ -103,7 +103,8 @@ def _fate(
     if is_held:
         return Fate(name, "held", f"it waits for a decision: {_consent_story(event.combo, destination)}")
     decision = decide(event.combo, destination)
-    if decision is not Decision.ALLOW:
+    may_be_decided = decision is Decision.CONSENT_UNDECIDED and event.offset > account.cursor
+    if decision is not Decision.ALLOW and not may_be_decided:
         return Fate(name, "denied", f"{decision}: {_consent_story(event.combo, destination)}")
     if event.offset > account.cursor:
         return Fate(name, "pending", registration.paused_reason or "it waits in the log")

@@ -41,23 +41,19 @@ def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> 
     return frozenset(found)
 
 
-def denied_in_chain(
-    db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], *, since_ms: int, kinds: Kinds
-) -> bool:
-    """Whether a denial of one of these purposes was recorded for one key at that time or later."""
+def newest_denial_ms(db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], kinds: Kinds) -> int:
+    """When the newest denial of one of these purposes was recorded for one key (Unix ms); 0 when none is known."""
     found = fetch(db, _LOOK, (key,))
     version = found[0][0] if found else 0
     while version:
         rows = fetch(db, _CHAIN, (version,))
         if not rows or rows[0][0] != key:  # forgotten
-            return False
+            return 0
         _, version, recorded_at_ms, evidence, what = rows[0]
-        if recorded_at_ms < since_ms:
-            return False
         said = decode_purposes(what, names, KEY_BYTES if Evidence(evidence) in _LINKS else 0)
         if any(_denies(said[purpose], kinds) for purpose in purposes if purpose in said):
-            return True
-    return False
+            return int(recorded_at_ms)
+    return 0
 
 
 def _denies(said: Slots, kinds: Kinds) -> bool:

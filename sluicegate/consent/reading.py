@@ -61,12 +61,12 @@ class LedgerReader:
         except LogError as error:
             raise self._failed(error) from error
 
-    def denied_since(self, subject: Subject, purposes: Collection[str], since_ms: int, *, gpc: bool) -> bool:
-        """As `LedgerView.denied_since`."""
+    def newest_denial_ms(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> int:
+        """As `LedgerView.newest_denial_ms`."""
         if self._view is None:
-            return False
+            return 0
         try:
-            return self._view.denied_since(subject, purposes, since_ms, gpc=gpc)
+            return self._view.newest_denial_ms(subject, purposes, gpc=gpc)
         except LogError as error:
             raise self._failed(error) from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sluicegate.consent.ledger import MAX_OWNERS
-from sluicegate.consent.past import Kinds, denied_in_chain, with_members
+from sluicegate.consent.past import Kinds, newest_denial_ms, with_members
 from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.remembered import Remembered
 from sluicegate.consent.slots import merge, without_seen
@@ -118,8 +118,8 @@ class LedgerView:
                 return None
             return with_members(self._db, self._names, {key for (key,) in fetch(self._db, _CHANGES, (version,))})
 
-    def denied_since(self, subject: Subject, purposes: Collection[str], since_ms: int, *, gpc: bool) -> bool:
-        """Whether a denial of one of these purposes was recorded at that time (Unix ms) or later, whatever came then.
+    def newest_denial_ms(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> int:
+        """When the newest denial of one of these purposes was recorded (Unix ms), whatever came then; 0 for never.
 
         What was only seen of another device does not count, as in `of`, and Global Privacy Control with `gpc` alone.
         """
@@ -131,8 +131,8 @@ class LedgerView:
                 owners = {record.owner for record in records.values() if record is not None and record.owner}
                 if not self._read(owners - records.keys(), records):
                     break
-            return any(
-                denied_in_chain(self._db, self._names, key, purposes, since_ms=since_ms, kinds=Kinds(place == 0, gpc))
+            return max(
+                newest_denial_ms(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
                 for place, key in enumerate(_with_owners(keys, records))
             )
 

@@ -26,6 +26,8 @@ from sluicegate.routing import Decision
 
 MAX_COMBOS = 1_000
 """Lists of combinations that are remembered."""
+MAX_DENIALS = 20_000
+"""Subjects whose newest denial is remembered until the ledger changes."""
 
 _PIECE = 64
 """Events that are looked up together."""
@@ -83,6 +85,8 @@ class Gate:
         self.under = blake2b(repr((requires, consent.on_undecided, self._policy)).encode(), digest_size=8).hexdigest()
         """Stands for what is required: events that are held under something else have to be looked at again."""
         self._may_be_silent = self._policy.model is not ConsentModel.OPT_IN
+        self._denials_ms: dict[tuple[str | None, str | None], int] = {}
+        self._denials_of = -1
         self._open: dict[tuple[Combo, ...], bytes] = {}
 
     def refresh(self) -> None:
@@ -216,10 +220,16 @@ class Gate:
 
     def _refused_since(self, case: _Case) -> str | None:
         """A refusal ends the wait, whatever is granted after it."""
-        refused = self.ledger.denied_since(
-            Subject(*case.subject), self._purposes, case.arrived_ms, gpc=self._policy.honors_gpc
-        )
-        return str(Decision.CONSENT_DENIED) if refused else None
+        if self._denials_of != self.ledger.generation or len(self._denials_ms) > MAX_DENIALS:
+            self._denials_ms.clear()
+            self._denials_of = self.ledger.generation
+        denied_ms = self._denials_ms.get(case.subject)
+        if denied_ms is None:
+            denied_ms = self.ledger.newest_denial_ms(
+                Subject(*case.subject), self._purposes, gpc=self._policy.honors_gpc
+            )
+            self._denials_ms[case.subject] = denied_ms
+        return str(Decision.CONSENT_DENIED) if denied_ms >= case.arrived_ms else None
 
     def _undecided(self, arrived_ms: int, now_ms: int) -> str:
         if not self.holds:

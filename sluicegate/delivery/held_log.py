@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sluicegate.consent.subject import Subject, SubjectKeys
+from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.subject import Subject
 from sluicegate.delivery.gate import HELD, Gate
 from sluicegate.delivery.held import number_of
 from sluicegate.delivery.settlement import HeldRow
@@ -17,6 +18,9 @@ from sluicegate.routing import Decision
 
 Decide = Callable[[Combo], str | None]
 """A combination to None when the destination may have it, else the reason why not."""
+
+MAX_NUMBERS = 50_000
+"""Subjects whose numbers are remembered: about 15 MB."""
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ class HeldLog:
             except RowDamaged:
                 judged.damaged += [row.first + place for place in places]
                 continue
-            places = [place for place in places if self._is_wanted(row, place, judged)]
+            places = self._wanted(row, places, judged)
             chosen = bytearray(row.count)
             for place in places:
                 chosen[place] = 1
@@ -82,22 +86,20 @@ class HeldLog:
                 runs.append(run.select(chosen).compact())
         return Events(runs), judged
 
-    def _is_wanted(self, row: Row, place: int, judged: Judged) -> bool:
-        reason = self._decide(row.meta.combos[row.meta.combo_of[place]])
-        if reason is None or reason == Decision.CONSENT_UNDECIDED:
-            return True
-        judged.denied[row.first + place] = reason
-        return False
+    def _wanted(self, row: Row, places: list[int], judged: Judged) -> list[int]:
+        """The places of what the destination may have but for consent."""
+        fixed = [_but_for_consent(self._decide(combo)) for combo in row.meta.combos]
+        if not any(fixed):
+            return places
+        reasons = [(place, fixed[row.meta.combo_of[place]]) for place in places]
+        judged.denied.update({row.first + place: reason for place, reason in reasons if reason is not None})
+        return [place for place, reason in reasons if reason is None]
 
     def _reasons(self, row: Row, about: About) -> list[str | None]:
         """What a combination alone decides stands, unless it is that consent is left open."""
-        fixed = [self._decide(combo) for combo in about.combos]
+        fixed = [_but_for_consent(self._decide(combo)) for combo in about.combos]
         found = self._gate.reasons(about, arrived_ms=row.received_at_ms)
-        columns = zip(about.codes, found, strict=True)
-        return [
-            reason if fixed[code] is None or fixed[code] == Decision.CONSENT_UNDECIDED else fixed[code]
-            for code, reason in columns
-        ]
+        return [fixed[code] or reason for code, reason in zip(about.codes, found, strict=True)]
 
     def _rows(self, offsets: Sequence[Offset], judged: Judged) -> Iterator[tuple[Row, list[int]]]:
         """The rows that have events at these offsets, each with their places in it."""
@@ -121,14 +123,26 @@ class HeldLog:
             at = until
 
 
-def held_rows(keys: SubjectKeys, about: About, offsets: Iterable[Offset], *, arrived_ms: int) -> list[HeldRow]:
-    """The entries of events that are to be held; each has a subject."""
-    numbers: dict[tuple[str | None, str | None], tuple[int, int | None]] = {}
-    rows = []
-    for offset, whose in zip(offsets, about.whose, strict=True):
-        known = numbers.get(whose)
-        if known is None:
-            first, *others = map(number_of, keys.of(Subject(*whose)))
-            known = numbers[whose] = first, others[0] if others else None
-        rows.append(HeldRow(offset, *known, arrived_ms))
-    return rows
+def _but_for_consent(reason: str | None) -> str | None:
+    return None if reason == Decision.CONSENT_UNDECIDED else reason
+
+
+class Numbers:
+    """The numbers of subjects, remembered: visitors come with several events, and to several destinations."""
+
+    def __init__(self, ledger: LedgerReader) -> None:
+        self._ledger = ledger
+        self._known: dict[tuple[str | None, str | None], tuple[int, int | None]] = {}
+
+    def rows(self, about: About, offsets: Iterable[Offset], *, arrived_ms: int) -> list[HeldRow]:
+        """The entries of events that are to be held; each has a subject. Raises `ConsentUnreadable`."""
+        known, rows = self._known, []
+        if len(known) > MAX_NUMBERS:
+            known.clear()
+        for offset, whose in zip(offsets, about.whose, strict=True):
+            numbers = known.get(whose)
+            if numbers is None:
+                first, *others = map(number_of, self._ledger.keys.of(Subject(*whose)))
+                numbers = known[whose] = first, others[0] if others else None
+            rows.append(HeldRow(offset, *numbers, arrived_ms))
+        return rows

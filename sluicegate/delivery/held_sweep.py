@@ -75,6 +75,11 @@ class HeldSweep:
         """The destination minds itself."""
         self._watched.pop(name, None)
 
+    @property
+    def busy(self) -> bool:
+        """Whether `look` has more to do at once."""
+        return any(watched.any and (watched.to_judge or not watched.due_ms) for watched in self._watched.values())
+
     def holds(self, name: str, rows: tuple[HeldRow, ...]) -> Holds | None:
         """These events, to be written with the cursor that passes them; they were judged by the ledger as it is."""
         watched = self._watched.get(name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sluicegate.delivery.gate import HELD as HOLD
 from sluicegate.delivery.gate import Gate
-from sluicegate.delivery.held_log import held_rows
+from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import HELD, UNFINISHED, HeldRow
 from sluicegate.errors import RowDamaged
@@ -38,6 +38,7 @@ class Reader:
         self._log = log
         self._decide = decide
         self._lanes = lanes
+        self._numbers: Numbers | None = None
         self._tables: dict[tuple[Combo, ...], bytes] = {}
 
     def fill(self) -> int:
@@ -120,8 +121,9 @@ class Reader:
             return bytes(completed), ()
         waiting = [i for i, reason in enumerate(reasons) if reason == HOLD]
         offsets = [row.first + first + places[i] for i in waiting]
-        held = held_rows(gate.ledger.keys, about.pick(waiting), offsets, arrived_ms=row.received_at_ms)
-        return bytes(completed), held
+        if self._numbers is None:
+            self._numbers = Numbers(gate.ledger)
+        return bytes(completed), self._numbers.rows(about.pick(waiting), offsets, arrived_ms=row.received_at_ms)
 
     def _table(self, combos: tuple[Combo, ...]) -> bytes:
         """Maps a combination's index to the state in which its events begin."""

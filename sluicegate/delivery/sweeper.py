@@ -15,7 +15,7 @@ from sluicegate.config import Config
 from sluicegate.config.model import consent_of
 from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.held import HoldBounds
-from sluicegate.delivery.held_log import held_rows
+from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.held_sweep import HeldSweep
 from sluicegate.delivery.letter_bounds import trim_letters
 from sluicegate.delivery.retention import Retention
@@ -69,6 +69,7 @@ class Sweeper:
         }
         bounds = HoldBounds.of(config.consent)
         self._held = HeldSweep(self._ledger, self._gates, bounds, self._decide, self._open_store)
+        self._numbers = Numbers(self._ledger)
         self._held_version = 0
         """The version of the ledger by which the events were judged that are to be held and are in no store yet."""
         self._table = RoutingTable(self._destinations.values())
@@ -222,6 +223,8 @@ class Sweeper:
         timeout_s = max(0.0, self._next_skip - time.monotonic()) if due else LOOK_EVERY_S
         if fd is None:
             timeout_s = min(timeout_s, FALLBACK_POLL_S)
+        if self._held.busy:
+            timeout_s = 0.0
         poller.poll(timeout_s * 1000)
         self._linger()
         with contextlib.suppress(BlockingIOError):
@@ -349,7 +352,7 @@ class Sweeper:
 
     def _hold(self, name: str, row: Row, places: Sequence[int]) -> Sequence[HeldRow]:
         offsets = [row.first + place for place in places]
-        return held_rows(self._ledger.keys, row.meta.about.pick(places), offsets, arrived_ms=row.received_at_ms)
+        return self._numbers.rows(row.meta.about.pick(places), offsets, arrived_ms=row.received_at_ms)
 
     def _decide(self, name: str, combo: Combo) -> str | None:
         return _reason(self._table.decide(combo, name))

@@ -399,5 +399,5 @@ def test_an_event_that_the_log_has_let_go_of_counts_as_expired(site: Site) -> No
 
     site.log.trim(2)
 
-    site.wait(lambda: site.balanced().expired == 1)
-    assert site.account() == (0, 1, {})
+    site.until_account(0, 1, {})
+    assert site.balanced().expired == 1
