@@ -29,9 +29,9 @@ destination's fault, so they are not dead letters, which have an event to look a
 _STORE_SQL = """
     CREATE TABLE state (
         epoch INTEGER NOT NULL, start INTEGER NOT NULL, cursor INTEGER NOT NULL,
-        delivered INTEGER NOT NULL, dead INTEGER NOT NULL, expired INTEGER NOT NULL
+        delivered INTEGER NOT NULL, dead INTEGER NOT NULL, expired INTEGER NOT NULL{more_about_state}
     ) STRICT;
-    INSERT INTO state VALUES (0, {start}, {start}, 0, 0, 0);
+    INSERT INTO state (epoch, start, cursor, delivered, dead, expired) VALUES (0, {start}, {start}, 0, 0, 0);
     CREATE TABLE denied (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE dead_letters (
@@ -42,7 +42,8 @@ _STORE_SQL = """
     ) STRICT;
     CREATE INDEX dead_letters_message_id ON dead_letters (message_id);
     CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay';
-    {on_their_way}
+    {on_their_way};
+    {held}
 """
 
 _MORE_ABOUT_LETTERS = (
@@ -64,6 +65,20 @@ _ON_THEIR_WAY = """
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE refused (config_hash TEXT NOT NULL) STRICT
 """
+_MORE_ABOUT_STATE = (
+    "held INTEGER NOT NULL DEFAULT 0",
+    "considered INTEGER NOT NULL DEFAULT 0",
+    "held_under TEXT NOT NULL DEFAULT ''",
+)
+_HELD = """
+    CREATE TABLE held (
+        log_offset INTEGER PRIMARY KEY, subject INTEGER NOT NULL, also INTEGER, arrived_at_ms INTEGER NOT NULL,
+        released INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX held_subject ON held (subject);
+    CREATE INDEX held_also ON held (also) WHERE also IS NOT NULL;
+    CREATE INDEX held_released ON held (log_offset) WHERE released = 1
+"""
 _UPGRADES = (
     (
         1,
@@ -71,15 +86,17 @@ _UPGRADES = (
         + "CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
         + _ON_THEIR_WAY,
     ),
+    (2, "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE) + _HELD),
 )
 
 # One statement, so that counts and cursor are of one moment.
 _STATE = """
     SELECT epoch, start, cursor, delivered, dead, expired, (SELECT json_group_object(reason, n) FROM denied),
-        (SELECT json_group_object(reason, n) FROM expired_by)
+        (SELECT json_group_object(reason, n) FROM expired_by), held, considered, held_under
     FROM state
 """
-_STATE_OF_VERSION_1 = _STATE.replace("(SELECT json_group_object(reason, n) FROM expired_by)", "'{}'")
+_STATE_OF_VERSION_2 = _STATE.replace("held, considered, held_under", "0, 0, ''")
+_STATE_OF_VERSION_1 = _STATE_OF_VERSION_2.replace("(SELECT json_group_object(reason, n) FROM expired_by)", "'{}'")
 """Who may not write to a store cannot bring it up."""
 
 
@@ -87,7 +104,9 @@ _STATE_OF_VERSION_1 = _STATE.replace("(SELECT json_group_object(reason, n) FROM 
 class StoreState:
     """What one store says: events after `start` up to `cursor` are settled, and how.
 
-    The counts add up: delivered + dead + expired + all of `denied` = cursor - start. `epoch` 0: never claimed.
+    The counts add up: delivered + held + dead + expired + all of `denied` = cursor - start. `epoch` 0: never claimed.
+    Every held event was judged by the ledger as of version `considered` at least, for a requirement and policy that
+    `held_under` stands for.
     """
 
     epoch: int
@@ -98,11 +117,14 @@ class StoreState:
     expired: int = 0
     denied: Mapping[str, int] = field(default_factory=dict)
     expired_by: Mapping[str, int] = field(default_factory=dict)
+    held: int = 0
+    considered: int = 0
+    held_under: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One destination's account, in events; `held` has its place and is 0 so far.
+    """One destination's account, in events.
 
     `denied_by` splits `denied` by reason. `expired_by` has the reasons of what expired; the rest is retention's.
     """
@@ -125,11 +147,13 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=2,
+        version=3,
         sql=_STORE_SQL.format(
             start=int(start),
+            more_about_state="".join(f", {column}" for column in _MORE_ABOUT_STATE),
             more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS),
             on_their_way=_ON_THEIR_WAY,
+            held=_HELD,
         ),
         upgrades=_UPGRADES,
     )
@@ -137,9 +161,11 @@ def store_schema(start: Offset) -> Schema:
 
 def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
-    sql = _STATE if connection.pragma("user_version") > 1 else _STATE_OF_VERSION_1
-    epoch, start, cursor, delivered, dead, expired, denied, expired_by = fetch(connection, sql)[0]
-    return StoreState(epoch, start, cursor, delivered, dead, expired, json.loads(denied), json.loads(expired_by))
+    version = connection.pragma("user_version")
+    sql = _STATE if version > 2 else _STATE_OF_VERSION_2 if version == 2 else _STATE_OF_VERSION_1
+    epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch(connection, sql)[0]
+    by_reason = json.loads(denied), json.loads(expired_by)
+    return StoreState(epoch, start, cursor, delivered, dead, expired, *by_reason, *hold)
 
 
 def account_of(state: StoreState, *, head: Offset) -> Account:
@@ -149,7 +175,7 @@ def account_of(state: StoreState, *, head: Offset) -> Account:
         accepted=head - state.start,
         delivered=state.delivered,
         pending=head - state.cursor,
-        held=0,
+        held=state.held,
         dead=state.dead,
         denied=sum(state.denied.values()),
         expired=state.expired,

@@ -115,6 +115,11 @@ class About(NamedTuple):
     codes: bytes
     combos: tuple[Combo, ...]
 
+    @property
+    def whose(self) -> list[tuple[str | None, str | None]]:
+        """The subject of each event: user id and anonymous id."""
+        return list(zip(self.user_ids, self.anonymous_ids, strict=True))
+
     def pick(self, places: Sequence[int]) -> About:
         """The same of the events at these places."""
         users, visitors, times_ms, codes, combos = self

@@ -69,7 +69,12 @@ def fates(
         _lost(name, lost[name])
         if name in lost
         else _fate(
-            event, destination, registered.get(name), accounts.get(name), _letter(data_dir, name, message_id, event)
+            event,
+            destination,
+            registered.get(name),
+            accounts.get(name),
+            _letter(data_dir, name, message_id, event),
+            is_held=_is_held(data_dir, name, event),
         )
         for name, destination in config.destinations.items()
     ]
@@ -85,6 +90,8 @@ def _fate(
     registration: Registration | None,
     account: Account | None,
     letter: DeadLetter | None,
+    *,
+    is_held: bool = False,
 ) -> Fate:
     name = destination.id
     if not destination.enabled or registration is None or account is None:
@@ -93,8 +100,11 @@ def _fate(
         return Fate(name, "not routed", "the event came before the destination was configured")
     if letter is not None:
         return _dead(name, letter)
+    if is_held:
+        return Fate(name, "held", f"it waits for a decision: {_consent_story(event.combo, destination)}")
     decision = decide(event.combo, destination)
-    if decision is not Decision.ALLOW:
+    may_be_decided = decision is Decision.CONSENT_UNDECIDED and event.offset > account.cursor
+    if decision is not Decision.ALLOW and not may_be_decided:
         return Fate(name, "denied", f"{decision}: {_consent_story(event.combo, destination)}")
     if event.offset > account.cursor:
         return Fate(name, "pending", registration.paused_reason or "it waits in the log")
@@ -113,6 +123,17 @@ def _consent_story(combo: Combo, destination: DestinationConfig) -> str:
         required.append("one of " + ", ".join(destination.requires.any))
     stamp = ", ".join(f"{purpose}: {'granted' if granted else 'denied'}" for purpose, granted in combo.stamp)
     return f"requires {' and '.join(required)}; the event says {stamp or 'nothing'}"
+
+
+def _is_held(data_dir: DataDir, name: str, event: StoredEvent) -> bool:
+    path = data_dir.store(name)
+    if not path.exists():
+        return False
+    store = DestinationStore.open(path, start=0)
+    try:
+        return event.offset in store.held.before(event.offset + 1, after=event.offset - 1, limit=1)
+    finally:
+        store.close()
 
 
 def _letter(data_dir: DataDir, name: str, message_id: str, event: StoredEvent) -> DeadLetter | None:

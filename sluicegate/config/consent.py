@@ -31,7 +31,7 @@ def read_consent(document: Mapping[str, Any], purposes: PurposesConfig, problems
     for name, parse in (
         ("model", lambda value: _choice(ConsentModel, value)),
         ("honor_gpc", lambda value: _choice(HonorGpc, value)),
-        ("on_undecided", lambda value: _choice(OnUndecided, value)),
+        ("on_undecided", read_on_undecided),
         ("jurisdiction_header", _header),
         ("gpc_purposes", lambda value: _purposes(value, purposes)),
         ("require_policy", _policy),
@@ -56,6 +56,11 @@ def _allows_unasked(document: Mapping[str, Any], problems: Problems) -> bool:
         path = ("compat", "segment_missing_consent")
         problems.add(path, "is not one of the choices", 'write "allow", or leave it out')
     return bool(value == "allow")
+
+
+def read_on_undecided(value: object) -> OnUndecided:
+    """What becomes of undecided events; raises `Wrong`."""
+    return _choice(OnUndecided, value)
 
 
 def _choice(kind: type[Choice], value: object) -> Choice:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sluicegate.config.consent import read_on_undecided
 from sluicegate.config.declaration import Settings
 from sluicegate.config.keys import DESTINATION
 from sluicegate.config.mapping import MapReader
@@ -69,6 +70,11 @@ class DestinationReader:
         requires = self._requires(raw, values, settings_type, path)
         if "events" in raw:
             values["events"] = self._events(raw["events"], path)
+        if "on_undecided" in raw:
+            try:
+                values["on_undecided"] = read_on_undecided(raw["on_undecided"])
+            except Wrong as wrong:
+                self.problems.add_wrong((*path, "on_undecided"), wrong)
         if "map" in raw:
             values["map"] = MapReader((*path, "map"), self.problems).read(raw["map"])
         if settings_type is not None:

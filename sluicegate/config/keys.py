@@ -459,7 +459,7 @@ CONSENT = Table(
         Key(
             "hold_ttl",
             Kind.DURATION,
-            "How long an event is held for a decision.",
+            "How long an event is held for a decision, from its arrival on.",
             "hold_ttl_s",
             1,
             30 * DAY_S,
@@ -468,7 +468,7 @@ CONSENT = Table(
         Key(
             "hold_max",
             Kind.COUNT,
-            "Most held events of one subject.",
+            "Most held events of one subject at one destination; what comes then is not held.",
             "",
             1,
             100_000,
@@ -477,7 +477,7 @@ CONSENT = Table(
         Key(
             "hold_total",
             Kind.COUNT,
-            "Most held events of all subjects together.",
+            "Most held events of all subjects together at one destination; what comes then is not held.",
             "",
             1,
             100_000_000,
@@ -626,6 +626,12 @@ DESTINATION = Table(
             "override_plugin_consent",
             Kind.FLAG,
             "Whether `requires` stands alone, without what the type itself requires; logged, and shown in the status.",
+        ),
+        Key(
+            "on_undecided",
+            Kind.SPECIAL,
+            "What becomes of its events while nobody has said yes or no: hold, or drop; as in [consent] when left out.",
+            sample='"drop"',
         ),
         Key("map", Kind.SPECIAL, "Changes to events on their way out: a table of its own, see below.", sample="{}"),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
@@ -202,6 +202,8 @@ class DestinationConfig:
     """Its vendor's number in IAB Europe's framework, whose consent it then needs too."""
     override_plugin_consent: bool = False
     """Whether `requires` stands alone, without what the type requires."""
+    on_undecided: OnUndecided | None = None
+    """None for what `[consent]` says."""
     map: MapConfig = field(default_factory=MapConfig)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     network: Network = Network()  # noqa: RUF009  (frozen)
@@ -233,6 +235,12 @@ class Config:
     def decode(cls, data: bytes) -> Config:
         """The configuration in these bytes."""
         return msgspec.msgpack.decode(data, type=cls, dec_hook=_restore)
+
+
+def consent_of(destination: DestinationConfig, consent: ConsentConfig) -> ConsentConfig:
+    """What counts for one destination."""
+    own = destination.on_undecided
+    return consent if own is None else replace(consent, on_undecided=own)
 
 
 def config_hash(destination: DestinationConfig) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sluicegate.config.model import ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.requirement import NECESSARY, State, all_of, any_of
-from sluicegate.consent.standing import NO_STANDINGS, Standing, Standings
+from sluicegate.consent.standing import NEVER_MS, NO_STANDINGS, Standing, Standings
 
 MAX_REMEMBERED = 65_536
 """Verdicts that a judge remembers: about 10 MB, and far more than sources and subjects produce in practice."""
@@ -59,24 +59,35 @@ class _Since(Enum):
     UNDECIDED = auto()
     GRANTED_BEFORE = auto()
     GRANTED_AFTER = auto()
+    GRANTED_TOO_LATE = auto()
+    """After the event, and after the time for which it can be held."""
     DENIED_BEFORE = auto()
     DENIED_AFTER = auto()
 
 
 def purpose_state(
-    said: bool | None, standing: Standing, *, time_ms: int, model: ConsentModel, held: bool = False
+    said: bool | None,
+    standing: Standing,
+    *,
+    time_ms: int,
+    model: ConsentModel,
+    held: bool = False,
+    until_ms: int = NEVER_MS,
 ) -> State:
     """The state of one purpose for one event.
 
-    `said` is the event's own stamp and `time_ms` its time; `held` is true for an event that waits for this decision.
+    `said` is the event's own stamp and `time_ms` its time; `held` is true for an event that waits for this decision,
+    which must have been taken by `until_ms`.
     """
-    return _state(said, _since(standing, time_ms), model=model, held=held)
+    return _state(said, _since(standing, time_ms, until_ms), model=model, held=held)
 
 
-def _since(standing: Standing, time_ms: int) -> _Since:
+def _since(standing: Standing, time_ms: int, until_ms: int) -> _Since:
     state, as_of_ms, _ = standing
     if state is State.GRANTED:
-        return _Since.GRANTED_BEFORE if time_ms >= as_of_ms else _Since.GRANTED_AFTER
+        if time_ms >= as_of_ms:
+            return _Since.GRANTED_BEFORE
+        return _Since.GRANTED_AFTER if as_of_ms <= until_ms else _Since.GRANTED_TOO_LATE
     if state is State.DENIED:
         return _Since.DENIED_BEFORE if time_ms >= as_of_ms else _Since.DENIED_AFTER
     return _Since.UNDECIDED
@@ -89,13 +100,15 @@ def _state(said: bool | None, since: _Since, *, model: ConsentModel, held: bool)
         return State.GRANTED
     if since is _Since.GRANTED_AFTER:
         return State.GRANTED if held else State.UNDECIDED
+    if since is _Since.GRANTED_TOO_LATE:
+        return State.UNDECIDED
     return State.UNDECIDED if model is ConsentModel.OPT_IN else State.GRANTED
 
 
 class Judge:
     """Takes the decisions of one destination, each kind of case once.
 
-    A decision depends on the stamp and, for each required purpose, on five possible standings; so the memory stays
+    A decision depends on the stamp and, for each required purpose, on six possible standings; so the memory stays
     small however many subjects there are.
     """
 
@@ -114,17 +127,19 @@ class Judge:
         time_ms: int,
         model: ConsentModel = ConsentModel.OPT_IN,
         held: bool = False,
+        until_ms: int = NEVER_MS,
         was_granted: bool = False,
     ) -> Verdict:
         """The verdict on one event.
 
-        `held` is true for an event that waited for this decision within its time; `was_granted` when the ledger granted
-        what the event's stamp left open at its acceptance, which makes a denial a withdrawal.
+        `held` is true for an event that waits for this decision, which must have been taken by `until_ms`;
+        `was_granted` when the ledger granted what the event's stamp left open at its acceptance, which makes a denial
+        a withdrawal.
         """
         if standings is NO_STANDINGS:
             since = self._of_nobody
         else:
-            since = tuple([_since(standings.of(purpose), time_ms) for purpose in self._purposes])
+            since = tuple([_since(standings.of(purpose), time_ms, until_ms) for purpose in self._purposes])
         case = (stamp, since, model, held, was_granted)
         verdict = self._verdicts.get(case)
         if verdict is None:
@@ -183,7 +198,7 @@ class Judge:
 def _refusal(said: bool | None, since: _Since, was_granted: bool) -> Reason:
     """Which kind of denial it is."""
     if said is False:
-        later = since in (_Since.GRANTED_BEFORE, _Since.GRANTED_AFTER)
+        later = since in (_Since.GRANTED_BEFORE, _Since.GRANTED_AFTER, _Since.GRANTED_TOO_LATE)
         return Reason.DENIED_AT_COLLECTION if later else Reason.DENIED
     if since is _Since.DENIED_AFTER and (said is True or was_granted):
         return Reason.WITHDRAWN

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
+from sluicegate.consent.store import open_ledger
+from sluicegate.consent.subject import Subject, SubjectKeys
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogError
 
@@ -47,6 +49,36 @@ class LedgerReader:
             return [UNKNOWN_SUBJECT] * len(subjects)
         try:
             return self._view.of_many(subjects)
+        except LogError as error:
+            raise self._failed(error) from error
+
+    def changed_since(self, version: int) -> frozenset[bytes] | None:
+        """As `LedgerView.changed_since`."""
+        if self._view is None:
+            return frozenset()
+        try:
+            return self._view.changed_since(version)
+        except LogError as error:
+            raise self._failed(error) from error
+
+    def newest_denial_ms(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> int:
+        """As `LedgerView.newest_denial_ms`."""
+        if self._view is None:
+            return 0
+        try:
+            return self._view.newest_denial_ms(subject, purposes, gpc=gpc)
+        except LogError as error:
+            raise self._failed(error) from error
+
+    @property
+    def keys(self) -> SubjectKeys:
+        """What turns ids into keys; a ledger is begun when there is none, since its key is for good."""
+        try:
+            if self._view is None:
+                open_ledger(self._path, self._key_path)[0].close()
+                self.refresh()
+            assert self._view is not None
+            return self._view.keys
         except LogError as error:
             raise self._failed(error) from error
 

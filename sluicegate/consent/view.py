@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
 from sluicegate.consent.ledger import MAX_OWNERS
+from sluicegate.consent.past import Kinds, newest_denial_ms, with_members
 from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.remembered import Remembered
 from sluicegate.consent.slots import merge, without_seen
@@ -114,6 +115,34 @@ class LedgerView:
         read: Any = self._look_up(list(missing))
         columns = zip(subjects, found, strict=True)
         return [known or read[subject] for subject, known in columns]
+
+    def changed_since(self, version: int) -> frozenset[bytes] | None:
+        """The keys of the subjects whose standing may have changed after a version, None when it may be anybody's.
+
+        With an id these are all that belong to it.
+        """
+        with errors_of(self.path):
+            if fetch(self._db, _VERSION)[0][1] > version or self.version - version > MAX_CHANGES:
+                return None
+            return with_members(self._db, self._names, {key for (key,) in fetch(self._db, _CHANGES, (version,))})
+
+    def newest_denial_ms(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> int:
+        """When the newest denial of one of these purposes was recorded (Unix ms), whatever came then; 0 for never.
+
+        What was only seen of another device does not count, as in `of`, and Global Privacy Control with `gpc` alone.
+        """
+        records: dict[bytes, Record | None] = {}
+        with errors_of(self.path):
+            keys = self.keys.of(subject)
+            self._read(set(keys), records)
+            for _ in range(MAX_OWNERS):
+                owners = {record.owner for record in records.values() if record is not None and record.owner}
+                if not self._read(owners - records.keys(), records):
+                    break
+            return max(
+                newest_denial_ms(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
+                for place, key in enumerate(_with_owners(keys, records))
+            )
 
     def close(self) -> None:
         """Release the file."""

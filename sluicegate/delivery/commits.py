@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
 from sluicegate import failpoints
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
-from sluicegate.delivery.lane import PendingRetry
+from sluicegate.delivery.held import HeldChanges
+from sluicegate.delivery.holding import Holding
+from sluicegate.delivery.lane import Origin, PendingRetry
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.plugin import MAX_RESPONSE_CHARS, Mask
 from sluicegate.delivery.reader import Decide, Reader
-from sluicegate.delivery.settlement import Dead, Progress
+from sluicegate.delivery.settlement import Aside, Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.walltime import wall_ms
 from sluicegate.event import MAX_COMBOS, About, Combo
@@ -31,16 +35,25 @@ UNKNOWN_COMBO = Combo("", "")
 class Commits:
     """Gathers progress from the lanes and commits it; what could not be committed stays gathered."""
 
-    def __init__(self, store: DestinationStore, lanes: Lanes, reader: Reader, *, epoch: int, mask: Mask) -> None:
+    def __init__(
+        self,
+        store: DestinationStore,
+        lanes: Lanes,
+        reader: Reader,
+        *,
+        epoch: int,
+        mask: Mask,
+        holding: Holding | None = None,
+    ) -> None:
+        self._holding = holding
         self._mask = mask
         self._store = store
         self._lanes = lanes
         self._reader = reader
         self._epoch = epoch
         self._gathered = Progress(lanes.settlement.cursor)
-        self._replayed: list[int] = []
-        self._buried_again: list[Dead] = []
-        self._denied_again: dict[int, str] = {}
+        self._replayed = Aside()
+        self._released = Aside()
         self._retries: list[PendingRetry] | None = None
         self._store_version: int | None = None
         self.more_replays = False
@@ -51,21 +64,23 @@ class Commits:
     @property
     def pending(self) -> bool:
         """Whether there is something to commit."""
-        return bool(len(self._gathered) or self._settled_replays or self._retries is not None)
+        return bool(len(self._gathered) or self._replayed or self._released or self._retries is not None)
 
     @property
-    def _settled_replays(self) -> int:
-        return len(self._replayed) + len(self._buried_again) + len(self._denied_again)
+    def holds_some(self) -> bool:
+        """Whether there are events to hold that are not in the store yet."""
+        return bool(self._gathered.held)
 
     def gather(self, now: float, *, last: bool = False) -> bool:
         """Take what the lanes have settled; say whether there is something to commit. `last`: before the end."""
         progress = self._lanes.progress()
         if len(progress):
             self._gathered.add(progress)
-        replayed, buried_again = self._lanes.replays()
-        self._replayed += replayed
-        self._buried_again += buried_again
-        self._denied_again |= self._lanes.denied_replays()
+        self._replayed.add(self._lanes.aside(Origin.LETTERS))
+        self._released.add(self._lanes.aside(Origin.HELD))
+        if self._holding is not None and self._holding.dead:
+            self._released.dead += self._holding.dead
+            self._holding.dead = []
         retries = self._lanes.retries(now, anyway=last)
         if retries is not None:
             self._retries = [replace(retry, first_error=self._mask(retry.first_error)) for retry in retries]
@@ -87,16 +102,19 @@ class Commits:
                 denied=gathered.denied,
                 dead_letters=letters,
                 retries=self._retries,
+                held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
             )
             trace.dead(letters)
             self._retries = None
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor
             self.delivered += gathered.delivered
-        if self._settled_replays:
+        if self._released:
+            self._settle_released(self._released)
+        if self._replayed:
             self._settle()
-            self.delivered += len(self._replayed)
-            self._replayed, self._buried_again, self._denied_again = [], [], {}
+            self.delivered += len(self._replayed.delivered)
+            self._replayed = Aside()
             self.more_replays = self._store_version is None
 
     def take_replays(self, permits: Decide) -> None:
@@ -104,7 +122,7 @@ class Commits:
 
         Consent is decided again, now and before each call; letters that may no longer go out are counted as denied.
         """
-        unsettled = self._lanes.replaying or self._settled_replays
+        unsettled = self._lanes.replaying or self._replayed
         if unsettled or (version := self._store.data_version()) == self._store_version:
             return
         letters = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
@@ -123,11 +141,21 @@ class Commits:
     def _settle(self) -> None:
         self._store.settle_replay(
             self._epoch,
-            delivered=self._replayed,
-            failed={dead.offset: self._mask(dead.reason) for dead in self._buried_again},
-            denied=self._denied_again,
+            delivered=self._replayed.delivered,
+            failed={dead.offset: self._mask(dead.reason) for dead in self._replayed.dead},
+            denied=self._replayed.denied,
             now_ms=wall_ms(time.monotonic()),
         )
+
+    def _settle_released(self, ended: Aside) -> None:
+        letters = self._letters(ended.dead)
+        changes = HeldChanges(delivered=ended.delivered, denied=ended.denied, dead=letters)
+        self._store.settle_held(self._epoch, changes)
+        trace.dead(letters)
+        self.delivered += len(ended.delivered)
+        self._released = Aside()
+        if self._holding is not None:
+            self._holding.settled(ended)
 
     def _letters(self, dead: Sequence[Dead]) -> list[DeadLetter]:
         now_ms = wall_ms(time.monotonic())
@@ -153,14 +181,20 @@ class Commits:
 
 
 def _events(letters: Sequence[DeadLetter]) -> Events:
-    return Events([_run(letters[at : at + MAX_COMBOS]) for at in range(0, len(letters), MAX_COMBOS)])
+    runs = []
+    for first_attempt_ms, group in groupby(letters, attrgetter("first_attempt_at_ms")):
+        alike = list(group)
+        pieces = (alike[at : at + MAX_COMBOS] for at in range(0, len(alike), MAX_COMBOS))
+        runs += [_run(piece, arrived_ms=first_attempt_ms) for piece in pieces]
+    return Events(runs)
 
 
-def _run(letters: Sequence[DeadLetter]) -> Run:
+def _run(letters: Sequence[DeadLetter], *, arrived_ms: int) -> Run:
     # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
     message_ids = [letter.message_id for letter in letters]
     ids = PlainIds(message_ids, message_ids, _about(letters))
-    return Run.of([letter.id for letter in letters], ids, [letter.event for letter in letters])
+    events = [letter.event for letter in letters]
+    return Run.of([letter.id for letter in letters], ids, events, arrived_ms=arrived_ms)
 
 
 def _about(letters: Sequence[DeadLetter]) -> About:

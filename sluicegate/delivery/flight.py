@@ -18,15 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lane import Work
+from sluicegate.delivery.lane import Origin, Work
 
 logger = logging.getLogger(__name__)
 
 _MAGIC = b"SGcalls1"
 _HEAD = struct.Struct("<8sQII")
 _SLOT = struct.Struct("<IIqq")
-_FREE, _SPAN, _LIST, _REPLAY = range(4)
+_FREE, _SPAN, _LIST, _REPLAY, _HELD = range(5)
 _NOTHING = _SLOT.pack(_FREE, 0, 0, 0)
+_KINDS = {Origin.LOG: _LIST, Origin.LETTERS: _REPLAY, Origin.HELD: _HELD}
 MAX_LISTED = 4_096
 """Offsets that are written down one by one; of a larger scattered call only the first and the last."""
 
@@ -36,7 +37,7 @@ class Interrupted:
     """A call of `n_events` that had not ended: its offsets when they are known, else those from `first` to `last` that
     the destination may have.
 
-    Of a `replay` the offsets are ids of dead letters.
+    Of a `replay` the offsets are ids of dead letters; `released` events had been held.
     """
 
     n_events: int
@@ -44,6 +45,7 @@ class Interrupted:
     last: int
     offsets: Sequence[int] | None
     replay: bool
+    released: bool = False
 
 
 class FlightRecord:
@@ -70,8 +72,8 @@ class FlightRecord:
         first, last, n = runs[0].offsets[0], runs[-1].offsets[-1], len(work.batch)
         listed = b""
         kind = _SPAN
-        if work.lane.replay or work.lane.scattered:
-            kind = _REPLAY if work.lane.replay else _LIST
+        if work.lane.origin is not Origin.LOG or work.lane.scattered:
+            kind = _KINDS[work.lane.origin]
             listed = array("q", work.batch.offsets[:MAX_LISTED]).tobytes()
         self._write(slot, _SLOT.pack(kind, n, first, last) + listed)
 
@@ -126,7 +128,7 @@ def _interrupted(slot: bytes) -> Interrupted | None:
     if len(slot) < _SLOT.size:
         return None
     kind, n, first, last = _SLOT.unpack_from(slot)
-    if kind not in (_SPAN, _LIST, _REPLAY):
+    if kind not in (_SPAN, _LIST, _REPLAY, _HELD):
         return None
     offsets: array[int] | None = array("q")
     if kind == _SPAN or n > MAX_LISTED or len(slot) < _SLOT.size + 8 * n:
@@ -134,4 +136,4 @@ def _interrupted(slot: bytes) -> Interrupted | None:
     else:
         assert offsets is not None
         offsets.frombytes(slot[_SLOT.size : _SLOT.size + 8 * n])
-    return Interrupted(n, first, last, offsets, kind == _REPLAY)
+    return Interrupted(n, first, last, offsets, kind == _REPLAY, kind == _HELD)

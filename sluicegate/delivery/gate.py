@@ -1,16 +1,23 @@
-"""Whether events may go to a destination now: their stamps, and what the ledger says at this moment."""
+"""Whether events may go to a destination now: their stamps, and what the ledger says at this moment.
+
+An event that nobody has decided on can be held, from its arrival on and for a while. It may go when a decision of that
+time grants what it needs, unless somebody has refused it since it arrived.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from operator import attrgetter
+from typing import NamedTuple
 
-from sluicegate.config.model import ConsentConfig, ConsentModel, Requirement
+from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.decision import Action, Judge, Reason
 from sluicegate.consent.policy import Policies, Policy
 from sluicegate.consent.reading import LedgerReader
-from sluicegate.consent.standing import NO_STANDINGS, Rules, SubjectConsent
+from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings, SubjectConsent
+from sluicegate.consent.subject import Subject
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
 from sluicegate.eventlog.runs import Events, Run
@@ -19,11 +26,32 @@ from sluicegate.routing import Decision
 
 MAX_COMBOS = 1_000
 """Lists of combinations that are remembered."""
+MAX_DENIALS = 20_000
+"""Subjects whose newest denial is remembered until the ledger changes."""
 
 _PIECE = 64
 """Events that are looked up together."""
+HELD = "held"
+"""Stands in the place of a reason for an event that is to be held."""
+NEVER_ARRIVED_MS = -(1 << 62)
+"""Of an event that is in no log: it cannot be held, and nobody can have refused it before."""
 _WORDS = {Reason.DENIED: str(Decision.CONSENT_DENIED), Reason.UNDECIDED: str(Decision.CONSENT_UNDECIDED)}
 _has_denial = attrgetter("has_denial")
+
+
+class _Case(NamedTuple):
+    """Who an event is of, its time, when it arrived, what time it is, and whether it was permitted before."""
+
+    subject: tuple[str | None, str | None]
+    time_ms: int
+    arrived_ms: int
+    now_ms: int
+    was_sent: bool
+
+
+def _final(reason: str) -> str:
+    """What was on its way goes back to no waiting."""
+    return str(Decision.CONSENT_UNDECIDED) if reason in (HELD, Reason.HOLD_EXPIRED) else reason
 
 
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
@@ -50,10 +78,18 @@ class Gate:
         self._policies = Policies(consent)
         self._allows_unasked = consent.allow_unasked
         self._judge = Judge(requires)
+        self._purposes = requires.purposes
         self._clock_ms = clock_ms
+        self.holds = consent.on_undecided is OnUndecided.HOLD
+        """Whether undecided events are held."""
+        self._hold_ms = int(consent.hold_ttl_s * 1_000)
+        self.under = blake2b(repr((requires, consent)).encode(), digest_size=8).hexdigest()
+        """Stands for what is required: events that are held under something else have to be looked at again."""
         self._may_be_silent = self._policies.any_opt_out or self._allows_unasked
         self.n_unenforced = 0
         """Delivered events that say nothing about consent, and of which nobody else did."""
+        self._denials_ms: dict[tuple[str | None, str | None], int] = {}
+        self._denials_of = -1
         self._open: dict[tuple[Combo, ...], bytes] = {}
 
     def refresh(self) -> None:
@@ -65,30 +101,55 @@ class Gate:
         """Whether what a stamp leaves open may be decided by something else."""
         return self.ledger.version > 0 or self._may_be_silent
 
-    def reasons(self, about: About) -> list[str | None]:
-        """For each event None when it may go out, else why not; the ledger is taken as of the last `refresh`."""
-        known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
-        return self._reasons(about, known)
+    def expired_before_ms(self) -> int:
+        """Events that arrived before this time (Unix ms) are not held any longer."""
+        return self._clock_ms() - self._hold_ms
 
-    def completed(self, about: About, reasons: Sequence[str | None], skipped: int) -> list[str | None]:
+    def reasons(self, about: About, *, arrived_ms: int = NEVER_ARRIVED_MS) -> list[str | None]:
+        """For each event None when it may go out, `HELD`, or why not; the ledger is taken as of the last `refresh`."""
+        if not self.completes:
+            said = [self._of_stamp(combo) for combo in about.combos]
+            return self._of_nobody(about, said, self._undecided(arrived_ms, self._clock_ms()))
+        known = self.ledger.of_many(about.whose)
+        return self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
+
+    def completed(
+        self, about: About, reasons: Sequence[str | None], skipped: int, *, arrived_ms: int = NEVER_ARRIVED_MS
+    ) -> list[str | None]:
         """The same from `skipped` on, up to the first event that may go out; `reasons` are those of the combinations.
 
         Where a combination is decided by more than consent its reason stands.
         """
-        found: list[str | None] = []
         now_ms = self._clock_ms()
+        if not self.completes:
+            return self._of_nobody(about, reasons, self._undecided(arrived_ms, now_ms))[skipped:]
+        found: list[str | None] = []
         for first in range(skipped, len(about.codes), _PIECE):
             piece = slice(first, first + _PIECE)
-            subjects = zip(about.user_ids[piece], about.anonymous_ids[piece], strict=True)
-            who = self.ledger.of_many(list(subjects))
-            for code, known, at in zip(about.codes[piece], who, about.times_ms[piece], strict=True):
+            subjects = list(zip(about.user_ids[piece], about.anonymous_ids[piece], strict=True))
+            who = self.ledger.of_many(subjects)
+            columns = zip(about.codes[piece], subjects, who, about.times_ms[piece], strict=True)
+            for code, subject, known, at in columns:
                 reason = reasons[code]
                 if reason is None or reason == Decision.CONSENT_UNDECIDED:
-                    reason = self._reason(about.combos[code], known, at, now_ms=now_ms)
+                    case = _Case(subject, at, arrived_ms, now_ms, False)
+                    reason = self._reason(about.combos[code], known, case)
                 found.append(reason)
                 if reason is None:
                     return found
         return found
+
+    @staticmethod
+    def _of_nobody(about: About, reasons: Sequence[str | None], undecided: str) -> list[str | None]:
+        """The reasons of events when nobody has decided anything: `undecided` for what their stamps leave open."""
+        plain = str(Decision.CONSENT_UNDECIDED)
+        of_code = [undecided if reason == plain else reason for reason in reasons]
+        if undecided == plain or all(about.anonymous_ids) or all(about.user_ids):
+            return [of_code[code] for code in about.codes]
+        return [
+            plain if of_code[code] == undecided and not (user or visitor) else of_code[code]
+            for code, (user, visitor) in zip(about.codes, about.whose, strict=True)
+        ]
 
     def refused(self, part: Part) -> dict[int, str]:
         """The places of events that were permitted and may not go out any more, each with its reason.
@@ -103,7 +164,7 @@ class Gate:
         for run in part.events.runs:
             reasons, is_open = self._refused_of(run)
             settled = settled and not is_open
-            refused.update({at + i: reason for i, reason in enumerate(reasons) if reason is not None})
+            refused.update({at + i: _final(reason) for i, reason in enumerate(reasons) if reason is not None})
             at += run.n_events
         part.judged = ledger.generation if settled and not refused else -1
         return refused
@@ -134,32 +195,72 @@ class Gate:
         """The reasons of the events of a run, nothing when all may go; and whether time alone can change that."""
         about = run.about
         assert about is not None
-        known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
+        known = self.ledger.of_many(about.whose)
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
         if not is_open and not any(map(_has_denial, known)):
             return (), False
-        return self._reasons(about, known, was_sent=True), is_open
+        return self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True), is_open
 
-    def _reasons(self, about: About, known: Sequence[SubjectConsent], *, was_sent: bool = False) -> list[str | None]:
+    def _reasons(
+        self, about: About, known: Sequence[SubjectConsent], *, arrived_ms: int, was_sent: bool
+    ) -> list[str | None]:
         combos, now_ms, reason = about.combos, self._clock_ms(), self._reason
-        columns = zip(about.codes, known, about.times_ms, strict=True)
-        return [reason(combos[code], who, at, now_ms=now_ms, was_sent=was_sent) for code, who, at in columns]
+        columns = zip(about.codes, about.whose, known, about.times_ms, strict=True)
+        return [
+            reason(combos[code], consent, _Case(subject, at, arrived_ms, now_ms, was_sent))
+            for code, subject, consent, at in columns
+        ]
 
-    def _reason(
-        self, combo: Combo, consent: SubjectConsent, time_ms: int, *, now_ms: int, was_sent: bool = False
-    ) -> str | None:
-        """Why not, or None; `was_sent` of an event that was permitted before."""
+    def _reason(self, combo: Combo, consent: SubjectConsent, case: _Case) -> str | None:
+        """Why not, or None."""
         if combo.type == CONSENT_TYPE:
             return None  # it tells that something was refused, and goes to whoever asked to be told
         model, honors_gpc = self._policy(combo)
+        standings = consent.standings(gpc=honors_gpc, now_ms=case.now_ms)
         verdict = self._judge.decide(
             combo.stamp,
-            consent.standings(gpc=honors_gpc, now_ms=now_ms),
-            time_ms=time_ms,
+            standings,
+            time_ms=case.time_ms,
             model=model,
-            was_granted=was_sent and model is ConsentModel.OPT_IN,
+            was_granted=case.was_sent and model is ConsentModel.OPT_IN,
         )
-        return None if verdict.action is Action.DELIVER else _WORDS.get(verdict.reason, verdict.reason.value)
+        if verdict.action is Action.DELIVER:
+            return None
+        if verdict.reason is not Reason.UNDECIDED:
+            return _WORDS.get(verdict.reason, verdict.reason.value)
+        if not self.holds or not any(case.subject):
+            return str(Decision.CONSENT_UNDECIDED)
+        if standings is not NO_STANDINGS and self._decided_later(combo, standings, case):
+            return self._refused_since(case, gpc=honors_gpc)
+        return self._undecided(case.arrived_ms, case.now_ms)
+
+    def _decided_later(self, combo: Combo, standings: Standings, case: _Case) -> bool:
+        """Whether a grant that is newer than the event, and was given while it could be held, lets it go."""
+        verdict = self._judge.decide(
+            combo.stamp,
+            standings,
+            time_ms=case.time_ms,
+            model=self._policy(combo).model,
+            held=True,
+            until_ms=case.arrived_ms + self._hold_ms,
+        )
+        return verdict.action is Action.DELIVER
+
+    def _refused_since(self, case: _Case, *, gpc: bool) -> str | None:
+        """A refusal ends the wait, whatever is granted after it."""
+        if self._denials_of != self.ledger.generation or len(self._denials_ms) > MAX_DENIALS:
+            self._denials_ms.clear()
+            self._denials_of = self.ledger.generation
+        denied_ms = self._denials_ms.get(case.subject)
+        if denied_ms is None:
+            denied_ms = self.ledger.newest_denial_ms(Subject(*case.subject), self._purposes, gpc=gpc)
+            self._denials_ms[case.subject] = denied_ms
+        return str(Decision.CONSENT_DENIED) if denied_ms >= case.arrived_ms else None
+
+    def _undecided(self, arrived_ms: int, now_ms: int) -> str:
+        if not self.holds:
+            return str(Decision.CONSENT_UNDECIDED)
+        return HELD if now_ms <= arrived_ms + self._hold_ms else Reason.HOLD_EXPIRED.value
 
     def _policy(self, combo: Combo) -> Policy:
         """What silence means for these events, and whether Global Privacy Control counts."""
@@ -178,7 +279,11 @@ class Gate:
         return codes
 
     def _grants(self, combo: Combo) -> bool:
+        return self._of_stamp(combo) is None
+
+    def _of_stamp(self, combo: Combo) -> str | None:
+        """What the stamp alone decides."""
         if combo.type == CONSENT_TYPE:
-            return True
+            return None
         verdict = self._judge.decide(combo.stamp, NO_STANDINGS, time_ms=0)
-        return verdict.action is Action.DELIVER
+        return None if verdict.action is Action.DELIVER else _WORDS.get(verdict.reason, verdict.reason.value)

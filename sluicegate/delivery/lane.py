@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sluicegate.delivery.backlog import slots_of
 from sluicegate.destinations.base import Batch
@@ -75,18 +76,28 @@ class Part:
         )
 
 
+class Origin(StrEnum):
+    """Where the events of a lane come from, and so where it is noted how they ended."""
+
+    LOG = "log"
+    LETTERS = "letters"
+    """Dead letters, which have their ids in place of offsets and no place in the order of events."""
+    HELD = "held"
+    """Events that the cursor has passed and that had to wait for a decision."""
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
     """A batch on its way: its parts in order, and when the first may go out."""
 
     parts: deque[Part]
-    replay: bool = False
+    origin: Origin = Origin.LOG
+    behind: bool = False
+    """Whether it may have to wait for a lane before it, with which it shares a subject."""
     careful: bool = False
     """Its events were in calls when a process died: nothing else goes out while one of them does."""
     scattered: bool = False
     """Whether other events that may go out lie between its events in the log."""
-    behind: bool = False
-    """Whether it may have to wait for a lane before it: several processes may have died of the same subjects."""
     remembered: bool = False
     """Whether the store knows how it has failed."""
     running: bool = False
@@ -98,6 +109,11 @@ class Lane:
     throttled: bool = False
     """Whether its last call failed because there were too many calls: no fault of its events."""
     known_slots: Set[int] | None = None
+
+    @property
+    def replay(self) -> bool:
+        """Whether it replays dead letters."""
+        return self.origin is Origin.LETTERS
 
     @property
     def slots(self) -> Set[int]:
@@ -123,7 +139,7 @@ class Lane:
             return None
         self.parts = deque([self.parts[0], *(part for part in kept if len(part.events))])
         self.known_slots, self.scattered = None, True
-        return Lane(parts, replay=self.replay, careful=self.careful, scattered=True, retry_cost=self.retry_cost)
+        return Lane(parts, self.origin, careful=self.careful, scattered=True, retry_cost=self.retry_cost)
 
     def split_first(self, max_events: int) -> None:
         """Make its first part one of at most so many events."""

@@ -17,15 +17,15 @@ from itertools import takewhile
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.backlog import Backlog
+from sluicegate.delivery.backlog import Backlog, slots_of
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.gate import Gate
-from sluicegate.delivery.lane import Lane, Part, PendingRetry, Work
+from sluicegate.delivery.lane import Lane, Origin, Part, PendingRetry, Work
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.result import Result, checked
-from sluicegate.delivery.settlement import Dead, Progress, Settlement, Stage
+from sluicegate.delivery.settlement import Aside, Dead, Progress, Settlement, Stage
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import ConsentUnreadable, CredentialsRefused, DestinationError, Rejected, Retry
@@ -78,9 +78,7 @@ class Lanes:
         self._n_away = 0
         self._gathers_since: float | None = None
         self._service_s = math.inf
-        self._replayed: list[int] = []
-        self._buried_again: list[Dead] = []
-        self._denied_again: dict[int, str] = {}
+        self._aside: dict[Origin, Aside] = {Origin.LETTERS: Aside(), Origin.HELD: Aside()}
         self._retries_changed = False
 
     # Filling
@@ -154,13 +152,32 @@ class Lanes:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
         parts = deque(map(Part, self._calls_of(events)))
         if parts:
-            self._add_lane(Lane(parts, replay=True))
+            self._add_lane(Lane(parts, Origin.LETTERS))
 
     @property
     def replaying(self) -> bool:
-        """Whether a replay has not ended, or `replays` has not told of its end."""
-        told = self._replayed or self._buried_again or self._denied_again
-        return bool(told) or any(lane.replay for lane in self._lanes)
+        """Whether a replay has not ended, or `aside` has not told of its end."""
+        return bool(self._aside[Origin.LETTERS]) or any(lane.replay for lane in self._lanes)
+
+    def release(self, events: Events, origin: Origin, *, careful: bool = False) -> None:
+        """Deliver events that had to wait, before all newer ones of their subjects; they ascend.
+
+        Those from the log have been reopened. `careful` ones are in calls of their own, and nothing else goes out then.
+        """
+        if careful:
+            groups = [events.slice(index, index + 1) for index in range(len(events))]
+        else:
+            slots, n_groups = slots_of(events.subjects), 1 if self.fast else self._limits.in_flight
+            groups = [events.select(bytes([slot % n_groups == group for slot in slots])) for group in range(n_groups)]
+        for group in groups:
+            parts = deque(map(Part, self._calls_of(group)))
+            if parts:
+                self._add_lane(Lane(parts, origin, behind=True, careful=careful, scattered=True))
+
+    @property
+    def n_released(self) -> int:
+        """Lanes of events that had to wait."""
+        return sum(1 for lane in self._lanes if lane.origin is Origin.HELD)
 
     def _recover(self, recovery: Recovery, events: Events) -> Events:
         """Put what an earlier process had on its way into lanes again; return the other events."""
@@ -344,10 +361,7 @@ class Lanes:
         part = lane.parts.popleft()
         offsets = part.events.offsets
         for index, reason in refused.items():
-            if lane.replay:
-                self._denied_again[offsets[index]] = reason
-            else:
-                self.settlement.deny(offsets[index], reason)
+            self._note_denial(lane, offsets[index], reason)
         self._n_away -= len(refused)
         self._retries_changed = self._retries_changed or lane.remembered
         lane.scattered = True
@@ -418,15 +432,18 @@ class Lanes:
         self._n_away -= len(reasons)
         offsets = events.offsets if reasons else []
         for index, reason in reasons.items():
-            if lane.replay:
-                self._denied_again[offsets[index]] = reason[:MAX_REASON_CHARS]
-            else:
-                self.settlement.deny(offsets[index], reason[:MAX_REASON_CHARS])
+            self._note_denial(lane, offsets[index], reason[:MAX_REASON_CHARS])
+
+    def _note_denial(self, lane: Lane, offset: int, reason: str) -> None:
+        if lane.origin is Origin.LOG:
+            self.settlement.deny(offset, reason)
+        else:
+            self._aside[lane.origin].denied[offset] = reason
 
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._n_away -= len(events)
-        if lane.replay:
-            self._replayed += events.offsets
+        if lane.origin is not Origin.LOG:
+            self._aside[lane.origin].delivered += events.offsets
         else:
             for run in events.runs:
                 self.settlement.deliver(run.offsets)
@@ -469,8 +486,8 @@ class Lanes:
         story = stage, part.first_error or reason, answer.status, answer.response
         dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, *story)
         self._n_away -= 1
-        if lane.replay:
-            self._buried_again.append(dead)
+        if lane.origin is not Origin.LOG:
+            self._aside[lane.origin].dead.append(dead)
         else:
             self.settlement.bury(dead)
 
@@ -480,16 +497,10 @@ class Lanes:
         """What has been settled in one piece from the cursor on, since the last call."""
         return self.settlement.advance()
 
-    def replays(self) -> tuple[list[int], list[Dead]]:
-        """Ids of the replayed letters that were delivered, and those that are dead again, since the last call."""
-        settled = self._replayed, self._buried_again
-        self._replayed, self._buried_again = [], []
+    def aside(self, origin: Origin) -> Aside:
+        """How events ended that are not settled by the cursor, since the last call."""
+        settled, self._aside[origin] = self._aside[origin], Aside()
         return settled
-
-    def denied_replays(self) -> dict[int, str]:
-        """Ids of the replayed letters that turned out not to be for this destination, and why; since the last call."""
-        denied, self._denied_again = self._denied_again, {}
-        return denied
 
     def retries(self, now: float, *, anyway: bool = False) -> list[PendingRetry] | None:
         """What is to be remembered of the events that have failed; None when nothing of it has changed."""
@@ -499,7 +510,7 @@ class Lanes:
         found = [] if self._recovery is None else self._recovery.held_retries()
         n_held = max((retry.lane + 1 for retry in found), default=0)
         for number, lane in enumerate(self._lanes, n_held):
-            lane.remembered = not lane.replay and any(part.first_error for part in lane.parts)
+            lane.remembered = lane.origin is Origin.LOG and any(part.first_error for part in lane.parts)
             if lane.remembered:
                 found += [part.as_retry(number, self._pace.clock(now)) for part in lane.parts]
         return found

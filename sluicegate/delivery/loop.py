@@ -20,6 +20,9 @@ from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord
 from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.held import HoldBounds
+from sluicegate.delivery.held_log import HeldLog
+from sluicegate.delivery.holding import Holding
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pacing import pace_s
@@ -73,6 +76,7 @@ class DeliveryLoop:
         rate_per_s: float | None,
         gate: Gate,
         deciding: Deciding,
+        hold: HoldBounds,
     ) -> None:
         self._plugin = plugin
         self._flight = flight
@@ -81,8 +85,11 @@ class DeliveryLoop:
         self._vitals = vitals
         self._lanes = Lanes(cursor, plugin.limits, rate_per_s=rate_per_s, recovery=recovery, gate=gate)
         self._breaker_state = self._lanes.breaker.state
-        self._reader = Reader(log, plugin.permits, self._lanes)
-        self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask)
+        self._gate = gate
+        self._reader = Reader(log, plugin.permits, self._lanes, may_go_on=self._catch_up)
+        held_log = HeldLog(log, gate, plugin.permits)
+        self._holding = Holding(store, log, gate, self._lanes, held_log, epoch=epoch, bounds=hold)
+        self._commits = Commits(store, self._lanes, self._reader, epoch=epoch, mask=plugin.mask, holding=self._holding)
         self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake, entered=deciding.done)
         self._deciding = deciding
         self._few = plugin.limits.max_events // 2
@@ -168,8 +175,31 @@ class DeliveryLoop:
             self._looked_at = now
             self._unread = True
             self._commits.take_replays(self._plugin.permits)
-        if self._unread and self._lanes.wants_more:
-            self._unread = self._reader.fill() > 0
+            self._look_at_held()
+        elif self._holding.more:
+            self._gate.refresh()
+            self._catch_up()
+        if self._unread and self._wants_more:
+            self._unread = self._reader.fill() > 0 or self._holding.more
+
+    @property
+    def _wants_more(self) -> bool:
+        """Whether more should be read from the log; not while events wait that must go out before newer ones."""
+        return self._lanes.wants_more and not self._holding.more
+
+    def _look_at_held(self) -> None:
+        if self._holding.any:
+            self._gate.refresh()
+            self._catch_up()
+            self._holding.expire()
+
+    def _catch_up(self) -> bool:
+        """Let go of held events that may go by the ledger as the gate knows it; whether newer ones may follow."""
+        if self._holding.is_due:
+            self._commits.gather(time.monotonic())
+            if self._commits.holds_some:
+                self._commits.commit()
+        return self._holding.catch_up()
 
     def _start_calls(self, now: float) -> None:
         works = self._decide(now)
@@ -219,7 +249,8 @@ class DeliveryLoop:
             self._vitals.cursor, self._vitals.delivered = self._commits.cursor, self._commits.delivered
             self._vitals.delivered_unenforced = 0 if self._lanes.gate is None else self._lanes.gate.n_unenforced
             pending = False
-        self._vitals.caught_up = not pending and not self._unread and self._lanes.idle
+        settled = self._lanes.idle and not self._holding.more
+        self._vitals.caught_up = not pending and not self._unread and settled
 
     def _trouble(self, error: LogUnavailable, now: float) -> None:
         self._vitals.error = self._plugin.mask(error_text(error))
@@ -233,11 +264,11 @@ class DeliveryLoop:
             return
         if now < self._resume_at:
             self._waiting.for_wake(self._resume_at - now)
-        elif self._n_started > self._few or (self._ran_in_place and self._lanes.has_waiting):
+        elif self._n_started > self._few or (self._ran_in_place and self._lanes.has_waiting) or self._holding.busy:
             return
-        elif self._unread and self._lanes.wants_more:
+        elif self._unread and self._wants_more:
             self._waiting.for_wake(began + self._pace_s(period_s) - now)
-        elif not self._lanes.wants_more:
+        elif not self._wants_more:
             self._unread = True
             self._waiting.for_wake(self._due() - now)
         elif self._waiting.for_any(self._due() - now):

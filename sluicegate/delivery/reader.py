@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from sluicegate.delivery.gate import HELD as HOLD
 from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.lanes import Lanes
-from sluicegate.delivery.settlement import UNFINISHED
+from sluicegate.delivery.settlement import HELD, UNFINISHED, HeldRow
 from sluicegate.errors import RowDamaged
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
@@ -25,13 +27,18 @@ _IS_UNFINISHED = bytes(state == UNFINISHED for state in range(256))
 class Reader:
     """Reads what follows the last known offset; decides once per combination, and fetches no event bytes in vain.
 
-    Of events whose stamp leaves open what the destination requires, the lanes' gate decides each.
+    Of events whose stamp leaves open what the destination requires, the lanes' gate decides each. `may_go_on` is asked
+    between reading and deciding, after the gate has taken note of the ledger; when it says no, nothing is taken.
     """
 
-    def __init__(self, log: EventLog, decide: Decide, lanes: Lanes) -> None:
+    def __init__(
+        self, log: EventLog, decide: Decide, lanes: Lanes, *, may_go_on: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._may_go_on = may_go_on
         self._log = log
         self._decide = decide
         self._lanes = lanes
+        self._numbers: Numbers | None = None
         self._tables: dict[tuple[Combo, ...], bytes] = {}
 
     def fill(self) -> int:
@@ -43,6 +50,10 @@ class Reader:
             max_events=max(MIN_READ_EVENTS, lanes.room_events),
             max_bytes=max(MIN_READ_BYTES, lanes.room_bytes),
         )
+        if rows and lanes.gate is not None:
+            lanes.gate.refresh()
+        if not self._may_go_on():
+            return 0
         for row in rows:
             try:
                 self._take(row)
@@ -74,8 +85,9 @@ class Reader:
         states = meta.combo_of.translate(self._table(meta.combos))
         known = max(0, lanes.settlement.last + 1 - row.first)
         states = states[known:]
+        held: Sequence[HeldRow] = ()
         if lanes.gate is not None:
-            states = self._completed(lanes.gate, row, states)
+            states, held = self._completed(lanes.gate, row, states)
         n_permitted = states.count(UNFINISHED)
         events = Events()
         if n_permitted:
@@ -83,24 +95,35 @@ class Reader:
             whole = n_permitted == len(states)
             events = Events([run if whole else run.select(states.translate(_IS_UNFINISHED)).compact()])
         lanes.expire(row.first - lanes.settlement.last - 1)
+        lanes.settlement.hold(held)
         lanes.add(states, events)
 
-    def _completed(self, gate: Gate, row: Row, states: bytes) -> bytes:
-        """The states with what the ledger says of the events that say nothing themselves."""
+    def _completed(self, gate: Gate, row: Row, states: bytes) -> tuple[bytes, Sequence[HeldRow]]:
+        """The states with what the ledger says of the events that say nothing themselves, and those to hold."""
         code = self._lanes.settlement.code
         undecided = code(Decision.CONSENT_UNDECIDED)
         if undecided not in states:
-            return states
-        gate.refresh()
-        if not gate.completes:
-            return states
+            return states, ()
+        if not gate.completes and not gate.holds:
+            return states, ()
         first = row.count - len(states)
         places = [place for place, state in enumerate(states) if state == undecided]
         about = row.meta.about.pick([first + place for place in places])
+        reasons = gate.reasons(about, arrived_ms=row.received_at_ms)
         completed = bytearray(states)
-        for place, reason in zip(places, gate.reasons(about), strict=True):
-            completed[place] = UNFINISHED if reason is None else code(reason)
-        return bytes(completed)
+        known: dict[str | None, int] = {None: UNFINISHED, HOLD: HELD}
+        for place, reason in zip(places, reasons, strict=True):
+            state = known.get(reason)
+            if state is None:
+                state = known[reason] = code(str(reason))
+            completed[place] = state
+        if HOLD not in reasons:
+            return bytes(completed), ()
+        waiting = [i for i, reason in enumerate(reasons) if reason == HOLD]
+        offsets = [row.first + first + places[i] for i in waiting]
+        if self._numbers is None:
+            self._numbers = Numbers(gate.ledger)
+        return bytes(completed), self._numbers.rows(about.pick(waiting), offsets, arrived_ms=row.received_at_ms)
 
     def _table(self, combos: tuple[Combo, ...]) -> bytes:
         """Maps a combination's index to the state in which its events begin."""

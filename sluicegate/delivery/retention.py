@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sluicegate.config.model import LogConfig
 from sluicegate.eventlog.base import EventLog, Offset
@@ -58,15 +58,24 @@ class Retention:
         return event_log.used_bytes() > self._config.max_bytes
 
     def apply(
-        self, event_log: EventLog, cursors: Mapping[str, Offset] | None, *, now_ms: int, disk_low: bool = False
+        self,
+        event_log: EventLog,
+        cursors: Mapping[str, Offset] | None,
+        *,
+        now_ms: int,
+        disk_low: bool = False,
+        held: Sequence[Offset] = (),
     ) -> int:
         """Trim the log and return how many events went; `cursors` are None when what is needed is not known.
+
+        `held` has the first event that each destination still holds, though its cursor has passed it.
 
         What all destinations have passed goes when it is old, or at once when the disk is low; what they have not goes
         when the log is older or larger than it may be, with a warning: it expires.
         """
         tail, head = event_log.tail(), event_log.head()
-        before = self._before(event_log, cursors, now_ms=now_ms, disk_low=disk_low)
+        needed = None if cursors is None else [*cursors.values(), *(offset - 1 for offset in held)]
+        before = self._before(event_log, needed, now_ms=now_ms, disk_low=disk_low)
         trimmed = event_log.trim(before) + self._trim_to_size(event_log)
         if trimmed:
             log.info("the event log let go of %d events", trimmed)
@@ -74,16 +83,14 @@ class Retention:
         event_log.shrink(entirely=disk_low)
         return trimmed
 
-    def _before(
-        self, event_log: EventLog, cursors: Mapping[str, Offset] | None, *, now_ms: int, disk_low: bool
-    ) -> Offset:
+    def _before(self, event_log: EventLog, cursors: Sequence[Offset] | None, *, now_ms: int, disk_low: bool) -> Offset:
         config, tail, head = self._config, event_log.tail(), event_log.head()
         since_ms = now_ms - int(config.max_age_s * 1000)
         before = arrived_since(since_ms, tail=tail, head=head, received_at_ms=event_log.received_at_ms)
         if cursors is None:
             return before
         unneeded = trim_before(
-            cursors.values(),
+            cursors,
             tail=tail,
             head=head,
             received_at_ms=event_log.received_at_ms,

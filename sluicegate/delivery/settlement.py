@@ -6,17 +6,20 @@ counted at the speed of memory.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
+from typing import NamedTuple
 
 UNFINISHED = 0
 DELIVERED = 1
 DEAD = 2
 EXPIRED = 3
 DAMAGED = 4
-FIRST_REASON = 5
-"""The first byte that stands for a reason of denial; there is room for 250 of them and "other"."""
+HELD = 5
+FIRST_REASON = 6
+"""The first byte that stands for a reason of denial; there is room for 249 of them and "other"."""
 
 
 class Stage(StrEnum):
@@ -51,6 +54,16 @@ class Dead:
     response: str = ""
 
 
+class HeldRow(NamedTuple):
+    """One event that waits for a decision: the numbers of its first id and of its second, if it has two, and when it
+    arrived (Unix ms)."""
+
+    offset: int
+    subject: int
+    also: int | None
+    arrived_ms: int
+
+
 @dataclass(slots=True)
 class Progress:
     """What lies between an old cursor and a new one; the counts and `dead` add up to their distance."""
@@ -61,9 +74,11 @@ class Progress:
     damaged: int = 0
     denied: dict[str, int] = field(default_factory=dict)
     dead: list[Dead] = field(default_factory=list)
+    held: list[HeldRow] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return self.delivered + self.expired + self.damaged + sum(self.denied.values()) + len(self.dead)
+        settled = self.delivered + self.expired + self.damaged + sum(self.denied.values())
+        return settled + len(self.dead) + len(self.held)
 
     def add(self, later: Progress) -> None:
         """Append what followed."""
@@ -74,6 +89,28 @@ class Progress:
         for reason, count in later.denied.items():
             self.denied[reason] = self.denied.get(reason, 0) + count
         self.dead += later.dead
+        self.held += later.held
+
+
+@dataclass(slots=True)
+class Aside:
+    """How events ended that the cursor has passed before: dead letters by their ids, held events by their offsets."""
+
+    delivered: list[int] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+    denied: dict[int, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.delivered or self.dead or self.denied)
+
+    def __len__(self) -> int:
+        return len(self.delivered) + len(self.dead) + len(self.denied)
+
+    def add(self, later: Aside) -> None:
+        """Append what followed."""
+        self.delivered += later.delivered
+        self.dead += later.dead
+        self.denied |= later.denied
 
 
 class Settlement:
@@ -83,6 +120,7 @@ class Settlement:
         self.cursor = cursor
         self._states = bytearray()
         self._dead: dict[int, Dead] = {}
+        self._held: dict[int, HeldRow] = {}
         self._reasons: list[str] = []
 
     def __len__(self) -> int:
@@ -94,7 +132,7 @@ class Settlement:
         return self.cursor + len(self._states)
 
     def code(self, reason: str) -> int:
-        """The byte that stands for a reason of denial; the 251st and later reasons share "other"."""
+        """The byte that stands for a reason of denial; the 250th and later reasons share "other"."""
         if reason not in self._reasons:
             if len(self._reasons) == 255 - FIRST_REASON:
                 self._reasons.append("other")
@@ -131,6 +169,37 @@ class Settlement:
         """Mark an unfinished offset as denied."""
         self._states[offset - self.cursor - 1] = self.code(reason)
 
+    def hold(self, rows: Iterable[HeldRow]) -> None:
+        """Say of offsets, which ascend and are being added as `HELD`, who waits there."""
+        self._held.update([(row.offset, row) for row in rows])
+
+    @property
+    def n_held(self) -> int:
+        """How many offsets after the cursor are held."""
+        return len(self._held)
+
+    def held(self, numbers: Set[int] | None) -> list[int]:
+        """The held offsets after the cursor of these subjects, of everybody for None."""
+        if numbers is None:
+            return sorted(self._held)
+        return sorted(row.offset for row in self._held.values() if row.subject in numbers or row.also in numbers)
+
+    def reopen(self, offsets: Iterable[int]) -> None:
+        """Mark held offsets as unfinished."""
+        for offset in offsets:
+            del self._held[offset]
+            self._states[offset - self.cursor - 1] = UNFINISHED
+
+    def end_hold(self, offset: int, reason: str) -> None:
+        """Mark a held offset as denied."""
+        del self._held[offset]
+        self._states[offset - self.cursor - 1] = self.code(reason)
+
+    def lose_hold(self, offset: int, *, damaged: bool) -> None:
+        """Mark a held offset as damaged, or as no longer in the log."""
+        del self._held[offset]
+        self._states[offset - self.cursor - 1] = DAMAGED if damaged else EXPIRED
+
     def bury(self, dead: Dead) -> None:
         """Mark an unfinished offset as dead."""
         self._states[dead.offset - self.cursor - 1] = DEAD
@@ -155,6 +224,8 @@ class Settlement:
         for code, reason in enumerate(self._reasons, FIRST_REASON):
             if count := passed.count(code):
                 progress.denied[reason] = count
+        if self._held and (n_held := passed.count(HELD)):
+            progress.held = [self._held.pop(offset) for offset in list(islice(self._held, n_held))]
         if self._dead and passed.count(DEAD):
             first = self.cursor - len(passed)
             for offset in sorted(o for o in self._dead if first < o <= self.cursor):

@@ -1,14 +1,25 @@
-"""The store of one destination: its cursor, the epoch that may commit, its counts, its dead letters, and what is
-remembered of events that are on their way."""
+"""The store of one destination: its cursor, the epoch that may commit, its counts, its dead letters, the events that
+wait for a decision, and what is remembered of events that are on their way."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apsw
 
 from sluicegate.accounts import DAMAGED, StoreState, read_state, store_schema
+from sluicegate.delivery.held import (
+    HOLD_LIMIT,
+    HeldChanges,
+    HeldEvents,
+    Holds,
+    insert_held,
+    note_held_deaths,
+    release_held,
+    remove_held,
+)
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import (
     DeadLetter,
@@ -37,6 +48,7 @@ class DestinationStore:
         self.path = path
         self._db = connection
         self.letters = DeadLetters(connection, path)
+        self.held = HeldEvents(connection, path)
         self._knows_deaths = False
 
     @classmethod
@@ -59,9 +71,18 @@ class DestinationStore:
             return read_state(self._db)
 
     def note_deaths(
-        self, epoch: int, died: int, *, calls: Sequence[Sequence[Offset]], replayed: Sequence[int], reason: str
+        self,
+        epoch: int,
+        died: int,
+        *,
+        calls: Sequence[Sequence[Offset]],
+        replayed: Sequence[int],
+        reason: str,
+        released: Sequence[Offset] = (),
     ) -> None:
         """The process of epoch `died` ended during these calls; its replays, by letter id, have failed for `reason`.
+
+        `released` are the events among them that were held before.
 
         May be told twice. Raises `StaleEpoch` like `commit`.
         """
@@ -72,6 +93,8 @@ class DestinationStore:
                 self._refuse(epoch, "")
             add_deaths(self._db, died, [[o for o in call if o > state.cursor] for call in calls], alone=alone)
             fail_letters(self._db, dict.fromkeys(replayed, reason), now_ms=None)
+            if released:
+                note_held_deaths(self._db, released)
 
     def unsettled(self) -> tuple[list[PendingRetry], list[Suspect]]:
         """What earlier processes have left of events that they did not settle."""
@@ -100,15 +123,17 @@ class DestinationStore:
         denied: Mapping[str, int] = _NOTHING,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        held: Holds | None = None,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
-        `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered.
+        `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered. Of `held` those are
+        denied for which there is no room.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
         n_dead = len(dead_letters)
-        counted = _total(delivered, expired + damaged, denied) + n_dead
+        counted = _total(delivered, expired + damaged, denied) + n_dead + _n_held(held)
         with errors_of(self.path), transaction(self._db):
             self._db.execute(
                 "UPDATE state SET cursor = ?1, delivered = delivered + ?2, dead = dead + ?3, expired = expired + ?4 "
@@ -119,6 +144,7 @@ class DestinationStore:
                 self._refuse(epoch, f"the cursor moves to {cursor} but {counted} events are counted")
             self._count_denied(denied)
             self._count_damaged(damaged)
+            self._hold(held)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
             if retries is not None:
@@ -135,12 +161,13 @@ class DestinationStore:
         denied: Mapping[str, int] = _NOTHING,
         expired: int = 0,
         damaged: int = 0,
+        held: Holds | None = None,
     ) -> bool:
-        """Move the cursor over events that need no delivery, if epoch and cursor still are as expected.
+        """Move the cursor over events that need no delivery yet, if epoch and cursor still are as expected.
 
         For the router, on destinations that are not loaded; False and no change when somebody was faster.
         """
-        counted = _total(0, expired + damaged, denied)
+        counted = _total(0, expired + damaged, denied) + _n_held(held)
         if counted != cursor - expected_cursor:
             raise ValueError(f"the cursor moves by {cursor - expected_cursor} but {counted} events are counted")
         with errors_of(self.path), transaction(self._db):
@@ -152,7 +179,33 @@ class DestinationStore:
                 return False
             self._count_denied(denied)
             self._count_damaged(damaged)
+            self._hold(held)
         return True
+
+    def settle_held(self, epoch: int, changes: HeldChanges) -> None:
+        """Say how held events ended and which may go out; what is not held any more changes nothing.
+
+        Raises `StaleEpoch` like `commit`.
+        """
+        with errors_of(self.path), transaction(self._db):
+            if read_state(self._db).epoch != epoch:
+                self._refuse(epoch, "")
+            there = set(remove_held(self._db, [dead.offset for dead in changes.dead]))
+            letters = [dead for dead in changes.dead if dead.offset in there]
+            insert_letters(self._db, letters)
+            n_delivered = len(remove_held(self._db, changes.delivered))
+            n_damaged = len(remove_held(self._db, changes.damaged))
+            n_expired = len(remove_held(self._db, changes.gone)) + n_damaged
+            reasons = Counter([changes.denied[offset] for offset in remove_held(self._db, changes.denied)])
+            self._db.execute(
+                "UPDATE state SET delivered = delivered + ?, dead = dead + ?, expired = expired + ?",
+                (n_delivered, len(letters), n_expired),
+            )
+            self._count_denied(reasons)
+            self._count_damaged(n_damaged)
+            release_held(self._db, changes.released)
+            if changes.considered is not None:
+                self._db.execute("UPDATE state SET considered = ?, held_under = ?", (changes.considered, changes.under))
 
     def settle_replay(
         self,
@@ -190,6 +243,10 @@ class DestinationStore:
         """Release the file."""
         self._db.close()
 
+    def _hold(self, held: Holds | None) -> None:
+        if held is not None and (n_refused := insert_held(self._db, held)):
+            self._count_denied({HOLD_LIMIT: n_refused})
+
     def _count_denied(self, denied: Mapping[str, int]) -> None:
         if denied:
             self._db.executemany(
@@ -207,6 +264,10 @@ class DestinationStore:
         if current != epoch:
             raise StaleEpoch(f"{self.path.stem}: epoch {epoch} was replaced by epoch {current}")
         raise ValueError(mistake)
+
+
+def _n_held(held: Holds | None) -> int:
+    return 0 if held is None else len(held.rows)
 
 
 def _total(delivered: int, expired: int, denied: Mapping[str, int]) -> int:

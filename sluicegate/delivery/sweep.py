@@ -2,7 +2,8 @@
 
 A destination without a process still has accounts. For each one the sweep looks at every row between its cursor and the
 head, by combination and without the event bytes, until it meets an event that the destination may have. From there on
-it is *wanted* and its events wait; up to there they are counted as denied, and its cursor can be moved.
+it is *wanted* and its events wait; up to there they are counted as denied or noted as held, and its cursor can be
+moved.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sluicegate.delivery.gate import HELD
+from sluicegate.delivery.settlement import HeldRow
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset, Row
 
 Decide = Callable[[str, Combo], str | None]
 """(destination id, combination) to None when it may have the event, else the reason why not."""
+
+Holder = Callable[[str, Row, Sequence[int]], Sequence[HeldRow]]
+"""(destination id, row, places in it) to what is noted of these events while they are held."""
 
 DecideEach = Callable[[str, Row, int], Sequence[str | None] | None]
 """(destination id, row, events to leave out at its begin) to the same for each event; None to decide by combination."""
@@ -32,6 +38,7 @@ class Skip:
     denied: Mapping[str, int]
     expired: int
     damaged: int = 0
+    held: Sequence[HeldRow] = ()
 
 
 @dataclass(slots=True)
@@ -46,14 +53,21 @@ class _Watch:
     expired: int = 0
     damaged: int = 0
     denied: Counter[str] = field(default_factory=Counter)
+    held: list[HeldRow] = field(default_factory=list)
 
 
 class Sweep:
     """The destinations that are not running; not thread-safe, does no I/O."""
 
-    def __init__(self, decide: Decide, decide_each: DecideEach = lambda name, row, skipped: None) -> None:
+    def __init__(
+        self,
+        decide: Decide,
+        decide_each: DecideEach = lambda name, row, skipped: None,
+        hold: Holder = lambda name, row, places: (),
+    ) -> None:
         self._decide = decide
         self._decide_each = decide_each
+        self._hold = hold
         self._watches: dict[str, _Watch] = {}
 
     def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
@@ -116,29 +130,34 @@ class Sweep:
         skipped = watch.seen + 1 - row.first
         each = self._decide_each(name, row, skipped)
         if each is not None:
-            return self._count(watch, each)
+            return self._count(name, watch, row, each)
         reasons = [self._decide(name, combo) for combo in row.meta.combos]
         if skipped == 0 and all(reasons):
             for index, count in histogram.items():
                 watch.denied[reasons[index] or ""] += count
             watch.seen = row.last
             return
-        self._count(watch, [reasons[index] for index in row.meta.combo_of[skipped:]])
+        self._count(name, watch, row, [reasons[index] for index in row.meta.combo_of[skipped:]])
 
-    @staticmethod
-    def _count(watch: _Watch, reasons: Sequence[str | None]) -> None:
-        """Count denials up to the first event that is permitted."""
-        for reason in reasons:
-            if reason is None:
-                watch.wanted = True
-                return
-            watch.denied[reason] += 1
-            watch.seen += 1
+    def _count(self, name: str, watch: _Watch, row: Row, reasons: Sequence[str | None]) -> None:
+        """Count denials, and note what is to be held, up to the first event that is permitted."""
+        n_passed = next((i for i, reason in enumerate(reasons) if reason is None), len(reasons))
+        passed = Counter(reasons[:n_passed])
+        if passed.pop(HELD, 0):
+            first = watch.seen + 1 - row.first
+            watch.held += self._hold(name, row, [first + i for i in range(n_passed) if reasons[i] == HELD])
+        watch.denied.update({reason or "": n for reason, n in passed.items()})
+        watch.seen += n_passed
+        watch.wanted = n_passed < len(reasons)
+
+    def n_held(self) -> int:
+        """Events to be held that are not in a store yet."""
+        return sum(len(watch.held) for watch in self._watches.values())
 
     def skips(self, *, at_most: int, at_least_events: int = 1) -> list[Skip]:
         """The moves of cursors that are due, those with the most events first."""
         due = [
-            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged)
+            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged, tuple(w.held))
             for name, w in self._watches.items()
             if w.seen - w.cursor >= at_least_events
         ]
@@ -154,3 +173,4 @@ class Sweep:
         watch.denied += Counter()  # drops the zeroes
         watch.expired -= skip.expired
         watch.damaged -= skip.damaged
+        del watch.held[: len(skip.held)]

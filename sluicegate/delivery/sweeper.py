@@ -8,13 +8,18 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
+from sluicegate.config.model import consent_of
 from sluicegate.delivery.gate import Gate, open_ledger_reader
+from sluicegate.delivery.held import HoldBounds
+from sluicegate.delivery.held_log import Numbers
+from sluicegate.delivery.held_sweep import HeldSweep
 from sluicegate.delivery.letter_bounds import trim_letters
 from sluicegate.delivery.retention import Retention
+from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
@@ -40,6 +45,8 @@ TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
 READ_EVENTS = 20_000
+MAX_HELD = 50_000
+"""Events to be held that may be in memory before they are stored."""
 _CONSENT_DECIDES = frozenset({Decision.ALLOW, Decision.CONSENT_UNDECIDED})
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
 
@@ -54,9 +61,17 @@ class Sweeper:
         self._destinations = {d.id: d for d in config.destinations.values() if d.enabled}
         self._data_dir = data_dir
         self._on_wanted = on_wanted
-        self._sweep = Sweep(self._decide, self._decide_each)
+        self._sweep = Sweep(self._decide, self._decide_each, self._hold)
         self._ledger = open_ledger_reader(data_dir, config.consent)
-        self._gates = {name: Gate(self._ledger, d.requires, config.consent) for name, d in self._destinations.items()}
+        self._gates = {
+            name: Gate(self._ledger, one.requires, consent_of(one, config.consent))
+            for name, one in self._destinations.items()
+        }
+        bounds = HoldBounds.of(config.consent)
+        self._held = HeldSweep(self._ledger, self._gates, bounds, self._decide, self._open_store)
+        self._numbers = Numbers(self._ledger)
+        self._held_version = 0
+        """The version of the ledger by which the events were judged that are to be held and are in no store yet."""
         self._table = RoutingTable(self._destinations.values())
         self._starts: dict[str, int] = {}
         self._running: frozenset[str] | None = None
@@ -121,6 +136,7 @@ class Sweeper:
         self._follow_running()
         try:
             self._look(event_log)
+            self._mind_held(event_log)
         except ConsentUnreadable as error:
             log.error("what arrives for destinations that are not loaded has to wait: %s", error)
         if self._passed_at >= self._next_replays:
@@ -163,8 +179,13 @@ class Sweeper:
             return
         self._trimmed_at = now
         try:
+            cursors = self._cursors(event_log)
             self._retention.apply(
-                event_log, self._cursors(event_log), now_ms=time.time_ns() // 1_000_000, disk_low=disk_low
+                event_log,
+                cursors,
+                now_ms=time.time_ns() // 1_000_000,
+                disk_low=disk_low,
+                held=self._oldest_held(cursors or {}),
             )
         except LogUnavailable as error:
             log.warning("the event log cannot be trimmed now: %s", error)
@@ -177,6 +198,17 @@ class Sweeper:
         if len(accounts) < len(registered):
             return None
         return {name: account.cursor for name, account in accounts.items()}
+
+    def _oldest_held(self, names: Iterable[str]) -> list[int]:
+        """The first event that each destination holds, as far as they hold any."""
+        found = []
+        for name in names:
+            if self._data_dir.store(name).exists():
+                store = self._open_store(name)
+                oldest = store.held.oldest()
+                store.close()
+                found += [] if oldest is None else [oldest.offset]
+        return found
 
     def _registered(self) -> dict[str, Registration]:
         return {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}
@@ -191,6 +223,8 @@ class Sweeper:
         timeout_s = max(0.0, self._next_skip - time.monotonic()) if due else LOOK_EVERY_S
         if fd is None:
             timeout_s = min(timeout_s, FALLBACK_POLL_S)
+        if self._held.busy:
+            timeout_s = 0.0
         poller.poll(timeout_s * 1000)
         self._linger()
         with contextlib.suppress(BlockingIOError):
@@ -210,6 +244,7 @@ class Sweeper:
             return
         for name in self._sweep.watched() & running:
             self._sweep.forget(name)
+            self._held.forget(name)
         fresh = set(self._destinations) - self._sweep.watched() - running
         if not fresh:
             return
@@ -225,13 +260,32 @@ class Sweeper:
         path = self._data_dir.store(name)
         if not path.exists():
             self._sweep.watch(name, epoch=0, cursor=self._starts[name])
+            self._held.watch(name, None)
             return
         store = DestinationStore.open(path, start=self._starts[name])
         try:
             state = store.state
-            self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=bool(store.letters.replays(limit=1)))
+            wanted = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
+            self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
+            self._held.watch(name, state)
         finally:
             store.close()
+
+    def _open_store(self, name: str) -> DestinationStore:
+        return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0))
+
+    def _mind_held(self, event_log: SqliteLog) -> None:
+        """What is held is in the stores before it is judged again."""
+        if self._ledger.version != self._held_version:
+            self._store_held()
+        for name in self._held.look(event_log, now_ms=time.time_ns() // 1_000_000):
+            self._sweep.want(name)
+
+    def _store_held(self) -> None:
+        for skip in self._sweep.skips(at_most=len(self._destinations)):
+            if skip.held:
+                self._skip(skip)
+        self._held_version = self._ledger.version
 
     def _find_replays(self) -> None:
         for name in self._sweep.watched().difference(self._sweep.wanted()):
@@ -251,7 +305,11 @@ class Sweeper:
     def _look(self, event_log: SqliteLog) -> None:
         while (position := self._sweep.position()) is not None and not self._stopping:
             rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+            if self._sweep.n_held() >= MAX_HELD:
+                self._store_held()
             self._ledger.refresh()
+            if self._ledger.version != self._held_version:
+                self._store_held()
             for row in rows:
                 self._sweep.look(row)
             if not rows:
@@ -273,19 +331,28 @@ class Sweeper:
                 denied=skip.denied,
                 expired=skip.expired,
                 damaged=skip.damaged,
+                held=self._held.holds(skip.id, tuple(skip.held)),
             ):
                 self._sweep.skipped(skip)
             elif skip.id not in (self._running or ()):
                 self._sweep.forget(skip.id)  # it has moved on by itself: take its cursor anew
+                self._held.forget(skip.id)
         finally:
             store.close()
 
     def _decide_each(self, name: str, row: Row, skipped: int) -> list[str | None] | None:
         """With the ledger, where it can have a say: a destination starts only for what it may have."""
         gate, decisions = self._gates[name], [self._table.decide(combo, name) for combo in row.meta.combos]
-        if not gate.completes or not any(decision in _CONSENT_DECIDES for decision in decisions):
+        if not any(decision in _CONSENT_DECIDES for decision in decisions):
             return None
-        return gate.completed(row.meta.about, [_reason(decision) for decision in decisions], skipped)
+        if not gate.completes and not (gate.holds and Decision.CONSENT_UNDECIDED in decisions):
+            return None
+        reasons = [_reason(decision) for decision in decisions]
+        return gate.completed(row.meta.about, reasons, skipped, arrived_ms=row.received_at_ms)
+
+    def _hold(self, name: str, row: Row, places: Sequence[int]) -> Sequence[HeldRow]:
+        offsets = [row.first + place for place in places]
+        return self._numbers.rows(row.meta.about.pick(places), offsets, arrived_ms=row.received_at_ms)
 
     def _decide(self, name: str, combo: Combo) -> str | None:
         return _reason(self._table.decide(combo, name))

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluicegate import failpoints
-from sluicegate.config.model import ConsentConfig, DestinationConfig, config_hash
+from sluicegate.config.model import ConsentConfig, DestinationConfig, config_hash, consent_of
 from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.gate import Gate, open_ledger_reader
+from sluicegate.delivery.held import HoldBounds
 from sluicegate.delivery.loop import DeliveryLoop, Stop
 from sluicegate.delivery.plugin import Plugin, error_text, make_plugin, required_of
 from sluicegate.delivery.reader import offsets_of_call
@@ -61,7 +62,7 @@ class DeliveryWorker:
         self._report = report
         self._start_offset = start_offset
         self._make = make
-        self._consent = consent
+        self._consent = consent_of(destination, consent)
         self._bell = BellWatch(data_dir.bell)
         self._waiting = Waiting(self._bell)
         self._stop = Stop(threading.Event())
@@ -148,6 +149,7 @@ class DeliveryWorker:
                 rate_per_s=self._destination.rate_per_s,
                 gate=Gate(ledger, required_of(self._destination, type(plugin.instance.settings)), self._consent),
                 deciding=deciding,
+                hold=HoldBounds.of(self._consent),
             )
             self._report(Report(ReportKind.LOADED))
             halted = loop.run()
@@ -169,11 +171,14 @@ class DeliveryWorker:
                 call.offsets
                 or offsets_of_call(log, plugin.permits, n_events=call.n_events, first=call.first, last=call.last)
                 for call in interrupted
-                if not call.replay
+                if not call.replay and not call.released
             ]
+            released = [offset for call in interrupted if call.released for offset in call.offsets or ()]
             replayed = [id_ for call in interrupted if call.replay for id_ in call.offsets or ()]
             logger.warning("an earlier process died during %d calls of %s", len(interrupted), self._destination.id)
-            store.note_deaths(self._epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY)
+            store.note_deaths(
+                self._epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY, released=released
+            )
         retries, suspects = store.unsettled()
         return Recovery(retries, suspects, time.monotonic())
 

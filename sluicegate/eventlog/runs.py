@@ -58,13 +58,17 @@ class PlainIds:
 class Block:
     """The events of one payload: event i is `payload[bounds[i] : bounds[i + 1] - 1]`."""
 
-    __slots__ = ("bounds", "ids", "offsets", "payload")
+    __slots__ = ("arrived_ms", "bounds", "ids", "offsets", "payload")
 
-    def __init__(self, offsets: Sequence[Offset], ids: Ids, payload: bytes, bounds: array[int]) -> None:
+    def __init__(
+        self, offsets: Sequence[Offset], ids: Ids, payload: bytes, bounds: array[int], arrived_ms: int = 0
+    ) -> None:
         self.offsets = offsets
         self.ids = ids
         self.payload = payload
         self.bounds = bounds
+        self.arrived_ms = arrived_ms
+        """When they were received (Unix ms); 0 where nobody asks for it."""
 
 
 class Run:
@@ -81,12 +85,13 @@ class Run:
     @classmethod
     def of_row(cls, row: Row, payload: bytes) -> Run:
         """All events of a row of the log."""
-        return cls(Block(range(row.first, row.last + 1), row.meta, payload, row.meta.bounds), range(row.count))
+        offsets = range(row.first, row.last + 1)
+        return cls(Block(offsets, row.meta, payload, row.meta.bounds, row.received_at_ms), range(row.count))
 
     @classmethod
-    def of(cls, offsets: Sequence[int], ids: Ids, raws: Sequence[bytes]) -> Run:
+    def of(cls, offsets: Sequence[int], ids: Ids, raws: Sequence[bytes], *, arrived_ms: int = 0) -> Run:
         """Events that are at hand one by one."""
-        return cls(Block(offsets, ids, _COMMA.join(raws), bounds_of(raws)), range(len(raws)))
+        return cls(Block(offsets, ids, _COMMA.join(raws), bounds_of(raws), arrived_ms), range(len(raws)))
 
     @property
     def n_bytes(self) -> int:
@@ -149,7 +154,7 @@ class Run:
         if self.n_bytes * MAX_WASTE >= len(self.block.payload):
             return self
         ids = PlainIds(list(self.message_ids), list(self.subjects), self.about)
-        return Run.of(list(self.offsets), ids, self.raws)
+        return Run.of(list(self.offsets), ids, self.raws, arrived_ms=self.block.arrived_ms)
 
     def n_fitting(self, max_bytes: int) -> int:
         """How many of the first events have so many bytes together."""

@@ -62,7 +62,7 @@ def store_faults(db: apsw.Connection) -> list[str]:
     if len(fetch(db, "SELECT 1 FROM state")) != 1:
         return ["it does not have one cursor"]
     state, faults = read_state(db), []
-    counted = state.delivered + state.dead + state.expired + sum(state.denied.values())
+    counted = state.delivered + state.held + state.dead + state.expired + sum(state.denied.values())
     if counted != state.cursor - state.start:
         faults.append(f"its cursor has moved by {state.cursor - state.start}, but {counted} events are counted")
     bad = bad_letters(db)
@@ -71,6 +71,11 @@ def store_faults(db: apsw.Connection) -> list[str]:
     n_letters = fetch(db, "SELECT count(*) FROM dead_letters")[0][0]
     if n_letters != state.dead:
         faults.append(f"it has {n_letters} dead letters, but {state.dead} are counted")
+    n_held, last = fetch(db, "SELECT count(*), max(log_offset) FROM held")[0]
+    if n_held != state.held:
+        faults.append(f"it holds {n_held} events, but {state.held} are counted")
+    if last is not None and last > state.cursor:
+        faults.append(f"it holds event {last}, but its cursor is at {state.cursor}")
     return faults
 
 
@@ -94,7 +99,10 @@ def _is_letter(status: str, combo: str, event: bytes) -> bool:
 
 
 def cursors(data_dir: DataDir) -> list[Offset]:
-    """How far each destination has read, or where it begins when it never did; as far as their files can be read."""
+    """How far each destination has read, or where it begins when it never did; as far as their files can be read.
+
+    Also what is before the first event that a destination holds, for it needs that one still.
+    """
     found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
         try:
@@ -103,6 +111,8 @@ def cursors(data_dir: DataDir) -> list[Offset]:
                     found.update({id_: start for id_, start in fetch(db, "SELECT id, start FROM destinations")})
                 elif schema is STORE:
                     found[path.stem] = read_state(db).cursor
+                    for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
+                        found[f"{path.stem}, held"] = oldest - 1
         except (LogDamaged, IndexError):
             continue
     return list(found.values())

@@ -19,6 +19,8 @@ from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _NEEDED = {"state", "facts"}
 """Tables of one row, without which the rest says nothing."""
+_IDS = {"dead_letters": "id", "held": "log_offset"}
+"""The first columns of tables whose rows can be found by them, over gaps."""
 UNKNOWN = "unknown since a repair"
 
 
@@ -87,8 +89,9 @@ def _copy_table(source: apsw.Connection, target: apsw.Connection, table: str) ->
 def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
     """Every row that SQLite can reach from the front, and over gaps, further each time, where rows have ids."""
     low, step = 0, 1
-    has_ids = table == "dead_letters"
-    sql = f"SELECT * FROM {table}" + (" WHERE id > ? ORDER BY id" if has_ids else "")
+    id_ = _IDS.get(table)
+    has_ids = id_ is not None
+    sql = f"SELECT * FROM {table}" + (f" WHERE {id_} > ? ORDER BY {id_}" if has_ids else "")
     while step < 1 << 62:
         try:
             for row in source.execute(sql, (low,) if has_ids else ()):
@@ -111,8 +114,11 @@ def _balance(path: Path) -> None:
             state = read_state(db)
             lost = state.dead - fetch(db, "SELECT count(*) FROM dead_letters")[0][0]
             db.execute("UPDATE state SET dead = dead - ?1, expired = expired + ?1", (lost,))
-            _add(db, "expired_by", DAMAGED, lost)
-            counted = state.delivered + state.dead + state.expired + sum(state.denied.values())
+            db.execute("DELETE FROM held WHERE log_offset > ?", (state.cursor,))
+            unheld = state.held - fetch(db, "SELECT count(*) FROM held")[0][0]
+            db.execute("UPDATE state SET held = held - ?1, expired = expired + ?1, considered = 0", (unheld,))
+            _add(db, "expired_by", DAMAGED, lost + unheld)
+            counted = state.delivered + state.held + state.dead + state.expired + sum(state.denied.values())
             _add(db, "denied", UNKNOWN, state.cursor - state.start - counted)
             if faults := store_faults(db):
                 raise LogDamaged(f"{path}: {faults[0]}; restore it from a backup")

@@ -231,7 +231,7 @@ class Ingest:
 
     def _accepted_together(self, exchanges: Sequence[Exchange], acceptance: Acceptance) -> None:
         """One event of each of these requests."""
-        self._metrics.malformed_consent += acceptance.malformed_consent
+        self._metrics.consent.malformed += acceptance.malformed_consent
         self._take_over(exchanges, acceptance.batch, accepted(1))
 
     def _take_over(self, exchanges: Sequence[Exchange], batch: EventBatch, answer: Answer) -> None:

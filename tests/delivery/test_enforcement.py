@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.config.declaration import Limits
-from sluicegate.config.model import ConsentConfig, ConsentModel, Requirement
+from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import Rejected, Retry
@@ -18,6 +18,7 @@ from tests.delivery.test_worker import NO, World
 from tests.doubles.vendor import Vendor
 
 SILENT = Combo("track", "web")
+DROP = ConsentConfig(on_undecided=OnUndecided.DROP)
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_statement_22_an_event_that_was_offline_during_the_withdrawal_is_not_del
 
 
 def test_what_the_event_leaves_open_is_completed_by_an_older_grant_alone(world: World) -> None:
-    world.consent = ConsentConfig(ttl_s=0)
+    world.consent = ConsentConfig(ttl_s=0, on_undecided=OnUndecided.DROP)
     record(world.data_dir, [told(True, visitor="anne", at_ms=EVENT_MS), told(True, visitor="ben", at_ms=LATER_MS)])
     world.append("before-the-event", combo=SILENT, subject="anne")
     world.append("after-the-event", combo=SILENT, subject="ben")
@@ -140,6 +141,7 @@ def test_statement_2_silence_means_yes_where_the_model_says_so(world: World) -> 
 
 def test_statement_28_waiting_events_are_judged_by_the_new_requirement(world: World) -> None:
     world.append("a", subject="anne")
+    world.consent = DROP
     world.config = replace(world.config, requires=Requirement(("measurement", "marketing")))
 
     vendor = Vendor()

@@ -7,7 +7,7 @@ import pytest
 
 from sluicegate.config.declaration import Limits
 from sluicegate.delivery.flight import FlightRecord, Interrupted, interrupted_calls
-from sluicegate.delivery.lane import Lane, Part, Work
+from sluicegate.delivery.lane import Lane, Origin, Part, Work
 from sluicegate.destinations.base import Batch
 from sluicegate.eventlog.runs import Events
 
@@ -16,7 +16,8 @@ LIMITS = Limits(max_events=10, in_flight=3)
 
 def work(*offsets: int, replay: bool = False, scattered: bool = False) -> Work:
     events = Events.of(offsets, [f"m{o}" for o in offsets], [f"s{o}" for o in offsets], [b"{}"] * len(offsets))
-    return Work(Lane(deque([Part(events)]), replay=replay, scattered=scattered), Batch.of(events))
+    origin = Origin.LETTERS if replay else Origin.LOG
+    return Work(Lane(deque([Part(events)]), origin, scattered=scattered), Batch.of(events))
 
 
 def listed(calls: list[Interrupted]) -> list[tuple[int, int, list[int] | None, bool]]:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
+from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
+from sluicegate.delivery.settlement import Aside
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
@@ -228,10 +230,10 @@ def test_replayed_letters_are_told_apart_and_keep_out_of_the_order() -> None:
 
     lanes.complete(work, Rejected({1: "still bad"}), now=0.0)
     assert lanes.replaying
-    delivered, dead = lanes.replays()
+    settled = lanes.aside(Origin.LETTERS)
 
-    assert delivered == [71, 73]
-    assert [(one.offset, one.reason) for one in dead] == [(72, "still bad")]
+    assert settled.delivered == [71, 73]
+    assert [(one.offset, one.reason) for one in settled.dead] == [(72, "still bad")]
     assert len(lanes.progress()) == 0
     assert not lanes.replaying
 
@@ -356,8 +358,7 @@ def test_replayed_letter_that_is_not_for_the_destination_is_told_apart() -> None
     lanes.complete(work, Outcome(skipped={1: "filtered"}), now=0.0)
 
     assert lanes.replaying
-    assert lanes.denied_replays() == {72: "filtered"}
-    assert lanes.replays() == ([71], [])
+    assert lanes.aside(Origin.LETTERS) == Aside(delivered=[71], denied={72: "filtered"})
     assert not lanes.replaying
 
 

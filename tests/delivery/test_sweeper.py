@@ -12,6 +12,7 @@ from sluicegate.config.model import (
     ConsentConfig,
     DestinationConfig,
     GatewayConfig,
+    OnUndecided,
     Requirement,
     SupervisorConfig,
 )
@@ -45,7 +46,7 @@ class World:
         registry.register(IDS, head=0)
         registry.close()
         destinations = {id: DestinationConfig(id, "http", Requirement(("marketing",))) for id in IDS}
-        consent = ConsentConfig(ttl_s=0)
+        consent = ConsentConfig(ttl_s=0, on_undecided=OnUndecided.DROP)
         config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, consent=consent)
         self.wanted: list[tuple[str, ...]] = []
         self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append)

@@ -9,7 +9,7 @@ import pytest
 
 from sluicegate.accounts import StoreState
 from sluicegate.config.declaration import Limits
-from sluicegate.config.model import ConsentConfig, DestinationConfig, Requirement
+from sluicegate.config.model import ConsentConfig, DestinationConfig, OnUndecided, Requirement
 from sluicegate.delivery.lanes import RETRY_BASE_S
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.delivery.report import Report, ReportKind
@@ -174,6 +174,7 @@ def test_what_may_not_go_out_is_counted_and_never_delivered(world: World) -> Non
     world.append("a", "b", combo=NO)
     world.append("c")
     world.append("d", combo=Combo("track", "web"))
+    world.consent = ConsentConfig(on_undecided=OnUndecided.DROP)
     vendor = Vendor()
     world.start(vendor)
     world.wait_caught_up()

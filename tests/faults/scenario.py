@@ -40,6 +40,8 @@ allow = ["127.0.0.1"]
 [gateway]
 listen = "127.0.0.1:{port}"
 write_keys = {{{{ web = "a-write-key", app = "another-write-key" }}}}
+[consent]
+on_undecided = "drop"
 """
 ARCHIVE = """
 [destinations.archive]

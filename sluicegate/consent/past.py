@@ -1,0 +1,61 @@
+"""What the ledger's history tells of what came after an event: who it may concern, and whether anybody said no."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import apsw
+
+from sluicegate.consent.evidence import Evidence
+from sluicegate.consent.ledger import MAX_OWNERS
+from sluicegate.consent.record import Names, decode_purposes, decode_record
+from sluicegate.consent.slots import Slots, is_denial
+from sluicegate.consent.subject import KEY_BYTES
+from sluicegate.sqlite import fetch
+
+_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
+_LOOK = "SELECT last, record FROM subjects WHERE key = ?"
+_CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, what FROM history WHERE version = ?"
+
+
+class Kinds(NamedTuple):
+    """Which denials count besides decisions and withdrawals."""
+
+    seen: bool
+    gpc: bool
+
+
+def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> frozenset[bytes]:
+    """These keys and those of the ids that belong to them, over as many steps as owners are looked for."""
+    found, fresh = set(keys), set(keys)
+    for _ in range(MAX_OWNERS):
+        members: set[bytes] = set()
+        for key in fresh:
+            for _, record in fetch(db, _LOOK, (key,)):
+                members.update(decode_record(record, names).members)
+        fresh = members - found
+        if not fresh:
+            break
+        found |= fresh
+    return frozenset(found)
+
+
+def newest_denial_ms(db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], kinds: Kinds) -> int:
+    """When the newest denial of one of these purposes was recorded for one key (Unix ms); 0 when none is known."""
+    found = fetch(db, _LOOK, (key,))
+    version = found[0][0] if found else 0
+    while version:
+        rows = fetch(db, _CHAIN, (version,))
+        if not rows or rows[0][0] != key:  # forgotten
+            return 0
+        _, version, recorded_at_ms, evidence, what = rows[0]
+        said = decode_purposes(what, names, KEY_BYTES if Evidence(evidence) in _LINKS else 0)
+        if any(_denies(said[purpose], kinds) for purpose in purposes if purpose in said):
+            return int(recorded_at_ms)
+    return 0
+
+
+def _denies(said: Slots, kinds: Kinds) -> bool:
+    marks = (said.admin, said.decided, said.seen if kinds.seen else 0, said.gpc if kinds.gpc else 0)
+    return any(map(is_denial, marks))
