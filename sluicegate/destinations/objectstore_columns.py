@@ -7,8 +7,6 @@ they were received, and all that has no column of its own, or does not fit it, i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -35,7 +33,8 @@ TIMES = {
 OBJECTS = {"context": "context", "properties": "properties", "traits": "traits"}
 COLUMNS = (ID, *TEXTS, *TIMES, *OBJECTS, OTHER)
 
-Value = str | datetime | None
+Value = str | None
+"""Times are texts too, in ISO 8601, UTC, with milliseconds."""
 _MESSAGE_ID = "messageId"
 _NULL = b"null"
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -47,11 +46,11 @@ def columns_of(raws: Sequence[bytes], message_ids: Sequence[str], rejected: dict
     columns: dict[str, list[Value]] = {name: [] for name in COLUMNS}
     for index, (raw, message_id) in enumerate(zip(raws, message_ids, strict=True)):
         try:
-            event = _decode(raw)
+            row = row_of(_decode(raw), message_id)
         except (msgspec.DecodeError, RecursionError) as error:
             rejected[index] = f"cannot be a row: {error}"
             continue
-        for name, value in row_of(event, message_id).items():
+        for name, value in row.items():
             columns[name].append(value)
     return columns
 
@@ -72,7 +71,7 @@ def row_of(event: dict[str, msgspec.Raw], message_id: str) -> dict[str, Value]:
     return row
 
 
-def shown(row: dict[str, Value]) -> dict[str, Any]:
+def shown(row: dict[str, Value]) -> dict[str, str]:
     """A row for people, without what is empty."""
     return {name: value for name, value in row.items() if value is not None}
 
@@ -86,7 +85,7 @@ def _text(value: msgspec.Raw | None) -> str | None:
     return None if raw == _NULL else raw.decode()
 
 
-def _time(event: dict[str, msgspec.Raw], key: str) -> datetime | None:
+def _time(event: dict[str, msgspec.Raw], key: str) -> str | None:
     """A time, taken out of the event if it is one."""
     value = event.get(key)
     if value is None or bytes(value) == _NULL:
@@ -94,6 +93,7 @@ def _time(event: dict[str, msgspec.Raw], key: str) -> datetime | None:
         return None
     raw = bytes(value)
     time = read_time(_decode_text(raw)) if raw[:1] == b'"' else None
-    if time is not None:
-        del event[key]
-    return time
+    if time is None:
+        return None
+    del event[key]
+    return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -71,9 +71,10 @@ class Parquet(Files):
             ) from error
         self._pyarrow = pyarrow
         self._codec = codec
-        text, time = pyarrow.string(), pyarrow.timestamp("ms", tz="UTC")
+        self._time = pyarrow.timestamp("ms", tz="UTC")
+        text = pyarrow.string()
         self._schema = pyarrow.schema(
-            [pyarrow.field(name, time if name in TIMES else text, nullable=name != ID) for name in COLUMNS]
+            [pyarrow.field(name, self._time if name in TIMES else text, nullable=name != ID) for name in COLUMNS]
         )
 
     def content(self, batch: Batch, rejected: dict[int, str]) -> bytes | None:
@@ -81,11 +82,19 @@ class Parquet(Files):
         columns = columns_of(batch.raws, batch.message_ids, rejected)
         if not columns[ID]:
             return None
-        table = self._pyarrow.Table.from_pydict(columns, schema=self._schema)
+        arrays = [self._array(name, values) for name, values in columns.items()]
+        table = self._pyarrow.Table.from_arrays(arrays, schema=self._schema)
         sink = self._pyarrow.BufferOutputStream()
         self._pyarrow.parquet.write_table(table, sink, compression=self._codec)
         content: bytes = sink.getvalue().to_pybytes()
         return content
+
+    def _array(self, name: str, values: list[str | None]) -> Any:
+        """A column; with a builder, because `pyarrow.array` imports pandas where that is installed, 50 MiB."""
+        builder = self._pyarrow.lib.StringBuilder()
+        builder.append_values(values)
+        array = builder.finish()
+        return array.cast(self._time) if name in TIMES else array
 
     def shown(self, batch: Batch) -> list[Any]:
         """The rows."""

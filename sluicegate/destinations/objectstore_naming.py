@@ -46,8 +46,8 @@ class Naming:
         time = received(batch[0].raw)
         values = {
             "destination": self._id,
-            "date": _UNKNOWN if time is None else f"{time:%Y-%m-%d}",
-            "year": _UNKNOWN if time is None else f"{time:%Y}",
+            "date": _UNKNOWN if time is None else time.date().isoformat(),
+            "year": _UNKNOWN if time is None else f"{time.year:04d}",
             "month": _UNKNOWN if time is None else f"{time:%m}",
             "day": _UNKNOWN if time is None else f"{time:%d}",
             "hour": _UNKNOWN if time is None else f"{time:%H}",

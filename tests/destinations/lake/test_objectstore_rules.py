@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sluicegate.destinations.base import Batch
 from sluicegate.destinations.objectstore_columns import COLUMNS, OBJECTS, TEXTS, TIMES, columns_of
 from sluicegate.destinations.objectstore_errors import outcome_of
 from sluicegate.destinations.objectstore_login import credentials_host, hosts_of
-from sluicegate.destinations.objectstore_naming import Naming
+from sluicegate.destinations.objectstore_naming import Naming, read_time
 from sluicegate.destinations.objectstore_settings import Kind, ObjectStoreSettings, place_of
 from sluicegate.errors import ConfigError, CredentialsRefused, Rejected, Retry
 from sluicegate.testing.destination_contract import make_batch
@@ -152,10 +152,10 @@ json_values = st.recursive(
     max_leaves=8,
 )
 keys = st.sampled_from([*TEXTS.values(), *TIMES.values(), *OBJECTS.values(), "messageId", "integrations", "odd"])
-times = st.just("2026-01-14T10:20:30.456Z")
+texts_of_times = st.datetimes(timezones=st.timezones()).map(datetime.isoformat) | st.just("0001-01-01")
 
 
-@given(st.dictionaries(keys, json_values | times, max_size=10))
+@given(st.dictionaries(keys, json_values | texts_of_times, max_size=10))
 def test_nothing_of_an_event_is_lost_in_its_row(event: dict[str, Any]) -> None:
     rejected: dict[int, str] = {}
 
@@ -169,9 +169,8 @@ def test_nothing_of_an_event_is_lost_in_its_row(event: dict[str, Any]) -> None:
         if row[name] is not None:
             found[key] = row[name]
     for name, key in TIMES.items():
-        if (time := row[name]) is not None:
-            assert isinstance(time, datetime)
-            found[key] = time
+        if isinstance(time := row[name], str):
+            found[key] = datetime.fromisoformat(time)
     for name, key in OBJECTS.items():
         if isinstance(text := row[name], str):
             found[key] = msgspec.json.decode(text.encode())
@@ -182,7 +181,9 @@ def test_nothing_of_an_event_is_lost_in_its_row(event: dict[str, Any]) -> None:
             continue
         got = found[key]
         if isinstance(got, datetime):
-            assert got == datetime.fromisoformat(value).replace(tzinfo=datetime.fromisoformat(value).tzinfo or UTC)
+            wanted = read_time(value)
+            assert wanted is not None
+            assert got == wanted.replace(microsecond=wanted.microsecond // 1_000 * 1_000)
         elif key in TEXTS.values() and not isinstance(value, str):
             assert msgspec.json.decode(got.encode()) == value
         else:
