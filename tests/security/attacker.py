@@ -44,6 +44,7 @@ def payloads(marker: str) -> list[bytes]:
 
 def become(uid: int) -> None:
     """After the imports, because that user may not be able to read this Python."""
+    "localhost".encode("idna")  # looking up an address imports this codec
     if uid != os.getuid():
         os.setgroups([])
         os.setgid(uid)

@@ -55,7 +55,10 @@ def attack(marker: Path, targets: list[int], *, uid: int, within: Sequence[str] 
     try:
         line = process.stdout.readline()
         if not line:
-            pytest.skip(f"the attacker cannot be started here: {process.stderr.read().decode()[-200:]}")
+            said = process.stderr.read().decode()
+            if within and said.startswith(within[0].rpartition("/")[2]):
+                pytest.skip(f"{within[0]} is not allowed here: {said[-200:]}")
+            raise AssertionError(f"the attacker has failed: {said[-2000:]}")
         yield json.loads(line)
     finally:
         process.stdin.close()

@@ -57,9 +57,12 @@ class Judge:
         self._world = world
         self._since: dict[int, int] = {}
         self._static: dict[tuple[int, str], str | None] = {}
+        self._outcomes: dict[tuple[int, str], tuple[int, set[str | None]]] = {}
 
     def appended(self, offset: int, event: SimEvent) -> None:
         """An event is in the log; decisions count from here on."""
+        for id in self._world.sites:
+            self._outcomes.pop((offset, id), None)  # a power cut gives offsets anew
         self._since[offset] = len(self._world.consent.decisions)
         for id, site in self._world.sites.items():
             self._static[offset, id] = refusal(event, site.config)
@@ -79,9 +82,15 @@ class Judge:
     def outcomes(self, offset: int, id: str) -> set[str | None]:
         """Everything that could rightly be said of it at some time since it was stored."""
         decisions = self._about(offset)
-        since = self._since[offset]
         if not decisions:
             return {self._static[offset, id]}
+        known = self._outcomes.get((offset, id))
+        if known is None or known[0] != len(decisions):
+            known = self._outcomes[offset, id] = len(decisions), self._work_out(offset, id, decisions)
+        return known[1]
+
+    def _work_out(self, offset: int, id: str, decisions: list[Decision]) -> set[str | None]:
+        since = self._since[offset]
         before = [one for one in decisions if one.number <= since]
         found = {self._refusal(offset, id, before)}
         for one in decisions[len(before) :]:

@@ -235,6 +235,8 @@ class World:
         if not self.supervisor.alive:
             self.supervisor = Supervisor(self)
             self.router.introduce()
+            for ledger in self.oracle.ledgers.values():
+                ledger.failed_at = None  # it does not know of failures before its time
 
     def _cut_power(self) -> bool:
         for process in self.processes:
@@ -358,7 +360,7 @@ class World:
         limit_s = FRESH_LIMIT_S
         if Fault.EXIT_LOST in self.ever_active:  # an end that nobody heard of shows only by silence
             limit_s += self.supervisor_config.stall_timeout_s
-        if not self.ever_active.isdisjoint(PEOPLE):  # all has ended, and the vendor may still want to be left alone
+        if not self.ever_active.isdisjoint((*PEOPLE, Fault.EVENT_SICK)):  # all has ended, but the vendor is left alone
             limit_s += OPEN_CAP_S
         self._until(arrived, limit_s, "a fresh event does not arrive")
         self._until(self._settled, FRESH_LIMIT_S, "a fresh event is not settled")
