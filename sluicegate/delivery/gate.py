@@ -23,7 +23,7 @@ MAX_COMBOS = 1_000
 _PIECE = 64
 """Events that are looked up together."""
 _WORDS = {Reason.DENIED: str(Decision.CONSENT_DENIED), Reason.UNDECIDED: str(Decision.CONSENT_UNDECIDED)}
-_has_denial = attrgetter("has_denial")
+_denied = attrgetter("denied")
 
 
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
@@ -49,6 +49,7 @@ class Gate:
         self.ledger = ledger
         self._policy = Policies(consent).of()
         self._judge = Judge(requires)
+        self._required = frozenset(requires.purposes)
         self._clock_ms = clock_ms
         self._may_be_silent = self._policy.model is not ConsentModel.OPT_IN
         self._open: dict[tuple[Combo, ...], bytes] = {}
@@ -111,7 +112,7 @@ class Gate:
         assert about is not None
         known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
-        if not is_open and not any(map(_has_denial, known)):
+        if not is_open and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
             return (), False
         return self._reasons(about, known, was_granted=not self._may_be_silent), is_open
 
