@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sluicegate.config.model import ConsentConfig
 from sluicegate.consent.requirement import NECESSARY, State
-from sluicegate.consent.slots import EMPTY, Purposes, Slots, is_denial, time_of
+from sluicegate.consent.slots import EMPTY, Purposes, Slots, has_denial, is_denial, time_of
 
 NEVER_MS = 1 << 62
 """A time that does not come."""
@@ -98,9 +98,7 @@ class SubjectConsent:
 
     def __init__(self, slots: Purposes, rules: Rules) -> None:
         self.slots = slots
-        self.denied = _shared(
-            frozenset([purpose for purpose, known in slots.items() if any(map(is_denial, known[:4]))])
-        )
+        self.denied = _shared(frozenset([purpose for purpose, known in slots.items() if has_denial(known)]))
         """The purposes with a denial in any slot: nothing that was granted of any other is overruled."""
         self._rules = rules
         self._without_gpc: Standings | None = None
