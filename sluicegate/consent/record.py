@@ -23,6 +23,8 @@ _TIME_BYTES = 6
 _MARKS = 5
 """Values of six bytes: the four marks and the end of the grant."""
 _POLICY_BIT = 1 << _MARKS
+_PLACES = tuple(tuple(place for place in range(_MARKS) if mask >> place & 1) for mask in range(256))
+"""For each byte that tells which values follow, the places of those of six bytes."""
 _MAX_SHORT = 128
 MAX_NUMBER = 0x7FFF
 
@@ -110,10 +112,9 @@ def decode_purposes(data: bytes, names: Names, at: int = 0) -> dict[str, Slots]:
         mask = data[at]
         at += 1
         values = [0] * _MARKS
-        for bit in range(_MARKS):
-            if mask >> bit & 1:
-                values[bit] = int.from_bytes(data[at : at + _TIME_BYTES], "big")
-                at += _TIME_BYTES
+        for place in _PLACES[mask]:
+            values[place] = int.from_bytes(data[at : at + _TIME_BYTES], "big")
+            at += _TIME_BYTES
         policy = ""
         if mask & _POLICY_BIT:
             policy = names.name(int.from_bytes(data[at : at + 2], "big"))

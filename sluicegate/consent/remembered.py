@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from sluicegate.consent.subject import Subject
@@ -31,6 +31,14 @@ class Remembered(Generic[V]):
     def get(self, subject: Subject) -> V | None:
         """What is remembered of this subject."""
         return self._young.get(subject) or self._old.get(subject)
+
+    def get_all(self, subjects: Sequence[Subject]) -> list[V | None]:
+        """The same of each of these subjects."""
+        found = list(map(self._young.get, subjects))
+        if self._old and None in found:
+            old = self._old.get
+            return [old(subject) if one is None else one for one, subject in zip(found, subjects, strict=True)]
+        return found
 
     def put(self, subject: Subject, value: V, keys: Iterable[bytes]) -> None:
         """Remember a value that was worked out from the records with these keys."""

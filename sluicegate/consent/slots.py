@@ -83,6 +83,12 @@ def is_denial(mark: int) -> bool:
     return mark & 1 == 1
 
 
+def has_denial(slots: Slots) -> bool:
+    """Whether one of the four marks denies."""
+    admin, decided, seen, gpc, _, _ = slots
+    return (admin | decided | seen | gpc) & 1 == 1
+
+
 def time_of(mark: int) -> int:
     """When a mark was made, in Unix milliseconds."""
     return mark >> 1

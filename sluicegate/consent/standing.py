@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from sluicegate.config.model import ConsentConfig
 from sluicegate.consent.requirement import NECESSARY, State
-from sluicegate.consent.slots import EMPTY, Purposes, Slots, is_denial, time_of
+from sluicegate.consent.slots import EMPTY, Purposes, Slots, has_denial, is_denial, time_of
 
 NEVER_MS = 1 << 62
 """A time that does not come."""
@@ -93,12 +94,12 @@ NO_STANDINGS = Standings({})
 class SubjectConsent:
     """What the ledger knows of one subject over all its ids; `slots` is not to be changed."""
 
-    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "has_denial", "slots")
+    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "denied", "slots")
 
     def __init__(self, slots: Purposes, rules: Rules) -> None:
         self.slots = slots
-        self.has_denial = any([is_denial(mark) for known in slots.values() for mark in known[:4]])
-        """Whether there is a denial of any purpose in any slot; without one nothing that was granted is overruled."""
+        self.denied = _shared(frozenset([purpose for purpose, known in slots.items() if has_denial(known)]))
+        """The purposes with a denial in any slot: nothing that was granted of any other is overruled."""
         self._rules = rules
         self._without_gpc: Standings | None = None
         self._with_gpc: Standings | None = None
@@ -119,6 +120,12 @@ class SubjectConsent:
         else:
             self._without_gpc = standings
         return standings
+
+
+@lru_cache(maxsize=256)
+def _shared(purposes: frozenset[str]) -> frozenset[str]:
+    """The same set for all subjects, so that those of many events are few in a set of them."""
+    return purposes
 
 
 UNKNOWN_SUBJECT = SubjectConsent({}, Rules())

@@ -107,11 +107,11 @@ class LedgerView:
 
         Those that are not remembered are read in one transaction.
         """
-        get: Any = self._known.get  # a plain tuple finds the subject that equals it
-        found = [get(subject) for subject in subjects]
-        missing = {Subject(*subject) for subject, known in zip(subjects, found, strict=True) if known is None}
-        if not missing:
+        same: Any = subjects  # a plain tuple finds the subject that equals it
+        found: list[Any] = self._known.get_all(same)
+        if None not in found:
             return found
+        missing = {Subject(*subject) for subject, known in zip(subjects, found, strict=True) if known is None}
         read: Any = self._look_up(list(missing))
         columns = zip(subjects, found, strict=True)
         return [known or read[subject] for subject, known in columns]

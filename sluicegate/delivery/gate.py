@@ -36,7 +36,7 @@ HELD = "held"
 NEVER_ARRIVED_MS = -(1 << 62)
 """Of an event that is in no log: it cannot be held, and nobody can have refused it before."""
 _WORDS = {Reason.DENIED: str(Decision.CONSENT_DENIED), Reason.UNDECIDED: str(Decision.CONSENT_UNDECIDED)}
-_has_denial = attrgetter("has_denial")
+_denied = attrgetter("denied")
 
 
 class _Case(NamedTuple):
@@ -78,7 +78,7 @@ class Gate:
         self._policies = Policies(consent)
         self._allows_unasked = consent.allow_unasked
         self._judge = Judge(requires)
-        self._purposes = requires.purposes
+        self._required = frozenset(requires.purposes)
         self._clock_ms = clock_ms
         self.holds = consent.on_undecided is OnUndecided.HOLD
         """Whether undecided events are held."""
@@ -197,7 +197,7 @@ class Gate:
         assert about is not None
         known = self.ledger.of_many(about.whose)
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
-        if not is_open and not any(map(_has_denial, known)):
+        if not is_open and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
             return (), False
         return self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True), is_open
 
@@ -253,7 +253,7 @@ class Gate:
             self._denials_of = self.ledger.generation
         denied_ms = self._denials_ms.get(case.subject)
         if denied_ms is None:
-            denied_ms = self.ledger.newest_denial_ms(Subject(*case.subject), self._purposes, gpc=gpc)
+            denied_ms = self.ledger.newest_denial_ms(Subject(*case.subject), self._required, gpc=gpc)
             self._denials_ms[case.subject] = denied_ms
         return str(Decision.CONSENT_DENIED) if denied_ms >= case.arrived_ms else None
 
