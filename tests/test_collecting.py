@@ -103,7 +103,7 @@ def test_statement_23_the_other_device_that_grants_without_a_date_is_a_conflict(
     conflicts = world.collector.counts.conflicts
     world.take(at_ms=T + 6, userId="anne", consent={"givenAt": T + 6})
 
-    assert (conflicts, world.collector.counts.conflicts, len(older)) == (4, 4, 0)
+    assert (conflicts, world.collector.counts.conflicts, len(older)) == (4, 4, 1)
     assert world.state(user="anne", now_ms=T + 9) is G
 
 
@@ -122,6 +122,13 @@ def test_statement_23_one_devices_undated_refusal_does_not_flip_another(world: W
 
     assert world.state(user="anne", anonymous="laptop", now_ms=T + 10) is G
     assert world.state(user="anne", anonymous="phone", now_ms=T + 10) is D
+
+
+def test_a_decision_is_written_under_the_user_too_when_the_device_is_known_to_have_taken_it(world: World) -> None:
+    world.take(at_ms=T, granted=False, consent={"givenAt": T})
+    world.take(at_ms=T + 1, granted=False, userId="anne", consent={"givenAt": T})
+
+    assert world.state(user="anne", anonymous="tablet", now_ms=T + 2) is D
 
 
 def test_a_refusal_that_outlives_a_decision_is_written_at_once(world: World) -> None:

@@ -113,10 +113,17 @@ def test_no_header_is_an_error_or_means_more_than_it_says(gpc: bytes, dnt: bytes
     assert granted(accept(event(), signals=signals)) == set()
 
 
+SUBJECTS: list[tuple[str | None, str | None]] = [
+    (None, "kiosk"),
+    ("anne", "phone"),
+    ("anne", "tablet"),
+    ("anne", None),
+]
+"""No device under two names: that one said the same again is noted a minute later, for each name by itself."""
 actions = st.lists(
     st.tuples(
         st.sampled_from(["stamp", "stamp", "stamp", "cookie", "gpc", "api", "silent", "dated", "identify"]),
-        st.sampled_from([(None, "phone"), ("anne", "phone"), ("anne", "tablet"), ("anne", None)]),
+        st.sampled_from(SUBJECTS),
         st.booleans(),
         st.sampled_from([0, 1, 5, 900, REFRESH_MS]),
     ),
@@ -126,7 +133,7 @@ actions = st.lists(
 
 
 @given(actions)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_the_collector_keeps_back_changes_nobodys_state(steps: list[tuple[str, Any, bool, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         short, whole = Path(folder, "short"), Path(folder, "whole")
@@ -180,9 +187,8 @@ def _collected(kind: str, subject: Subject, value: bool, now_ms: int) -> Collect
 def _states(path: Path, now_ms: int) -> list[tuple[State, State]]:
     reader = LedgerReader(path, path.with_suffix(".key"), Rules())
     reader.refresh()
-    subjects = [(None, "phone"), (None, "tablet"), ("anne", None), ("anne", "phone"), ("anne", "tablet")]
     found = []
-    for known in reader.of_many(subjects):
+    for known in reader.of_many(SUBJECTS):
         with_gpc, without = (known.standings(gpc=gpc, now_ms=now_ms).of("marketing").state for gpc in (True, False))
         found.append((with_gpc, without))
     reader.close()

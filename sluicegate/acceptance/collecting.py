@@ -21,6 +21,7 @@ from sluicegate.consent.collected import (
 )
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told
 from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
 from sluicegate.event import Combo, EventBatch, EventType
@@ -49,9 +50,9 @@ class Collector:
         self._gpc_purposes = gpc_purposes
         self.counts = counts or ConsentCounts()
         self._refreshes = Refreshes()
-        self._settled: dict[tuple[str | None, str | None], tuple[SubjectConsent, object]] = {}
-        self._linked: dict[Subject, str] = {}
-        self._look_again_ms = 0
+        self._settled: dict[tuple[str | None, str | None], tuple[SubjectConsent, object, int]] = {}
+        """What is known of a subject, what it told last, and until when no time need be noted."""
+        self._linked: dict[Subject, tuple[str, int]] = {}
 
     def collect(self, batch: EventBatch, *, received_ms: int) -> list[Entry]:
         """What is to be written before these events are stored; raises `ConsentUnreadable`."""
@@ -59,10 +60,6 @@ class Collector:
         if tokens is None:
             return []
         self._ledger.refresh()
-        if received_ms >= self._look_again_ms:
-            self._settled.clear()  # so that once a minute it is noted when something was said last
-            self._linked.clear()
-            self._look_again_ms = received_ms + REFRESH_MS
         subjects = list(zip(batch.user_ids, batch.anonymous_ids, strict=True))
         settled = self._settled.get
         entries: list[Entry] = []
@@ -71,7 +68,7 @@ class Collector:
             if token is _SILENT:
                 continue
             before = settled(subject)
-            if before is None or before[1] is not token or before[0] is not consent:
+            if before is None or before[1] is not token or before[0] is not consent or before[2] < received_ms:
                 entries += self._entries(batch, place, consent, token, received_ms)
         if self._refreshes.is_due(now_ms=received_ms):
             entries += self._refreshes.take()
@@ -91,10 +88,10 @@ class Collector:
         may_settle = token is not _ALWAYS
         for entry in entries_of(event, received_ms=received_ms, source=combo.source, gpc_purposes=self._gpc_purposes):
             if isinstance(entry, Link):
-                found += self._new_link(entry)
+                found += self._new_link(entry, received_ms)
                 continue
             news = news_in(entry.writes, consent)
-            if news is News.CHANGE:
+            if news is News.CHANGE or self._is_news_to_one(entry):
                 found.append(entry)
                 may_settle = False
             elif news is News.AGAIN:
@@ -105,17 +102,32 @@ class Collector:
         if may_settle and _can_settle(combo, consent):
             if len(self._settled) >= MAX_SETTLED:
                 self._settled.clear()
-            self._settled[subject] = (consent, token)
+            self._settled[subject] = (consent, token, received_ms + REFRESH_MS)
         return found
 
-    def _new_link(self, link: Link) -> list[Entry]:
+    def _is_news_to_one(self, told: Told) -> bool:
+        """Whether one of two ids does not know by itself what both know together."""
+        user_id, anonymous_id = told.subject
+        writes = {purpose: rest for purpose, said in told.writes.items() if (rest := _passed_on(said))}
+        if not writes or user_id is None or anonymous_id is None:
+            return False
+        known = self._ledger.of_many([(None, anonymous_id), (user_id, None)])
+        return any(news_in(writes, one) is News.CHANGE for one in known)
+
+    def _new_link(self, link: Link, received_ms: int) -> list[Entry]:
         """The link, unless it was told within the last minute and no other since."""
-        if self._linked.get(link.member) == link.owner:
+        owner, until_ms = self._linked.get(link.member, ("", 0))
+        if owner == link.owner and received_ms <= until_ms:
             return []
         if len(self._linked) >= MAX_SETTLED:
             self._linked.clear()
-        self._linked[link.member] = link.owner
+        self._linked[link.member] = (link.owner, received_ms + REFRESH_MS)
         return [link]
+
+
+def _passed_on(said: tuple[Write, ...]) -> tuple[Write, ...]:
+    """What is written under every id, and not for the device alone."""
+    return tuple([write for write in said if write.slot is not Slot.SEEN])
 
 
 class UnderWay:
