@@ -295,7 +295,7 @@ class Sweeper:
                 continue
             store = DestinationStore.open(path, start=self._starts[name])
             try:
-                if store.letters.replays(limit=1):
+                if store.letters.replays(limit=1) or store.held.released(limit=1):
                     self._sweep.want(name)
                 elif version.settled(at_ns):
                     self._versions[name] = version

@@ -177,3 +177,25 @@ def test_every_purpose_of_every_event_is_judged_as_in_the_model() -> None:
         state = purpose_state(values[stamp], standing, time_ms=time_ms, model=law, held=held)
 
         assert state is NAMES[expected], (known, stamp, time_ms, law, held)
+
+
+@given(requirements, stamps, some_standings, st.integers(1, 9), st.integers(0, 10), st.sampled_from(ConsentModel))
+def test_statement_19_only_a_grant_of_the_time_in_which_it_can_be_held_releases_an_event(
+    requires: Requirement, stamp: StampItems, standings: Standings, time_ms: int, until_ms: int, law: ConsentModel
+) -> None:
+    in_time = Standings(
+        {
+            purpose: UNDECIDED
+            if one.state is G and one.as_of_ms > max(time_ms, until_ms) and law is ConsentModel.OPT_IN
+            else one
+            for purpose, one in standings.by_purpose.items()
+        }
+    )
+    judge_ = Judge(requires)
+
+    action = judge_.decide(stamp, standings, time_ms=time_ms, model=law, held=True, until_ms=until_ms).action
+
+    if law is ConsentModel.OPT_IN:
+        assert action is judge_.decide(stamp, in_time, time_ms=time_ms, model=law, held=True).action
+    without = judge_.decide(stamp, standings, time_ms=time_ms, model=law).action
+    assert action is without or (without, action) == (Action.HOLD, Action.DELIVER)

@@ -134,3 +134,12 @@ def test_file_with_little_to_give_back_is_not_cut(clocked: Clocked) -> None:
     Retention(LogConfig()).apply(clocked.log, {"a": 19}, now_ms=2 * 86_400_000)
 
     assert clocked.log.path.stat().st_size == before
+
+
+def test_what_somebody_holds_stays_although_all_have_passed_it(clocked: Clocked) -> None:
+    for at_ms in (0, 5_000, 20_000):
+        clocked.append(at_ms)
+
+    trimmed = Retention(CONFIG).apply(clocked.log, {"a": 3, "b": 3}, now_ms=90_000, held=[2])
+
+    assert (trimmed, clocked.log.tail()) == (1, 2)

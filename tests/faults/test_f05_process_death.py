@@ -89,6 +89,28 @@ def test_event_that_kills_the_process_is_a_dead_letter_and_all_others_are_delive
     assert shown["event"]["properties"]["number"] == 77
 
 
+def test_released_event_that_kills_the_process_is_a_dead_letter_and_all_others_are_delivered(
+    start: Callable[..., System], tmp_path: Path
+) -> None:
+    running = start('[destinations.deadly]\nrequires = ["measurement"]\n', environ=plugins.install(tmp_path))
+    events = [track(n, subject="anne") for n in range(70, 85)]
+    ids = [event["messageId"] for event in events]
+    running.post(events)
+    running.until("deadly", "holding them", lambda s: s.held == 15)
+
+    running.client.set_consent({"measurement": True}, anonymous_id="anne")
+    status = running.until("deadly", "done", lambda s: s.held == 0)
+
+    delivered = (running.data_dir.root / "delivered").read_text().split()
+    calls = [json.loads(line) for line in (running.data_dir.root / "attempted").read_text().splitlines()]
+    deaths = [call for call in calls if ids[7] in call]
+    shown = json.loads(running.admin("dead-letters", "show", "deadly", "1").stdout)
+    assert delivered == ids[:7] + ids[8:]
+    assert (status.delivered, status.dead) == (14, 1)
+    assert [len(call) for call in deaths] == [15, 1]
+    assert (shown["messageId"], shown["stage"]) == (ids[7], "crashed")
+
+
 def test_f33_pause_by_the_vendor_ends_when_the_system_starts_with_another_configuration(
     start: Callable[..., System], receiver: Receiver
 ) -> None:

@@ -11,7 +11,9 @@ import apsw
 import pytest
 
 from sluicegate.accounts import DAMAGED, account_of
+from sluicegate.delivery.held import HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import LogTooNew
 from sluicegate.event import Combo
@@ -19,6 +21,7 @@ from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
 from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
 from sluicegate.fsck.check import check
+from sluicegate.fsck.databases import cursors
 from sluicegate.fsck.findings import Finding
 from sluicegate.lock import DataDirLock
 from sluicegate.paths import DataDir
@@ -240,3 +243,33 @@ def test_missing_control_database_is_found_and_the_log_is_left_alone(data_dir: D
 
     assert [(one.file, one.repaired) for one in findings] == [("control.db", None)]
     assert data_dir.event_log.read_bytes() == before
+
+
+def held_from(data_dir: DataDir, *offsets: int) -> None:
+    held = [HeldRow(offset, 7, None, 1) for offset in offsets]
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    terms = Holds(held, 0, "", HoldBounds(100, 100))
+    store.commit(1, cursor=20 + len(held), held=terms)
+    store.close()
+
+
+def test_lost_held_event_is_counted_as_expired(data_dir: DataDir) -> None:
+    held_from(data_dir, 21, 22)
+    clean = fsck(data_dir).returncode
+    spoil(data_dir.store("crm"), "DELETE FROM held WHERE log_offset = 21")
+
+    found = fsck(data_dir)
+    repaired(data_dir)
+
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    account = account_of(store.state, head=N_EVENTS)
+    assert clean == 0
+    assert "it holds 1 events, but 2 are counted" in found.stdout
+    assert (account.held, account.expired, account.expired_by) == (1, 1, {DAMAGED: 1})
+    assert fsck(data_dir).returncode == 0
+
+
+def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir: DataDir) -> None:
+    held_from(data_dir, 21, 22)
+
+    assert sorted(cursors(data_dir)) == [20, 22]

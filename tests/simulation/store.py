@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sluicegate.accounts import StoreState
+from sluicegate.delivery.held import Holds
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.recovery import Suspect
@@ -149,8 +150,10 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        held: Holds | None = None,
     ) -> None:
         assert not damaged, "the model log does not decay"
+        assert held is None, "nobody decides later in the model"
         self.enter()
         denied = denied or {}
         before = self.file.content.cursor

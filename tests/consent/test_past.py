@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision, signal, stamp_writes, withdrawal
+from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.standing import Rules
+from sluicegate.consent.subject import Subject
+from sluicegate.consent.view import LedgerView
+
+ANNE = Subject(anonymous_id="anne")
+USER = Subject(user_id="user-anne")
+MARKETING = ("marketing",)
+
+
+class Book:
+    """A ledger and a view of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger = Ledger(folder / "consent.db", folder / "consent.key")
+        self.view = LedgerView(self.ledger.path, folder / "consent.key", Rules())
+
+    def write(self, *entries: Entry, now_ms: int) -> None:
+        self.ledger.record(list(entries), now_ms=now_ms)
+        self.view.refresh()
+
+    def newest(self, subject: Subject, *, gpc: bool = True) -> int:
+        return self.view.newest_denial_ms(subject, MARKETING, gpc=gpc)
+
+    def key(self, subject: Subject) -> bytes:
+        return self.view.keys.of(subject)[0]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    book = Book(tmp_path)
+    yield book
+    book.view.close()
+    book.ledger.close()
+
+
+def says(granted: bool, subject: Subject = ANNE, *, at_ms: int = 10, purpose: str = "marketing") -> Told:
+    return Told(subject, decision({purpose: granted}, at_ms, received_ms=at_ms), Evidence.API)
+
+
+def test_a_denial_is_remembered_by_when_it_was_recorded_whatever_follows(book: Book) -> None:
+    book.write(says(True, at_ms=5), now_ms=100)
+    book.write(says(False, at_ms=10), now_ms=200)
+    book.write(says(True, at_ms=20), now_ms=300)
+
+    assert (book.newest(ANNE), book.newest(USER)) == (200, 0)
+
+
+def test_a_denial_of_another_purpose_or_person_is_none(book: Book) -> None:
+    book.write(says(False, purpose="measurement"), says(False, Subject(anonymous_id="ben")), now_ms=100)
+
+    assert book.newest(ANNE) == 0
+
+
+def test_every_kind_of_denial_counts_and_what_another_device_showed_does_not(book: Book) -> None:
+    book.write(Link(ANNE, "user-anne", 1), now_ms=10)
+    seen = stamp_writes({"marketing": False}, time_ms=20, received_ms=20)
+
+    book.write(Told(USER, seen, Evidence.STAMP), now_ms=20)
+    other_device = book.newest(ANNE)
+    book.write(Told(ANNE, seen, Evidence.STAMP), now_ms=30)
+    own = book.newest(ANNE)
+    book.write(Told(ANNE, signal(MARKETING, at_ms=40), Evidence.GPC), now_ms=40)
+    signals = book.newest(ANNE), book.newest(ANNE, gpc=False)
+    book.write(Told(USER, withdrawal(MARKETING, at_ms=50), Evidence.OPERATOR), now_ms=50)
+
+    assert (other_device, own, signals, book.newest(ANNE)) == (0, 30, (40, 30), 50)
+
+
+def test_a_change_concerns_every_id_that_belongs_to_the_changed_one(book: Book) -> None:
+    book.write(Link(ANNE, "user-anne", 1), Link(Subject(user_id="user-anne"), "renamed", 2), now_ms=10)
+    before = book.view.version
+
+    book.write(says(True, Subject(user_id="renamed")), now_ms=20)
+
+    expected = frozenset([book.key(ANNE), book.key(USER), book.key(Subject(user_id="renamed"))])
+    assert book.view.changed_since(before) == expected
+    assert book.view.changed_since(book.view.version) == frozenset()
