@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.config.model import ConsentConfig, ConsentModel, HonorGpc, Requirement
+from sluicegate.config.model import ConsentConfig, ConsentModel, HonorGpc, OnUndecided, Requirement
 from sluicegate.consent.evidence import Evidence, Told, signal
 from sluicegate.consent.subject import Subject
 from sluicegate.event import CONSENT_TYPE, Combo
@@ -39,7 +39,7 @@ def delivered(world: World) -> list[str]:
 
 
 def test_statement_2_silence_means_what_the_place_of_the_event_says(world: World) -> None:
-    world.consent = PLACES
+    world.consent = replace(PLACES, on_undecided=OnUndecided.DROP)
     for place in ("US", "DE", "?", ""):
         world.append(place or "unknown", combo=SILENT._replace(place=place))
 
@@ -102,6 +102,7 @@ def test_statement_39_a_consent_event_goes_only_to_whoever_asked_and_then_whatev
 
 
 def test_statement_28_a_stricter_requirement_after_a_restart_judges_what_waits(world: World) -> None:
+    world.consent = ConsentConfig(on_undecided=OnUndecided.DROP)
     world.append("a", combo=Combo("track", "web", (("measurement", True), ("tcf:7", False))))
     world.append("b", combo=Combo("track", "web", (("measurement", True), ("tcf:7", True))))
     world.append("c", combo=YES)

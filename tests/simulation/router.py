@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, cast
 
-from sluicegate.config.model import ConsentConfig
+from sluicegate.config.model import ConsentConfig, OnUndecided
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.sweep import Skip, Sweep
@@ -42,7 +42,7 @@ class Router:
         self._routes = RoutingTable(site.config for site in world.sites.values())
         self._sweep = Sweep(self._decide, self._decide_each)
         self._ledger = ModelReader(world)
-        ledger, rules = cast(LedgerReader, self._ledger), ConsentConfig()
+        ledger, rules = cast(LedgerReader, self._ledger), ConsentConfig(on_undecided=OnUndecided.DROP)
         self._gates = {
             id: Gate(ledger, site.config.requires, rules, clock_ms=world.now_ms) for id, site in world.sites.items()
         }
