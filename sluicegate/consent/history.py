@@ -117,13 +117,9 @@ def erase(ledger: Ledger, subject: Subject, *, now_ms: int) -> Recorded:
     """
     db = ledger.db
     with errors_of(ledger.path):
-        db.pragma("secure_delete", True)
-        try:
-            with transaction(db):
-                recorded = _erase(ledger, subject, now_ms)
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        finally:
-            db.pragma("secure_delete", False)
+        with transaction(db):
+            recorded = _erase(ledger, subject, now_ms)
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     return recorded
 
 
