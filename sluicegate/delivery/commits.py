@@ -160,7 +160,8 @@ def _run(letters: Sequence[DeadLetter]) -> Run:
     # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
     message_ids = [letter.message_id for letter in letters]
     ids = PlainIds(message_ids, message_ids, _about(letters))
-    return Run.of([letter.id for letter in letters], ids, [letter.event for letter in letters])
+    letter_ids, raws = [letter.id for letter in letters], [letter.event for letter in letters]
+    return Run.of(letter_ids, ids, raws, log_offsets=[letter.offset for letter in letters])
 
 
 def _about(letters: Sequence[DeadLetter]) -> About:

@@ -13,6 +13,7 @@ from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import NO_STANDINGS, Rules, SubjectConsent
 from sluicegate.delivery.lane import Part
 from sluicegate.event import About, Combo
+from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.runs import Run
 from sluicegate.paths import DataDir
 from sluicegate.routing import Decision
@@ -23,12 +24,22 @@ MAX_COMBOS = 1_000
 _PIECE = 64
 """Events that are looked up together."""
 _WORDS = {Reason.DENIED: str(Decision.CONSENT_DENIED), Reason.UNDECIDED: str(Decision.CONSENT_UNDECIDED)}
-_has_denial = attrgetter("has_denial")
+_may_overrule = attrgetter("may_overrule")
 
 
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
     """The ledger of a data directory, for one thread that decides."""
     return LedgerReader(data_dir.consent, data_dir.consent_key, Rules.of(consent))
+
+
+def _with_barred(
+    reasons: Sequence[str | None], known: Sequence[SubjectConsent], offsets: Sequence[Offset]
+) -> Sequence[str | None]:
+    """The reasons, where an event was erased or its subject suppressed with that instead."""
+    if not any(who.is_regulated for who in known):
+        return reasons
+    columns = zip(reasons, known, offsets, strict=True)
+    return [who.barred(offset) or reason for reason, who, offset in columns]
 
 
 class Gate:
@@ -67,21 +78,27 @@ class Gate:
         known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
         return self._reasons(about, known, was_granted=False)
 
-    def completed(self, about: About, reasons: Sequence[str | None], skipped: int) -> list[str | None]:
+    def completed(
+        self, about: About, reasons: Sequence[str | None], skipped: int, *, first: Offset
+    ) -> list[str | None]:
         """The same from `skipped` on, up to the first event that may go out; `reasons` are those of the combinations.
+
+        `first` is the offset of the first event, skipped or not.
 
         Where a combination is decided by more than consent its reason stands.
         """
         found: list[str | None] = []
         now_ms = self._clock_ms()
-        for first in range(skipped, len(about.codes), _PIECE):
-            piece = slice(first, first + _PIECE)
+        for start in range(skipped, len(about.codes), _PIECE):
+            piece = slice(start, start + _PIECE)
             subjects = zip(about.user_ids[piece], about.anonymous_ids[piece], strict=True)
             who = self.ledger.of_many(list(subjects))
             for code, known, at in zip(about.codes[piece], who, about.times_ms[piece], strict=True):
                 reason = reasons[code]
                 if reason is None or reason == Decision.CONSENT_UNDECIDED:
                     reason = self._reason(about.combos[code], known, at, now_ms=now_ms, was_granted=False)
+                    if known.is_regulated:
+                        reason = known.barred(first + skipped + len(found)) or reason
                 found.append(reason)
                 if reason is None:
                     return found
@@ -111,9 +128,10 @@ class Gate:
         assert about is not None
         known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
-        if not is_open and not any(map(_has_denial, known)):
+        if not is_open and not any(map(_may_overrule, known)):
             return (), False
-        return self._reasons(about, known, was_granted=not self._may_be_silent), is_open
+        reasons = self._reasons(about, known, was_granted=not self._may_be_silent)
+        return _with_barred(reasons, known, run.log_offsets), is_open
 
     def _reasons(self, about: About, known: Sequence[SubjectConsent], *, was_granted: bool) -> list[str | None]:
         combos, now_ms, reason = about.combos, self._clock_ms(), self._reason

@@ -285,7 +285,7 @@ class Sweeper:
         gate, decisions = self._gates[name], [self._table.decide(combo, name) for combo in row.meta.combos]
         if not gate.completes or not any(decision in _CONSENT_DECIDES for decision in decisions):
             return None
-        return gate.completed(row.meta.about, [_reason(decision) for decision in decisions], skipped)
+        return gate.completed(row.meta.about, [_reason(decision) for decision in decisions], skipped, first=row.first)
 
     def _decide(self, name: str, combo: Combo) -> str | None:
         return _reason(self._table.decide(combo, name))

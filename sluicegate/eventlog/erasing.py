@@ -34,7 +34,7 @@ TRANSACTION_BYTES = 2 * 1024 * 1024
 class Piece(NamedTuple):
     """A row to be: as many events, its meta and its payload."""
 
-    count: int
+    n_events: int
     meta: bytes
     payload: bytes
 
@@ -98,10 +98,10 @@ class LogEraser:
         self._db.execute("DELETE FROM rows WHERE first = ?", (first,))
         for piece in pieces:
             stored = self._codec.stored(piece.payload)
-            numbers = sealed_row(first, piece.count, received_at_ms, len(piece.payload), piece.meta)
+            numbers = sealed_row(first, piece.n_events, received_at_ms, len(piece.payload), piece.meta)
             row = (*numbers, crc32c(stored), piece.meta, stored)
             self._db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            first += piece.count
+            first += piece.n_events
         return len(places)
 
     def empty_wal(self) -> bool:

@@ -58,10 +58,18 @@ class PlainIds:
 class Block:
     """The events of one payload: event i is `payload[bounds[i] : bounds[i + 1] - 1]`."""
 
-    __slots__ = ("bounds", "ids", "offsets", "payload")
+    __slots__ = ("bounds", "ids", "log_offsets", "offsets", "payload")
 
-    def __init__(self, offsets: Sequence[Offset], ids: Ids, payload: bytes, bounds: array[int]) -> None:
+    def __init__(
+        self,
+        offsets: Sequence[Offset],
+        ids: Ids,
+        payload: bytes,
+        bounds: array[int],
+        log_offsets: Sequence[Offset] | None = None,
+    ) -> None:
         self.offsets = offsets
+        self.log_offsets = offsets if log_offsets is None else log_offsets
         self.ids = ids
         self.payload = payload
         self.bounds = bounds
@@ -84,9 +92,11 @@ class Run:
         return cls(Block(range(row.first, row.last + 1), row.meta, payload, row.meta.bounds), range(row.count))
 
     @classmethod
-    def of(cls, offsets: Sequence[int], ids: Ids, raws: Sequence[bytes]) -> Run:
-        """Events that are at hand one by one."""
-        return cls(Block(offsets, ids, _COMMA.join(raws), bounds_of(raws)), range(len(raws)))
+    def of(
+        cls, offsets: Sequence[int], ids: Ids, raws: Sequence[bytes], *, log_offsets: Sequence[Offset] | None = None
+    ) -> Run:
+        """Events that are at hand one by one; `log_offsets` where `offsets` are something else than that."""
+        return cls(Block(offsets, ids, _COMMA.join(raws), bounds_of(raws), log_offsets), range(len(raws)))
 
     @property
     def n_bytes(self) -> int:
@@ -103,6 +113,11 @@ class Run:
     def offsets(self) -> Sequence[Offset]:
         """The events' places in the log."""
         return self._of(self.block.offsets)
+
+    @property
+    def log_offsets(self) -> Sequence[Offset]:
+        """The same also of dead letters, which have their own ids for offsets."""
+        return self._of(self.block.log_offsets)
 
     @property
     def message_ids(self) -> Sequence[str]:
@@ -149,7 +164,7 @@ class Run:
         if self.n_bytes * MAX_WASTE >= len(self.block.payload):
             return self
         ids = PlainIds(list(self.message_ids), list(self.subjects), self.about)
-        return Run.of(list(self.offsets), ids, self.raws)
+        return Run.of(list(self.offsets), ids, self.raws, log_offsets=list(self.log_offsets))
 
     def n_fitting(self, max_bytes: int) -> int:
         """How many of the first events have so many bytes together."""

@@ -35,7 +35,7 @@ def told(meta: bytes, payload: bytes) -> list[Event]:
     read = decode_meta(meta)
     columns = read.message_ids, read.user_ids, read.anonymous_ids, read.times_ms
     return [
-        (read.combos[code], *rest, raw)  # type: ignore[misc]
+        (read.combos[code], *rest, raw)
         for code, rest, raw in zip(
             read.combo_of, zip(*columns, strict=True), split_payload(payload, read.bounds), strict=True
         )
@@ -52,7 +52,7 @@ def test_erasing_keeps_every_other_event_of_a_row_byte_for_byte(rows: list[Event
     nobody: Event = (Combo(ERASED, ""), "", None, None, 0, EMPTY)
     expected = [nobody if place in places else row for place, row in enumerate(rows)]
     assert told(piece.meta, piece.payload) == expected
-    assert piece.count == len(rows)
+    assert piece.n_events == len(rows)
 
 
 @given(st.integers(MAX_COMBOS + 1, 600), st.data())
@@ -66,7 +66,7 @@ def test_a_row_that_would_have_too_many_combinations_becomes_several(n_events: i
     pieces = without(*encode_batch(batch_of(rows)), {erased})
 
     found = [event for piece in pieces for event in told(piece.meta, piece.payload)]
-    assert [piece.count for piece in pieces] == [len(decode_meta(piece.meta).combo_of) for piece in pieces]
+    assert [piece.n_events for piece in pieces] == [len(decode_meta(piece.meta).combo_of) for piece in pieces]
     assert found[:erased] + found[erased + 1 :] == rows[:erased] + rows[erased + 1 :]
     assert found[erased][0].type == ERASED
 
