@@ -26,7 +26,7 @@ from sluicegate.consent.standing import NO_END
 from sluicegate.consent.subject import Subject
 from sluicegate.sqlite import errors_of, fetch, transaction
 
-_COLUMNS = "id, kind, subject_kind, n_subjects, created_at_ms, finished_at_ms, changed, report"
+_COLUMNS = "id, kind, subject_kind, n_subjects, head, created_at_ms, finished_at_ms, changed, report"
 _SUPPRESS = """
     INSERT INTO regulated VALUES (?, ?, 0, ?) ON CONFLICT (key, by) DO UPDATE SET suppressed_to = excluded.suppressed_to
     WHERE suppressed_to < excluded.suppressed_to
@@ -69,7 +69,7 @@ class SubjectKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Regulation:
-    """One request: what and how many subjects, when, and what it came to.
+    """One request: what and how many subjects, where the event log ended, when, and what it came to.
 
     `changed` counts the ids that it changed anything for in the ledger: erased consent, begun or ended suppressions.
     Without `finished_at_ms` (0) its files are still being erased. `report` is what `delivery.erasing` says of them.
@@ -79,6 +79,7 @@ class Regulation:
     kind: Kind
     subject_kind: SubjectKind
     n_subjects: int
+    head: int
     created_at_ms: int
     finished_at_ms: int = 0
     changed: int = 0
@@ -106,12 +107,12 @@ def regulate(
             with transaction(ledger.db):
                 changed = _put_in_force(ledger, id_, kind, sorted(subjects), head, now_ms)
                 finished_at_ms = 0 if kind.deletes else now_ms
-                row = (id_, kind, subject_kind, len(subjects), now_ms, finished_at_ms, changed, "{}")
-                ledger.db.execute(f"INSERT INTO regulations ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+                row = (id_, kind, subject_kind, len(subjects), head, now_ms, finished_at_ms, changed, "{}")
+                ledger.db.execute(f"INSERT INTO regulations ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         except BaseException:
             ledger.names.reload()
             raise
-    return Regulation(id_, kind, subject_kind, len(subjects), now_ms, finished_at_ms, changed)
+    return Regulation(id_, kind, subject_kind, len(subjects), head, now_ms, finished_at_ms, changed)
 
 
 def _put_in_force(ledger: Ledger, id_: str, kind: Kind, subjects: Sequence[bytes], head: int, now_ms: int) -> int:
@@ -172,6 +173,12 @@ def keys_to_erase(ledger: Ledger, id_: str) -> frozenset[bytes]:
         return frozenset(key for (key,) in fetch(ledger.db, "SELECT key FROM erasing WHERE regulation = ?", (id_,)))
 
 
+def note(ledger: Ledger, id_: str, report: Mapping[str, Any]) -> None:
+    """Remember how far a regulation has come, for the case that another process has to go on with it."""
+    with errors_of(ledger.path):
+        ledger.db.execute("UPDATE regulations SET report = ? WHERE id = ?", (json.dumps(report), id_))
+
+
 def finish(ledger: Ledger, id_: str, report: Mapping[str, Any], *, now_ms: int) -> None:
     """Nothing is left of the subjects of a regulation; `report` tells what there was.
 
@@ -193,6 +200,6 @@ def finish(ledger: Ledger, id_: str, report: Mapping[str, Any], *, now_ms: int) 
 
 
 def _regulation(row: Sequence[Any]) -> Regulation:
-    id_, kind, subject_kind, n_subjects, created_at_ms, finished_at_ms, changed, report = row
-    kinds = Kind(kind), SubjectKind(subject_kind)
-    return Regulation(id_, *kinds, n_subjects, created_at_ms, finished_at_ms, changed, json.loads(report))
+    id_, kind, subject_kind, n_subjects, head, created_at_ms, finished_at_ms, changed, report = row
+    numbers = n_subjects, head, created_at_ms, finished_at_ms, changed
+    return Regulation(id_, Kind(kind), SubjectKind(subject_kind), *numbers, json.loads(report))

@@ -33,7 +33,8 @@ REGULATED_SQL = """
     CREATE INDEX IF NOT EXISTS regulated_by ON regulated (by);
     CREATE TABLE IF NOT EXISTS regulations (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject_kind TEXT NOT NULL, n_subjects INTEGER NOT NULL,
-        created_at_ms INTEGER NOT NULL, finished_at_ms INTEGER NOT NULL, changed INTEGER NOT NULL, report TEXT NOT NULL
+        head INTEGER NOT NULL, created_at_ms INTEGER NOT NULL, finished_at_ms INTEGER NOT NULL,
+        changed INTEGER NOT NULL, report TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS erasing (
         regulation TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (regulation, key)

@@ -78,6 +78,14 @@ class Gate:
         known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
         return self._reasons(about, known, was_granted=False)
 
+    def barred(
+        self, subjects: Sequence[tuple[str | None, str | None]], offsets: Sequence[Offset]
+    ) -> Sequence[str | None]:
+        """For each event, by (user id, anonymous id) and place in the log, whether it was erased or is suppressed."""
+        self.ledger.refresh()
+        nothing: list[str | None] = [None] * len(subjects)
+        return _with_barred(nothing, self.ledger.of_many(subjects), offsets) if self.ledger.has_regulated else nothing
+
     def completed(
         self, about: About, reasons: Sequence[str | None], skipped: int, *, first: Offset
     ) -> list[str | None]:

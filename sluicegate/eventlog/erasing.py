@@ -6,7 +6,7 @@ its combination one of the type `erased`, by which every reader knows that it is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ import apsw
 import msgpack
 from google_crc32c import value as crc32c
 
-from sluicegate.errors import LogUnavailable
 from sluicegate.event import ERASED, MAX_COMBOS, bounds_of, decode_meta, pack_bounds, split_payload
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.compression import PayloadCodec
@@ -26,9 +25,6 @@ EMPTY = b"{}"
 _NOTHING: tuple[Any, ...] = ("", None, None, 0)
 """What stands for an erased event in the columns of a meta: message id, user, visitor, time; None in further ones."""
 _COMBO = [ERASED, "", [], [], [], False]
-
-TRANSACTION_BYTES = 2 * 1024 * 1024
-"""Of rows that are rewritten at once: 10 to 20 ms for which nobody can append."""
 
 
 class Piece(NamedTuple):
@@ -71,25 +67,30 @@ def _pieces(version: int, combos: list[Any], columns: list[list[Any]], events: l
 
 
 class LogEraser:
-    """Rewrites rows of the log at `path`, in transactions that keep appends waiting for milliseconds."""
+    """Rewrites rows of the log at `path`, one in a transaction, which keeps appends waiting for milliseconds.
+
+    A power cut may take back the last ones; `empty_wal` makes sure that they are on disk.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db = connect(path, SCHEMA, synchronous="FULL", create=False)
+        self._db = connect(path, SCHEMA, synchronous="NORMAL", create=False)
         self._codec = PayloadCodec()
 
-    def erase(self, rows: Sequence[tuple[Offset, Collection[int]]]) -> int:
-        """Erase events, by the first offset of their row and their places in it; on disk when it returns.
+    def erase(self, first: Offset, places: Collection[int]) -> int:
+        """Erase events, by the first offset of their row and their places in it.
 
-        Returns how many events were erased: none of a row that retention has removed meanwhile. Raises `RowDamaged`
-        for a row that is not what was stored, and then leaves all as they were.
+        Returns how many were erased: none of a row that retention has removed meanwhile. Raises `RowDamaged` for a row
+        that is not what was stored, and then leaves it as it was.
         """
+        if not places:
+            return 0
         with errors_of(self._path), transaction(self._db):
-            return sum(self._rewrite(first, places) for first, places in rows)
+            return self._rewrite(first, places)
 
     def _rewrite(self, first: Offset, places: Collection[int]) -> int:
         found = fetch(self._db, "SELECT * FROM rows WHERE first = ?", (first,))
-        if not found or not places:
+        if not found:
             return 0
         _, count, received_at_ms, n_bytes, seal, crc, meta, stored = found[0]
         checked_row(first, count, received_at_ms, n_bytes, seal, meta)
@@ -104,16 +105,10 @@ class LogEraser:
             first += piece.n_events
         return len(places)
 
-    def empty_wal(self) -> bool:
-        """Move everything to the database and cut the WAL to nothing; False when somebody is reading it just now."""
-        try:
-            with errors_of(self._path):
-                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except LogUnavailable as error:
-            if isinstance(error.__cause__, apsw.BusyError):
-                return False
-            raise
-        return True
+    def empty_wal(self) -> None:
+        """Move everything to the database and cut the WAL to nothing; `LogUnavailable` when somebody reads it."""
+        with errors_of(self._path):
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def close(self) -> None:
         """Release the file."""
