@@ -10,12 +10,16 @@ import apsw
 
 from sluicegate.accounts import store_schema
 from sluicegate.consent.standing import ERASED
+from sluicegate.delivery.erasing_texts import erased_words
 from sluicegate.delivery.whose import Whose
 from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import connect, errors_of, fetch, transaction
 
 PIECE = 200
 """Dead letters that are looked at in one transaction."""
+
+_TEXTS = "reason, first_error, response"
+"""What a vendor said, perhaps of other events of the same call."""
 
 WasErased = Callable[[Offset], bool]
 """Whether the log has an erased event at this offset."""
@@ -25,7 +29,7 @@ def erase_in_store(path: Path, whose: Whose, was_erased: WasErased, *, up_to: Of
     """Erase the subjects' events up to an offset of the log from a store; returns how many dead letters that were.
 
     A dead letter is removed and counts as denied for the reason `erased` from then on, in one transaction, so that the
-    accounts are right at every moment. Of how events have failed only the words are forgotten.
+    accounts are right at every moment. What vendors said of other events loses the subjects' ids.
     """
     db = connect(path, store_schema(0), synchronous="FULL", create=False)
     try:
@@ -50,15 +54,18 @@ def empty_wal_of(path: Path) -> None:
 
 def _erase_letters(db: apsw.Connection, whose: Whose, was_erased: WasErased, *, up_to: Offset, dry_run: bool) -> int:
     after = n_letters = 0
-    sql = "SELECT id, log_offset, event FROM dead_letters WHERE id > ? ORDER BY id LIMIT ?"
+    sql = f"SELECT id, {_TEXTS}, log_offset, event FROM dead_letters WHERE id > ? ORDER BY id LIMIT ?"
     while rows := fetch(db, sql, (after, PIECE)):
         after = rows[-1][0]
-        theirs = [
-            id_
-            for id_, offset, event in rows
-            if offset <= up_to and (whose.event(event) if event else was_erased(offset))
-        ]
+        theirs, others = [], []
+        for id_, *texts, offset, event in rows:
+            if offset <= up_to and (whose.event(event) if event else was_erased(offset)):
+                theirs.append(id_)
+            elif (said := [erased_words(text, whose) for text in texts]) != texts:
+                others.append((*said, id_))
         n_letters += len(theirs) if dry_run else _remove(db, theirs)
+        if not dry_run:
+            db.executemany("UPDATE dead_letters SET (reason, first_error, response) = (?, ?, ?) WHERE id = ?", others)
     return n_letters
 
 

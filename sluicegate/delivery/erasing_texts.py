@@ -1,4 +1,4 @@
-"""Ids in log files: written over in place, with as many asterisks, so that processes can go on appending."""
+"""Ids in texts: written over with as many asterisks, in files in place, so that processes can go on appending."""
 
 from __future__ import annotations
 
@@ -25,14 +25,25 @@ def erase_in_text(path: Path, whose: Whose) -> int:
         while chunk := os.pread(fd, CHUNK_BYTES, at):
             if len(chunk) == CHUNK_BYTES:  # up to the end of a line, unless that is very long
                 chunk = chunk[: chunk.rfind(b"\n") + 1] or chunk
-            for start, word in _words(chunk):
-                if whose.either(word.decode(errors="replace")):
-                    os.pwrite(fd, b"*" * len(word), at + start)
-                    n_words += 1
+            for start, word in _theirs(chunk, whose):
+                os.pwrite(fd, b"*" * len(word), at + start)
+                n_words += 1
             at += len(chunk)
     finally:
         os.close(fd)
     return n_words
+
+
+def erased_words(text: str, whose: Whose) -> str:
+    """A text with asterisks for every word that is an id of the subjects."""
+    data = bytearray(text.encode())
+    for start, word in _theirs(bytes(data), whose):
+        data[start : start + len(word)] = b"*" * len(word)
+    return data.decode(errors="replace")
+
+
+def _theirs(data: bytes, whose: Whose) -> list[tuple[int, bytes]]:
+    return [(start, word) for start, word in _words(data) if whose.either(word.decode(errors="replace"))]
 
 
 def _words(chunk: bytes) -> list[tuple[int, bytes]]:
