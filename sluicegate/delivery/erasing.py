@@ -31,7 +31,7 @@ from sluicegate.delivery.erasing_store import empty_wal_of, erase_in_store
 from sluicegate.delivery.erasing_texts import erase_in_text
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.whose import Whose
-from sluicegate.errors import RowDamaged
+from sluicegate.errors import LogUnavailable, RowDamaged
 from sluicegate.event import ERASED
 from sluicegate.eventlog.base import Offset, Row, RowGone
 from sluicegate.eventlog.erasing import LogEraser
@@ -76,11 +76,21 @@ class Report:
 
 
 class Eraser:
-    """Erases what the regulations of one data directory name; `locked` makes it the only one."""
+    """Erases what the regulations of one data directory name; `locked` makes it the only one.
+
+    `stop` is asked before every row; when it says so, `LogUnavailable` is raised.
+    """
 
     def __init__(
-        self, data_dir: DataDir, ledger: Ledger, *, progress: Progress = lambda done, total: None, dry_run: bool = False
+        self,
+        data_dir: DataDir,
+        ledger: Ledger,
+        *,
+        progress: Progress = lambda done, total: None,
+        dry_run: bool = False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stop = stop
         self._data_dir = data_dir
         self._ledger = ledger
         self._progress = progress
@@ -134,6 +144,8 @@ class Eraser:
                 if not rows:
                     break
                 for row in rows:
+                    if self._stop():
+                        raise LogUnavailable("the system stops; erasing goes on when it runs again")
                     if row.first <= last and not self._erase_row(event_log, eraser, row, whose, report, last):
                         break
                 if regulation_id:
