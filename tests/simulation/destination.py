@@ -164,7 +164,9 @@ class DestinationProcess:
             return self._fail(str(error))
         self._flight = self.site.flight = ModelFlight(self.epoch)
         ledger = cast(LedgerReader, ModelReader(world))
-        gate = Gate(ledger, self.site.config.requires, ConsentConfig(on_undecided=OnUndecided.DROP), clock_ms=world.now_ms)
+        gate = Gate(
+            ledger, self.site.config.requires, ConsentConfig(on_undecided=OnUndecided.DROP), clock_ms=world.now_ms
+        )
         self._lanes = Lanes(cursor, self.site.limits, recovery=recovery, gate=gate, random=world.jitter)
         reader = Reader(self._world.log, permits_of(self.site.config, Settings), self._lanes)
         self._commits = Commits(cast(DestinationStore, self._store), self._lanes, reader, epoch=self.epoch, mask=Mask())
