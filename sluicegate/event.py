@@ -30,6 +30,8 @@ from sluicegate.errors import LogTooNew, RowDamaged
 
 MAX_COMBOS = 256
 META_FORMAT = 1
+ERASED = "erased"
+"""Stands where an event's type was, when the event was erased: an empty object keeps its place in the log."""
 
 
 class EventType(StrEnum):
@@ -204,7 +206,7 @@ def encode_batch(batch: EventBatch) -> tuple[bytes, bytes]:
         META_FORMAT,
         msgpack.packb(combos),
         combo_of,
-        _packed(bounds_of(batch.events)),
+        pack_bounds(bounds_of(batch.events)),
         *map(msgpack.packb, columns),
     ]
     return msgpack.packb(meta), b",".join(batch.events)
@@ -256,7 +258,8 @@ def _distinct(combos: list[Combo]) -> tuple[list[Combo], bytes]:
     return list(index), bytes([code_of[identity] for identity in identities])
 
 
-def _packed(bounds: array[int]) -> bytes:
+def pack_bounds(bounds: array[int]) -> bytes:
+    """Bounds as they are stored; changes what it is given on a machine with another order of bytes."""
     if sys.byteorder == "big":
         bounds.byteswap()
     return bounds.tobytes()

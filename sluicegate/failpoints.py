@@ -47,6 +47,8 @@ class Point(StrEnum):
     """The event log's WAL is about to be moved to the database."""
     IN_RETRY_WAIT = "in_retry_wait"
     """A call has failed, and its events wait for the next one."""
+    IN_ERASING = "in_erasing"
+    """A row of the event log has been looked at, and what was to be erased of it is erased."""
 
 
 class Action(StrEnum):

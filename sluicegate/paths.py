@@ -65,6 +65,11 @@ class DataDir:
         return self.root / "consent.key"
 
     @property
+    def erasing(self) -> Path:
+        """Locked by the process that erases subjects from the files."""
+        return self.root / "erasing.lock"
+
+    @property
     def bell(self) -> Path:
         """Touched at every append to the log."""
         return self.root / "bell"

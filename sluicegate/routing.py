@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from sluicegate.config.model import DestinationConfig
 from sluicegate.consent.requirement import State, judge
-from sluicegate.event import CONSENT_TYPE, Combo, plain_name
+from sluicegate.event import CONSENT_TYPE, ERASED, Combo, plain_name
 
 MAX_DECISIONS = 65_536
 """Decisions that a table remembers: about 5 MB, and far more combinations than sources produce in practice."""
@@ -25,6 +25,8 @@ class Decision(StrEnum):
     """A purpose that the destination requires was refused."""
     CONSENT_UNDECIDED = "consent_undecided"
     """Nobody said yes or no to a purpose that the destination requires; not delivered, like a refusal."""
+    ERASED = ERASED
+    """The event was erased; an empty placeholder has its place."""
 
 
 _BY_STATE = {
@@ -36,6 +38,8 @@ _BY_STATE = {
 
 def decide(combo: Combo, destination: DestinationConfig) -> Decision:
     """The decision for every event of this combination; `integrations` only ever takes away."""
+    if combo.type == ERASED:
+        return Decision.ERASED
     if combo.type == CONSENT_TYPE:
         return _decide_notice(combo, destination)
     if destination.events and combo.type not in destination.events:

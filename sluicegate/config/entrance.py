@@ -29,6 +29,7 @@ def read_gateway(document: Mapping[str, Any], listen: str | None, problems: Prob
     unknown_keys(raw, GATEWAY.names, ("gateway",), problems)
     values = read_scalars(raw, GATEWAY, ("gateway",), problems)
     values["write_keys"] = _write_keys(raw.get("write_keys"), problems)
+    values["regulation_keys"] = _regulation_keys(raw.get("regulation_keys"), values["write_keys"], problems)
     for name, path, text in (
         ("listen", ("gateway", "listen"), raw.get("listen")),
         ("listen", ("--listen",), listen),
@@ -130,13 +131,27 @@ def _write_keys(raw: object, problems: Problems) -> dict[str, Secret]:
         reason = "is missing, so that nobody could send events" if not raw else "must be a table"
         problems.add(path, reason, 'write write_keys = { web = "${WEB_WRITE_KEY}" }')
         return {}
+    return _keys(raw, path, {}, problems)
+
+
+def _regulation_keys(raw: object, write_keys: Mapping[str, Secret], problems: Problems) -> dict[str, Secret]:
+    path = ("gateway", "regulation_keys")
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        problems.add(path, "must be a table", 'write regulation_keys = { privacy = "${REGULATION_KEY}" }')
+        return {}
+    return _keys(raw, path, {key.reveal(): f"the source {source}" for source, key in write_keys.items()}, problems)
+
+
+def _keys(raw: Mapping[Any, Any], path: KeyPath, owner: dict[str, str], problems: Problems) -> dict[str, Secret]:
+    """Keys by name; `owner` has those that are taken, and whose they are."""
     keys: dict[str, Secret] = {}
-    owner: dict[str, str] = {}
     for source, key in raw.items():
         try:
             _check_write_key(source, key)
             if owner.setdefault(key, source) != source:
-                raise Wrong(f"is the key of {owner[key]} too", "give every source a key of its own")
+                raise Wrong(f"is the key of {owner[key]} too", "give each a key of its own")
             keys[source] = Secret(key)
         except Wrong as wrong:
             problems.add_wrong((*path, source), wrong)

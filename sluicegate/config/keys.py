@@ -124,6 +124,13 @@ GATEWAY = Table(
             sample='{ web = "${WEB_WRITE_KEY}" }',
         ),
         Key(
+            "regulation_keys",
+            Kind.SPECIAL,
+            "Who may erase and suppress people over HTTP (POST /v1/regulations): name to key. Nobody when left out; "
+            "write keys do not suffice, because browsers hold them.",
+            sample='{ privacy = "${REGULATION_KEY}" }',
+        ),
+        Key(
             "cors_origins",
             Kind.SPECIAL,
             'Web pages that may send: origins, or "*" for all.',

@@ -83,6 +83,8 @@ class GatewayConfig:
     """0 takes a free port."""
     write_keys: Mapping[str, Secret] = field(default_factory=dict)
     """Source name to the key that its requests carry."""
+    regulation_keys: Mapping[str, Secret] = field(default_factory=dict)
+    """Who may erase and suppress people over HTTP, by name; nobody when empty."""
     cors_origins: tuple[str, ...] = ("*",)
     """Origins whose browsers may send; `*` for all."""
     max_event_bytes: int = 32 * KIB

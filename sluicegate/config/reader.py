@@ -114,6 +114,7 @@ def from_document(
 def _secrets(config: Config, values: Mapping[str, Any], declared: Iterable[str], problems: Problems) -> Iterator[str]:
     """Every secret text: what is declared or named as one, what web addresses hold, variables named like one."""
     yield from (key.reveal() for key in config.gateway.write_keys.values())
+    yield from (key.reveal() for key in config.gateway.regulation_keys.values())
     yield from declared
     for name, raw in values.get("destinations", {}).items():
         yield from sensitive_texts(raw, ("destinations", name))

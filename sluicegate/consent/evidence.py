@@ -39,6 +39,8 @@ class Evidence(IntEnum):
     IDENTIFY = 11
     ALIAS = 12
     ERASED = 13
+    SUPPRESSED = 20
+    """An operator said that nothing of this subject is taken any more, or that it is again."""
 
 
 Writes = Mapping[str, tuple[Write, ...]]

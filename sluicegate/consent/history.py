@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import apsw
 
 from sluicegate.consent.evidence import Evidence
-from sluicegate.consent.ledger import Ledger, Recorded
-from sluicegate.consent.record import decode_purposes, decode_record
+from sluicegate.consent.ledger import MAX_OWNERS, Ledger, Recorded
+from sluicegate.consent.record import MAX_MEMBERS, decode_purposes, decode_record
 from sluicegate.consent.slots import Slots
 from sluicegate.consent.subject import KEY_BYTES, Subject
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -117,46 +117,70 @@ def erase(ledger: Ledger, subject: Subject, *, now_ms: int) -> Recorded:
     """
     db = ledger.db
     with errors_of(ledger.path):
-        db.pragma("secure_delete", True)
-        try:
-            with transaction(db):
-                recorded = _erase(ledger, subject, now_ms)
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        finally:
-            db.pragma("secure_delete", False)
+        with transaction(db):
+            recorded = _erase(ledger, subject, now_ms)
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     return recorded
 
 
 def _erase(ledger: Ledger, subject: Subject, now_ms: int) -> Recorded:
+    erased = erase_keys(ledger, all_keys(ledger, ledger.keys.of(subject)))
+    return Recorded(announce(ledger, erased, Evidence.ERASED, now_ms=now_ms), frozenset(erased))
+
+
+def erase_keys(ledger: Ledger, keys: Iterable[bytes]) -> list[bytes]:
+    """Remove what is known under these keys, with its history, in the transaction that is open; those that were there.
+
+    Whoever has looked them up does not know of it yet: `announce` tells.
+    """
     db = ledger.db
-    version, swept = fetch(db, "SELECT version, swept FROM facts")[0]
+    swept = fetch(db, "SELECT swept FROM facts")[0][0]
     erased = []
-    for key in _all_keys(ledger, subject):
-        found = fetch(db, "SELECT last FROM subjects WHERE key = ?", (key,))
-        if not found:
+    for key in keys:
+        if not fetch(db, "SELECT 1 FROM subjects WHERE key = ?", (key,)):
             continue
         chain = [change.version for change in _chain(ledger, key)]
         db.executemany("DELETE FROM history WHERE version = ?", [(one,) for one in chain])
         db.execute("DELETE FROM history WHERE version > ? AND subject = ?", (swept, key))
         db.execute("DELETE FROM subjects WHERE key = ?", (key,))
         erased.append(key)
+    return erased
+
+
+def announce(ledger: Ledger, keys: Iterable[bytes], evidence: Evidence, *, now_ms: int) -> int:
+    """Give each key a version at which something happened to it, in the transaction that is open; the last one."""
+    db = ledger.db
+    version: int = fetch(db, "SELECT version FROM facts")[0][0]
     number = ledger.names.number("")
-    for key in erased:
-        version += 1
-        row = (version, key, 0, now_ms, Evidence.ERASED.value, number, b"")
+    for version, key in enumerate(keys, version + 1):  # noqa: B020  (the last one is wanted)
+        row = (version, key, 0, now_ms, evidence.value, number, b"")
         db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    if erased:
-        db.execute("UPDATE facts SET version = ?", (version,))
-    return Recorded(version, frozenset(erased))
+    db.execute("UPDATE facts SET version = ?", (version,))
+    return version
 
 
-def _all_keys(ledger: Ledger, subject: Subject) -> tuple[bytes, ...]:
-    """The keys of these ids and of those that belong to them."""
-    found = dict.fromkeys(ledger.keys.of(subject))
-    for key in list(found):
-        rows = fetch(ledger.db, "SELECT record FROM subjects WHERE key = ?", (key,))
-        for member in decode_record(rows[0][0], ledger.names).members if rows else ():
-            owned = fetch(ledger.db, "SELECT record FROM subjects WHERE key = ?", (member,))
-            if owned and decode_record(owned[0][0], ledger.names).owner == key:
-                found[member] = None
+def all_keys(ledger: Ledger, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+    """These keys and those of the ids that belong to them, also by way of others."""
+    found = dict.fromkeys(keys)
+    young = list(found)
+    for _ in range(MAX_OWNERS):
+        young = [member for key in young for member in _members(ledger, key) if member not in found]
+        found.update(dict.fromkeys(young))
     return tuple(found)
+
+
+def _members(ledger: Ledger, key: bytes) -> list[bytes]:
+    """The keys that belong to this one now."""
+    db, names = ledger.db, ledger.names
+    rows = fetch(db, "SELECT record FROM subjects WHERE key = ?", (key,))
+    listed = decode_record(rows[0][0], names).members if rows else []
+    if len(listed) >= MAX_MEMBERS:  # there may be more than a record can list
+        listed = [
+            one for (one,) in fetch(db, "SELECT key FROM subjects WHERE substr(record, 2, ?) = ?", (KEY_BYTES, key))
+        ]
+    owned = []
+    for member in listed:
+        rows = fetch(db, "SELECT record FROM subjects WHERE key = ?", (member,))
+        if rows and decode_record(rows[0][0], names).owner == key:
+            owned.append(member)
+    return owned

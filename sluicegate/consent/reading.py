@@ -32,6 +32,11 @@ class LedgerReader:
         """The ledger's version at the last `refresh`; 0 when it has never held anything."""
         return 0 if self._view is None else self._view.version
 
+    @property
+    def has_regulated(self) -> bool:
+        """Whether anybody was erased or suppressed, as of the last `refresh`."""
+        return self._view is not None and self._view.has_regulated
+
     def refresh(self) -> None:
         """Take note of what others have written; some microseconds when they have not."""
         try:

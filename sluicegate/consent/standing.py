@@ -91,18 +91,45 @@ NO_STANDINGS = Standings({})
 """Of everybody the ledger does not know; compare by identity."""
 
 
+NO_END = (1 << 63) - 1
+"""The offset up to which events of a subject are suppressed that is suppressed until further notice."""
+ERASED, SUPPRESSED = "erased", "suppressed"
+"""The reasons by which such events are counted."""
+
+
 class SubjectConsent:
-    """What the ledger knows of one subject over all its ids; `slots` is not to be changed."""
+    """What the ledger knows of one subject over all its ids; `slots` is not to be changed.
 
-    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "denied", "slots")
+    Its events up to the offset `erased_to` of the log were erased, and those up to `suppressed_to` may go nowhere.
+    """
 
-    def __init__(self, slots: Purposes, rules: Rules) -> None:
+    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "denied", "erased_to", "slots", "suppressed_to")
+
+    def __init__(self, slots: Purposes, rules: Rules, *, erased_to: int = 0, suppressed_to: int = 0) -> None:
         self.slots = slots
         self.denied = _shared(frozenset([purpose for purpose, known in slots.items() if has_denial(known)]))
         """The purposes with a denial in any slot: nothing that was granted of any other is overruled."""
+        self.erased_to = erased_to
+        self.suppressed_to = suppressed_to
         self._rules = rules
         self._without_gpc: Standings | None = None
         self._with_gpc: Standings | None = None
+
+    @property
+    def is_regulated(self) -> bool:
+        """Whether there may be events that `barred` gives a reason for."""
+        return bool(self.erased_to or self.suppressed_to)
+
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether nothing more is to be taken of this subject."""
+        return self.suppressed_to == NO_END
+
+    def barred(self, offset: int) -> str | None:
+        """Why the event at this offset may go nowhere whatever anybody consented to; None when that is not so."""
+        if offset <= self.erased_to:
+            return ERASED
+        return SUPPRESSED if offset <= self.suppressed_to else None
 
     def standings(self, *, gpc: bool, now_ms: int) -> Standings:
         """How the subject stands now, worked out again only when a grant has run out since."""

@@ -4,6 +4,8 @@
     history(version, subject, previous, recorded_at_ms, evidence, source, what)    one row per change of one subject
     names(id, name)                purposes, policies and sources
     facts(fingerprint, version, forgotten, swept)
+    regulated(key, by, erased_to, suppressed_to)    up to which offset of the log a subject's events may go nowhere
+    regulations, erasing                            what was asked for, and the keys whose traces are still to be erased
 
 The rows of one subject's history are a chain from `last` over `previous`, which saves an index of 30 bytes a row.
 Versions are dense and never used twice. Up to `forgotten` the history has gaps; up to `swept` it has no rows any more
@@ -21,13 +23,30 @@ from sluicegate.consent.record import MAX_NUMBER
 from sluicegate.consent.stamp import MAX_CATEGORY_LENGTH
 from sluicegate.consent.subject import SubjectKeys, load_secret
 from sluicegate.errors import LogDamaged
-from sluicegate.sqlite import Schema, connect, errors_of, fetch
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
+
+REGULATED_SQL = """
+    CREATE TABLE IF NOT EXISTS regulated (
+        key BLOB NOT NULL, by BLOB NOT NULL, erased_to INTEGER NOT NULL, suppressed_to INTEGER NOT NULL,
+        PRIMARY KEY (key, by)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS regulated_by ON regulated (by);
+    CREATE TABLE IF NOT EXISTS regulations (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject_kind TEXT NOT NULL, n_subjects INTEGER NOT NULL,
+        head INTEGER NOT NULL, created_at_ms INTEGER NOT NULL, finished_at_ms INTEGER NOT NULL,
+        changed INTEGER NOT NULL, report TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS erasing (
+        regulation TEXT NOT NULL, key BLOB NOT NULL, PRIMARY KEY (regulation, key)
+    ) STRICT, WITHOUT ROWID
+"""
+"""Added to a ledger of a version that knew no erasing when it is opened; older versions don't look at it."""
 
 SCHEMA = Schema(
     what="consent ledger",
     application_id=0x53476C72,  # "SGlr"
     version=1,
-    sql="""
+    sql=f"""
     CREATE TABLE subjects (key BLOB PRIMARY KEY, last INTEGER NOT NULL, record BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE history (
         version INTEGER PRIMARY KEY, subject BLOB NOT NULL, previous INTEGER NOT NULL, recorded_at_ms INTEGER NOT NULL,
@@ -38,7 +57,8 @@ SCHEMA = Schema(
         id INTEGER PRIMARY KEY CHECK (id = 1), fingerprint BLOB NOT NULL, version INTEGER NOT NULL,
         forgotten INTEGER NOT NULL, swept INTEGER NOT NULL
     ) STRICT;
-    INSERT INTO facts VALUES (1, x'', 0, 0, 0)
+    INSERT INTO facts VALUES (1, x'', 0, 0, 0);
+    {REGULATED_SQL}
     """,
 )
 
@@ -66,6 +86,9 @@ def open_ledger(
     try:
         with errors_of(path):
             db.pragma("cache_size", -CACHE_KIB)
+            if not readonly and not fetch(db, "SELECT 1 FROM sqlite_schema WHERE name = 'erasing'"):
+                with transaction(db):
+                    db.execute(REGULATED_SQL)
             is_new = fetch(db, "SELECT fingerprint = x'' FROM facts")[0][0]
             keys = SubjectKeys(load_secret(key_path, create=create and bool(is_new)))
             if create and is_new:

@@ -31,7 +31,11 @@ _DATA_VERSION = "PRAGMA data_version"
 _VERSION = "SELECT version, forgotten FROM facts"
 _CHANGES = "SELECT DISTINCT subject FROM history WHERE version > ?"
 _ONE = "SELECT key, record FROM subjects WHERE key = ?"
+_REGULATED = "SELECT max(erased_to), max(suppressed_to) FROM regulated WHERE key = ?"
 _MANY = f"SELECT key, record FROM subjects WHERE key IN ({', '.join('?' * _CHUNK)})"
+
+
+_UNREGULATED = (0, 0)
 
 
 class Changes(NamedTuple):
@@ -56,6 +60,8 @@ class LedgerView:
         self._names = StoredNames(self._db, path)
         self._known: Remembered[SubjectConsent] = Remembered(max_remembered)
         self._data_version = -1
+        self.has_regulated = False
+        """Whether anybody was ever erased or suppressed."""
         self.version = 0
         """The ledger's version at the last `refresh`; what is looked up is never older."""
         self.refresh()
@@ -90,6 +96,7 @@ class LedgerView:
 
     def _changes(self) -> Changes:
         version, forgotten = fetch(self._db, _VERSION)[0]
+        self.has_regulated = bool(fetch(self._db, "SELECT EXISTS (SELECT 1 FROM regulated)")[0][0])
         is_first = self._data_version < 0
         if is_first or forgotten > self.version or version - self.version > MAX_CHANGES:
             return Changes(version, None)
@@ -153,10 +160,14 @@ class LedgerView:
     def _look_up(self, subjects: Sequence[Subject]) -> dict[Subject, SubjectConsent]:
         keys_of = {subject: self.keys.of(subject) for subject in subjects}
         records: dict[bytes, Record | None] = {}
+        bounds: dict[bytes, tuple[int, int]] = {}
         with errors_of(self.path):
             self._db.execute("BEGIN")
             try:
-                self._read({key for keys in keys_of.values() for key in keys}, records)
+                own = {key for keys in keys_of.values() for key in keys}
+                self._read(own, records)
+                if self.has_regulated:
+                    bounds = {key: bound for key in own if (bound := self._bounds(key)) != _UNREGULATED}
                 for _ in range(MAX_OWNERS):
                     owners = {record.owner for record in records.values() if record is not None and record.owner}
                     if not self._read(owners - records.keys(), records):
@@ -165,8 +176,9 @@ class LedgerView:
                 self._db.execute("COMMIT")
         found = {}
         for subject, keys in keys_of.items():
+            regulated = [bounds[key] for key in keys if key in bounds]
             keys = _with_owners(keys, records)
-            found[subject] = known = self._merged(keys, records)
+            found[subject] = known = self._merged(keys, records, regulated)
             self._known.put(subject, known, keys)
         return found
 
@@ -185,7 +197,14 @@ class LedgerView:
             return [row for key in keys for row in fetch(self._db, _ONE, (key,))]
         return fetch(self._db, _MANY, (*keys, *[None] * (_CHUNK - len(keys))))
 
-    def _merged(self, keys: tuple[bytes, ...], records: dict[bytes, Record | None]) -> SubjectConsent:
+    def _bounds(self, key: bytes) -> tuple[int, int]:
+        """Up to where events of this id were erased and suppressed."""
+        erased_to, suppressed_to = fetch(self._db, _REGULATED, (key,))[0]
+        return erased_to or 0, suppressed_to or 0
+
+    def _merged(
+        self, keys: tuple[bytes, ...], records: dict[bytes, Record | None], regulated: Sequence[tuple[int, int]]
+    ) -> SubjectConsent:
         """The newest of all ids; what was only seen counts of the first, which is the device."""
         parts = []
         for place, key in enumerate(keys):
@@ -193,9 +212,11 @@ class LedgerView:
             if record is not None and record.purposes:
                 passes_on = record.purposes if place == 0 else _passed_on(record)
                 parts.append(passes_on)
-        if not parts:
+        if not parts and not regulated:
             return UNKNOWN_SUBJECT
-        return SubjectConsent(parts[0] if len(parts) == 1 else merge(parts), self._rules)
+        slots = parts[0] if len(parts) == 1 else merge(parts)
+        erased_to, suppressed_to = (max(bounds) for bounds in zip(*regulated, _UNREGULATED, strict=True))
+        return SubjectConsent(slots, self._rules, erased_to=erased_to, suppressed_to=suppressed_to)
 
 
 def _passed_on(record: Record) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-import msgspec
-
 from sluicegate import failpoints
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
@@ -23,6 +21,7 @@ from sluicegate.delivery.reader import Decide, Reader
 from sluicegate.delivery.settlement import Aside, Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.walltime import wall_ms
+from sluicegate.delivery.whose import envelope, text_id
 from sluicegate.event import MAX_COMBOS, About, Combo
 from sluicegate.eventlog.runs import Events, PlainIds, Run
 from sluicegate.routing import Decision
@@ -92,6 +91,7 @@ class Commits:
             failpoints.hit(failpoints.Point.BEFORE_CURSOR_COMMIT)
         gathered = self._gathered
         if len(gathered) or self._retries is not None:
+            self._bar(gathered)
             letters = self._letters(gathered.dead)
             self._store.commit(
                 self._epoch,
@@ -116,6 +116,18 @@ class Commits:
             self.delivered += len(self._replayed.delivered)
             self._replayed = Aside()
             self.more_replays = self._store_version is None
+
+    def _bar(self, gathered: Progress) -> None:
+        """What was erased during its last call is no dead letter, which would keep it."""
+        gate = self._lanes.gate
+        if not gathered.dead or gate is None:
+            return
+        members = [envelope(one.raw) for one in gathered.dead]
+        subjects = [(text_id(one.get("userId")), text_id(one.get("anonymousId"))) for one in members]
+        reasons = gate.barred(subjects, [one.offset for one in gathered.dead])
+        for reason in filter(None, reasons):
+            gathered.denied[reason] = gathered.denied.get(reason, 0) + 1
+        gathered.dead = [one for one, reason in zip(gathered.dead, reasons, strict=True) if reason is None]
 
     def take_replays(self, permits: Decide) -> None:
         """Give the lanes the dead letters that wait for replay, if the store was changed by others since the last time.
@@ -193,27 +205,18 @@ def _run(letters: Sequence[DeadLetter], *, arrived_ms: int) -> Run:
     # The letters' ids stand where the lanes have offsets: that is what `settle_replay` wants back.
     message_ids = [letter.message_id for letter in letters]
     ids = PlainIds(message_ids, message_ids, _about(letters))
-    events = [letter.event for letter in letters]
-    return Run.of([letter.id for letter in letters], ids, events, arrived_ms=arrived_ms)
+    letter_ids, raws = [letter.id for letter in letters], [letter.event for letter in letters]
+    log_offsets = [letter.offset for letter in letters]
+    return Run.of(letter_ids, ids, raws, arrived_ms=arrived_ms, log_offsets=log_offsets)
 
 
 def _about(letters: Sequence[DeadLetter]) -> About:
     """What consent is decided by; who an event is of is read from itself, as the log may have forgotten it."""
-    envelopes = [_envelope(letter.event) for letter in letters]
+    envelopes = [envelope(letter.event) for letter in letters]
     times_ms = [
-        min(read_moment_ms(envelope.get("timestamp")) or letter.first_attempt_at_ms, letter.first_attempt_at_ms)
-        for envelope, letter in zip(envelopes, letters, strict=True)
+        min(read_moment_ms(one.get("timestamp")) or letter.first_attempt_at_ms, letter.first_attempt_at_ms)
+        for one, letter in zip(envelopes, letters, strict=True)
     ]
-    users = [_id(envelope.get("userId")) for envelope in envelopes]
-    visitors = [_id(envelope.get("anonymousId")) for envelope in envelopes]
+    users = [text_id(one.get("userId")) for one in envelopes]
+    visitors = [text_id(one.get("anonymousId")) for one in envelopes]
     return About(users, visitors, times_ms, bytes(range(len(letters))), tuple(letter.combo for letter in letters))
-
-
-def _envelope(event: bytes) -> dict[str, object]:
-    found = msgspec.json.decode(event)
-    return found if isinstance(found, dict) else {}
-
-
-def _id(value: object) -> str | None:
-    """An id as the log has it."""
-    return str(value) if type(value) in (str, int) and value != "" else None

@@ -20,6 +20,7 @@ from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings, SubjectC
 from sluicegate.consent.subject import Subject
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
+from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.runs import Events, Run
 from sluicegate.paths import DataDir
 from sluicegate.routing import Decision
@@ -57,6 +58,16 @@ def _final(reason: str) -> str:
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
     """The ledger of a data directory, for one thread that decides."""
     return LedgerReader(data_dir.consent, data_dir.consent_key, Rules.of(consent))
+
+
+def _with_barred(
+    reasons: Sequence[str | None], known: Sequence[SubjectConsent], offsets: Sequence[Offset]
+) -> Sequence[str | None]:
+    """The reasons, where an event was erased or its subject suppressed with that instead."""
+    if not any(who.is_regulated for who in known):
+        return reasons
+    columns = zip(reasons, known, offsets, strict=True)
+    return [who.barred(offset) or reason for reason, who, offset in columns]
 
 
 class Gate:
@@ -113,19 +124,34 @@ class Gate:
         known = self.ledger.of_many(about.whose)
         return self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
 
+    def barred(
+        self, subjects: Sequence[tuple[str | None, str | None]], offsets: Sequence[Offset]
+    ) -> Sequence[str | None]:
+        """For each event, by (user id, anonymous id) and place in the log, whether it was erased or is suppressed."""
+        self.ledger.refresh()
+        nothing: list[str | None] = [None] * len(subjects)
+        return _with_barred(nothing, self.ledger.of_many(subjects), offsets) if self.ledger.has_regulated else nothing
+
     def completed(
-        self, about: About, reasons: Sequence[str | None], skipped: int, *, arrived_ms: int = NEVER_ARRIVED_MS
+        self,
+        about: About,
+        reasons: Sequence[str | None],
+        skipped: int,
+        *,
+        first: Offset = 1,
+        arrived_ms: int = NEVER_ARRIVED_MS,
     ) -> list[str | None]:
         """The same from `skipped` on, up to the first event that may go out; `reasons` are those of the combinations.
 
-        Where a combination is decided by more than consent its reason stands.
+        `first` is the offset of the first event, skipped or not, and `arrived_ms` when they arrived (Unix ms). Where a
+        combination is decided by more than consent its reason stands.
         """
         now_ms = self._clock_ms()
         if not self.completes:
             return self._of_nobody(about, reasons, self._undecided(arrived_ms, now_ms))[skipped:]
         found: list[str | None] = []
-        for first in range(skipped, len(about.codes), _PIECE):
-            piece = slice(first, first + _PIECE)
+        for start in range(skipped, len(about.codes), _PIECE):
+            piece = slice(start, start + _PIECE)
             subjects = list(zip(about.user_ids[piece], about.anonymous_ids[piece], strict=True))
             who = self.ledger.of_many(subjects)
             columns = zip(about.codes[piece], subjects, who, about.times_ms[piece], strict=True)
@@ -134,6 +160,8 @@ class Gate:
                 if reason is None or reason == Decision.CONSENT_UNDECIDED:
                     case = _Case(subject, at, arrived_ms, now_ms, False)
                     reason = self._reason(about.combos[code], known, case)
+                    if known.is_regulated:
+                        reason = known.barred(first + skipped + len(found)) or reason
                 found.append(reason)
                 if reason is None:
                     return found
@@ -197,9 +225,11 @@ class Gate:
         assert about is not None
         known = self.ledger.of_many(about.whose)
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
-        if not is_open and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
+        is_barred = self.ledger.has_regulated
+        if not (is_open or is_barred) and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
             return (), False
-        return self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True), is_open
+        reasons = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True)
+        return _with_barred(reasons, known, run.log_offsets) if is_barred else reasons, is_open
 
     def _reasons(
         self, about: About, known: Sequence[SubjectConsent], *, arrived_ms: int, was_sent: bool

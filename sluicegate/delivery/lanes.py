@@ -17,6 +17,7 @@ from itertools import takewhile
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
+from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.backlog import Backlog, slots_of
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.gate import Gate
@@ -365,6 +366,8 @@ class Lanes:
         self._n_away -= len(refused)
         self._retries_changed = self._retries_changed or lane.remembered
         lane.scattered = True
+        if part.first_error and ERASED in refused.values():
+            part.first_error = ERASED  # a vendor's words may quote what is erased
         rest = part.events.select(bytes([index not in refused for index in range(len(offsets))]))
         if len(rest):
             lane.parts.appendleft(part.of(rest))

@@ -348,7 +348,7 @@ class Sweeper:
         if not gate.completes and not (gate.holds and Decision.CONSENT_UNDECIDED in decisions):
             return None
         reasons = [_reason(decision) for decision in decisions]
-        return gate.completed(row.meta.about, reasons, skipped, arrived_ms=row.received_at_ms)
+        return gate.completed(row.meta.about, reasons, skipped, first=row.first, arrived_ms=row.received_at_ms)
 
     def _hold(self, name: str, row: Row, places: Sequence[int]) -> Sequence[HeldRow]:
         offsets = [row.first + place for place in places]

@@ -43,7 +43,7 @@ _NO_META = Meta((), b"", array("I", [0]), ())
 
 
 class RowGone(LogError):
-    """Retention removed a row after it was read; reading again shows what is left."""
+    """Retention removed a row, or events of it were erased, after it was read; reading again shows what is left."""
 
 
 class EventLog(ABC):

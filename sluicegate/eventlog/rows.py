@@ -55,10 +55,15 @@ def checked_row(
     return Row(first, count, received_at_ms, decoded, n_bytes, small)
 
 
+def sealed_row(first: Offset, count: int, received_at_ms: int, n_bytes: int, meta: bytes) -> tuple[int, ...]:
+    """The numbers in front of a whole row, in the order of the columns, with the seal at the end."""
+    seal = half_seal(meta, count=count, received_at_ms=received_at_ms, n_bytes=n_bytes) + first + (first >> 32)
+    return first, count, received_at_ms, n_bytes, seal & _MASK
+
+
 def lost_row(first: Offset, count: int, received_at_ms: int) -> tuple[int | bytes, ...]:
     """The columns of a row that stands for events which a repair could not save: whole, with an empty meta."""
-    seal = half_seal(b"", count=count, received_at_ms=received_at_ms, n_bytes=0) + first + (first >> 32)
-    return first, count, received_at_ms, 0, seal & _MASK, crc32c(b""), b"", b""
+    return *sealed_row(first, count, received_at_ms, 0, b""), crc32c(b""), b"", b""
 
 
 def check_payload_crc(payload: bytes, crc: int) -> None:

@@ -58,12 +58,20 @@ class PlainIds:
 class Block:
     """The events of one payload: event i is `payload[bounds[i] : bounds[i + 1] - 1]`."""
 
-    __slots__ = ("arrived_ms", "bounds", "ids", "offsets", "payload")
+    __slots__ = ("arrived_ms", "bounds", "ids", "log_offsets", "offsets", "payload")
 
     def __init__(
-        self, offsets: Sequence[Offset], ids: Ids, payload: bytes, bounds: array[int], arrived_ms: int = 0
+        self,
+        offsets: Sequence[Offset],
+        ids: Ids,
+        payload: bytes,
+        bounds: array[int],
+        *,
+        arrived_ms: int = 0,
+        log_offsets: Sequence[Offset] | None = None,
     ) -> None:
         self.offsets = offsets
+        self.log_offsets = offsets if log_offsets is None else log_offsets
         self.ids = ids
         self.payload = payload
         self.bounds = bounds
@@ -86,12 +94,21 @@ class Run:
     def of_row(cls, row: Row, payload: bytes) -> Run:
         """All events of a row of the log."""
         offsets = range(row.first, row.last + 1)
-        return cls(Block(offsets, row.meta, payload, row.meta.bounds, row.received_at_ms), range(row.count))
+        return cls(Block(offsets, row.meta, payload, row.meta.bounds, arrived_ms=row.received_at_ms), range(row.count))
 
     @classmethod
-    def of(cls, offsets: Sequence[int], ids: Ids, raws: Sequence[bytes], *, arrived_ms: int = 0) -> Run:
-        """Events that are at hand one by one."""
-        return cls(Block(offsets, ids, _COMMA.join(raws), bounds_of(raws), arrived_ms), range(len(raws)))
+    def of(
+        cls,
+        offsets: Sequence[int],
+        ids: Ids,
+        raws: Sequence[bytes],
+        *,
+        arrived_ms: int = 0,
+        log_offsets: Sequence[Offset] | None = None,
+    ) -> Run:
+        """Events that are at hand one by one; `log_offsets` where `offsets` are something else than that."""
+        block = Block(offsets, ids, _COMMA.join(raws), bounds_of(raws), arrived_ms=arrived_ms, log_offsets=log_offsets)
+        return cls(block, range(len(raws)))
 
     @property
     def n_bytes(self) -> int:
@@ -108,6 +125,11 @@ class Run:
     def offsets(self) -> Sequence[Offset]:
         """The events' places in the log."""
         return self._of(self.block.offsets)
+
+    @property
+    def log_offsets(self) -> Sequence[Offset]:
+        """The same also of dead letters, which have their own ids for offsets."""
+        return self._of(self.block.log_offsets)
 
     @property
     def message_ids(self) -> Sequence[str]:
@@ -154,7 +176,8 @@ class Run:
         if self.n_bytes * MAX_WASTE >= len(self.block.payload):
             return self
         ids = PlainIds(list(self.message_ids), list(self.subjects), self.about)
-        return Run.of(list(self.offsets), ids, self.raws, arrived_ms=self.block.arrived_ms)
+        arrived_ms, log_offsets = self.block.arrived_ms, list(self.log_offsets)
+        return Run.of(list(self.offsets), ids, self.raws, arrived_ms=arrived_ms, log_offsets=log_offsets)
 
     def n_fitting(self, max_bytes: int) -> int:
         """How many of the first events have so many bytes together."""

@@ -210,12 +210,14 @@ class SqliteLog(EventLog):
 
     def _fetch_payload(self, row: Row) -> tuple[int, bytes]:
         with errors_of(self.path):
-            found = fetch(self._db, "SELECT payload_crc, payload FROM rows WHERE first = ?", (row.first,))
+            found = fetch(self._db, "SELECT n_bytes, payload_crc, payload FROM rows WHERE first = ?", (row.first,))
         if not found:
             if row.first > self._rescue.forgotten():
                 raise RowDamaged("it cannot be found any more")
             raise RowGone(f"events {row.first} to {row.last} were removed by retention; read again")
-        crc, payload = found[0]
+        n_bytes, crc, payload = found[0]
+        if n_bytes != row.n_bytes:  # erasing always makes a row smaller
+            raise RowGone(f"some of the events {row.first} to {row.last} were erased; read again")
         return crc, payload
 
     def received_at_ms(self, after: Offset) -> int | None:

@@ -1,0 +1,93 @@
+"""What erasing means in one destination's store: the one place for everything in it that may tell of a subject."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from sluicegate.accounts import store_schema
+from sluicegate.consent.standing import ERASED
+from sluicegate.delivery.erasing_texts import erased_words
+from sluicegate.delivery.whose import Whose
+from sluicegate.eventlog.base import Offset
+from sluicegate.sqlite import connect, errors_of, fetch, transaction
+
+PIECE = 200
+"""Dead letters that are looked at in one transaction."""
+
+_TEXTS = "reason, first_error, response"
+"""What a vendor said, perhaps of other events of the same call."""
+
+WasErased = Callable[[Offset], bool]
+"""Whether the log has an erased event at this offset."""
+
+
+def erase_in_store(path: Path, whose: Whose, was_erased: WasErased, *, up_to: Offset, dry_run: bool = False) -> int:
+    """Erase the subjects' events up to an offset of the log from a store; returns how many dead letters that were.
+
+    A dead letter is removed and counts as denied for the reason `erased` from then on, in one transaction, so that the
+    accounts are right at every moment. What vendors said of other events loses the subjects' ids.
+    """
+    db = connect(path, store_schema(0), synchronous="FULL", create=False)
+    try:
+        with errors_of(path):
+            n_letters = _erase_letters(db, whose, was_erased, up_to=up_to, dry_run=dry_run)
+            if not dry_run:
+                _forget_words(db, was_erased)
+    finally:
+        db.close()
+    return n_letters
+
+
+def empty_wal_of(path: Path) -> None:
+    """Move a store's WAL to its database and cut it to nothing; raises `LogUnavailable` when somebody reads it."""
+    db = connect(path, store_schema(0), synchronous="FULL", create=False)
+    try:
+        with errors_of(path):
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        db.close()
+
+
+def _erase_letters(db: apsw.Connection, whose: Whose, was_erased: WasErased, *, up_to: Offset, dry_run: bool) -> int:
+    after = n_letters = 0
+    sql = f"SELECT id, {_TEXTS}, log_offset, event FROM dead_letters WHERE id > ? ORDER BY id LIMIT ?"
+    while rows := fetch(db, sql, (after, PIECE)):
+        after = rows[-1][0]
+        theirs, others = [], []
+        for id_, *texts, offset, event in rows:
+            if offset <= up_to and (whose.event(event) if event else was_erased(offset)):
+                theirs.append(id_)
+            elif (said := [erased_words(text, whose) for text in texts]) != texts:
+                others.append((*said, id_))
+        n_letters += len(theirs) if dry_run else _remove(db, theirs)
+        if not dry_run:
+            db.executemany("UPDATE dead_letters SET (reason, first_error, response) = (?, ?, ?) WHERE id = ?", others)
+    return n_letters
+
+
+def _remove(db: apsw.Connection, ids: list[int]) -> int:
+    if not ids:
+        return 0
+    n_removed = 0
+    with transaction(db):
+        for id_ in ids:
+            db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
+            n_removed += db.changes()
+        db.execute("UPDATE state SET dead = dead - ?", (n_removed,))
+        sql = "INSERT INTO denied VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
+        db.execute(sql, (ERASED, n_removed))
+    return n_removed
+
+
+def _forget_words(db: apsw.Connection, was_erased: WasErased) -> None:
+    """A vendor's words about a failed call may quote the events of that call."""
+    with transaction(db):
+        for lane, part, packed in fetch(
+            db, "SELECT lane, part, offsets FROM retries WHERE first_error <> ?", (ERASED,)
+        ):
+            if any(map(was_erased, array("q", packed))):
+                db.execute("UPDATE retries SET first_error = ? WHERE lane = ? AND part = ?", (ERASED, lane, part))

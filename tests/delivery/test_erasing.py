@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluicegate.consent.regulation import Kind
+from sluicegate.delivery.deciding import wait_until_seen
+from sluicegate.delivery.erasing import Report, locked
+from sluicegate.delivery.letters import LetterFilter
+from sluicegate.destinations.base import Batch
+from sluicegate.errors import Rejected, Retry
+from sluicegate.event import Combo, EventBatch
+from sluicegate.eventlog.erasing import EMPTY
+from sluicegate.fsck.check import check
+from sluicegate.testing.batches import add_event
+from tests.delivery.consenting import identified, record
+from tests.delivery.erasing_harness import ask, erase_all, regulation, traces
+from tests.delivery.test_worker import YES, World
+from tests.doubles.vendor import Vendor
+
+ANNE, BEN = "anne-5b21", "ben-77aa"
+CANARY = "secret-of-anne"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stop()
+    world.bell.close()
+    world.log.close()
+
+
+def event_of(id_: str, subject: str, *, size: int = 0, user: str | None = None) -> bytes:
+    canary = CANARY if subject == ANNE else "public"
+    noise = os.urandom(size).hex()
+    return json.dumps({"type": "track", "anonymousId": subject, "userId": user, "c": canary, "x": noise}).encode()
+
+
+def append(world: World, *subjects: str, size: int = 0, combo: Combo = YES) -> None:
+    batch = EventBatch()
+    for subject in subjects:
+        id_ = f"{subject}-{world.log.head()}-{len(batch)}"
+        add_event(batch, event_of(id_, subject, size=size), message_id=id_, combo=combo, anonymous_id=subject)
+    world.log.append([batch], received_at_ms=1)
+    world.bell.ring()
+
+
+def events(world: World) -> list[bytes]:
+    rows = world.log.read(0, max_events=10**6, max_bytes=10**9)
+    return [event for row in rows for event in world.log.events(row)]
+
+
+def no_progress(what: str, done: int, total: int) -> None: ...
+
+
+def test_statement_49_nothing_of_the_subject_is_left_in_any_file(world: World) -> None:
+    for size in (0, 0, 600, 5_000):
+        append(world, ANNE, BEN, ANNE, *[BEN] * 20, size=size)
+    world.data_dir.logs.mkdir(exist_ok=True)
+    text = f"event of {ANNE} failed: {ANNE}.\nevent of {BEN} failed\n"
+    (world.data_dir.logs / "actors.log").write_text(text)
+    (world.data_dir.root / "events.db.damaged-20260101T000000Z").write_text(CANARY)
+
+    def refuse(batch: Batch) -> None:
+        raise Rejected(f"bad event of {ANNE}").answered(400, f'{{"bad": "{ANNE}"}}')
+
+    world.start(Vendor(refuse))
+    world.wait_caught_up()
+    world.stop()
+    assert len(traces(world.data_dir, ANNE, CANARY)) > 3
+    before = events(world)
+
+    ask(world.data_dir, ANNE)
+    (report,) = erase_all(world.data_dir)
+
+    assert traces(world.data_dir, ANNE, CANARY) == []
+    assert events(world) == [EMPTY if CANARY.encode() in one else one for one in before]
+    assert (report.events, report.letters, report.words, report.files, report.unreadable) == (8, 8, 2, 1, [])
+    assert world.state().denied == {"erased": 8}
+    assert world.state().dead == 84
+    damage = check(world.data_dir, repair=False, progress=no_progress)
+    assert [one.file for one in damage] == ["control.db"]  # there is none in this test
+
+
+def test_statement_49_destinations_that_got_something_report_that_they_cannot_delete(world: World) -> None:
+    append(world, ANNE)
+    world.start(Vendor())
+    world.wait_caught_up()
+    world.stop()
+
+    ask(world.data_dir, ANNE)
+    erase_all(world.data_dir)
+
+    assert regulation(world.data_dir).report["destinations"] == {"vendor": "NOT_SUPPORTED"}
+
+
+def test_statement_50_a_second_time_erases_nothing(world: World) -> None:
+    append(world, ANNE, BEN)
+
+    asked = [ask(world.data_dir, ANNE, id_=id_) for id_ in ("r1", "r2")]
+    reports = erase_all(world.data_dir)
+
+    assert [report.events for report in reports] == [1, 0]
+    assert [one.changed for one in asked] == [1, 0]
+
+
+def test_statement_50_what_was_asked_to_be_erased_does_not_go_out_before_it_is_erased(world: World) -> None:
+    release = threading.Event()
+    append(world, BEN)
+    vendor = Vendor(lambda batch: release.wait(10))
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    append(world, *[ANNE, BEN] * 50)
+
+    ask(world.data_dir, ANNE)
+    seen = wait_until_seen(world.data_dir.stores)
+    release.set()
+    world.wait_caught_up()
+
+    assert seen.late == []
+    assert [id_ for id_ in vendor.events if ANNE in id_] == []
+    assert (world.state().delivered, world.state().denied) == (51, {"erased": 50})
+
+
+def test_a_retry_of_what_was_in_flight_leaves_the_erased_events_out(world: World) -> None:
+    release, failed = threading.Event(), threading.Event()
+
+    def fail_first(batch: Batch) -> None:
+        if not failed.is_set():
+            release.wait(10)
+            failed.set()
+            raise Retry(f"broken by {ANNE}", after_s=0.01)
+
+    append(world, ANNE, BEN)
+    vendor = Vendor(fail_first)
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+
+    ask(world.data_dir, ANNE)
+    erase_all(world.data_dir)
+    release.set()
+    world.wait_caught_up()
+    world.stop()
+
+    assert [len(call) for call in vendor.calls] == [2, 1]
+    assert world.state().denied == {"erased": 1}
+
+
+def test_an_event_that_is_refused_after_it_was_erased_is_no_dead_letter(world: World) -> None:
+    release = threading.Event()
+
+    def refuse(batch: Batch) -> None:
+        release.wait(10)
+        raise Rejected({0: "bad", 1: "bad"})
+
+    append(world, ANNE, BEN)
+    vendor = Vendor(refuse)
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    ask(world.data_dir, ANNE)
+    erase_all(world.data_dir)
+
+    release.set()
+    world.wait_caught_up()
+    world.stop()
+
+    assert (world.state().dead, world.state().denied) == (1, {"erased": 1})
+    assert CANARY.encode() not in world.data_dir.store("vendor").read_bytes()
+
+
+def test_replays_of_erased_events_do_not_go_out(world: World) -> None:
+    def refuse(batch: Batch) -> None:
+        raise Rejected("no")
+
+    append(world, ANNE, BEN)
+    world.start(Vendor(refuse))
+    world.wait_caught_up()
+    world.stop()
+    store = world.store()
+    store.letters.mark_replay(LetterFilter())
+    store.close()
+
+    ask(world.data_dir, ANNE)  # not erased from the files yet
+    vendor = Vendor()
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.events) == 1)
+    world.wait(lambda: world.state().dead == 0)
+
+    assert [id_ for id_ in vendor.events if ANNE in id_] == []
+    assert (world.state().delivered, world.state().denied) == (1, {"erased": 1})
+
+
+def test_delete_only_takes_what_comes_later(world: World) -> None:
+    append(world, ANNE)
+    ask(world.data_dir, ANNE, kind=Kind.DELETE_ONLY)
+    append(world, ANNE)
+
+    (report,) = erase_all(world.data_dir)
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert (report.events, len(vendor.events)) == (1, 1)
+    assert world.state().denied == {"erased": 1}
+
+
+def test_suppression_alone_erases_nothing_and_lets_nothing_out(world: World) -> None:
+    append(world, ANNE, BEN)
+    ask(world.data_dir, ANNE, kind=Kind.SUPPRESS_ONLY)
+
+    reports = erase_all(world.data_dir)
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert reports == []
+    assert (len(vendor.events), world.state().denied) == (1, {"suppressed": 1})
+    assert traces(world.data_dir, CANARY) != []
+
+
+def test_erasing_a_user_erases_the_events_of_its_devices(world: World) -> None:
+    record(world.data_dir, [identified(ANNE, "user-anne")])
+    append(world, ANNE, BEN)
+
+    ask(world.data_dir, "user-anne", visitor=False)
+    (report,) = erase_all(world.data_dir)
+
+    assert report.events == 1
+    assert traces(world.data_dir, ANNE, CANARY) == []
+
+
+def test_an_alias_that_names_the_subject_is_erased_too(world: World) -> None:
+    batch = EventBatch()
+    alias = json.dumps({"type": "alias", "userId": "somebody", "previousId": ANNE}).encode()
+    add_event(batch, alias, message_id="m", combo=Combo("alias", "web"), user_id="somebody", anonymous_id=None)
+    world.log.append([batch], received_at_ms=1)
+
+    ask(world.data_dir, ANNE, visitor=False)
+    (report,) = erase_all(world.data_dir)
+
+    assert report.events == 1
+    assert traces(world.data_dir, ANNE) == []
+
+
+def test_the_writing_of_events_goes_on_while_events_are_erased(world: World) -> None:
+    for _ in range(40):
+        append(world, *[ANNE, BEN] * 10, size=300)
+    ask(world.data_dir, ANNE)
+    thread = threading.Thread(target=erase_all, args=(world.data_dir,))
+
+    thread.start()
+    appended = 0
+    while thread.is_alive():
+        append(world, BEN)
+        appended += 1
+    thread.join()
+
+    assert world.log.head() == 800 + appended
+    assert traces(world.data_dir, ANNE, CANARY) == []
+
+
+@pytest.mark.parametrize("nth", [1, 7, 25])
+def test_erasing_that_was_killed_goes_on_where_the_files_are(world: World, nth: int) -> None:
+    for _ in range(30):
+        append(world, ANNE, BEN, size=100)
+    before = events(world)
+    ask(world.data_dir, ANNE)
+    program = (
+        "import sys, pathlib; from sluicegate.paths import DataDir;"
+        "from tests.delivery.erasing_harness import erase_all; erase_all(DataDir(pathlib.Path(sys.argv[1])))"
+    )
+    environ = {**os.environ, "SG_FP": f"in_erasing:{nth}:kill"}
+
+    killed = subprocess.run([sys.executable, "-c", program, str(world.data_dir.root)], env=environ, timeout=60)
+    half = traces(world.data_dir, CANARY)
+    (report,) = erase_all(world.data_dir)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert len(half) > 0
+    assert report.events == 30 - nth
+    assert events(world) == [EMPTY if CANARY.encode() in one else one for one in before]
+    assert traces(world.data_dir, ANNE, CANARY) == []
+    assert erase_all(world.data_dir) == []
+
+
+def test_damaged_rows_are_named_and_the_rest_is_erased(world: World) -> None:
+    append(world, ANNE)
+    append(world, ANNE, BEN)
+    append(world, ANNE)
+    world.log._db.execute("UPDATE rows SET seal = seal + 1 WHERE first = 2")
+
+    ask(world.data_dir, ANNE)
+    (report,) = erase_all(world.data_dir)
+
+    assert (report.events, report.unreadable) == (2, [[2, 3]])
+
+
+def test_one_process_erases_at_a_time(world: World) -> None:
+    with locked(world.data_dir) as first, locked(world.data_dir) as second:
+        held = first, second
+    with locked(world.data_dir) as third:
+        pass
+
+    assert (held, third) == ((True, False), True)
+
+
+def test_a_report_of_a_newer_version_can_be_read() -> None:
+    assert Report.of({"events": 3, "unknown": 1}) == Report(events=3)
