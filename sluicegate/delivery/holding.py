@@ -105,7 +105,7 @@ class Holding:
 
     def expire(self) -> None:
         """Give up what has waited for too long, and what the log has let go of; some of it at a time."""
-        if not self._any or self.is_due or self.more:
+        if not self._any or self.is_due or self._to_judge:
             return
         offsets = self._store.held.expired(arrived_before_ms=self._gate.expired_before_ms(), limit=EXPIRE_AT_A_TIME)
         gone = [o for o in self._store.held.before(self._log.tail(), limit=AT_A_TIME) if o not in self._on_their_way]
