@@ -65,13 +65,15 @@ class Holding:
         self._to_judge: list[Offset] = []
         self._reopened: list[Events] = []
         self._on_their_way: set[Offset] = set()
+        self.n_gathered = 0
+        """Events to be held that the cursor has passed and that are not in the store yet."""
         self.dead: list[Dead] = []
         """Events that processes have died of, to be written as dead letters with the next commit."""
 
     @property
     def any(self) -> bool:
         """Whether any event waits for a decision, or is on its way after one."""
-        return self._any or self._lanes.settlement.n_held > 0
+        return self._any or self.n_gathered > 0 or self._lanes.settlement.n_held > 0
 
     @property
     def more(self) -> bool:

@@ -465,3 +465,20 @@ def test_what_has_expired_goes_although_released_events_cannot_get_through(site:
     site.collect("b", subject="ben", age_ms=998_500)
 
     site.until_account(3, 0, {"hold_expired": 1})
+
+
+def test_a_grant_reaches_what_is_on_its_way_into_the_store(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.delivery.loop.COMMIT_EVERY_S", 3_600.0)
+    vendor = Vendor()
+    site.collect("x", subject="zoe", combo=YES)
+    site.start(vendor)
+    vendor.wait_for(lambda: vendor.events == ["x"])
+    site.collect("a")
+    site.collect("y", subject="zoe", combo=YES)
+    vendor.wait_for(lambda: vendor.events == ["x", "y"])
+
+    site.decide(says(True))
+
+    vendor.wait_for(lambda: vendor.events == ["x", "y", "a"])
+    site.stop()
+    assert site.account() == (0, 3, {})
