@@ -221,8 +221,9 @@ class Sweeper:
         fd = bell.fileno()
         if fd is not None and self._sweep.position() is not None:
             poller.register(fd, select.POLLIN)
-        due = bool(self._sweep.skips(at_most=1))
-        timeout_s = max(0.0, self._next_skip - time.monotonic()) if due else LOOK_EVERY_S
+        timeout_s = LOOK_EVERY_S
+        if self._sweep.has_skips:
+            timeout_s = max(0.0, self._next_skip - time.monotonic())
         if fd is None:
             timeout_s = min(timeout_s, FALLBACK_POLL_S)
         if self._goes_on:
