@@ -77,7 +77,8 @@ class Commits:
             self._gathered.add(progress)
         self._replayed.add(self._lanes.aside(Origin.LETTERS))
         self._released.add(self._lanes.aside(Origin.HELD))
-        if self._holding is not None and self._holding.dead:
+        if self._holding is not None:
+            self._holding.n_gathered = len(self._gathered.held)
             self._released.dead += self._holding.dead
             self._holding.dead = []
         retries = self._lanes.retries(now, anyway=last)
@@ -105,6 +106,8 @@ class Commits:
                 held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
             )
             trace.dead(letters)
+            if self._holding is not None:
+                self._holding.n_gathered = 0
             self._retries = None
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor

@@ -32,8 +32,8 @@ class Judged:
     gone: list[Offset] = field(default_factory=list)
     damaged: list[Offset] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        return bool(self.allowed or self.denied or self.gone or self.damaged)
+    def __len__(self) -> int:
+        return len(self.allowed) + len(self.denied) + len(self.gone) + len(self.damaged)
 
 
 class HeldLog:
@@ -64,11 +64,17 @@ class HeldLog:
                     judged.denied[row.first + place] = reason
         return judged
 
-    def events(self, offsets: Sequence[Offset]) -> tuple[Events, Judged]:
-        """The events at these offsets, which ascend; and what of them cannot be had or is not for the destination."""
+    def events(self, offsets: Sequence[Offset], *, max_bytes: int | None = None) -> tuple[Events, Judged]:
+        """The events at these offsets, which ascend; and what of them cannot be had or is not for the destination.
+
+        No more rows are read once the events have more than `max_bytes`.
+        """
         judged = Judged()
         runs: list[Run] = []
+        n_bytes = 0
         for row, places in self._rows(offsets, judged):
+            if max_bytes is not None and n_bytes > max_bytes:
+                break
             try:
                 run = Run.of_row(row, self._log.payload(row))
                 run.message_ids  # noqa: B018  (its columns are read here or never)
@@ -84,6 +90,7 @@ class HeldLog:
                 chosen[place] = 1
             if places:
                 runs.append(run.select(chosen).compact())
+                n_bytes += runs[-1].n_bytes
         return Events(runs), judged
 
     def _wanted(self, row: Row, places: list[int], judged: Judged) -> list[int]:

@@ -18,7 +18,7 @@ from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds, number_of
 from sluicegate.delivery.held_log import HeldLog
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import StaleEpoch
+from sluicegate.errors import LogError, StaleEpoch
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset
 
@@ -29,6 +29,8 @@ JUDGE_PER_PASS = 20_000
 """Held events of one destination that are judged in one pass: about 100 ms."""
 EXPIRE_PER_PASS = 20_000
 LOOK_EVERY_MS = 2_000
+JUDGE_EVERY_MS = 500
+"""A ledger that changes all the time is looked at this often: each look opens the store."""
 
 
 @dataclass(slots=True)
@@ -40,7 +42,9 @@ class _Watched:
     considered: int
     under: str
     due_ms: int = 0
-    """When to look for what has expired (Unix ms)."""
+    """When to look for what has expired, on the clock of `look`; 0 for at once."""
+    judge_ms: int = 0
+    """When to look at the ledger's changes again, on the same clock; 0 for at once."""
     to_judge: list[Offset] = field(default_factory=list)
 
 
@@ -75,36 +79,56 @@ class HeldSweep:
         """The destination minds itself."""
         self._watched.pop(name, None)
 
+    def watched(self) -> set[str]:
+        """Ids of the destinations that are minded; one whose store a process has claimed is no more."""
+        return set(self._watched)
+
     @property
     def busy(self) -> bool:
         """Whether `look` has more to do at once."""
-        return any(watched.any and (watched.to_judge or not watched.due_ms) for watched in self._watched.values())
+        return any(one.any and not (one.due_ms and one.judge_ms) for one in self._watched.values())
 
-    def holds(self, name: str, rows: tuple[HeldRow, ...]) -> Holds | None:
-        """These events, to be written with the cursor that passes them; they were judged by the ledger as it is."""
+    def holds(self, name: str, rows: tuple[HeldRow, ...], *, judged_by: int) -> Holds | None:
+        """These events, to be written with the cursor that passes them; they were judged by this version or later."""
         watched = self._watched.get(name)
         if not rows:
             return None
         if watched is None:  # a process has begun, so that the cursor will not be where it was
             return Holds(rows, 0, "", self._bounds)
         if not watched.any:
-            watched.considered, watched.under = self._ledger.version, self._gates[name].under
-            watched.any = True
+            watched.considered, watched.under, watched.any = judged_by, self._gates[name].under, True
+        watched.considered = min(watched.considered, judged_by)
         return Holds(rows, watched.considered, watched.under, self._bounds)
 
     def look(self, log: EventLog, *, now_ms: int) -> list[str]:
-        """Do what is due, a bounded part of it; the destinations that have something to deliver now."""
-        return [name for name, watched in list(self._watched.items()) if watched.any and self._mind(name, log, now_ms)]
+        """Do what is due, a bounded part of it; the destinations that have something to deliver now.
+
+        `now_ms` is of a monotonic clock.
+        """
+        found = []
+        for name, watched in list(self._watched.items()):
+            try:
+                if watched.any and self._mind(name, log, now_ms):
+                    found.append(name)
+            except LogError as error:  # of one destination must not keep the others
+                watched.due_ms = watched.judge_ms = now_ms + LOOK_EVERY_MS
+                logger.warning("what %s holds cannot be looked at: %s", name, error)
+        return found
 
     def _mind(self, name: str, log: EventLog, now_ms: int) -> bool:
         watched, gate = self._watched[name], self._gates[name]
         changed = watched.considered != self._ledger.version or watched.under != gate.under
-        if not changed and not watched.to_judge and now_ms < watched.due_ms:
+        changed = changed or bool(watched.to_judge)
+        judges = changed and now_ms >= watched.judge_ms
+        if not judges and (changed or now_ms < watched.due_ms):
             return False
+        watched.judge_ms = now_ms + JUDGE_EVERY_MS
         store = self._open_store(name)
         try:
-            wakes = self._judge(name, watched, store, log) if changed or watched.to_judge else False
-            if not watched.to_judge and now_ms >= watched.due_ms:
+            wakes = self._judge(name, watched, store, log) if judges else False
+            if watched.to_judge:
+                watched.judge_ms = 0
+            elif now_ms >= watched.due_ms:
                 watched.due_ms = now_ms + LOOK_EVERY_MS
                 self._expire(watched, gate, store, log)
             watched.any = store.state.held > 0

@@ -27,10 +27,14 @@ logger = logging.getLogger(__name__)
 
 AT_A_TIME = 2_000
 """Held events that are judged or taken together: some milliseconds."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Of events that are taken together, but for the rows that they lie in."""
 EXPIRE_AT_A_TIME = 10_000
 LANES = 4
 """Lanes of released events from which on no more are made."""
 DEATHS_TO_BURY = 2
+CAREFUL_AT_A_TIME = 50
+"""Events that are taken together when a process has died of one of them."""
 
 
 class Holding:
@@ -61,13 +65,15 @@ class Holding:
         self._to_judge: list[Offset] = []
         self._reopened: list[Events] = []
         self._on_their_way: set[Offset] = set()
+        self.n_gathered = 0
+        """Events to be held that the cursor has passed and that are not in the store yet."""
         self.dead: list[Dead] = []
         """Events that processes have died of, to be written as dead letters with the next commit."""
 
     @property
     def any(self) -> bool:
         """Whether any event waits for a decision, or is on its way after one."""
-        return self._any or self._lanes.settlement.n_held > 0
+        return self._any or self.n_gathered > 0 or self._lanes.settlement.n_held > 0
 
     @property
     def more(self) -> bool:
@@ -105,7 +111,7 @@ class Holding:
 
     def expire(self) -> None:
         """Give up what has waited for too long, and what the log has let go of; some of it at a time."""
-        if not self._any or self.is_due or self.more:
+        if not self._any or self.is_due or self._to_judge:
             return
         offsets = self._store.held.expired(arrived_before_ms=self._gate.expired_before_ms(), limit=EXPIRE_AT_A_TIME)
         gone = [o for o in self._store.held.before(self._log.tail(), limit=AT_A_TIME) if o not in self._on_their_way]
@@ -189,32 +195,36 @@ class Holding:
             limit = AT_A_TIME + len(self._on_their_way)
             found = self._store.held.released(limit=limit)
             fresh = {offset: deaths for offset, deaths in found.items() if offset not in self._on_their_way}
-            if fresh:
-                self._release(fresh)
-            self._untaken = len(found) == limit
+            n_had = self._release(fresh) if fresh else 0
+            self._untaken = len(found) == limit or n_had < len(fresh)
         if self._reopened and not self._untaken and not self._to_judge:
             for events in self._reopened:
                 self._lanes.release(events, Origin.LOG)
             self._reopened = []
 
-    def _release(self, fresh: dict[Offset, int]) -> None:
-        events, unhad = self._held_log.events(list(fresh))
+    def _release(self, fresh: dict[Offset, int]) -> int:
+        """Give these to the lanes, as many as fit into memory; return how many are dealt with.
+
+        Where a process has died of one of them they go one by one, and one of a second death does not go any more.
+        """
+        careful = any(fresh.values())
+        offsets = list(fresh)[:CAREFUL_AT_A_TIME] if careful else list(fresh)
+        events, unhad = self._held_log.events(offsets, max_bytes=MAX_BYTES)
+        n_had = len(events) + len(unhad)
         if unhad:
             self._change(unhad, None)
         self._on_their_way.update(events.offsets)
-        suspects = bytes([fresh[offset] > 0 for offset in events.offsets])
-        if any(suspects):
-            self._release_suspects(events.select(suspects), fresh)
-            events = events.select(bytes([not suspect for suspect in suspects]))
-        self._lanes.release(events, Origin.HELD)
+        doomed = bytes([fresh[offset] >= DEATHS_TO_BURY for offset in events.offsets])
+        if any(doomed):
+            self._bury(events.select(doomed), fresh)
+            events = events.select(bytes([not one for one in doomed]))
+        self._lanes.release(events, Origin.HELD, careful=careful)
+        return n_had
 
-    def _release_suspects(self, events: Events, deaths: dict[Offset, int]) -> None:
-        """Events that were in a call when a process died go alone; those of a second death do not go any more."""
-        doomed = bytes([deaths[offset] >= DEATHS_TO_BURY for offset in events.offsets])
+    def _bury(self, events: Events, deaths: dict[Offset, int]) -> None:
         now = time.monotonic()
-        for run in events.select(doomed).runs:
+        for run in events.runs:
             for offset, message_id, raw in zip(run.offsets, run.message_ids, run.raws, strict=True):
                 self.dead.append(
                     Dead(offset, message_id, raw, DIED_TWICE, deaths[offset], now, now, Stage.CRASHED, DIED_TWICE)
                 )
-        self._lanes.release(events.select(bytes([not one for one in doomed])), Origin.HELD, careful=True)

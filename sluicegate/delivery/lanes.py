@@ -336,8 +336,13 @@ class Lanes:
 
     def _add_lane(self, lane: Lane) -> Lane:
         self._lanes.append(lane)
-        self._n_away += sum(len(part.events) for part in lane.parts)
+        self._leave(lane, -sum(len(part.events) for part in lane.parts))
         return lane
+
+    def _leave(self, lane: Lane, n_events: int) -> None:
+        """So many are not on their way any more; what had to wait takes no room from what is read from the log."""
+        if lane.origin is not Origin.HELD:
+            self._n_away -= n_events
 
     def _may_start(self, lane: Lane, now: float) -> bool:
         """Whether the next call of a lane may go out, without the events that may not go any more."""
@@ -363,7 +368,7 @@ class Lanes:
         offsets = part.events.offsets
         for index, reason in refused.items():
             self._note_denial(lane, offsets[index], reason)
-        self._n_away -= len(refused)
+        self._leave(lane, len(refused))
         self._retries_changed = self._retries_changed or lane.remembered
         lane.scattered = True
         if part.first_error and ERASED in refused.values():
@@ -432,7 +437,7 @@ class Lanes:
 
     def _skip(self, lane: Lane, events: Events, reasons: Mapping[int, str]) -> None:
         """Count these as denied by the destination itself."""
-        self._n_away -= len(reasons)
+        self._leave(lane, len(reasons))
         offsets = events.offsets if reasons else []
         for index, reason in reasons.items():
             self._note_denial(lane, offsets[index], reason[:MAX_REASON_CHARS])
@@ -444,7 +449,7 @@ class Lanes:
             self._aside[lane.origin].denied[offset] = reason
 
     def _deliver(self, lane: Lane, events: Events) -> None:
-        self._n_away -= len(events)
+        self._leave(lane, len(events))
         if lane.origin is not Origin.LOG:
             self._aside[lane.origin].delivered += events.offsets
         else:
@@ -488,7 +493,7 @@ class Lanes:
         stage = Stage.REJECTED if isinstance(error, Rejected) else Stage.GIVEN_UP
         story = stage, part.first_error or reason, answer.status, answer.response
         dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, *story)
-        self._n_away -= 1
+        self._leave(lane, 1)
         if lane.origin is not Origin.LOG:
             self._aside[lane.origin].dead.append(dead)
         else:

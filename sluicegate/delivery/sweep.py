@@ -154,6 +154,11 @@ class Sweep:
         """Events to be held that are not in a store yet."""
         return sum(len(watch.held) for watch in self._watches.values())
 
+    @property
+    def has_skips(self) -> bool:
+        """Whether the cursor of any destination can be moved."""
+        return any(watch.seen > watch.cursor for watch in self._watches.values())
+
     def skips(self, *, at_most: int, at_least_events: int = 1) -> list[Skip]:
         """The moves of cursors that are due, those with the most events first."""
         due = [

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from sluicegate.accounts import read_accounts
+from sluicegate.accounts import Account, read_accounts
 from sluicegate.config import Config
 from sluicegate.config.model import consent_of
 from sluicegate.delivery.gate import Gate, open_ledger_reader
@@ -71,7 +71,7 @@ class Sweeper:
         self._held = HeldSweep(self._ledger, self._gates, bounds, self._decide, self._open_store)
         self._numbers = Numbers(self._ledger)
         self._held_version = 0
-        """The version of the ledger by which the events were judged that are to be held and are in no store yet."""
+        """The oldest version of the ledger by which events were judged that are to be held and are in no store yet."""
         self._table = RoutingTable(self._destinations.values())
         self._starts: dict[str, int] = {}
         self._running: frozenset[str] | None = None
@@ -87,6 +87,8 @@ class Sweeper:
         self._size_checked_at = float("-inf")
         self._next_replays = 0.0
         self._passed_at = 0.0
+        self._goes_on = False
+        """Whether the next pass has something to do already."""
         self._nudge = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
@@ -133,6 +135,7 @@ class Sweeper:
 
     def _pass(self, event_log: SqliteLog) -> None:
         self._passed_at = time.monotonic()
+        self._goes_on = False
         self._follow_running()
         try:
             self._look(event_log)
@@ -179,35 +182,34 @@ class Sweeper:
             return
         self._trimmed_at = now
         try:
-            cursors = self._cursors(event_log)
+            accounts = self._accounts(event_log)
             self._retention.apply(
                 event_log,
-                cursors,
+                None if accounts is None else {name: account.cursor for name, account in accounts.items()},
                 now_ms=time.time_ns() // 1_000_000,
                 disk_low=disk_low,
-                held=self._oldest_held(cursors or {}),
+                held=self._oldest_held(name for name, account in (accounts or {}).items() if account.held),
             )
         except LogUnavailable as error:
             log.warning("the event log cannot be trimmed now: %s", error)
         self._sweep.expire(event_log.tail())
 
-    def _cursors(self, event_log: SqliteLog) -> dict[str, int] | None:
-        """The cursors of all enabled destinations; None when a store cannot be read: what it needs is not known."""
+    def _accounts(self, event_log: SqliteLog) -> dict[str, Account] | None:
+        """The accounts of all enabled destinations; None when a store cannot be read: what it needs is not known."""
         registered = self._registered()
         accounts = read_accounts(self._data_dir, registered, head=event_log.head())
-        if len(accounts) < len(registered):
-            return None
-        return {name: account.cursor for name, account in accounts.items()}
+        return None if len(accounts) < len(registered) else accounts
 
     def _oldest_held(self, names: Iterable[str]) -> list[int]:
-        """The first event that each destination holds, as far as they hold any."""
+        """The first event that each of these destinations holds."""
         found = []
         for name in names:
-            if self._data_dir.store(name).exists():
-                store = self._open_store(name)
+            store = self._open_store(name)
+            try:
                 oldest = store.held.oldest()
+            finally:
                 store.close()
-                found += [] if oldest is None else [oldest.offset]
+            found += [] if oldest is None else [oldest.offset]
         return found
 
     def _registered(self) -> dict[str, Registration]:
@@ -219,11 +221,12 @@ class Sweeper:
         fd = bell.fileno()
         if fd is not None and self._sweep.position() is not None:
             poller.register(fd, select.POLLIN)
-        due = bool(self._sweep.skips(at_most=1))
-        timeout_s = max(0.0, self._next_skip - time.monotonic()) if due else LOOK_EVERY_S
+        timeout_s = LOOK_EVERY_S
+        if self._sweep.has_skips:
+            timeout_s = max(0.0, self._next_skip - time.monotonic())
         if fd is None:
             timeout_s = min(timeout_s, FALLBACK_POLL_S)
-        if self._held.busy:
+        if self._goes_on:
             timeout_s = 0.0
         poller.poll(timeout_s * 1000)
         self._linger()
@@ -275,17 +278,16 @@ class Sweeper:
         return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0))
 
     def _mind_held(self, event_log: SqliteLog) -> None:
-        """What is held is in the stores before it is judged again."""
-        if self._ledger.version != self._held_version:
-            self._store_held()
-        for name in self._held.look(event_log, now_ms=time.time_ns() // 1_000_000):
+        for name in self._held.look(event_log, now_ms=time.monotonic_ns() // 1_000_000):
             self._sweep.want(name)
+        for name in self._sweep.watched() - self._held.watched():
+            self._sweep.forget(name)  # it runs, or ran: take its store anew
+        self._goes_on = self._held.busy
 
     def _store_held(self) -> None:
         for skip in self._sweep.skips(at_most=len(self._destinations)):
             if skip.held:
                 self._skip(skip)
-        self._held_version = self._ledger.version
 
     def _find_replays(self) -> None:
         for name in self._sweep.watched().difference(self._sweep.wanted()):
@@ -308,8 +310,8 @@ class Sweeper:
             if self._sweep.n_held() >= MAX_HELD:
                 self._store_held()
             self._ledger.refresh()
-            if self._ledger.version != self._held_version:
-                self._store_held()
+            if not self._sweep.n_held():
+                self._held_version = self._ledger.version
             for row in rows:
                 self._sweep.look(row)
             if not rows:
@@ -331,7 +333,7 @@ class Sweeper:
                 denied=skip.denied,
                 expired=skip.expired,
                 damaged=skip.damaged,
-                held=self._held.holds(skip.id, tuple(skip.held)),
+                held=self._held.holds(skip.id, tuple(skip.held), judged_by=self._held_version),
             ):
                 self._sweep.skipped(skip)
             elif skip.id not in (self._running or ()):

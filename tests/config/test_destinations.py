@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from sluicegate.config.declaration import Limits, Settings
-from sluicegate.config.model import Config, DestinationConfig, Requirement
+from sluicegate.config.model import Config, DestinationConfig, OnUndecided, Requirement, consent_of
 from sluicegate.config.plugins import SETTINGS_GROUP, TYPES_GROUP, Plugins
 from sluicegate.config.secret import Secret
 from sluicegate.delivery.plugin import required_of
@@ -265,3 +265,16 @@ def test_no_problem_shows_a_secret(document: Document, problems_of: ProblemsOf) 
 
     assert len(problems) >= 6
     assert secret not in "".join(map(repr, problems.values()))
+
+
+def test_a_destination_may_drop_what_others_hold(document: Document, read: Read, problems_of: ProblemsOf) -> None:
+    document["destinations"]["crm"] = {"type": "webhook", "requires": ["measurement"], "url": "https://a.example/"}
+    inherited = read(document)
+    document["destinations"]["crm"]["on_undecided"] = "drop"
+    own = read(document)
+    document["destinations"]["crm"]["on_undecided"] = "allow"
+
+    effective = [consent_of(one.destinations["crm"], one.consent).on_undecided for one in (inherited, own)]
+
+    assert effective == [OnUndecided.HOLD, OnUndecided.DROP]
+    assert "destinations.crm.on_undecided" in problems_of(document)

@@ -62,6 +62,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sluicegate.delivery.sweeper.LOOK_EVERY_S", 0.02)
     monkeypatch.setattr("sluicegate.delivery.sweeper.SKIP_EVERY_S", 0.02)
     monkeypatch.setattr("sluicegate.delivery.held_sweep.LOOK_EVERY_MS", 20)
+    monkeypatch.setattr("sluicegate.delivery.held_sweep.JUDGE_EVERY_MS", 5)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.accounts import StoreState
@@ -15,7 +16,7 @@ from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.subject import Subject
 from sluicegate.destinations.base import Batch
-from sluicegate.errors import Rejected, Retry
+from sluicegate.errors import NotReady, Rejected, Retry
 from sluicegate.event import Combo, EventBatch
 from sluicegate.testing.batches import add_event
 from tests.delivery.test_worker import YES, World
@@ -401,3 +402,83 @@ def test_an_event_that_the_log_has_let_go_of_counts_as_expired(site: Site) -> No
 
     site.until_account(0, 1, {})
     assert site.balanced().expired == 1
+
+
+def test_an_event_that_is_damaged_in_the_log_counts_as_expired_by_that(site: Site) -> None:
+    vendor = Vendor()
+    hold(site, vendor, "a")
+    database = apsw.Connection(str(site.data_dir.event_log))
+    database.execute("UPDATE rows SET meta = x'00'")
+    database.close()
+
+    site.decide(says(True))
+
+    site.until_account(0, 0, {})
+    assert site.balanced().expired_by == {"damaged in the log": 1}
+    assert vendor.calls == []
+
+
+def test_what_is_held_ends_where_undecided_events_are_dropped_from_now_on(site: Site) -> None:
+    vendor = Vendor()
+    hold(site, vendor, "a")
+    site.stop()
+    site.config = replace(site.config, on_undecided=OnUndecided.DROP)
+
+    site.start(vendor)
+
+    site.until_account(0, 0, {"consent_undecided": 1})
+
+
+def test_statement_38_consent_is_judged_after_the_load_and_not_before_it(site: Site) -> None:
+    hold(site, Vendor(), "a", "b")
+    site.collect("c", subject="ben")
+    site.until_account(3, 0, {})
+    site.stop()
+    site.decide(says(True), says(True, "ben"))
+
+    def fail() -> None:
+        raise NotReady("no network")
+
+    failing = Vendor()
+    failing.on_initialize = fail
+    site.start(failing)
+    assert site.worker is not None and site.worker.join(10)
+    before = site.account()
+    site.decide(says(False))
+    vendor = Vendor()
+    site.start(vendor)
+
+    site.until_account(0, 1, {"consent_denied": 2})
+    assert (before, vendor.events) == ((3, 0, {}), ["c"])
+
+
+def test_what_has_expired_goes_although_released_events_cannot_get_through(site: Site) -> None:
+    def busy(batch: Batch) -> None:
+        raise Retry("busy", after_s=60.0)
+
+    site.consent = ConsentConfig(hold_ttl_s=1_000)
+    vendor = Vendor(busy, limits=Limits(max_events=1, in_flight=1))
+    hold(site, vendor, "a1", "a2", "a3")
+    site.decide(says(True))
+    vendor.wait_for(lambda: vendor.calls == [["a1"]])
+
+    site.collect("b", subject="ben", age_ms=998_500)
+
+    site.until_account(3, 0, {"hold_expired": 1})
+
+
+def test_a_grant_reaches_what_is_on_its_way_into_the_store(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.delivery.loop.COMMIT_EVERY_S", 3_600.0)
+    vendor = Vendor()
+    site.collect("x", subject="zoe", combo=YES)
+    site.start(vendor)
+    vendor.wait_for(lambda: vendor.events == ["x"])
+    site.collect("a")
+    site.collect("y", subject="zoe", combo=YES)
+    vendor.wait_for(lambda: vendor.events == ["x", "y"])
+
+    site.decide(says(True))
+
+    vendor.wait_for(lambda: vendor.events == ["x", "y", "a"])
+    site.stop()
+    assert site.account() == (0, 3, {})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sluicegate.delivery.deciding import wait_until_seen
@@ -25,6 +26,12 @@ requires = ["marketing"]
 type = "null"
 requires = ["measurement"]
 on_undecided = "drop"
+"""
+
+QUICK = """
+[supervisor]
+idle_ttl = "1s"
+retry_delay = "100ms"
 """
 
 
@@ -151,3 +158,38 @@ def test_statement_40_identify_releases_what_the_visitor_did_before(system: Make
 
     running.until_delivered("crm", 2)
     assert receiver.ids() == [visit["messageId"], "login"]
+
+
+def test_statement_31_a_release_that_is_cut_short_comes_again_and_counts_once(
+    system: MakeSystem, receiver: Receiver, tmp_path: Path
+) -> None:
+    environ = {"SG_FP": "after_post", "SG_FP_DIR": str(tmp_path)}
+    running = system(config(receiver) + QUICK, environ=environ).start()
+    first, second = track(1, subject="anne"), track(2, subject="anne")
+    running.post([first, second])
+    until_held(running, "crm", 2)
+
+    running.client.set_consent({"measurement": True}, anonymous_id="anne")
+
+    status = running.until_delivered("crm", 2)
+    assert (tmp_path / "after_post").exists()
+    assert (status.held, status.dead) == (0, 0)
+    assert receiver.ids() == ids([first, second, first, second])
+
+
+def test_an_idle_destination_that_holds_events_ends_and_a_grant_wakes_it(
+    system: MakeSystem, receiver: Receiver
+) -> None:
+    running = system(config(receiver) + QUICK).start()
+    running.post([track(0, subject="zoe", consent={"measurement": True})])
+    loaded = running.until_delivered("crm", 1)
+    held = track(1, subject="anne")
+    running.post([held])
+    until_held(running, "crm", 1)
+    running.until("crm", "stopped", lambda one: one.state == "registered" and one.pid is None)
+
+    tell(running, "anne", measurement=True)
+
+    status = running.until_delivered("crm", 2)
+    assert status.epoch > loaded.epoch
+    assert receiver.ids()[1:] == ids([held])
