@@ -116,7 +116,10 @@ class Ingest:
 
         def accept_anyone(body: bytes, source: str, signals: Signals) -> Acceptance:
             accepted = accept(body, source, signals)
-            return accept(with_anonymous_id(body), source, signals) if lacks_subject(accepted) else accepted
+            if lacks_subject(accepted):
+                accepted = accept(with_anonymous_id(body), source, signals)
+                accepted.of_nobody = True
+            return accepted
 
         return lambda exchange: self._take(exchange, accept_anyone)
 
@@ -212,7 +215,10 @@ class Ingest:
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
         waiting = Waiting(exchange, answer, len(batch.events), self._clock(), message_ids)
-        self._collect(batch, partial(self._store, batch, waiting))
+        if acceptance.of_nobody:
+            self._store(batch, waiting)
+        else:
+            self._collect(batch, partial(self._store, batch, waiting))
 
     def _store(self, batch: EventBatch, waiting: Waiting) -> None:
         if not self._writer.submit(batch, waiting):
