@@ -87,7 +87,7 @@ class SingleReader:
         sent_ms = read_ms(head.sentAt)
         clock = clock if sent_ms is None else Clock(clock.received_ms, sent_ms)
         if clock.wrong and isinstance(combined.combo, Telling):
-            combined = combined._replace(combo=combined.combo.later(clock.offset_ms))
+            combined = combined._replace(combo=combined.combo.shifted(clock.offset_ms))
         time = clock.correct(head.timestamp, head.originalTimestamp)
         stored_id = message_id or self._ids.next()
         if is_preference:
