@@ -21,6 +21,7 @@ from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
 from sluicegate.event import EventBatch
 from sluicegate.testing.batches import add_event
+from tests.consent.test_tcf import core, written
 
 T = 1_800_000_000_000
 G, D, U = State.GRANTED, State.DENIED, State.UNDECIDED
@@ -113,6 +114,43 @@ def test_statement_23_a_stale_refusal_of_one_device_does_not_block_the_others_ne
     world.take(at_ms=T + 9, userId="anne", granted=False, consent={"givenAt": T})
 
     assert world.state(user="anne", anonymous="laptop", now_ms=T + 10) is G
+
+
+HOUR_MS = 3_600_000
+DAY = T // (24 * HOUR_MS) * 24 * HOUR_MS
+
+
+def tc_string(*purposes: int) -> str:
+    """Updated on that day, which is all that it says."""
+    return written(core(created=DAY // 100, updated=DAY // 100, purposes=purposes))
+
+
+def test_statement_23_a_tc_refusal_at_16_beats_an_explicit_grant_at_10_of_the_same_day(world: World) -> None:
+    grant = decision({"marketing": True}, DAY + 10 * HOUR_MS, received_ms=DAY + 10 * HOUR_MS)
+    world.ledger.record([Told(Subject(None, "phone"), grant, Evidence.API)], now_ms=T)
+    world.take(at_ms=DAY + 16 * HOUR_MS, granted=None, gdpr_consent=tc_string(1, 7, 8, 9))
+
+    assert world.state(now_ms=DAY + 17 * HOUR_MS) is D
+
+
+def test_statement_23_a_tc_grant_does_not_beat_an_explicit_refusal_of_the_same_day(world: World) -> None:
+    refusal = decision({"marketing": False}, DAY + 10 * HOUR_MS, received_ms=DAY + 10 * HOUR_MS)
+    world.ledger.record([Told(Subject(None, "phone"), refusal, Evidence.API)], now_ms=T)
+    world.take(at_ms=DAY + 16 * HOUR_MS, granted=None, gdpr_consent=tc_string(1, 2, 3, 4))
+
+    assert world.state(now_ms=DAY + 17 * HOUR_MS) is D
+    assert world.collector.counts.conflicts == 1
+
+
+def test_statement_45_a_tc_string_that_stays_the_same_is_written_once(world: World) -> None:
+    def take(minute: int) -> int:
+        at_ms = DAY + 16 * HOUR_MS + minute * 60_000
+        return len(world.take(at_ms=at_ms, granted=None, gdpr_consent=tc_string(1, 2, 3, 4)))
+
+    written_first = [take(0), take(0), take(0)]
+
+    assert written_first == [1, 0, 0]
+    assert world.state(now_ms=DAY + 17 * HOUR_MS) is G
 
 
 def test_statement_23_one_devices_undated_refusal_does_not_flip_another(world: World) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.model import DestinationConfig, Requirement
-from sluicegate.event import Combo, names_of, stamp_of
+from sluicegate.event import CONSENT_TYPE, Combo, names_of, stamp_of
 from sluicegate.routing import Decision, RoutingTable, decide
 
 YES = {"measurement": True}
@@ -120,3 +120,22 @@ def test_denying_a_purpose_never_releases(said: dict[str, bool], requirement: Re
     after = decide(combo({**said, purpose: False}), destination(requires=requirement))
 
     assert after is not Decision.ALLOW or before is Decision.ALLOW
+
+
+@pytest.mark.parametrize("type", ["webhook", "ga4", "meta"])
+@pytest.mark.parametrize("said", [{}, YES, NO])
+def test_statement_39_a_consent_event_goes_to_whoever_asked_and_to_nobody_else(
+    type: str, said: dict[str, bool]
+) -> None:
+    notice = combo(said)._replace(type=CONSENT_TYPE)
+    free = destination(type=type, requires=Requirement(all=("necessary",)))
+
+    assert decide(notice, free) is Decision.EVENT_TYPE
+    assert decide(notice, destination(type=type, receives_consent_events=True)) is Decision.ALLOW
+    assert decide(notice, destination(type=type, receives_consent_events=True, events=("page",))) is Decision.ALLOW
+
+
+def test_statement_11_integrations_keep_a_consent_event_from_whoever_asked() -> None:
+    notice = combo(integrations_off=["crm"])._replace(type=CONSENT_TYPE)
+
+    assert decide(notice, destination(receives_consent_events=True)) is Decision.INTEGRATIONS

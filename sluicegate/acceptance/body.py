@@ -122,7 +122,8 @@ def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
 
 def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
     for name in (CONSENT, CONTEXT, *MORE_NAMES):
-        if body.count(name) - sum([event.count(name) for event in events]) > 1:
+        n_all = body.count(name)
+        if n_all > 1 and n_all - sum([event.count(name) for event in events]) > 1:
             return True
     return BACKSLASH in body and len(ESCAPED_LETTER.findall(body)) > sum(
         [len(ESCAPED_LETTER.findall(event)) for event in events]

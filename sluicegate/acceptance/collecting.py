@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
@@ -40,13 +41,19 @@ class Collector:
     """Finds what is new in accepted events; belongs to one thread.
 
     What is only said again is kept back, and given out once a minute. An event that says what its subject is known to
-    say costs one look-up.
+    say costs one look-up. `refresh` makes the ledger take note of what others have written, if need be.
     """
 
     def __init__(
-        self, ledger: LedgerReader, *, gpc_purposes: tuple[str, ...] = (), counts: ConsentCounts | None = None
+        self,
+        ledger: LedgerReader,
+        *,
+        gpc_purposes: tuple[str, ...] = (),
+        counts: ConsentCounts | None = None,
+        refresh: Callable[[], None] | None = None,
     ) -> None:
         self._ledger = ledger
+        self._refresh = refresh or ledger.refresh
         self._gpc_purposes = gpc_purposes
         self.counts = counts or ConsentCounts()
         self._refreshes = Refreshes()
@@ -59,7 +66,7 @@ class Collector:
         tokens = _tokens(batch.combos)
         if tokens is None:
             return []
-        self._ledger.refresh()
+        self._refresh()
         subjects = list(zip(batch.user_ids, batch.anonymous_ids, strict=True))
         settled = self._settled.get
         entries: list[Entry] = []

@@ -82,7 +82,7 @@ class Telling(Combo):
         telling.gpc = gpc
         return telling
 
-    def later(self, offset_ms: int) -> Telling:
+    def shifted(self, offset_ms: int) -> Telling:
         """The same with the time of the decision corrected for the client's clock."""
         if self.decided_at_ms is None:
             return self

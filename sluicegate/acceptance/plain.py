@@ -18,8 +18,8 @@ from sluicegate.acceptance.repeats import (
     ESCAPED_LETTER,
     ID_NAMES,
     INTEGRATIONS,
-    MORE_NAMES,
     ids_may_repeat,
+    more_repeats,
 )
 from sluicegate.acceptance.screen import surely_fit
 from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
@@ -55,7 +55,7 @@ def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: Gatewa
         bytes(head.integrations),
     )
     if isinstance(head, WideHead):
-        if any([raw.count(name) > 1 for name in MORE_NAMES]):
+        if more_repeats(raw):
             return None
         key = (*key[:5], more_of(head))
     try:

@@ -12,7 +12,7 @@ from sluicegate.acceptance.combining import Combined, Key, More, Scope, Telling,
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead, said
 from sluicegate.acceptance.message_id import MessageIds
 from sluicegate.acceptance.notice import CONSENT_EVENT, notice
-from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat
+from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat, more_repeats
 from sluicegate.acceptance.screen import fit, surely_fit
 from sluicegate.acceptance.times import Clock, EventTime, read_ms, write_ms
 from sluicegate.acceptance.verdict import BadEvent, Reason
@@ -22,6 +22,7 @@ from sluicegate.consent.evidence import Evidence
 from sluicegate.errors import BodyRefused
 from sluicegate.event import CONSENT_TYPE, Combo, EventType, names_of, stamp_of
 
+_NO_MORE = (ABSENT,) * 4
 _TYPES = frozenset(kind.value for kind in EventType)
 _HEAD = msgspec.json.Decoder(LooseHead)
 _CONTEXT = msgspec.json.Decoder(LooseContext)
@@ -83,11 +84,11 @@ class SingleReader:
         is_preference = kind == EventType.TRACK and head.event == CONSENT_EVENT
         if is_preference:
             _check_preferences(context.consent)
-        combined = scope[_key(kind, head, context)]
+        combined = scope[_key(raw, kind, head, context)]
         sent_ms = read_ms(head.sentAt)
         clock = clock if sent_ms is None else Clock(clock.received_ms, sent_ms)
         if clock.wrong and isinstance(combined.combo, Telling):
-            combined = combined._replace(combo=combined.combo.later(clock.offset_ms))
+            combined = combined._replace(combo=combined.combo.shifted(clock.offset_ms))
         time = clock.correct(head.timestamp, head.originalTimestamp)
         stored_id = message_id or self._ids.next()
         if is_preference:
@@ -133,12 +134,16 @@ class SingleReader:
         return Taken(event, Combined(combo, 0, 0), stored_id, user_id, anonymous_id, time.ms)
 
 
-def _key(kind: str, head: LooseHead, context: LooseContext) -> Key:
-    more = More(said(context.tcf), said(head.gdpr_consent), said(context.gpc), said(context.jurisdiction))
+def _key(raw: bytes, kind: str, head: LooseHead, context: LooseContext) -> Key:
+    """What the combination depends on; raises `BadEvent` for an event that has a part of it twice."""
     consent, segment, rudderstack = bytes(head.consent), bytes(context.consent), bytes(context.consentManagement)
-    if any(more):
-        return kind, consent, segment, rudderstack, bytes(head.integrations), more
-    return kind, consent, segment, rudderstack, bytes(head.integrations)
+    key = kind, consent, segment, rudderstack, bytes(head.integrations)
+    more = (context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction)
+    if more == _NO_MORE:
+        return key
+    if more_repeats(raw) and has_duplicate(raw):
+        raise BadEvent(Reason.DUPLICATE_KEY)
+    return (*key, More(*map(said, more)))
 
 
 def _telling(combo: Combo) -> Telling:

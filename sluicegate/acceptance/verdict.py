@@ -60,3 +60,5 @@ class Acceptance:
     rejected: list[Rejection] = field(default_factory=list)
     malformed_consent: int = 0
     """Consent values and objects, over all accepted events, that could not be read and count as undecided."""
+    of_nobody: bool = False
+    """Whether the events got ids that nobody else has, so that what they say holds for them alone."""

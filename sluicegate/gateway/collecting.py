@@ -38,7 +38,10 @@ class Collecting:
         rules = Rules.of(config.consent)
         self._ledger = LedgerReader(self._data_dir.consent, self._data_dir.consent_key, rules)
         self._counts = counts
-        self._collector = Collector(self._ledger, gpc_purposes=config.consent.gpc_purposes, counts=counts)
+        self._is_fresh = False
+        self._collector = Collector(
+            self._ledger, gpc_purposes=config.consent.gpc_purposes, counts=counts, refresh=self._refresh
+        )
         self._under_way = UnderWay()
         self._writer: LedgerWriter[Then] = LedgerWriter(
             self._open_ledger,
@@ -68,6 +71,16 @@ class Collecting:
         else:
             self._counts.unwritten += 1
             then()
+
+    def _refresh(self) -> None:
+        """Once for all that the loop reads in one turn."""
+        if not self._is_fresh:
+            self._ledger.refresh()
+            self._is_fresh = True
+            self._loop.call_soon(self._turn_ends)
+
+    def _turn_ends(self) -> None:
+        self._is_fresh = False
 
     def _go_on(self, batch: EventBatch, then: Then) -> None:
         self._under_way.remove(batch)

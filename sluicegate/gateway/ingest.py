@@ -135,7 +135,10 @@ class Ingest:
 
         def accept_anyone(body: bytes, source: str, signals: Signals) -> Acceptance:
             accepted = accept(body, source, signals)
-            return accept(with_anonymous_id(body), source, signals) if lacks_subject(accepted) else accepted
+            if lacks_subject(accepted):
+                accepted = accept(with_anonymous_id(body), source, signals)
+                accepted.of_nobody = True
+            return accepted
 
         return lambda exchange: self._take(exchange, accept_anyone)
 
@@ -227,14 +230,15 @@ class Ingest:
             exchange.reply(answer)
             return
         self.bring_in()  # these came before
-        self._take_over([exchange], batch, answer)
+        self._take_over([exchange], acceptance, answer)
 
     def _accepted_together(self, exchanges: Sequence[Exchange], acceptance: Acceptance) -> None:
         """One event of each of these requests."""
         self._metrics.consent.malformed += acceptance.malformed_consent
-        self._take_over(exchanges, acceptance.batch, accepted(1))
+        self._take_over(exchanges, acceptance, accepted(1))
 
-    def _take_over(self, exchanges: Sequence[Exchange], batch: EventBatch, answer: Answer) -> None:
+    def _take_over(self, exchanges: Sequence[Exchange], acceptance: Acceptance, answer: Answer) -> None:
+        batch = acceptance.batch
         problem = self._space.taking(batch.n_bytes)
         if problem is not None:
             self._readiness.disk_has(problem)
@@ -242,7 +246,10 @@ class Ingest:
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
         waiting = Waiting(exchanges, answer, len(batch.events), self._clock(), message_ids)
-        self._collect(batch, partial(self._store, batch, waiting))
+        if acceptance.of_nobody:
+            self._store(batch, waiting)
+        else:
+            self._collect(batch, partial(self._store, batch, waiting))
 
     def _store(self, batch: EventBatch, waiting: Waiting) -> None:
         if not self._writer.submit(batch, waiting):

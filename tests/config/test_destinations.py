@@ -84,7 +84,9 @@ def test_the_code_of_a_type_is_not_imported(document: Document, read: Read, acme
     assert "acme_that_must_not_be_imported" not in sys.modules
 
 
-def test_a_destination_without_requires_is_told_what_to_write(document: Document, problems_of: ProblemsOf) -> None:
+def test_statement_7_a_destination_without_requires_is_told_what_to_write(
+    document: Document, problems_of: ProblemsOf
+) -> None:
     del document["destinations"]["archive"]["requires"]
 
     problem = problems_of(document)["destinations.archive.requires"]
@@ -101,7 +103,7 @@ def test_a_destination_without_requires_is_told_what_to_write(document: Document
         ({"any": ["measurement", "experience"]}, Requirement(("marketing",), ("measurement", "experience"))),
     ],
 )
-def test_declared_purposes_are_required_in_addition(
+def test_statement_7_declared_purposes_are_required_in_addition(
     document: Document, read: Read, acme: Acme, written: object, joined: Requirement
 ) -> None:
     config = read(with_acme(document, requires=written), plugins=acme(AcmeSettings))

@@ -57,7 +57,7 @@ def test_any_with_necessary_is_refused_because_it_would_always_be_met(name: str)
         read_requirement({"any": ["marketing", name]}, PURPOSES)
 
 
-def test_an_unknown_purpose_is_refused_by_name_with_a_suggestion() -> None:
+def test_statement_6_an_unknown_purpose_is_refused_by_name_with_a_suggestion() -> None:
     with pytest.raises(Wrong, match="'Marketing'") as caught:
         read_requirement(["Marketing"], PURPOSES)
 

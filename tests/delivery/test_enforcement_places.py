@@ -9,6 +9,8 @@ import pytest
 from sluicegate.config.model import ConsentConfig, ConsentModel, HonorGpc, OnUndecided, Requirement
 from sluicegate.consent.evidence import Evidence, Told, signal
 from sluicegate.consent.subject import Subject
+from sluicegate.delivery.report import ReportKind
+from sluicegate.errors import NotReady
 from sluicegate.event import CONSENT_TYPE, Combo
 from tests.delivery.consenting import EVENT_MS, record, told
 from tests.delivery.test_enforcement import SILENT, outcome
@@ -110,3 +112,22 @@ def test_statement_28_a_stricter_requirement_after_a_restart_judges_what_waits(w
 
     assert delivered(world) == ["b"]
     assert outcome(world) == (1, {"consent_denied": 1, "consent_undecided": 1}, 3)
+
+
+def test_statement_38_what_waited_for_a_destination_to_load_is_judged_after_the_load(world: World) -> None:
+    def fail() -> None:
+        raise NotReady("the vendor cannot be reached")
+
+    world.append("anne")
+    world.append("ben")
+    broken = Vendor()
+    broken.on_initialize = fail
+    worker = world.start(broken)
+    assert world.next_report().kind is ReportKind.FAILED
+    assert worker.join(10)
+
+    record(world.data_dir, [told(False, visitor="anne")])
+
+    assert (broken.calls, world.state().cursor) == ([], 0)
+    assert delivered(world) == ["ben"]
+    assert outcome(world) == (1, {"withdrawn": 1}, 2)

@@ -40,7 +40,7 @@ def test_events_are_in_the_database_and_its_driver_in_one_process(
     running = system(text, environ={"PG_PASSWORD": peer.name}).start()
     wanted = [track(number, consent={"measurement": True}) for number in range(5)]
 
-    running.post([*wanted, track(consent={"measurement": False})])
+    running.post([*wanted, track(consent={"measurement": False}, subject="another")])
     warehouse = running.until_delivered("warehouse", 5)
     archive = running.until_delivered("archive", 6)
 

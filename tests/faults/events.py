@@ -14,7 +14,7 @@ CAP_BYTES = 32 * 1024
 """The gateway's default limit of an event."""
 ID_MARK = b'"messageId":'
 SOURCES = ("web", "app")
-SUBJECTS_PER_CONNECTION = 4
+SUBJECTS_PER_CONNECTION = 2
 
 _FILLERS = (0, 1, 15, 16, 31, 32, 33, 127, 128, 255, 256, 257)
 """Lengths of the property, around the boundaries of msgpack's text lengths."""
@@ -22,6 +22,7 @@ _PAGES = (4_095, 4_096, 4_097, 8_191, 8_192, 8_193)
 """Lengths of the whole event, around SQLite's pages."""
 _LARGE = (CAP_BYTES // 4, CAP_BYTES - 1, CAP_BYTES)
 _CHOICES = (True, False, None)
+_LETTERS = {True: "y", False: "n", None: "o"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,14 @@ def source_of(id_: str) -> str:
 
 
 def subject_of(id_: str) -> str:
-    """Its anonymousId; a connection has subjects of its own, so that their events have an order."""
+    """Its anonymousId; a connection has subjects of its own, so that their events have an order.
+
+    A subject always says the same about consent: what it said once is remembered of it.
+    """
     connection = id_.split(".")[1]
-    return f"c{connection}-{_draw(id_, 'subject') % SUBJECTS_PER_CONNECTION}"
+    said = consent_of(id_)
+    consent = "".join(_LETTERS[said.get(purpose)] for purpose in ("measurement", "marketing"))
+    return f"c{connection}-{_draw(id_, 'subject') % SUBJECTS_PER_CONNECTION}-{consent}"
 
 
 def kind_of(id_: str) -> str:

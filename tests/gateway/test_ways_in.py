@@ -250,3 +250,15 @@ def test_what_waits_in_the_collector_is_written_when_the_gateway_ends(tmp_path: 
     slots = view.of(Subject(None, "phone")).slots["marketing"]
     view.close()
     assert slots.seen // 2 == 1_795_428_005_000
+
+
+def test_statement_41_what_nobody_says_is_not_kept_in_the_ledger(start: StartWith) -> None:
+    gateway = start()
+    client = gateway.client()
+    nobody = {"type": "track", "event": "Seen", "consent": {"marketing": True, "measurement": False}}
+    status = client.post("/api/s/track", nobody, headers=BASIC + GPC).status
+    client.close()
+
+    assert status == 200
+    assert not DataDir(gateway.config.data_dir).consent.exists()
+    assert [dict(combo.stamp) for combo in combos(gateway.config)] == [{"marketing": False, "measurement": False}]
