@@ -24,11 +24,14 @@ from itertools import accumulate, compress, pairwise
 from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 
 from sluicegate.errors import LogTooNew, RowDamaged
 
 MAX_COMBOS = 256
 META_FORMAT = 1
+
+_pack = msgspec.msgpack.Encoder().encode  # the same bytes as those of msgpack, in half the time; reading is slower
 
 
 class EventType(StrEnum):
@@ -188,12 +191,12 @@ def encode_batch(batch: EventBatch) -> tuple[bytes, bytes]:
     columns = (batch.message_ids, batch.user_ids, batch.anonymous_ids, batch.times_ms)
     meta = [
         META_FORMAT,
-        msgpack.packb(combos),
+        _pack(combos),
         combo_of,
         _packed(bounds_of(batch.events)),
-        *map(msgpack.packb, columns),
+        *map(_pack, columns),
     ]
-    return msgpack.packb(meta), b",".join(batch.events)
+    return _pack(meta), b",".join(batch.events)
 
 
 def decode_meta(data: bytes) -> Meta:
