@@ -13,7 +13,7 @@ from sluicegate.config.model import Config
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
 from sluicegate.delivery.worker import DeliveryWorker
 from sluicegate.logs import be_part
-from sluicegate.memory import keep_freed_memory
+from sluicegate.memory import collect_seldom, keep_freed_memory
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import Halted, Loaded, LoadFailed, Progress, Start, Stop
 from sluicegate.paths import DataDir
@@ -46,6 +46,7 @@ class DestinationActor(SafeActor):
         if failpoints.ARMED:
             failpoints.hit(failpoints.Point.IN_SPAWN)
         keep_freed_memory()
+        collect_seldom()
         config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._supervisor, self._id, self._epoch = sender, message.id, message.epoch

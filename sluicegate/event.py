@@ -25,6 +25,7 @@ from itertools import accumulate, compress, pairwise
 from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 
 from sluicegate.errors import LogTooNew, RowDamaged
 
@@ -32,6 +33,8 @@ MAX_COMBOS = 256
 META_FORMAT = 1
 ERASED = "erased"
 """Stands where an event's type was, when the event was erased: an empty object keeps its place in the log."""
+
+_pack = msgspec.msgpack.Encoder().encode  # the same bytes as those of msgpack, in half the time; reading is slower
 
 
 class EventType(StrEnum):
@@ -204,12 +207,12 @@ def encode_batch(batch: EventBatch) -> tuple[bytes, bytes]:
     columns = (batch.message_ids, batch.user_ids, batch.anonymous_ids, batch.times_ms)
     meta = [
         META_FORMAT,
-        msgpack.packb(combos),
+        _pack(combos),
         combo_of,
         pack_bounds(bounds_of(batch.events)),
-        *map(msgpack.packb, columns),
+        *map(_pack, columns),
     ]
-    return msgpack.packb(meta), b",".join(batch.events)
+    return _pack(meta), b",".join(batch.events)
 
 
 def decode_meta(data: bytes) -> Meta:

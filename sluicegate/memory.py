@@ -14,6 +14,9 @@ MAX_ARENAS = 2
 vendor under way a process of 60 MB ran into a limit of 256 MB. Threads that hold the interpreter's lock by turns gain
 nothing from more."""
 
+GC_THRESHOLD = 20_000
+"""New objects between collections."""
+
 
 def keep_freed_memory() -> None:
     """Have malloc use freed memory again instead of giving it back: for processes that handle one batch after another.
@@ -27,6 +30,11 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, MAX_ARENAS)
         mallopt(_M_MMAP_THRESHOLD, KEEP_BYTES)
         mallopt(_M_TRIM_THRESHOLD, KEEP_BYTES)
+
+
+def collect_seldom() -> None:
+    """Look for cycles of garbage less often: for processes whose batches are freed by reference counts alone."""
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
 
 
 def share_with_children() -> None:

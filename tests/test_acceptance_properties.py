@@ -5,6 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.acceptance import Acceptance, Acceptor
+from sluicegate.acceptance.acceptor import FEW
 from sluicegate.acceptance.body import open_batch
 from sluicegate.acceptance.combining import Combiner
 from sluicegate.acceptance.times import Clock, read_ms
@@ -220,7 +221,13 @@ def test_destination_gets_an_event_only_when_the_event_or_its_batch_says_true(
         assert decision is Decision.CONSENT_DENIED
 
 
-@given(st.lists(st.one_of(uniform_events, events), min_size=1, max_size=4), st.sampled_from(["track", "page"]))
+@given(
+    st.one_of(
+        st.lists(uniform_events, min_size=1, max_size=2 * FEW),
+        st.lists(st.one_of(uniform_events, events), min_size=FEW, max_size=FEW + 1),
+    ),
+    st.sampled_from(["track", "page"]),
+)
 @example([{"type": "track"}, {"type": "track"}], "track")
 def test_singles_are_accepted_together_as_they_are_one_by_one(singles: list[Any], kind: str) -> None:
     acceptor, bodies = Acceptor(LIMITS), list(map(dumped, singles))
@@ -241,8 +248,8 @@ def test_singles_are_accepted_together_as_they_are_one_by_one(singles: list[Any]
 
 
 @given(st.lists(st.one_of(st.binary(max_size=30), st.text('{}[]",:\\bat ch', max_size=30).map(str.encode)), min_size=1))
-@example([b'{"a":1},{"b":2}', b"{}"])
-@example([b'{}],"batch":[{"b":2}', b"{}"])
+@example([b'{"a":1},{"b":2}', *[b"{}"] * FEW])
+@example([b'{}],"batch":[{"b":2}', *[b"{}"] * FEW])
 def test_bodies_that_are_no_events_are_never_accepted_together(bodies: list[bytes]) -> None:
     together = Acceptor(LIMITS).accept_singles(
         bodies, types=["track"] * len(bodies), source="web", received_at_ms=RECEIVED_MS

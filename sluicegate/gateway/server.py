@@ -39,7 +39,7 @@ from sluicegate.gateway.sources import Sources
 from sluicegate.gateway.status import SupervisorStatus
 from sluicegate.gateway.traffic import Traffic
 from sluicegate.gateway.withdrawal import Withdrawals
-from sluicegate.memory import keep_freed_memory
+from sluicegate.memory import collect_seldom, keep_freed_memory
 from sluicegate.metrics import GatewayMetrics
 from sluicegate.paths import DataDir
 
@@ -50,8 +50,6 @@ RESERVED_FDS = 256
 """For everything but connections, and for those on their way out; half of them when the system gives few."""
 CLOSE_TIMEOUT_S = 5.0
 BACKLOG = 1_024
-GC_THRESHOLD = 20_000
-"""New objects between collections: requests are freed by reference counts, so there is little to find."""
 
 
 class Server:
@@ -226,7 +224,7 @@ async def _main(config: Config, listen_socket: socket.socket, control_fd: int, l
 def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    collect_seldom()
 
 
 def _within_descriptors(limits: Limits) -> Limits:

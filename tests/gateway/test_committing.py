@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ class Disk(MemoryLog):
 class Gate:
     """A `LoopCommit` on a disk, and a way to store something and wait for it."""
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
+    def __init__(self, disk: Disk, folder: Path, *, on_gathered: Callable[[], None] = lambda: None) -> None:
         self._stored: dict[int, asyncio.Future[Offset]] = {}
         self._bell = Bell(folder / "bell")
         self.errors: list[LogError] = []
@@ -48,16 +48,20 @@ class Gate:
             on_failed=lambda tokens, error: self.errors.append(error),
             on_fatal=self.errors.append,
             bell=self._bell,
+            on_gathered=on_gathered,
         )
 
     def _committed(self, done: list[tuple[int, Offset]]) -> None:
         for token, offset in done:
             self._stored[token].set_result(offset)
 
+    def expect(self, number: int) -> int:
+        self._stored[number] = asyncio.get_running_loop().create_future()
+        return number
+
     async def store(self, *numbers: int) -> list[Offset]:
         for number in numbers:
-            self._stored[number] = asyncio.get_running_loop().create_future()
-            assert self.commit.submit(batch_of([b"{}"]), number)
+            assert self.commit.submit(batch_of([b"{}"]), self.expect(number))
         return [await self._stored[number] for number in numbers]
 
     async def close(self) -> None:
@@ -163,3 +167,48 @@ def test_closing_stores_what_was_handed_over(tmp_path: Path) -> None:
     asyncio.run(use())
 
     assert disk.head() == 3
+
+
+def test_announced_requests_are_brought_in_before_the_commit_that_they_are_counted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.gateway.committing.PATIENCE", 1e6)
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path, on_gathered=lambda: bring_in())
+
+        def bring_in() -> None:
+            assert gate.commit.submit(batch_of([b"{}"]), gate.expect(200))
+
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        await gate.store(*range(100, 104))
+        for _ in range(3):
+            gate.commit.announce()
+        await gate.store(104)  # the fourth
+        await gate.close()
+
+    asyncio.run(use())
+
+    assert [n_batches for _, n_batches in disk.commits[-2:]] == [4, 2]
+
+
+def test_closing_brings_in_what_was_announced(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path, on_gathered=lambda: bring_in())
+
+        def bring_in() -> None:
+            assert gate.commit.submit(batch_of([b"{}"]), gate.expect(1))
+
+        await gate.commit.start()
+        gate.commit.announce()
+        await gate.close()
+
+    asyncio.run(use())
+
+    assert disk.head() == 1

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from sluicegate.acceptance.acceptor import FEW
 from sluicegate.config.model import LogConfig
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.protocol import Connection
@@ -47,7 +48,7 @@ class Crowd:
 @pytest.fixture
 def crowd(gateway: RunningGateway, client: Client) -> Iterator[Crowd]:
     client.get("/health")
-    made = Crowd(gateway, 4)
+    made = Crowd(gateway, FEW + 4)
     yield made
     made.close()
 
@@ -74,28 +75,34 @@ def ids(events: Sequence[dict[str, object]]) -> list[object]:
     return [event["messageId"] for event in events]
 
 
+@pytest.mark.parametrize("n_singles", [1, 2, FEW - 1, FEW, FEW + 3])
 def test_singles_of_one_turn_are_one_row_and_each_is_answered(
-    gateway: RunningGateway, client: Client, crowd: Crowd
+    gateway: RunningGateway, client: Client, crowd: Crowd, n_singles: int
 ) -> None:
     learn(client, request("/v1/track", plain("m0")))
 
-    answers = crowd.ask(*[request("/v1/track", plain(f"m{number}")) for number in range(1, 5)])
+    answers = crowd.ask(*[request("/v1/track", plain(f"m{number}")) for number in range(1, n_singles + 1)])
 
-    assert [(answer.status, answer.json["accepted"]) for answer in answers] == [(200, 1)] * 4
-    assert ids(gateway.stored()) == ["m0", "m1", "m2", "m3", "m4"]
-    assert rows_of(gateway) == [1, 4]
+    assert [(answer.status, answer.json["accepted"]) for answer in answers] == [(200, 1)] * n_singles
+    assert ids(gateway.stored()) == [f"m{number}" for number in range(n_singles + 1)]
+    assert rows_of(gateway) == [1, n_singles]
 
 
-def test_odd_event_among_singles_is_answered_for_itself(gateway: RunningGateway, client: Client, crowd: Crowd) -> None:
+@pytest.mark.parametrize("n_others", [2, FEW])
+def test_odd_event_among_singles_is_answered_for_itself(
+    gateway: RunningGateway, client: Client, crowd: Crowd, n_others: int
+) -> None:
     good, bad = request("/v1/track", plain("m1")), request("/v1/track", plain("m2", userId=""))
     worse = request("/v1/track", b"{" + b" " * (len(good) - good.index(b"{") - 2) + b"!")
     learn(client, good, bad, worse)
 
-    answers = crowd.ask(request("/v1/track", plain("m3")), bad, worse, request("/v1/track", plain("m4")))
+    others = [request("/v1/track", plain(f"m{number}")) for number in range(3, 3 + n_others)]
 
-    assert [answer.status for answer in answers] == [200, 200, 400, 200]
+    answers = crowd.ask(others[0], bad, worse, *others[1:])
+
+    assert [answer.status for answer in answers] == [200, 200, 400, *[200] * (n_others - 1)]
     assert answers[1].json["rejected"][0]["reason"] == "neither userId nor anonymousId"
-    assert ids(gateway.stored())[1:] == ["m3", "m4"]
+    assert ids(gateway.stored())[1:] == [f"m{number}" for number in range(3, 3 + n_others)]
 
 
 @pytest.mark.parametrize(
@@ -113,10 +120,12 @@ def test_body_that_would_break_out_of_its_place_is_refused_alone(
 ) -> None:
     learn(client, request("/v1/track", plain("m0")), request("/v1/track", body))
 
-    answers = crowd.ask(*[request("/v1/track", one) for one in (plain("m1"), body, plain("m2"))])
+    others = [request("/v1/track", plain(f"m{number}")) for number in range(1, FEW + 1)]
 
-    assert [answer.status for answer in answers] == [200, 400, 200]
-    assert ids(gateway.stored()) == ["m0", "m1", "m2"]
+    answers = crowd.ask(others[0], request("/v1/track", body), *others[1:])
+
+    assert [answer.status for answer in answers] == [200, 400, *[200] * (FEW - 1)]
+    assert ids(gateway.stored()) == [f"m{number}" for number in range(FEW + 1)]
 
 
 def test_type_is_checked_against_the_address_of_its_own_request(
