@@ -1,4 +1,4 @@
-"""F37, F38: what may not be delivered is not even tried, wherever it waits, and whatever ends after it was withdrawn."""
+"""F37, F38: what may not be delivered is not even tried, wherever it waits and whatever ends meanwhile."""
 
 from __future__ import annotations
 
