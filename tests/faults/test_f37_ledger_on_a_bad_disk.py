@@ -12,7 +12,7 @@ from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
 from sluicegate.testing.commanded_disk import Commands
-from tests.faults.withdrawing import AT_MS, NAMES
+from tests.faults.withdrawing import AT_MS, DATABASE, KEY
 
 
 def withdraw(folder: Path, disk: str, n_subjects: int, *, synchronous: str = "FULL") -> list[int]:
@@ -26,7 +26,7 @@ def withdraw(folder: Path, disk: str, n_subjects: int, *, synchronous: str = "FU
 
 def in_force(folder: Path, n_subjects: int) -> list[int]:
     """The subjects of which the next process knows that they have withdrawn."""
-    view = LedgerView(*(folder / name for name in NAMES), Rules())
+    view = LedgerView(folder / DATABASE, folder / KEY, Rules())
     known = [view.of(Subject(anonymous_id=f"v{number}")) for number in range(n_subjects)]
     view.close()
     states = [one.standings(gpc=False, now_ms=AT_MS).of("measurement").state for one in known]

@@ -19,13 +19,13 @@ from sluicegate.consent.subject import Subject
 from sluicegate.testing.commanded_disk import CommandedDisk
 from sluicegate.testing.cutting_disk import CuttingDisk
 
-NAMES = ("consent.db", "consent.key")
+DATABASE, KEY = "consent.db", "consent.key"
 AT_MS = 1_700_000_000_000
 
 
 def main(disk_name: str, folder: str, synchronous: str, n_subjects: str) -> None:
-    disk = CuttingDisk() if disk_name == "cutting" else CommandedDisk(Path(disk_name), NAMES[0])
-    ledger = Ledger(*(Path(folder) / name for name in NAMES), purposes=["measurement"])
+    disk = CuttingDisk() if disk_name == "cutting" else CommandedDisk(Path(disk_name), DATABASE)
+    ledger = Ledger(Path(folder) / DATABASE, Path(folder) / KEY, purposes=["measurement"])
     ledger.db.pragma("synchronous", synchronous)
     for number in range(int(n_subjects)):
         writes = decision({"measurement": False}, AT_MS, received_ms=AT_MS)
