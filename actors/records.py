@@ -32,6 +32,8 @@ class Records:
 
     data_dir: DataDir
     registered: Mapping[str, Registration]
+    removed: Mapping[str, Registration] = field(default_factory=dict)
+    """Of destinations that were registered once, and are not any more."""
     _read: dict[str, tuple[StoreVersion, Account]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -49,6 +51,7 @@ class Records:
         registry = Registry(data_dir.control, create=False)
         try:
             registered = registry.register(configured, head=head)
+            removed = {id: one for id, one in registry.all().items() if id not in configured}
             for id, registration in registered.items():
                 if registration.paused_reason not in (None, OPERATOR_PAUSE):
                     refused = _refused_config(data_dir.store(id))
@@ -56,17 +59,18 @@ class Records:
                         log.info("%s: resumed, because its configuration has changed", id)
                         registry.set_paused(id, None)
                         registered[id] = replace(registration, paused_reason=None, paused_at_ms=None)
-            return cls(data_dir, registered)
+            return cls(data_dir, registered, removed)
         finally:
             registry.close()
 
     def accounts(self, ids: Iterable[str], *, head: Offset) -> dict[str, Account]:
         """Their accounts, when the log ends at `head`; one whose store cannot be read is left out."""
         at_ns = time.time_ns()
-        versions = {id: store_version(self.data_dir.store(id)) for id in ids if id in self.registered}
+        known = {**self.registered, **self.removed}
+        versions = {id: store_version(self.data_dir.store(id)) for id in ids if id in known}
         changed = {id for id, version in versions.items() if id not in self._read or self._read[id][0] != version}
         accounts = {id: _at(self._read[id][1], head) for id in versions.keys() - changed}
-        for id, account in read_accounts(self.data_dir, {id: self.registered[id] for id in changed}, head=head).items():
+        for id, account in read_accounts(self.data_dir, {id: known[id] for id in changed}, head=head).items():
             accounts[id] = account
             if versions[id].settled(at_ns):
                 self._read[id] = versions[id], account

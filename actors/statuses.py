@@ -12,6 +12,9 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.loading.status import LoadingStatus
 from sluicegate.messages.status import DestinationStatus
 
+REMOVED = "removed"
+"""The state of a destination that is not configured any more, and the reason why it gets nothing."""
+
 
 def describe(
     states: Sequence[LoadingStatus],
@@ -37,6 +40,39 @@ def describe(
             lag_s = max(0.0, time.time() - arrived_ms[account.cursor] / 1000)
         described.append(_join(state, destinations[state.id], account, lag_s=lag_s, to_unix_s=to_unix_s))
     return tuple(described)
+
+
+def describe_removed(records: Records) -> tuple[DestinationStatus, ...]:
+    """Of each destination that is not configured any more: what waited for it and what came since is filtered.
+
+    Its cursor stays where it was: should it come back, it goes on from there, as far as the log still has the events.
+    """
+    if not records.removed:
+        return ()
+    log = SqliteLog(records.data_dir.event_log, create=False, reader=None)
+    try:
+        accounts = records.accounts(records.removed, head=log.head())
+    finally:
+        log.close()
+    return tuple(_removed(id, account) for id, account in sorted(accounts.items()))
+
+
+def _removed(id: str, account: Account) -> DestinationStatus:
+    return DestinationStatus(
+        id=id,
+        type="",
+        state=REMOVED,
+        reason="not in the configuration, or not enabled; it goes on where it was when it comes back",
+        epoch=account.epoch,
+        accepted=account.accepted,
+        delivered=account.delivered,
+        held=account.held,
+        dead=account.dead,
+        denied=account.denied + account.pending,
+        expired=account.expired,
+        denied_by={**account.denied_by, REMOVED: account.pending},
+        expired_by=dict(account.expired_by),
+    )
 
 
 def _join(

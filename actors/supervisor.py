@@ -18,7 +18,7 @@ from sluicegate import errors
 from sluicegate.actors import children
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.actors.records import OPERATOR_PAUSE, Records
-from sluicegate.actors.statuses import describe
+from sluicegate.actors.statuses import describe, describe_removed
 from sluicegate.config import Config
 from sluicegate.consent.requirement import State, judge
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
@@ -323,6 +323,8 @@ class SupervisorActor(SafeActor):
         assert self._config is not None and self._records is not None
         states = [table.status(id) for id in (table.ids() if message.ids is None else message.ids)]
         statuses = describe(states, self._config.destinations, self._records)
+        if message.ids is None:
+            statuses += describe_removed(self._records)
         self.send(sender, Statuses(message.request_id, statuses, table.stats()))
 
     @handles(GetStats)

@@ -20,6 +20,8 @@ FAILED_SHARE = 0.5
 OPEN_S = 60.0
 OPEN_CAP_S = 300.0
 CLOSING_SUCCESSES = 10
+ALONE_FAILURES = 8
+"""As many as it takes to give an event up."""
 
 
 class BreakerState(StrEnum):
@@ -34,7 +36,8 @@ class Breaker:
     """Told how every call ended; says whether calls may go out and how large they may be.
 
     `max_events` is the size of a full batch. A **general outage** is one in which more than one event has failed since
-    the last success: a single event that fails again and again may be the vendor's trouble with that event alone.
+    the last success: a single event that fails again and again may be the vendor's trouble with that event alone. What
+    failed before it proves nothing any more once it was the only one to be tried `ALONE_FAILURES` times.
     """
 
     def __init__(self, max_events: int) -> None:
@@ -48,6 +51,7 @@ class Breaker:
         self._allowance = 1
         self._successes = 0
         self._failed: int | None = None
+        self._in_a_row = 0
         self._general = False
         self._stopped_s = 0.0
 
@@ -63,7 +67,7 @@ class Breaker:
 
     @property
     def general(self) -> bool:
-        """Whether more than one event has failed, and nothing has succeeded since."""
+        """Whether more than one event fails, and nothing has succeeded since."""
         return self._general
 
     @property
@@ -99,7 +103,9 @@ class Breaker:
 
     def failed(self, first_offset: int, *, now: float) -> None:
         """A call failed in a way that may pass; `first_offset` is that of its first event."""
-        self._general = self._general or self._failed not in (None, first_offset)
+        self._in_a_row = self._in_a_row + 1 if first_offset == self._failed else 1
+        others_failed = self._general or self._failed not in (None, first_offset)
+        self._general = others_failed and self._in_a_row < ALONE_FAILURES
         self._failed = first_offset
         if self.state is BreakerState.HALF_OPEN:
             self._open_s = min(2 * self._open_s, OPEN_CAP_S)

@@ -477,6 +477,8 @@ class Lanes:
         elif self._pace.gives_up(lane, now):
             lane.parts.popleft()
             self._bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now)
+            for behind in lane.parts:
+                behind.failing_s, behind.since = 0.0, self._pace.clock(now)  # it was the one before that failed
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
             released = lane.release()
             if released is not None:

@@ -140,7 +140,7 @@ class Slot:
             last_attempt=self.last_attempt,
             retry_count=self.retry_count,
             next_attempt_at=self.next_attempt_at,
-            epoch=self.epoch,
+            epoch=self.epoch or self.known_epoch,
             pid=self.process.pid if self.process is not None else None,
             loaded_at=self.loaded_at,
             last_used=self.last_used,

@@ -46,17 +46,21 @@ class Commands:
 
 
 class CommandedDisk(apsw.VFS):
-    """The disk, as SQLite's default VFS from its making on, also in processes that are forked."""
+    """The disk, as SQLite's default VFS from its making on, also in processes that are forked.
 
-    def __init__(self, folder: Path) -> None:
+    It obeys for the database of this name, with what SQLite keeps beside it.
+    """
+
+    def __init__(self, folder: Path, database: str = "events.db") -> None:
         self._folder = folder
+        self._database = database
         super().__init__("commanded", "unix", makedefault=True)
 
     # Named by SQLite.
     def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:
-        """Open a file; those that are not the log's are as always."""
+        """Open a file; those of other databases are as always."""
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        if not os.path.basename(path).startswith("events.db"):
+        if not os.path.basename(path).startswith(self._database):
             return apsw.VFSFile("unix", name, flags)
         return CommandedFile(self, name, flags)
 

@@ -164,6 +164,21 @@ def _sample(random: Random) -> History:
     )
 
 
+def explore(n_histories: int, seed: int) -> Iterator[History]:
+    """Random histories in which the order did not hold, or that did not come to an end."""
+    random = Random(seed)
+    for _ in range(n_histories):
+        history = _sample(random)
+        try:
+            history.run()
+        except AssertionError as error:
+            history.calls.append(str(error))
+            yield history
+            continue
+        if history.overtaken() or history.total.cursor != len(history.subjects):
+            yield history
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try random histories; 0 when the order held in all."""
     parser = argparse.ArgumentParser(prog="python -m tests.delivery.histories")
@@ -171,18 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trace", action="store_true", help="print the calls of the shortest that breaks the order")
     chosen = parser.parse_args(arguments)
-    random = Random(chosen.seed)
-    broken: list[History] = []
-    for _ in range(chosen.histories):
-        history = _sample(random)
-        try:
-            history.run()
-        except AssertionError as error:
-            history.calls.append(str(error))
-            broken.append(history)
-            continue
-        if history.overtaken() or history.total.cursor != len(history.subjects):
-            broken.append(history)
+    broken = list(explore(chosen.histories, chosen.seed))
     print(f"{chosen.histories} histories, order broken in {len(broken)}")
     if broken and chosen.trace:
         shortest = min(broken, key=lambda one: len(one.subjects))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.delivery.breaker import CLOSING_SUCCESSES, OPEN_CAP_S, Breaker, BreakerState
+from sluicegate.delivery.breaker import ALONE_FAILURES, CLOSING_SUCCESSES, OPEN_CAP_S, Breaker, BreakerState
 
 
 def opened(max_events: int = 100, *, now: float = 0.0) -> Breaker:
@@ -106,6 +106,20 @@ def test_time_goes_on_when_all_failures_are_of_one_event() -> None:
     assert breaker.state is BreakerState.OPEN
     assert breaker.suspects_one_event
     assert breaker.stopped_s(40.0) == 0.0
+
+
+def test_event_that_alone_is_tried_again_and_again_is_suspected_although_others_failed_before() -> None:
+    breaker = Breaker(100)
+    breaker.failed(6, now=0.0)
+    for now in range(ALONE_FAILURES - 1):
+        breaker.failed(7, now=float(now))
+    assert breaker.general
+
+    breaker.failed(7, now=10.0)
+
+    assert breaker.suspects_one_event
+    breaker.failed(8, now=11.0)
+    assert breaker.general
 
 
 def test_success_ends_the_suspicion() -> None:

@@ -145,6 +145,31 @@ def test_event_that_alone_fails_is_given_up_after_a_day_in_which_others_go_throu
     assert total.delivered == 3_999
 
 
+def test_event_that_breaks_the_vendor_after_an_outage_is_given_up_though_all_others_wait_behind_it() -> None:
+    def vendor(batch: Batch, now: float) -> Retry | None:
+        return Retry("500") if now < 3_600 or 3 in batch.offsets else None
+
+    harness = Harness(vendor, limits=Limits(max_events=2, in_flight=1), subjects=["the only one"] * 50)
+
+    total = harness.run(max_s=3 * DAY_S)
+
+    assert [dead.offset for dead in total.dead] == [3]
+    assert total.delivered == 49
+
+
+def test_outage_of_ten_days_costs_an_event_a_day_at_most_where_only_one_can_be_tried() -> None:
+    harness = Harness(
+        lambda batch, now: Retry("500") if now < 10 * DAY_S else None,
+        limits=Limits(max_events=100, in_flight=2),
+        subjects=["the only one"] * 1_000,
+    )
+
+    total = harness.run()
+
+    assert len(total.dead) <= 10
+    assert total.delivered == 1_000 - len(total.dead)
+
+
 def test_one_failing_event_does_not_hold_up_the_others_of_a_destination_with_one_call_at_a_time() -> None:
     harness = Harness(
         lambda batch, now: Retry("500") if 1 in batch.offsets else None,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from sluicegate.delivery.recovery import Recovery, Suspect
 from sluicegate.delivery.settlement import Stage
 from sluicegate.errors import Retry
 from sluicegate.eventlog.runs import Events
-from tests.delivery.histories import History
+from tests.delivery.histories import History, explore
 
 LIMITS = Limits(max_events=10, max_bytes=100_000, in_flight=4)
 
@@ -181,6 +183,13 @@ def test_whatever_dies_with_its_process_only_the_killers_are_lost_and_the_order_
     assert history.deadly | history.refused <= dead
     assert set(history.stored) | dead == set(range(1, n_events + 1))
     assert not history.overtaken()
+
+
+def test_histories_notice_calls_of_several_deaths_that_do_not_wait_for_each_other() -> None:
+    with mock.patch.object(Lanes, "_is_behind", lambda self, lane: False):
+        found = next(explore(200, seed=2), None)
+
+    assert found is not None
 
 
 def test_call_that_goes_out_in_pieces_keeps_its_order_when_a_process_dies_of_one_piece() -> None:

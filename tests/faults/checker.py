@@ -16,6 +16,8 @@ from tests.faults.events import Rule, event_of, fingerprint, source_of, subject_
 from tests.faults.evidence import Issued, Taken
 from tests.faults.programs import read_journal
 
+OVERRULED = (None, "consent_undecided")
+"""Verdicts by the stamp that a withdrawal changes."""
 ADDITIONS = {"receivedAt", "timestamp"}
 """What the gateway may put in front of an event that has its type and id (docs/http-api.md)."""
 MAX_RSS_BYTES = 2 * 1024**3
@@ -37,8 +39,16 @@ class Place:
 class Checker:
     """Checks a system that has ended; `problems` are texts that begin with the invariant."""
 
-    def __init__(self, data_dir: DataDir, oracle_journal: Path, places: Mapping[str, Place]) -> None:
+    def __init__(
+        self,
+        data_dir: DataDir,
+        oracle_journal: Path,
+        places: Mapping[str, Place],
+        *,
+        withdrawn: Mapping[str, frozenset[str]] = {},
+    ) -> None:
         self.problems: list[str] = []
+        self._withdrawn = withdrawn
         self.places = places
         self._data_dir = data_dir
         self.issued = Issued.read(read_journal(oracle_journal))
@@ -87,7 +97,13 @@ class Checker:
         rule, store = self.places[name].rule, self.stores[name]
         settled = self.first[name].keys() | set(store.letters if store else ())
         before = set(self.log[: store.start] if store else ())  # it was configured
-        return {id_ for id_ in self.issued.acked.keys() - settled - before if rule.verdict(id_) is None}
+        owed = {id_ for id_ in self.issued.acked.keys() - settled - before if rule.verdict(id_) is None}
+        return {id_ for id_ in owed if not self._is_withdrawn(name, id_)}
+
+    def _is_withdrawn(self, name: str, id_: str) -> bool:
+        """Whether its subject took back, at some time, what a destination requires: it may have come before that."""
+        requires = self.places[name].rule.all
+        return not self._withdrawn.get(subject_of(id_), frozenset()).isdisjoint(requires)
 
     def _check_conservation(self, name: str) -> None:
         lost = self.lost(name)
@@ -131,15 +147,38 @@ class Checker:
             self._expect("I8", not owed, f"{name} has no store and is owed {_some(owed)}")
             return
         settled = self.log[store.start : store.cursor]
-        n_permitted, denied = evidence.count(map(self.places[name].rule.verdict, settled))
+        verdict = self.places[name].rule.verdict
+        maybe = [id_ for id_ in settled if verdict(id_) in OVERRULED and self._is_withdrawn(name, id_)]
+        n_permitted, denied = evidence.count(map(verdict, settled))
         self._expect("I8", store.cursor == len(self.log), f"{name}: {len(self.log) - store.cursor} events are pending")
-        self._expect("I8", dict(store.denied) == denied, f"{name}: denied {store.denied}, and should be {denied}")
         said = store.delivered + store.dead + store.expired
+        if maybe:
+            return self._check_withdrawn_accounts(name, store, len(settled), evidence.count(map(verdict, maybe)))
+        self._expect("I8", dict(store.denied) == denied, f"{name}: denied {store.denied}, and should be {denied}")
         self._expect("I8", said == n_permitted, f"{name}: {store} counts {said} permitted events of {n_permitted}")
         if final is not None:
             told = (final.delivered, final.dead, final.expired, dict(final.denied_by or {}), final.pending)
             real = (store.delivered, store.dead, store.expired, dict(store.denied), 0)
             self._expect("I8", told == real, f"{name}: the last status said {told}, the store says {real}")
+
+    def _check_withdrawn_accounts(
+        self, name: str, store: evidence.Store, n_settled: int, maybe: tuple[int, dict[str, int]]
+    ) -> None:
+        """Where some may have come before the withdrawal or not, the counts still add up, and lie within bounds."""
+        n_maybe, maybe_denied = maybe
+        verdicts = map(self.places[name].rule.verdict, self.log[store.start : store.cursor])
+        n_permitted, denied = evidence.count(verdicts)
+        said = store.delivered + store.dead + store.expired
+        self._expect("I8", said + sum(store.denied.values()) == n_settled, f"{name}: {store} is not {n_settled} in all")
+        fits = n_permitted - n_maybe <= said <= n_permitted
+        self._expect(
+            "I8", fits, f"{name}: {store} counts {said} permitted events of {n_permitted}, {n_maybe} withdrawn"
+        )
+        for reason, n in denied.items():
+            least = n - maybe_denied.get(reason, 0)
+            self._expect(
+                "I8", store.denied.get(reason, 0) >= least, f"{name}: {store}, and at least {least} are {reason}"
+            )
 
     # -- figures ----------------------------------------------------------------------------------------------------
 

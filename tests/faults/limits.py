@@ -13,6 +13,7 @@ from tests.faults.programs import ROOT
 from tests.faults.scenario import Run, Skip, fault
 
 ADDRESS_SPACE_BYTES = 256 * 1024 * 1024
+BACKLOG_BYTES = 1_000_000_000
 FIRST_UID = 61_000
 """Numbers of users that nobody has, from here on."""
 
@@ -26,10 +27,10 @@ def little_memory(run: Run) -> None:
     assert limits == {ADDRESS_SPACE_BYTES}, limits
     run.command("pause", "crm")
     run.oracle.run(connections=8, pause_s=0)
-    run.oracle.more(run.pick(4_000, 80_000), timeout_s=300)
+    gather(run, run.pick(10_000_000, BACKLOG_BYTES))
     run.fired(f"prlimit --as={ADDRESS_SPACE_BYTES}")
-    run.record.figures["backlog_mb"] = round(run.system.data_dir.event_log.stat().st_size / 1e6, 1)
     run.oracle.finish()
+    run.record.figures["backlog_mb"] = round(backlog_bytes(run) / 1e6, 1)
     run.oracle.run()
     run.command("resume", "crm")
     run.settle()
@@ -55,6 +56,18 @@ def no_processes(run: Run) -> None:
     allow_processes(supervisor.pid, 10_000, as_user=wrapper)
     run.settle()
     run.check()
+
+
+def gather(run: Run, n_bytes: int) -> None:
+    """Let events come until so much of the log waits."""
+    while backlog_bytes(run) < n_bytes:
+        run.oracle.more(1_000, timeout_s=300)
+
+
+def backlog_bytes(run: Run) -> int:
+    """The size of the event log with what is not yet in its main file."""
+    path = run.system.data_dir.event_log
+    return sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*"))
 
 
 def allow_processes(pid: int, n_processes: int, *, as_user: list[str]) -> None:

@@ -8,7 +8,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -120,6 +120,7 @@ class Run:
         self.oracle = OracleProgram(f"127.0.0.1:{self.port}", f"{number}s{seed}", folder / "oracle.journal")
         self._closing.append(self.oracle.close)
         self._faulted_at: float | None = None
+        self._withdrawn: dict[str, frozenset[str]] = {}
         self._final: Mapping[str, DestinationStatus] = {}
         self.system: System
         self.watcher: Watcher
@@ -213,6 +214,18 @@ class Run:
         self.fired(f"failpoint {name}")
         return int(marker.read_text())
 
+    def withdraw(self, subjects: Iterable[str], purpose: str) -> dict[str, Any]:
+        """Take consent back for these; what the last call answered, which is in force when it returns."""
+        answer: dict[str, Any] = {}
+        for subject in subjects:
+            body = {"anonymousId": subject, "preferences": {purpose: False}, "writeKey": "a-write-key"}
+            status, said = self.system.request("POST", "/v1/consent", json.dumps(body).encode())
+            assert status == 200, said
+            answer = json.loads(said)
+            self._withdrawn[subject] = self._withdrawn.get(subject, frozenset()) | {purpose}
+        self.fired("consent withdrawn")
+        return answer
+
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def settle(self, *, fresh: int = FRESH) -> None:
@@ -249,7 +262,7 @@ class Run:
             name: Place(rule, file=self.files.get(name), journal=None if name in self.files else self._journal(name))
             for name, rule in self.rules.items()
         }
-        checker = Checker(self.system.data_dir, self.oracle.journal, places)
+        checker = Checker(self.system.data_dir, self.oracle.journal, places, withdrawn=self._withdrawn)
         checker.check(self._final)
         problems = [*checker.problems, *self.watcher.problems, *self._bounds()]
         self._fill(checker)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,6 @@ url = "{url}"
 type = "null"
 requires = ["marketing"]
 """
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[Callable[..., System]]:
-    made: list[System] = []
-
-    def make(destinations: str, **options: object) -> System:
-        made.append(System(tmp_path, destinations, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    one = Receiver()
-    yield one
-    one.close()
 
 
 def damage(system: System, first: int, column: str) -> None:

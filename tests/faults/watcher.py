@@ -84,7 +84,8 @@ class Watcher:
             self.problems.append(f"I8: accounts that do not add up: {now}")
         if now.denied != sum((now.denied_by or {}).values()):
             self.problems.append(f"I8: denials that do not add up: {now}")
-        for name in ("accepted", "delivered", "denied") if before is not None else ():
+        comes_back = before is not None and before.state == "removed" != now.state  # what was filtered waits again
+        for name in ("accepted", "delivered", "denied") if before is not None and not comes_back else ():
             if getattr(now, name) < getattr(before, name):
                 self.problems.append(f"I8: {name} of {now.id} fell from {getattr(before, name)} to {now}")
         newest = self._epochs.get(now.id, 0)

@@ -74,8 +74,8 @@ def exit_of_an_older_epoch_is_believed() -> AbstractContextManager[object]:
 
 def retry_sends_the_newer_half_first() -> AbstractContextManager[object]:
     def postpone(original: Callable[..., None]) -> Callable[..., None]:
-        def turned(self: Lanes, lane: Lane, part: Part, error: BaseException, now: float) -> None:
-            original(self, lane, part, error, now)
+        def turned(self: Lanes, lane: Lane, error: BaseException, now: float) -> None:
+            original(self, lane, error, now)
             if len(lane.parts[0].events) > 1:
                 older, newer = lane.parts.popleft().halves()
                 lane.parts.extendleft((older, newer))
@@ -133,8 +133,8 @@ def no_backoff_between_starts() -> AbstractContextManager[object]:
 
 def retry_after_is_ignored() -> AbstractContextManager[object]:
     def postpone(original: Callable[..., None]) -> Callable[..., None]:
-        def deaf(self: Lanes, lane: Lane, part: Part, error: BaseException, now: float) -> None:
-            original(self, lane, part, Retry(str(error)), now)
+        def deaf(self: Lanes, lane: Lane, error: BaseException, now: float) -> None:
+            original(self, lane, Retry(str(error)), now)
 
         return deaf
 
@@ -219,7 +219,7 @@ def two_starts_share_an_epoch() -> AbstractContextManager[object]:
 
 
 def letters_are_replayed_twice() -> AbstractContextManager[object]:
-    return mock.patch.object(Commits, "_settle", lambda self, replayed, buried_again: None)
+    return mock.patch.object(Commits, "_settle", lambda self: None)
 
 
 def new_rows_are_not_looked_for() -> AbstractContextManager[object]:
@@ -307,30 +307,43 @@ def sick_event_is_kept_for_ever() -> AbstractContextManager[object]:
     return mock.patch.object(Pace, "gives_up", lambda self, lane, now: False)
 
 
-FOUND_WITHIN: dict[Mutation, int] = {
-    answer_comes_before_the_fsync: 1_000,
-    capacity_is_one_too_many: 20,
-    cursor_is_committed_before_delivery: 20,
-    dead_letter_counts_as_delivered: 20,
-    draining_one_is_started_again_at_once: 20,
-    epoch_is_not_checked: 1_000,
-    exit_of_an_older_epoch_is_believed: 1_500,
-    failed_commit_forgets_what_it_gathered: 1_000,
-    gap_in_the_log_is_overlooked: 200,
-    hung_processes_are_left_alone: 20,
-    lanes_do_not_own_their_subjects: 20,
-    letters_are_replayed_twice: 1_000,
-    new_rows_are_not_looked_for: 20,
-    no_backoff_between_calls: 20,
-    no_backoff_between_starts: 20,
-    pause_is_not_remembered: 20,
-    retry_after_is_ignored: 20,
-    retry_sends_the_newer_half_first: 200,
-    settled_events_go_out_again: 20,
-    sleep_of_the_machine_counts_as_silence: 1_000,
-    sweep_takes_the_permitted_for_denied: 20,
-    two_starts_share_an_epoch: 20,
-    undecided_is_allowed: 20,
-    wish_for_one_that_is_ending_is_lost: 200,
+FOUND_WITHIN: dict[Mutation, range] = {
+    answer_comes_before_the_fsync: range(240, 500),
+    calls_are_entered_after_the_decision_has_ended: range(100, 300),
+    capacity_is_one_too_many: range(20),
+    cursor_is_committed_before_delivery: range(20),
+    dead_letter_counts_as_delivered: range(20),
+    deaths_are_not_remembered: range(20),
+    decisions_are_not_announced: range(100, 300),
+    draining_one_is_started_again_at_once: range(20),
+    epoch_is_not_checked: range(200),
+    event_is_given_up_by_age_alone: range(40),
+    exit_of_an_older_epoch_is_believed: range(80, 200),
+    failed_commit_forgets_what_it_gathered: range(1_670, 1_700),
+    gap_in_the_log_is_overlooked: range(40),
+    grant_reaches_back: range(120, 200),
+    hung_processes_are_left_alone: range(20),
+    lanes_do_not_own_their_subjects: range(20),
+    ledger_is_looked_at_once: range(40),
+    letters_are_replayed_twice: range(420, 500),
+    new_rows_are_not_looked_for: range(20),
+    no_backoff_between_calls: range(20),
+    no_backoff_between_starts: range(20),
+    one_death_alone_is_enough: range(20),
+    pause_is_not_remembered: range(20),
+    replays_are_not_judged: range(1_550, 1_600),
+    retries_are_not_judged: range(40),
+    retry_after_is_ignored: range(40),
+    retry_sends_the_newer_half_first: range(40),
+    settled_events_go_out_again: range(20),
+    sick_event_is_kept_for_ever: range(40),
+    sleep_of_the_machine_counts_as_silence: range(90, 400),
+    suspects_go_out_with_others: range(60, 100),
+    sweep_takes_the_permitted_for_denied: range(20),
+    two_starts_share_an_epoch: range(20),
+    undecided_is_allowed: range(20),
+    unreadable_ledger_is_taken_for_an_empty_one: range(20),
+    what_was_judged_stays_judged: range(30, 120),
+    wish_for_one_that_is_ending_is_lost: range(20),
 }
-"""Every planted mistake, and within how many seeds, counted from 0, it is found."""
+"""Every planted mistake, and the seeds among which it is found; `test_mutations` tells when a change has moved it."""

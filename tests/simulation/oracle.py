@@ -149,10 +149,8 @@ class Oracle:
     def entered(self, process: DestinationProcess, call: Call) -> None:
         """A call begins: nothing is in it that was withdrawn by an answered call before."""
         for offset in call.offsets:
-            reason = self.judge.at_entry(offset, process.id, call.version)
-            self._must(
-                reason is None, f"{process.name} begins to send event {offset} after the withdrawal was answered"
-            )
+            outcome = self.judge.at_entry(offset, process.id, call.version)
+            self._must(outcome != DENIED, f"{process.name} starts event {offset} after its withdrawal was answered")
 
     def died(self, id: str, epoch: int, calls: Sequence[Sequence[int]], replayed: Sequence[int]) -> None:
         """A process finds that the one of this epoch has ended during these calls."""
@@ -188,11 +186,12 @@ class Oracle:
             ledger.newest_of[event.subject] = offset
 
     def _lost_its_turn(self, id: str, offset: int) -> bool:
-        """Whether it may have been given up, which a crash can take back, or denied while a call was under way."""
+        """Whether it may have been given up, which a crash can take back, or denied or buried during a call."""
         vendor, message_id = self._world.sites[id].vendor, self.events[offset].message_id
         if message_id in vendor.ever_bad or message_id in vendor.ever_sick or offset in self.trimmed:
             return True
-        return self.judge.outcomes(offset, id) != {None}
+        n_deaths = len(self.ledgers[id].died_alone.get(offset, ()))
+        return n_deaths >= DEATHS_TO_BURY or self.judge.outcomes(offset, id) != {None}
 
     # Stores
 

@@ -27,7 +27,7 @@ class Moved:
     delivered: int
     expired: int
     denied: Mapping[str, int]
-    letters: Sequence[DeadLetter]
+    letters: Sequence[DeadLetter] = field(repr=False)  # they have times of the real clock
     by_router: bool = False
 
 
