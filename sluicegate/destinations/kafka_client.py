@@ -68,6 +68,7 @@ class Client:
 
     def __init__(self, settings: KafkaSettings, context: Context) -> None:
         self._guard = AddressGuard(context.network)
+        self._connect_timeout_s = min(CONNECT_TIMEOUT_S, context.timeout_s)
         self._brokers = brokers_of(settings.brokers)
         self._errors: dict[int, str] = {}
         self.broken = False
@@ -161,7 +162,7 @@ class Client:
 
     def _metadata(self, topic: str | None) -> Any:
         """Ask any broker; the answer as soon as there is one, and an error as soon as it is known to be for good."""
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        deadline = time.monotonic() + self._connect_timeout_s
         while True:
             try:
                 options = {} if topic is None else {"topic": topic}

@@ -213,7 +213,7 @@ def test_certificate_that_is_none_pauses(kafka: KafkaCluster, tmp_path: Path) ->
 
 
 def test_brokers_that_are_away_are_waited_for(kafka: KafkaCluster, tmp_path: Path) -> None:
-    destination = make(kafka, tmp_path)
+    destination = make(kafka, tmp_path, timeout_s=1)
     kafka.stop()
 
     with pytest.raises(NotReady, match="no broker can be reached"):
