@@ -102,9 +102,9 @@ class Client:
         When it returns nothing of them is on its way any more. Raises `Retry` or `CredentialsRefused` before anything
         was sent.
         """
+        deadline = time.monotonic() + timeout_s
         if time.monotonic() >= self._checked_until:
             self.look()
-        deadline = time.monotonic() + timeout_s
         self._errors.clear()
         reports = _Reports()
         for record in records:
