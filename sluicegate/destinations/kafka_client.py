@@ -44,6 +44,8 @@ def configuration(settings: KafkaSettings, context: Context) -> dict[str, Any]:
         "delivery.timeout.ms": timeout_ms,
         "request.timeout.ms": max(_MIN_TIMEOUT_MS, timeout_ms // 2),
         "socket.connection.setup.timeout.ms": int(CONNECT_TIMEOUT_S * 1_000),
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2_000,
         "topic.metadata.propagation.max.ms": UNKNOWN_TOPIC_AFTER_MS,
         "allow.auto.create.topics": False,
         "queue.buffering.max.kbytes": max(_MAX_QUEUED_KIB, 2 * context.limits.max_bytes // 1024),
