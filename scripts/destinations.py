@@ -54,7 +54,12 @@ def described(name: str, plugins: Plugins) -> dict[str, Any]:
     return {
         **about,
         "requires": list(settings_type.requires),
-        "limits": {"events": limits.max_events, "bytes": limits.max_bytes, "in_flight": limits.in_flight},
+        "limits": {
+            "events": limits.max_events,
+            "bytes": limits.max_bytes,
+            "in_flight": limits.in_flight,
+            "age_s": limits.age_s,
+        },
         "settings": settings_of(settings_type),
         "about": cleandoc(settings_type.__doc__ or ""),
     }
@@ -113,6 +118,8 @@ def _print_one(one: dict[str, Any]) -> None:
     click.echo(
         f"at most {limits['events']:,} events, {limits['bytes']:,} bytes a call, {limits['in_flight']} at a time"
     )
+    if limits["age_s"]:
+        click.echo(f"events wait up to {limits['age_s']:g} s for others to fill a call (batch_age)")
     if one["extra"]:
         click.echo(f"needs {one['extra']}")
     table = Table("key", "type", "default")

@@ -93,7 +93,8 @@ def test_destinations_lists_types_with_settings_purposes_and_limits() -> None:
     found = {one["type"]: one for one in json.loads(result.output)}
     assert {"console", "file", "ga4", "null", "segment", "webhook"} <= set(found)
     assert found["ga4"]["requires"] == ["measurement"]
-    assert found["ga4"]["limits"] == {"events": 100, "bytes": 450 * 1024, "in_flight": 8}
+    assert found["ga4"]["limits"] == {"events": 100, "bytes": 450 * 1024, "in_flight": 8, "age_s": 0.0}
+    assert found["objectstore"]["limits"]["age_s"] == 30.0
     assert found["ga4"]["settings"][0] == {"key": "api_secret", "type": "secret", "required": True}
 
 

@@ -44,6 +44,8 @@ def configuration(settings: KafkaSettings, context: Context) -> dict[str, Any]:
         "delivery.timeout.ms": timeout_ms,
         "request.timeout.ms": max(_MIN_TIMEOUT_MS, timeout_ms // 2),
         "socket.connection.setup.timeout.ms": int(CONNECT_TIMEOUT_S * 1_000),
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2_000,
         "topic.metadata.propagation.max.ms": UNKNOWN_TOPIC_AFTER_MS,
         "allow.auto.create.topics": False,
         "queue.buffering.max.kbytes": max(_MAX_QUEUED_KIB, 2 * context.limits.max_bytes // 1024),
@@ -68,6 +70,7 @@ class Client:
 
     def __init__(self, settings: KafkaSettings, context: Context) -> None:
         self._guard = AddressGuard(context.network)
+        self._connect_timeout_s = min(CONNECT_TIMEOUT_S, context.timeout_s)
         self._brokers = brokers_of(settings.brokers)
         self._errors: dict[int, str] = {}
         self.broken = False
@@ -101,9 +104,9 @@ class Client:
         When it returns nothing of them is on its way any more. Raises `Retry` or `CredentialsRefused` before anything
         was sent.
         """
+        deadline = time.monotonic() + timeout_s
         if time.monotonic() >= self._checked_until:
             self.look()
-        deadline = time.monotonic() + timeout_s
         self._errors.clear()
         reports = _Reports()
         for record in records:
@@ -161,7 +164,7 @@ class Client:
 
     def _metadata(self, topic: str | None) -> Any:
         """Ask any broker; the answer as soon as there is one, and an error as soon as it is known to be for good."""
-        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        deadline = time.monotonic() + self._connect_timeout_s
         while True:
             try:
                 options = {} if topic is None else {"topic": topic}

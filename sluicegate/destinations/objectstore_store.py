@@ -14,12 +14,12 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 from sluicegate.destinations.base import Context
 from sluicegate.destinations.foreign import AddressGuard
 from sluicegate.destinations.objectstore_errors import code_of, outcome_of
-from sluicegate.destinations.objectstore_login import METADATA, credentials_host, hosts_of, options_of
+from sluicegate.destinations.objectstore_login import credentials_host, hosts_of, options_of
 from sluicegate.destinations.objectstore_settings import Kind, ObjectStoreSettings, place_of
 from sluicegate.errors import CredentialsRefused, Retry
-from sluicegate.network import AddressRefused
 
 CONNECT_TIMEOUT_S = 5
+_HTTP = 80
 _PROBE = "sluicegate-looks-whether-this-is-there"
 _BAD_LOGIN = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"})
 _ABSENT = frozenset({"NoSuchBucket", "ContainerNotFound"})
@@ -35,7 +35,7 @@ class Store:
         self._place = place_of(settings.url)
         self._settings = settings
         self._guard = AddressGuard(context.network)
-        self._check_login(context)
+        self._check_login()
         try:
             self._store = self._made(context.timeout_s)
         except _FAILURES as error:
@@ -81,13 +81,13 @@ class Store:
             if not (absent or write_only):
                 raise outcome_of(error, sent_body=False) from error
 
-    def _check_login(self, context: Context) -> None:
+    def _check_login(self) -> None:
         host = credentials_host(self._place.kind, self._settings, os.environ, Path.home())
         if host is None:
             return
         try:
-            context.network.check(host, METADATA if host == METADATA else host)
-        except (AddressRefused, ValueError) as error:
+            self._guard.check(host, _HTTP)
+        except CredentialsRefused as error:
             raise CredentialsRefused(
                 f"no credentials: write them as settings or variables of the environment; for those of this machine "
                 f'write [network] and below it allow = ["{host}"]'

@@ -82,6 +82,12 @@ class KafkaCluster:
         self.brokers: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         self._topics: dict[str, int] = {}
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the first broker."""
+        host, _, port = self.brokers.split(",")[0].partition(":")
+        return host, int(port)
+
     def create(self, topic: str, *, n_partitions: int = 4) -> None:
         assert not self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), n_partitions, 1)
         self._topics[topic] = n_partitions

@@ -123,6 +123,27 @@ def test_object_of_a_process_that_died_is_overwritten_and_not_repeated(
     assert found == [event["messageId"] for event in wanted]
 
 
+def test_event_too_large_is_a_dead_letter_alone_and_a_missing_topic_pauses(
+    kafka: KafkaCluster, system: Callable[..., System]
+) -> None:
+    text = STREAM.replace("test_on_load = true", "max_message_bytes = 2000").format(brokers=kafka.brokers)
+    running = system(text + '[destinations.stream.topics]\nPage = "nothere"\n').start()
+    wanted = [track(number, consent={"measurement": True}) for number in range(5)]
+    wanted[2]["properties"]["text"] = "x" * 3_000
+
+    running.post(wanted)
+    delivered = running.until("stream", "done", lambda one: one.delivered == 4 and one.pending == 0)
+    (letter,) = json.loads(running.admin("dead-letters", "list", "--json").stdout)
+    running.post([track(consent={"measurement": True}) | {"event": "Page"}])
+    paused = running.until("stream", "paused", lambda one: one.state == "paused")
+
+    assert delivered.dead == 1
+    assert "MSG_SIZE_TOO_LARGE" in letter["reason"]
+    assert letter["messageId"] == wanted[2]["messageId"]
+    assert "UNKNOWN_TOPIC_OR_PART" in str(paused.reason)
+    assert (paused.delivered, paused.pending, paused.dead) == (4, 1, 1)
+
+
 def test_simulate_shows_records_and_objects(system: Callable[..., System], tmp_path: Path) -> None:
     running = system(STREAM.format(brokers="kafka.example") + LAKE.format(url="http://127.0.0.1:1"), environ=ENVIRON)
     event = {"type": "track", "event": "Tested", "messageId": "m-1", "userId": "u", "properties": {"secret": 1, "n": 2}}

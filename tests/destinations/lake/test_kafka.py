@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.doubles.kafka_cluster import KafkaCluster
 
 PRODUCE = 0
-TOPIC_REFUSED, TOO_LARGE, OUT_OF_ORDER, NOT_ENOUGH_REPLICAS = 29, 10, 45, 19
+TOPIC_REFUSED, TOO_LARGE, OUT_OF_ORDER, NOT_ENOUGH_REPLICAS, TRANSPORT = 29, 10, 45, 19, -195
 
 
 def make(kafka: KafkaCluster, tmp_path: Path, **settings: Any) -> Destination:
@@ -213,7 +213,7 @@ def test_certificate_that_is_none_pauses(kafka: KafkaCluster, tmp_path: Path) ->
 
 
 def test_brokers_that_are_away_are_waited_for(kafka: KafkaCluster, tmp_path: Path) -> None:
-    destination = make(kafka, tmp_path)
+    destination = make(kafka, tmp_path, timeout_s=1)
     kafka.stop()
 
     with pytest.raises(NotReady, match="no broker can be reached"):
@@ -269,3 +269,15 @@ def test_process_that_is_killed_has_lost_nothing_that_it_called_delivered(kafka:
 
     n_told = max([n_told, *map(int, rest)])
     assert set(ids(kafka)) >= {f"m-{n}" for n in range(n_told)}
+
+
+def test_connections_that_break_cost_no_event_and_repeat_none(kafka: KafkaCluster, tmp_path: Path) -> None:
+    destination = ready(kafka, tmp_path, timeout_s=10)
+    wanted = [f"m-{n}" for n in range(30)]
+
+    for start in range(0, 30, 10):
+        kafka.fail(PRODUCE, TRANSPORT)  # closes the connection instead of an answer
+        until_delivered(destination, make_batch(wanted[start : start + 10]))
+    destination.destroy()
+
+    assert ids(kafka) == wanted

@@ -27,6 +27,7 @@ from sluicegate.testing.destination_contract import (
     make_event,
 )
 from tests.doubles.raw_server import RawServer
+from tests.faults.proxy import Fault, Proxy
 
 pytest.importorskip("obstore", reason="obstore is not installed; pip install sluicegate[peers]")
 from sluicegate.destinations.objectstore import ObjectStore
@@ -109,13 +110,12 @@ class OnS3(DestinationContract):
     @pytest.fixture(autouse=True)
     def peer(self, s3: S3Server) -> Iterator[None]:
         self.server = s3
-        self.busy: RawServer | None = None
+        self.between = Proxy(int(s3.url.rpartition(":")[2]))
         yield
-        if self.busy is not None:
-            self.busy.close()
+        self.between.close()
 
     def make(self, tmp_path: Path) -> Destination:
-        return on_s3(self.server, tmp_path, **self.settings)
+        return on_s3(self.server, tmp_path, endpoint=f"http://127.0.0.1:{self.between.port}", **self.settings)
 
     def received(self) -> Sequence[str]:
         return [id_ for content in self.server.objects("events").values() for id_ in type(self).read(content)]
@@ -124,8 +124,10 @@ class OnS3(DestinationContract):
         if answer == "rejected":
             pytest.skip("a store refuses no event but by its size, which has a test of its own")
         if answer == "busy":
-            pytest.skip("moto is never busy; a server that is has a test of its own")
-        self.server.refuse()
+            self.between.fault = Fault(reset_after_bytes=1)
+            self.between.cut()
+        else:
+            self.server.refuse()
 
 
 class TestS3OfJsonLines(OnS3):
