@@ -14,7 +14,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ from tests.end_to_end.harness import System
 
 Settings = Mapping[str, Any]
 SUBJECTS, BATCH = 200, 200
+NOT_NEEDED = ("numpy", "pandas", "pyarrow")
+"""What the databases' libraries import when it is there; here the tests' ClickHouse brings it."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -111,7 +113,10 @@ def measure(kind: str, settings: Settings, n_events: int) -> Cost:
     """Run a system of its own for one type."""
     lines = ["[destinations.it]", f'type = "{kind}"', 'requires = ["measurement"]']
     lines += [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in settings.items()]
-    with tempfile.TemporaryDirectory() as folder, closing(System(Path(folder), "\n".join(lines))) as running:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        environ = {"PYTHONPATH": str(without(NOT_NEEDED, folder / "without"))}
+        running = stack.enter_context(closing(System(folder, "\n".join(lines), environ=environ)))
         running.start()
         running.post([event()])
         loaded = running.until_delivered("it", 1)
@@ -126,6 +131,14 @@ def measure(kind: str, settings: Settings, n_events: int) -> Cost:
         cost_s = (cpu_s(done.pid) - load_cpu_s) / n_events
         load_s = (loaded.loaded_at or 0.0) - (loaded.last_attempt or 0.0)
         return Cost(load_s, pss_bytes, own_bytes, n_events / wall_s, cost_s)
+
+
+def without(names: tuple[str, ...], folder: Path) -> Path:
+    """A folder for PYTHONPATH with which these packages are as if they were not installed."""
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.py").write_text(f"raise ImportError({name!r})\n")
+    return folder
 
 
 def memory(pid: int | None) -> tuple[int, int]:

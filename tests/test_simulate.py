@@ -102,3 +102,15 @@ def test_one_destination_type_is_shown_in_words() -> None:
 
     assert result.exit_code == 0
     assert "write_key" in result.output
+
+
+def test_simulate_shows_the_rows_of_databases(config: Path) -> None:
+    pytest.importorskip("psycopg")
+    keys = ('type = "postgres"', 'requires = ["necessary"]', 'host = "db.example"', 'dbname = "a"', 'user = "u"')
+    config.write_text("\n".join([config.read_text(), "[destinations.db]", *keys]))
+
+    found = json.loads(run(config, "db", "--json", stdin=json.dumps([SIGNED_UP, {**SIGNED_UP, "messageId": "m-2"}])))
+
+    tables = {request["body"]["table"]: request["body"]["rows"] for request in found["requests"]}
+    assert [row["id"] for row in tables["signed_up"]] == ["m-1", "m-2"]
+    assert [row["id"] for row in tables["tracks"]] == ["m-1", "m-2"]
