@@ -125,7 +125,12 @@ def _print_all(found: list[dict[str, Any]]) -> None:
             table.add_row(one["type"], escape(one["error"]))
             continue
         required = ", ".join(row["key"] for row in one["settings"] if row["required"])
-        table.add_row(one["type"], ", ".join(one["requires"]) or "-", required or "-", escape(one["extra"]) or "-")
+        table.add_row(
+            one["type"],
+            ", ".join(one["requires"]) or "-",
+            required or "-",
+            escape(one["extra"].removeprefix("pip install ").strip("'")) or "-",
+        )
     Console().print(table)
     click.echo("settings, limits and an example of one: sluicegate destinations TYPE")
 
