@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from importlib.metadata import EntryPoint
 from inspect import cleandoc
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from sluicegate.config.declaration import Settings
 from sluicegate.config.plugins import Plugins
 from sluicegate.config.problems import Wrong
 from sluicegate.config.secret import Secret
 from sluicegate.scripts.options import json_option
+
+_WORDS = {Secret: "secret", str: "text", int: "integer", float: "number", bool: "true | false", NoneType: "null"}
 
 
 @click.command()
@@ -79,15 +84,19 @@ def settings_of(settings_type: type[Settings]) -> list[dict[str, Any]]:
 
 
 def _type_text(kind: Any) -> str:
-    if kind is Secret:
-        return "secret"
-    return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else _short(str(kind))
-
-
-def _short(text: str) -> str:
-    for old, new in (("typing.", ""), ("sluicegate.config.secret.Secret", "secret"), ("NoneType", "None")):
-        text = text.replace(old, new)
-    return text
+    """A type in words of the configuration: `text | null`, `list of text`, `"event" | "granted"`."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " | ".join(json.dumps(one) for one in inner)
+    if origin in (Union, UnionType):
+        return " | ".join(map(_type_text, inner))
+    if origin in (list, tuple, frozenset) and inner:
+        return f"list of {_type_text(inner[0])}"
+    if origin is dict:
+        return f"table of {_type_text(inner[1])}"
+    return getattr(kind, "__name__", str(kind))
 
 
 def _extra(name: str, entry: EntryPoint) -> str:
@@ -95,17 +104,40 @@ def _extra(name: str, entry: EntryPoint) -> str:
     return f"pip install '{entry.dist.metadata['Name']}[{name}]'" if entry.dist and name in extras else ""
 
 
+def example(one: dict[str, Any]) -> str:
+    """The least that a configuration needs for a type, as TOML; secrets come from the environment."""
+    name = one["type"]
+    lines = [
+        f"[destinations.{name}]",
+        f'type = "{name}"',
+        f"requires = {json.dumps(one['requires'] or ['measurement'])}",
+    ]
+    for row in one["settings"]:
+        if row["required"]:
+            value = f"${{{name.upper()}_{row['key'].upper()}}}" if row["type"] == "secret" else "..."
+            lines.append(f"{row['key']} = {json.dumps(value)}")
+    return "\n".join(lines)
+
+
+def _table(*names: str) -> Table:
+    return Table(*(Column(name, overflow="fold") for name in names), box=SIMPLE)
+
+
 def _print_all(found: list[dict[str, Any]]) -> None:
-    table = Table("type", "needs consent for", "events", "bytes", "in flight", "required settings", "needs")
+    table = _table("type", "needs consent for", "required settings", "needs")
     for one in found:
         if "error" in one:
-            table.add_row(one["type"], one["error"])
+            table.add_row(one["type"], escape(one["error"]))
             continue
-        limits = one["limits"]
         required = ", ".join(row["key"] for row in one["settings"] if row["required"])
-        numbers = [f"{limits[key]:,}" for key in ("events", "bytes", "in_flight")]
-        table.add_row(one["type"], ", ".join(one["requires"]) or "-", *numbers, required or "-", one["extra"] or "-")
+        table.add_row(
+            one["type"],
+            ", ".join(one["requires"]) or "-",
+            required or "-",
+            escape(one["extra"].removeprefix("pip install ").strip("'")) or "-",
+        )
     Console().print(table)
+    click.echo("settings, limits and an example of one: sluicegate destinations TYPE")
 
 
 def _print_one(one: dict[str, Any]) -> None:
@@ -122,9 +154,9 @@ def _print_one(one: dict[str, Any]) -> None:
         click.echo(f"events wait up to {limits['age_s']:g} s for others to fill a call (batch_age)")
     if one["extra"]:
         click.echo(f"needs {one['extra']}")
-    table = Table("key", "type", "default")
+    table = _table("key", "type", "default")
     for row in one["settings"]:
-        table.add_row(
-            row["key"], row["type"], "required" if row["required"] else json.dumps(row["default"], default=str)
-        )
+        default = "required" if row["required"] else json.dumps(row["default"], default=str)
+        table.add_row(row["key"], escape(row["type"]), escape(default))
     Console().print(table)
+    click.echo(f"In the configuration, with what else the text above asks for:\n\n{example(one)}")

@@ -107,7 +107,7 @@ def simulated(
 def _plan(plugin: Plugin, batch: Batch, now_ms: int) -> Plan:
     if isinstance(plugin.instance, Plans):
         return plugin.instance.preview(batch, now_ms)
-    # A type that posts nothing, or does not say what: the events as `deliver` gets them.
+    # A type that does not say what it sends: the events as `deliver` gets them.
     body = b"[" + batch.joined() + b"]"
     return Plan([Request("", body, range(len(batch)))] if len(batch) else [])
 
@@ -143,7 +143,7 @@ def text_of(found: dict[str, Any]) -> str:
             head.append(f"{request['method']} {request['url']}")
             head += [f"{name}: {value}" for name, value in request["headers"].items()]
         else:
-            head.append(f"# type {found['type']} gets the events like this")
+            head.append(f"# what the type {found['type']} gets or stores")
         blocks.append("\n".join([*head, "", json.dumps(request["body"], indent=2, ensure_ascii=False)]))
     for outcome in ("rejected", "skipped"):
         blocks += [f"event {index} {outcome}: {reason}" for index, reason in found[outcome].items()]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,30 @@ def test_one_destination_type_is_shown_in_words() -> None:
 
     assert result.exit_code == 0
     assert "write_key" in result.output
+
+
+def test_simulate_shows_the_rows_of_databases(config: Path) -> None:
+    pytest.importorskip("psycopg")
+    keys = ('type = "postgres"', 'requires = ["necessary"]', 'host = "db.example"', 'dbname = "a"', 'user = "u"')
+    config.write_text("\n".join([config.read_text(), "[destinations.db]", *keys]))
+
+    found = json.loads(run(config, "db", "--json", stdin=json.dumps([SIGNED_UP, {**SIGNED_UP, "messageId": "m-2"}])))
+
+    tables = {request["body"]["table"]: request["body"]["rows"] for request in found["requests"]}
+    assert [row["id"] for row in tables["signed_up"]] == ["m-1", "m-2"]
+    assert [row["id"] for row in tables["tracks"]] == ["m-1", "m-2"]
+
+
+def test_destinations_say_what_to_install_and_how_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+    listed = CliRunner().invoke(main, ["destinations"]).output
+    one = CliRunner().invoke(main, ["destinations", "ga4"]).output
+
+    assert " sluicegate[postgres] " in listed
+    assert "https://www.google-analytics.com/mp/collect" in one
+    assert tomllib.loads(one[one.index("[destinations.ga4]") :])["destinations"]["ga4"] == {
+        "type": "ga4",
+        "requires": ["measurement"],
+        "api_secret": "${GA4_API_SECRET}",
+    }

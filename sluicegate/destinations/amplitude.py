@@ -16,6 +16,7 @@ from sluicegate.destinations.answers import json_of, outcome_of
 from sluicegate.destinations.fields import (
     at,
     each,
+    encoded,
     event_name,
     identifier,
     number,
@@ -81,7 +82,7 @@ class Amplitude(VendorDestination):
         url = self.base_url + "/2/httpapi"
         options = {"min_id_length": self.settings.min_id_length}
         head = _encode({"api_key": self.settings.api_key.reveal(), "options": options})
-        made = each(plan, batch, lambda one: [_encode(record) for record in self._records(one)])
+        made = each(plan, batch, lambda one: [encoded(record, max_bytes=MAX_BYTES) for record in self._records(one)])
         records = [(index, record) for index, several in made for record in several]
         for indices, array in packs(records, max_records=MAX_EVENTS, max_bytes=MAX_BYTES):
             plan.requests.append(Request(url, head[:-1] + b',"events":' + array + b"}", indices))

@@ -9,10 +9,13 @@ from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
+import msgspec
+
 from sluicegate.acceptance.times import read_ms
 from sluicegate.destinations.plan import FOREIGN, Broken, Foreign, Numbered, Plan
 
 T = TypeVar("T")
+_encode = msgspec.json.Encoder().encode
 _BETWEEN_WORDS = re.compile(r"[\s_]+")
 
 _NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
@@ -152,6 +155,14 @@ def consents(event: Mapping[str, Any]) -> dict[str, bool]:
     preferences = at(event, "context.consent.categoryPreferences")
     if isinstance(preferences, dict):
         found.update({name: value for name, value in preferences.items() if isinstance(value, bool)})
+    return found
+
+
+def encoded(record: Mapping[str, Any], *, max_bytes: int) -> bytes:
+    """A record as JSON; raises `Broken` when it has more bytes than the vendor takes of an event."""
+    found = _encode(record)
+    if len(found) > max_bytes:
+        raise Broken(f"larger than the {max_bytes} bytes that an event may have")
     return found
 
 

@@ -18,6 +18,7 @@ from sluicegate.destinations.fields import (
     at,
     consents,
     each,
+    encoded,
     event_name,
     number,
     plain_name,
@@ -89,7 +90,7 @@ class Meta(VendorDestination):
         headers = {"Authorization": f"Bearer {self.settings.access_token.reveal()}"}
         test = {"test_event_code": self.settings.test_event_code} if self.settings.test_event_code else {}
         tail = b"," + _encode(test)[1:] if test else b"}"
-        records = list(each(plan, batch, lambda one: _encode(self._record(one, now_ms))))
+        records = list(each(plan, batch, lambda one: encoded(self._record(one, now_ms), max_bytes=MAX_BYTES)))
         for indices, array in packs(records, max_records=MAX_EVENTS, max_bytes=MAX_BYTES):
             plan.requests.append(Request(url, b'{"data":' + array + tail, indices, headers))
         return plan

@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
-
 from sluicegate.destinations.answers import json_of, outcome_of
 from sluicegate.destinations.fields import (
     PLACEHOLDERS,
     at,
     each,
+    encoded,
     event_name,
     identifier,
     properties,
@@ -81,7 +80,6 @@ OLDEST_MS, NEWEST_MS = 365 * 86_400_000, 3_600_000
 MAX_EVENTS, MAX_BYTES, MAX_PROFILES = 2_000, 2 * 1024 * 1024, 200
 MAX_EVENT_BYTES, MAX_PROPERTIES, MAX_NAME_CHARS = 1024 * 1024, 255, 255
 _INSERT_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
-_encode = msgspec.json.Encoder().encode
 
 
 class Mixpanel(VendorDestination):
@@ -133,15 +131,13 @@ class Mixpanel(VendorDestination):
         """The path that an event goes to, and its record."""
         kind = one.event.get("type")
         if kind == "identify":
-            return "/engage", _encode(self._profile(one.event))
+            return "/engage", encoded(self._profile(one.event), max_bytes=MAX_EVENT_BYTES)
         if kind == "group" and self.settings.group_key:
-            return "/groups", _encode(self._group(one.event))
+            return "/groups", encoded(self._group(one.event), max_bytes=MAX_EVENT_BYTES)
         if kind not in ("track", "page", "screen"):
             raise Foreign
-        record = _encode({"event": _name(one.event), "properties": self._properties(one, now_ms)})
-        if len(record) > MAX_EVENT_BYTES:
-            raise Broken(f"larger than the {MAX_EVENT_BYTES} bytes that an event may have")
-        return "/import", record
+        record = {"event": _name(one.event), "properties": self._properties(one, now_ms)}
+        return "/import", encoded(record, max_bytes=MAX_EVENT_BYTES)
 
     def _properties(self, one: Numbered, now_ms: int) -> dict[str, Any]:
         event = one.event

@@ -17,6 +17,7 @@ from sluicegate.destinations.fields import (
     PLACEHOLDERS,
     at,
     each,
+    encoded,
     event_name,
     identifier,
     properties,
@@ -128,10 +129,7 @@ class Posthog(VendorDestination):
         }
         if (at_ms := time_ms(event)) is not None:
             record["timestamp"] = write_ms(at_ms)
-        encoded = msgspec.json.encode(record)
-        if len(encoded) > MAX_EVENT_BYTES:
-            raise Broken(f"larger than the {MAX_EVENT_BYTES} bytes that an event may have")
-        return encoded
+        return encoded(record, max_bytes=MAX_EVENT_BYTES)
 
     def _properties(self, event: dict[str, Any], distinct_id: str, *, anonymous: bool) -> dict[str, Any]:
         context = event.get("context")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -36,6 +36,8 @@ UNAUTHORIZED = refusal(
 )
 MASKED_KEY = b'"***"'
 KEY_MEMBER = b'"writeKey"'
+SINGLE_BYTES = 2_048
+"""Most of the bodies with a single event are smaller."""
 """What stands in an event in place of the write key that came with it."""
 _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
@@ -206,7 +208,7 @@ class Ingest:
                 exchange.reply(UNAUTHORIZED)
                 return
             body = body.replace(f'"{key_text}"'.encode(), MASKED_KEY)  # an event is stored and sent on as received
-        elif KEY_MEMBER in body and (key := key or key_outside_body(exchange)):
+        elif self._may_repeat_key(body, headers) and (key := key or key_outside_body(exchange)):
             body = body.replace(b'"' + key + b'"', MASKED_KEY)
         try:
             acceptance = accept(body, source, self._acceptor.ways.signals(headers))
@@ -216,6 +218,14 @@ class Ingest:
             if b"x-ip-policy" in headers:
                 apply_ip_policy(acceptance.batch, IpPolicy.of(headers[b"x-ip-policy"]))
             self._hand_over(exchange, acceptance, image=image)
+
+    def _may_repeat_key(self, body: bytes, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether events may have the key that a header has told, as those of browsers have it.
+
+        A search through 64 KB takes 50 us, so it is left out where no SDK does that: in batches of servers, which have
+        the key beside the events.
+        """
+        return (b"origin" in headers or len(body) <= SINGLE_BYTES) and KEY_MEMBER in body
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance, *, image: bool) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected

@@ -65,7 +65,7 @@ class Sdk:
         if self.runner is Runner.NODE and shutil.which("node") is None:
             return "there is no node: install the Debian package nodejs"
         if self.runner is Runner.BROWSER and chromium() is None:
-            return "there is no Chromium: install the Debian package chromium"
+            return "there is no Chromium: install the Debian package chromium-headless-shell"
         return None
 
 

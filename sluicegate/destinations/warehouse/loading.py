@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
+from sluicegate.destinations import plan as plans
 from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.destinations.warehouse.dialect import Dialect
 from sluicegate.destinations.warehouse.plan import Change, Column, Plan, Planner, Table, tables_of
@@ -58,6 +59,17 @@ class Warehouse(Destination):
             rejected |= self._load(plan.rows, batch)
         if rejected:
             raise Rejected(rejected)
+
+    def preview(self, batch: Batch, now_ms: int) -> plans.Plan:
+        """The rows of a batch by table, as they are before they meet what the tables are like."""
+        rejected: dict[int, str] = {}
+        rows = [row for rows in self._decoded(batch, rejected) for row in rows]
+        found = plans.Plan(rejected=rejected)
+        for table in dict.fromkeys(row.table for row in rows):
+            mine = [row for row in rows if row.table == table]
+            body = msgspec.json.encode({"table": table, "rows": [row.data for row in mine]})
+            found.requests.append(plans.Request("", body, [row.index for row in mine]))
+        return found
 
     def forget(self) -> None:
         """Read the tables again before the next batch: somebody else has changed them."""
