@@ -126,9 +126,10 @@ GATEWAY = Table(
         Key(
             "regulation_keys",
             Kind.SPECIAL,
-            "Who may erase and suppress people over HTTP (POST /v1/regulations): name to key. Nobody when left out; "
-            "write keys do not suffice, because browsers hold them.",
-            sample='{ privacy = "${REGULATION_KEY}" }',
+            "Who may erase and suppress people over HTTP (POST /v1/regulations): name to key, like write_keys. Nobody "
+            "when left out; write keys do not suffice, because browsers hold them.",
+            sample="{}",
+            sample_is_default=True,
         ),
         Key(
             "cors_origins",

@@ -152,3 +152,27 @@ def test_a_misspelt_key_gets_a_suggestion(document: Document, problems_of: Probl
     document["supervisor"] = {"idle_tll": "5m"}
 
     assert problems_of(document)["supervisor.idle_tll"].suggestion == "did you mean idle_ttl?"
+
+
+def test_nobody_may_erase_people_unless_a_key_is_given(document: Document, read: Read) -> None:
+    before = read(document).gateway.regulation_keys
+    document["gateway"]["regulation_keys"] = {"privacy": "regulation-key"}
+
+    assert (before, read(document).gateway.regulation_keys) == ({}, {"privacy": Secret("regulation-key")})
+
+
+@pytest.mark.parametrize(
+    ("keys", "key"),
+    [
+        ("regulation-key", "gateway.regulation_keys"),
+        ({"privacy": "short"}, "gateway.regulation_keys.privacy"),
+        ({"privacy": "web-write-key"}, "gateway.regulation_keys.privacy"),
+    ],
+)
+def test_a_key_that_erases_must_be_strong_and_no_write_key(
+    document: Document, problems_of: ProblemsOf, keys: object, key: str
+) -> None:
+    document["gateway"]["regulation_keys"] = keys
+
+    (problem,) = problems_of(document)
+    assert problem.startswith(key)

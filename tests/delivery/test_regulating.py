@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluicegate.consent.regulation import Kind, SubjectKind
+from sluicegate.delivery.regulating import ErasingThread, described, overall_status, put_in_force
+from tests.delivery.erasing_harness import regulation, traces
+from tests.delivery.test_erasing import ANNE, BEN, CANARY, append
+from tests.delivery.test_worker import World
+from tests.doubles.vendor import Vendor
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stop()
+    world.bell.close()
+    world.log.close()
+
+
+def test_what_was_put_in_force_is_erased_by_the_thread_and_told_in_segments_words(world: World) -> None:
+    append(world, ANNE, BEN)
+    world.start(Vendor())
+    world.wait_caught_up()
+
+    asked = put_in_force(world.data_dir, Kind.SUPPRESS_WITH_DELETE, SubjectKind.ANONYMOUS_ID, [ANNE])
+    thread = ErasingThread(world.data_dir, settle_s=0)
+    thread.start()
+    world.wait(lambda: regulation(world.data_dir, asked.regulation.id).finished_at_ms > 0)
+    thread.stop()
+
+    told = described(regulation(world.data_dir, asked.regulation.id))
+    (stream,) = told["streamStatus"]
+    assert (asked.late, overall_status(asked.regulation), told["overallStatus"]) == ([], "RUNNING", "PARTIAL_SUCCESS")
+    assert [(one["id"], one["status"]) for one in stream["destinationStatus"]] == [("vendor", "NOT_SUPPORTED")]
+    assert (told["regulationType"], told["erased"]["events"]) == ("SUPPRESS_WITH_DELETE", 1)
+    assert traces(world.data_dir, ANNE, CANARY) == []
+
+
+def test_a_regulation_is_finished_when_no_destination_had_got_anything(world: World) -> None:
+    append(world, ANNE)
+
+    asked = put_in_force(world.data_dir, Kind.DELETE_ONLY, SubjectKind.ANONYMOUS_ID, [ANNE])
+    thread = ErasingThread(world.data_dir, settle_s=0)
+    thread.start()
+    world.wait(lambda: regulation(world.data_dir, asked.regulation.id).finished_at_ms > 0)
+    thread.stop()
+
+    assert overall_status(regulation(world.data_dir, asked.regulation.id)) == "FINISHED"
+
+
+def test_suppressions_are_finished_at_once(world: World) -> None:
+    asked = put_in_force(world.data_dir, Kind.SUPPRESS_ONLY, SubjectKind.USER_ID, ["anne"])
+
+    assert overall_status(asked.regulation) == "FINISHED"
+    assert described(asked.regulation)["streamStatus"] == []
