@@ -117,6 +117,9 @@ class SqliteLog(EventLog):
         self.path = path
         self._seen = seen
         self._db = connect(path, SCHEMA, synchronous="FULL", create=create)
+        # Overwriting whole free pages would need as much room as trimming gives back, on a disk that may be full. They
+        # keep what was in them until they are used again, or until `shrink` gives them back, as erasing has it do.
+        self._db.pragma("secure_delete", "FAST")
         self._rescue = Rescue(self._db, path, head=self.head, reader=reader)
         self._wal_pages = 0
         self._mark = CHECKPOINT_PAGES

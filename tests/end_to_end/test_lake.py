@@ -87,7 +87,7 @@ def test_events_are_in_kafka_and_in_s3_and_each_library_in_one_process(
     wanted = [track(number, consent={"measurement": True}) for number in range(5)]
     wanted[0]["properties"]["secret"] = "dropped"
 
-    running.post([*wanted, track(consent={"measurement": False})])
+    running.post([*wanted, track(subject="refuses", consent={"measurement": False})])
     stream = running.until_delivered("stream", 5)
     lake = running.until_delivered("lake", 5)
     archive = running.until_delivered("archive", 6)

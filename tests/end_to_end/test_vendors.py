@@ -86,7 +86,7 @@ def test_vendors_are_told_what_people_consented_to(running: System, vendors: dic
     yes, no = ({"ad_user_data": said, "ad_personalization": said} for said in ("GRANTED", "DENIED"))
     consents = {body["client_id"]: body.get("consent") for body in sent(vendors["ga4"])}
     assert consents == {"visitor-yes": yes, "visitor-no": no, "visitor-unasked": None}
-    assert (ga4.denied, meta.denied) == (1, 3)
+    assert (ga4.denied, meta.denied, meta.held) == (1, 2, 1)
     (conversion,) = (event for body in sent(vendors["meta"]) for event in body["data"])
     assert "data_processing_options" not in conversion
 

@@ -15,8 +15,10 @@ SLOW_S = 0.3
 
 
 def subjects(connection: int) -> list[str]:
-    """Half of the subjects of one of the oracle's connections."""
-    return [f"c{connection}-{n}" for n in range(0, SUBJECTS_PER_CONNECTION, 2)]
+    """Half of the subjects of one of the oracle's connections, those that agree to be measured."""
+    return [
+        f"c{connection}-{n}-y{marketing}" for n in range(0, SUBJECTS_PER_CONNECTION, 2) for marketing in ("y", "n", "o")
+    ]
 
 
 @fault("F37", "consent withdrawn for events that are queued, in retry backoff and while the actor starts")

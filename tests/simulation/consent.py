@@ -67,6 +67,8 @@ class ModelLedger:
 class ModelReader:
     """The ledger as one process reads it: the same contract as `consent.reading.LedgerReader`."""
 
+    has_regulated = False
+
     def __init__(self, world: World) -> None:
         self._world = world
         self.version = 0
