@@ -14,6 +14,8 @@ from pathlib import Path
 
 import apsw
 
+from sluicegate.audit.chain import SQL as AUDIT_SQL
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, denied, expired
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.paths import DataDir
@@ -42,7 +44,8 @@ _STORE_SQL = """
     ) STRICT;
     CREATE INDEX dead_letters_message_id ON dead_letters (message_id);
     CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay';
-    {on_their_way}
+    {on_their_way};
+    {audit}
 """
 
 _MORE_ABOUT_LETTERS = (
@@ -71,6 +74,7 @@ _UPGRADES = (
         + "CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
         + _ON_THEIR_WAY,
     ),
+    (2, AUDIT_SQL),
 )
 
 # One statement, so that counts and cursor are of one moment.
@@ -125,11 +129,12 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=2,
+        version=3,
         sql=_STORE_SQL.format(
             start=int(start),
             more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS),
             on_their_way=_ON_THEIR_WAY,
+            audit=AUDIT_SQL,
         ),
         upgrades=_UPGRADES,
     )
@@ -140,6 +145,17 @@ def read_state(connection: apsw.Connection) -> StoreState:
     sql = _STATE if connection.pragma("user_version") > 1 else _STATE_OF_VERSION_1
     epoch, start, cursor, delivered, dead, expired, denied, expired_by = fetch(connection, sql)[0]
     return StoreState(epoch, start, cursor, delivered, dead, expired, json.loads(denied), json.loads(expired_by))
+
+
+def words_of(state: StoreState) -> dict[str, int]:
+    """The counts of a store by the words of the audit, which say the same event by event."""
+    return {
+        DELIVERED: state.delivered,
+        DEAD: state.dead,
+        EXPIRED: state.expired - sum(state.expired_by.values()),
+        **{denied(reason): n for reason, n in state.denied.items()},
+        **{expired(reason): n for reason, n in state.expired_by.items()},
+    }
 
 
 def account_of(state: StoreState, *, head: Offset) -> Account:

@@ -11,6 +11,7 @@ import msgspec
 from sluicegate import failpoints
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
+from sluicegate.delivery.decided import decisions_of
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
@@ -41,6 +42,7 @@ class Commits:
         self._replayed: list[int] = []
         self._buried_again: list[Dead] = []
         self._denied_again: dict[int, str] = {}
+        self._replay_versions: dict[int, int] = {}
         self._retries: list[PendingRetry] | None = None
         self._store_version: int | None = None
         self.more_replays = False
@@ -66,6 +68,7 @@ class Commits:
         self._replayed += replayed
         self._buried_again += buried_again
         self._denied_again |= self._lanes.denied_replays()
+        self._replay_versions |= self._lanes.replay_versions()
         retries = self._lanes.retries(now, anyway=last)
         if retries is not None:
             self._retries = [replace(retry, first_error=self._mask(retry.first_error)) for retry in retries]
@@ -87,6 +90,7 @@ class Commits:
                 denied=gathered.denied,
                 dead_letters=letters,
                 retries=self._retries,
+                decisions=decisions_of(gathered, self._lanes.settlement.reasons),
             )
             trace.dead(letters)
             self._retries = None
@@ -97,6 +101,7 @@ class Commits:
             self._settle()
             self.delivered += len(self._replayed)
             self._replayed, self._buried_again, self._denied_again = [], [], {}
+            self._replay_versions = {}
             self.more_replays = self._store_version is None
 
     def take_replays(self, permits: Decide) -> None:
@@ -117,7 +122,8 @@ class Commits:
         gate_decides = str(Decision.CONSENT_UNDECIDED) if gate is not None and gate.completes else None
         denied = {id_: why for id_, why in reasons.items() if why is not None and why != gate_decides}
         if denied:
-            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=wall_ms(time.monotonic()))
+            now_ms, versions = wall_ms(time.monotonic()), dict.fromkeys(denied, self._lanes.version)
+            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=now_ms, versions=versions)
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
 
     def _settle(self) -> None:
@@ -127,6 +133,7 @@ class Commits:
             failed={dead.offset: self._mask(dead.reason) for dead in self._buried_again},
             denied=self._denied_again,
             now_ms=wall_ms(time.monotonic()),
+            versions=self._replay_versions,
         )
 
     def _letters(self, dead: Sequence[Dead]) -> list[DeadLetter]:

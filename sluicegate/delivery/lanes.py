@@ -80,6 +80,7 @@ class Lanes:
         self._buried_again: list[Dead] = []
         self._denied_again: dict[int, str] = {}
         self._retries_changed = False
+        self._replay_versions: dict[int, int] = {}
 
     # Filling
 
@@ -132,9 +133,14 @@ class Lanes:
         """Whether calls go out at all."""
         return self._pace.breaker
 
+    @property
+    def version(self) -> int:
+        """The version of the ledger by which is decided now; 0 when there is none."""
+        return 0 if self.gate is None else self.gate.ledger.version
+
     def add(self, states: bytes, events: Events) -> None:
         """Add the offsets after the last known one; `events` has those whose state is unfinished."""
-        self.settlement.extend(states)
+        self.settlement.extend(states, self.version)
         if self._recovery is not None:
             events = self._recover(self._recovery, events)
         self._backlog.extend(events)
@@ -164,7 +170,7 @@ class Lanes:
         """Put what an earlier process had on its way into lanes again; return the other events."""
         rest, dead = recovery.divert(events)
         for one in dead:
-            self.settlement.bury(one)
+            self.settlement.bury(one, self.version)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
             self._add_recovered(lane)
         if not recovery.pending:
@@ -334,8 +340,9 @@ class Lanes:
         for index, reason in refused.items():
             if lane.replay:
                 self._denied_again[offsets[index]] = reason
+                self._replay_versions[offsets[index]] = self.version
             else:
-                self.settlement.deny(offsets[index], reason)
+                self.settlement.deny(offsets[index], reason, self.version)
         self._n_away -= len(refused)
         self._retries_changed = self._retries_changed or lane.remembered
         lane.scattered = True
@@ -349,7 +356,7 @@ class Lanes:
         part.attempts += 1
         if part.attempts == 1:
             part.first_attempt = now
-        lane.running, lane.started = True, now
+        lane.running, lane.started, lane.version = True, now, self.version
         return Work(lane, Batch.of(part.events, part.attempts))
 
     # Coming back
@@ -408,16 +415,18 @@ class Lanes:
         for index, reason in reasons.items():
             if lane.replay:
                 self._denied_again[offsets[index]] = reason[:MAX_REASON_CHARS]
+                self._replay_versions[offsets[index]] = lane.version
             else:
-                self.settlement.deny(offsets[index], reason[:MAX_REASON_CHARS])
+                self.settlement.deny(offsets[index], reason[:MAX_REASON_CHARS], lane.version)
 
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._n_away -= len(events)
         if lane.replay:
             self._replayed += events.offsets
+            self._replay_versions.update(dict.fromkeys(events.offsets, lane.version))
         else:
             for run in events.runs:
-                self.settlement.deliver(run.offsets)
+                self.settlement.deliver(run.offsets, lane.version)
 
     def _postpone(self, lane: Lane, error: BaseException, now: float) -> None:
         asked_s = self._pace.failed(lane, error, now)
@@ -458,7 +467,7 @@ class Lanes:
         if lane.replay:
             self._buried_again.append(dead)
         else:
-            self.settlement.bury(dead)
+            self.settlement.bury(dead, lane.version)
 
     # Accounts
 
@@ -476,6 +485,11 @@ class Lanes:
         """Ids of the replayed letters that turned out not to be for this destination, and why; since the last call."""
         denied, self._denied_again = self._denied_again, {}
         return denied
+
+    def replay_versions(self) -> dict[int, int]:
+        """The ledger versions by which replays were delivered or denied, by letter id; since the last call."""
+        versions, self._replay_versions = self._replay_versions, {}
+        return versions
 
     def retries(self, now: float, *, anyway: bool = False) -> list[PendingRetry] | None:
         """What is to be remembered of the events that have failed; None when nothing of it has changed."""

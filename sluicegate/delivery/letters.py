@@ -185,6 +185,12 @@ def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -
     )
 
 
+def letter_offsets(connection: apsw.Connection, ids: Sequence[int]) -> dict[int, Offset]:
+    """The offsets of letters by their ids, of those that are there."""
+    sql = "SELECT id, log_offset FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
+    return dict(fetch(connection, sql, (_json(list(ids)),)))
+
+
 def remove_letters(connection: apsw.Connection, ids: Sequence[int]) -> set[int]:
     """Remove letters that a replay has settled, inside the caller's transaction; return those that were there.
 

@@ -3,18 +3,24 @@ remembered of events that are on their way."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apsw
 
 from sluicegate.accounts import DAMAGED, StoreState, read_state, store_schema
+from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
+from sluicegate.audit.words import DEAD, DELIVERED
+from sluicegate.audit.words import denied as denied_word
+from sluicegate.delivery.decided import in_order
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import (
     DeadLetter,
     DeadLetters,
     fail_letters,
     insert_letters,
+    letter_offsets,
     remove_letters,
 )
 from sluicegate.delivery.pending import add_deaths, load_retries, load_suspects, save_retries
@@ -24,6 +30,7 @@ from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import connect, errors_of, transaction
 
 _NOTHING: Mapping[str, int] = {}
+_NO_VERSIONS: Mapping[int, int] = {}
 
 
 class DestinationStore:
@@ -100,10 +107,12 @@ class DestinationStore:
         denied: Mapping[str, int] = _NOTHING,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
-        `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered.
+        `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered. `decisions` tells
+        of every event what is counted here, in order; who leaves it out has settled them in the order of the counts.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
@@ -121,6 +130,10 @@ class DestinationStore:
             self._count_damaged(damaged)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
+            if decisions is None:
+                offsets = [letter.offset for letter in dead_letters]
+                decisions = in_order(delivered, expired, damaged, denied, dead=offsets, first=cursor - counted + 1)
+            self._prove(decisions, counted, cursor)
             if retries is not None:
                 save_retries(self._db, retries)
             if self._knows_deaths:
@@ -135,6 +148,7 @@ class DestinationStore:
         denied: Mapping[str, int] = _NOTHING,
         expired: int = 0,
         damaged: int = 0,
+        decisions: Decisions | None = None,
     ) -> bool:
         """Move the cursor over events that need no delivery, if epoch and cursor still are as expected.
 
@@ -152,6 +166,7 @@ class DestinationStore:
                 return False
             self._count_denied(denied)
             self._count_damaged(damaged)
+            self._prove(decisions or in_order(0, expired, damaged, denied), counted, cursor)
         return True
 
     def settle_replay(
@@ -162,17 +177,25 @@ class DestinationStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+        versions: Mapping[int, int] = _NO_VERSIONS,
     ) -> None:
         """Say how replays ended, by letter id: `failed` has the new reason, `denied` the reason of the denial.
 
+        `versions` has the ledger versions by which that was decided.
         Delivered and denied letters are removed and counted as such instead of as dead. Ids that are not there, or were
         settled already, change nothing. Raises `StaleEpoch` like `commit`.
         """
         with errors_of(self.path), transaction(self._db):
             if read_state(self._db).epoch != epoch:
                 self._refuse(epoch, "")
-            n_delivered = len(remove_letters(self._db, delivered))
-            reasons = [denied[id_] for id_ in remove_letters(self._db, list(denied))]
+            offset_of = letter_offsets(self._db, [*delivered, *denied])
+            gone = remove_letters(self._db, delivered)
+            n_delivered = len(gone)
+            refused = remove_letters(self._db, list(denied))
+            reasons = [denied[id_] for id_ in refused]
+            words = dict.fromkeys(gone, DELIVERED) | {id_: denied_word(denied[id_]) for id_ in refused}
+            offsets, decisions = later((offset_of[id_], word, versions.get(id_, 0)) for id_, word in words.items())
+            add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms)
             fail_letters(self._db, failed, now_ms=now_ms)
             self._db.execute(
                 "UPDATE state SET dead = dead - ?, delivered = delivered + ?",
@@ -189,6 +212,11 @@ class DestinationStore:
     def close(self) -> None:
         """Release the file."""
         self._db.close()
+
+    def _prove(self, decisions: Decisions, n_events: int, cursor: Offset) -> None:
+        if len(decisions) != n_events:
+            raise ValueError(f"{n_events} events are counted, but {len(decisions)} decisions are told")
+        add_decisions(self._db, decisions, last=cursor, now_ms=time.time_ns() // 1_000_000)
 
     def _count_denied(self, denied: Mapping[str, int]) -> None:
         if denied:

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
+from sluicegate.accounts import DAMAGED
+from sluicegate.audit.chain import Decisions
+from sluicegate.audit.gathering import Gathering
+from sluicegate.audit.words import EXPIRED, denied, expired
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset, Row
 
@@ -23,7 +28,10 @@ DecideEach = Callable[[str, Row, int], Sequence[str | None] | None]
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Events from `cursor` to `to` that a destination may not have, counted by reason."""
+    """Events from `cursor` to `to` that a destination may not have, counted by reason.
+
+    `decisions` says the same of each of them.
+    """
 
     id: str
     epoch: int
@@ -32,6 +40,7 @@ class Skip:
     denied: Mapping[str, int]
     expired: int
     damaged: int = 0
+    decisions: Decisions | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -46,6 +55,19 @@ class _Watch:
     expired: int = 0
     damaged: int = 0
     denied: Counter[str] = field(default_factory=Counter)
+    gathered: Gathering = field(default_factory=Gathering)
+
+    def expire(self, last: Offset) -> None:
+        """What lies before here and after what was seen is gone."""
+        self.gathered.add_run(EXPIRED, last - self.seen, 0)
+        self.expired += last - self.seen
+        self.seen = last
+
+    def lose(self, last: Offset) -> None:
+        """It is there, and cannot be read."""
+        self.gathered.add_run(expired(DAMAGED), last - self.seen, 0)
+        self.damaged += last - self.seen
+        self.seen = last
 
 
 class Sweep:
@@ -55,6 +77,7 @@ class Sweep:
         self._decide = decide
         self._decide_each = decide_each
         self._watches: dict[str, _Watch] = {}
+        self._version = 0
 
     def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
         """Mind this destination from its store's cursor on; `wanted` when something else than the log waits for it."""
@@ -86,31 +109,31 @@ class Sweep:
         """The log begins at `tail` now; what was before it has expired, also for those that wait to be loaded."""
         for watch in self._watches.values():
             if watch.seen + 1 < tail:
-                watch.expired += tail - 1 - watch.seen
-                watch.seen = tail - 1
+                watch.expire(tail - 1)
                 watch.wanted = watch.always_wanted  # what it was wanted for may be gone: look again
 
-    def look(self, row: Row) -> None:
-        """Judge one row for all destinations that have not seen it; rows come in order."""
+    def look(self, row: Row, *, version: int = 0) -> None:
+        """Judge one row for all destinations that have not seen it; rows come in order.
+
+        `version` is that of the ledger by which is judged.
+        """
+        self._version = version
         histogram = Counter(row.meta.combo_of)
         for name, watch in self._watches.items():
             if watch.wanted or watch.seen >= row.last:
                 continue
             if watch.seen + 1 < row.first:
-                watch.expired += row.first - 1 - watch.seen
-                watch.seen = row.first - 1
+                watch.expire(row.first - 1)
             if row.damage is None:
                 self._judge(name, watch, row, histogram)
             else:
-                watch.damaged += row.last - watch.seen
-                watch.seen = row.last
+                watch.lose(row.last)
 
     def lose(self, last: Offset) -> None:
         """The log has let go of all events up to this one, and no row after them shows the gap."""
         for watch in self._watches.values():
             if not watch.wanted and watch.seen < last:
-                watch.expired += last - watch.seen
-                watch.seen = last
+                watch.expire(last)
 
     def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
         skipped = watch.seen + 1 - row.first
@@ -121,28 +144,37 @@ class Sweep:
         if skipped == 0 and all(reasons):
             for index, count in histogram.items():
                 watch.denied[reasons[index] or ""] += count
+            if len(histogram) == 1:
+                watch.gathered.add_run(denied(reasons[row.meta.combo_of[0]] or ""), row.count, self._version)
+            else:
+                words = [denied(reason or "") for reason in reasons]
+                watch.gathered.add_coded(row.meta.combo_of, words, self._version)
             watch.seen = row.last
             return
         self._count(watch, [reasons[index] for index in row.meta.combo_of[skipped:]])
 
-    @staticmethod
-    def _count(watch: _Watch, reasons: Sequence[str | None]) -> None:
+    def _count(self, watch: _Watch, reasons: Sequence[str | None]) -> None:
         """Count denials up to the first event that is permitted."""
-        for reason in reasons:
-            if reason is None:
-                watch.wanted = True
-                return
-            watch.denied[reason] += 1
-            watch.seen += 1
+        watch.wanted = watch.wanted or None in reasons
+        refused = list(takewhile(bool, reasons))
+        if refused:
+            watch.denied.update(refused)  # type: ignore[arg-type]
+            watch.gathered.add_each([denied(reason or "") for reason in refused], self._version)
+            watch.seen += len(refused)
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether a cursor is to be moved."""
+        return any(watch.seen > watch.cursor for watch in self._watches.values())
 
     def skips(self, *, at_most: int, at_least_events: int = 1) -> list[Skip]:
         """The moves of cursors that are due, those with the most events first."""
-        due = [
-            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged)
-            for name, w in self._watches.items()
-            if w.seen - w.cursor >= at_least_events
+        due = [(name, w) for name, w in self._watches.items() if w.seen - w.cursor >= at_least_events]
+        due.sort(key=lambda one: one[1].cursor - one[1].seen)
+        return [
+            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged, w.gathered.told())
+            for name, w in due[:at_most]
         ]
-        return sorted(due, key=lambda skip: skip.cursor - skip.to)[:at_most]
 
     def skipped(self, skip: Skip) -> None:
         """The store has taken this move."""
@@ -154,3 +186,4 @@ class Sweep:
         watch.denied += Counter()  # drops the zeroes
         watch.expired -= skip.expired
         watch.damaged -= skip.damaged
+        watch.gathered.keep_last(watch.seen - skip.to)

@@ -187,8 +187,7 @@ class Sweeper:
         fd = bell.fileno()
         if fd is not None and self._sweep.position() is not None:
             poller.register(fd, select.POLLIN)
-        due = bool(self._sweep.skips(at_most=1))
-        timeout_s = max(0.0, self._next_skip - time.monotonic()) if due else LOOK_EVERY_S
+        timeout_s = max(0.0, self._next_skip - time.monotonic()) if self._sweep.has_skips else LOOK_EVERY_S
         if fd is None:
             timeout_s = min(timeout_s, FALLBACK_POLL_S)
         poller.poll(timeout_s * 1000)
@@ -253,7 +252,7 @@ class Sweeper:
             rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
             self._ledger.refresh()
             for row in rows:
-                self._sweep.look(row)
+                self._sweep.look(row, version=self._ledger.version)
             if not rows:
                 self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:
@@ -273,6 +272,7 @@ class Sweeper:
                 denied=skip.denied,
                 expired=skip.expired,
                 damaged=skip.damaged,
+                decisions=skip.decisions,
             ):
                 self._sweep.skipped(skip)
             elif skip.id not in (self._running or ()):

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sluicegate.accounts import StoreState
+from sluicegate.audit.chain import Decisions
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED
+from sluicegate.audit.words import denied as denied_word
+from sluicegate.delivery.decided import in_order
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.errors import StaleEpoch
@@ -42,9 +46,32 @@ class _Content:
     denied: Counter[str] = field(default_factory=Counter)
     letters: dict[int, DeadLetter] = field(default_factory=dict)
     last_letter: int = 0
+    decided: list[str] = field(default_factory=list)
+    """How each event after `start` ended when the cursor passed it, in the words of the audit."""
 
     def copy(self) -> _Content:
-        return replace(self, denied=Counter(self.denied), letters=dict(self.letters))
+        return replace(self, denied=Counter(self.denied), letters=dict(self.letters), decided=list(self.decided))
+
+
+def _told(
+    delivered: int,
+    expired: int,
+    denied: Mapping[str, int],
+    *,
+    dead: Sequence[DeadLetter],
+    decisions: Decisions | None,
+) -> list[str]:
+    """The decisions, which say of every event what is counted of them all."""
+    if decisions is None:
+        decisions = in_order(delivered, expired, 0, denied)
+        for _ in dead:
+            decisions.column.add_run(DEAD, 1)
+    told = [word for word, n in decisions.column.runs() for _ in range(n)]
+    counted = {DELIVERED: delivered, EXPIRED: expired, DEAD: len(dead)}
+    counted |= {denied_word(reason): n for reason, n in denied.items()}
+    if Counter(told) != Counter(counted):
+        raise AssertionError(f"{Counter(told)} is told, but {counted} is counted")
+    return told
 
 
 class Watcher(Protocol):
@@ -145,6 +172,7 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         assert not damaged, "the model log does not decay"
         self.enter()
@@ -153,7 +181,9 @@ class ModelStore:
         self.check_epoch(epoch)
         if delivered + expired + sum(denied.values()) + len(dead_letters) != cursor - before:
             raise ValueError(f"the cursor moves from {before} to {cursor} but other counts are given")
+        told = _told(delivered, expired, denied, dead=dead_letters, decisions=decisions)
         content = self._change()
+        content.decided += told
         content.cursor = cursor
         content.delivered += delivered
         content.expired += expired
@@ -175,15 +205,18 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         expired: int = 0,
         damaged: int = 0,
+        decisions: Decisions | None = None,
     ) -> bool:
         assert not damaged, "the model log does not decay"
         self.enter()
         denied = denied or {}
         if expired + sum(denied.values()) != cursor - expected_cursor:
             raise ValueError(f"the cursor moves by {cursor - expected_cursor} but other counts are given")
+        told = _told(0, expired, denied, dead=(), decisions=decisions)
         if (self.file.content.epoch, self.file.content.cursor) != (expected_epoch, expected_cursor):
             return False
         content = self._change()
+        content.decided += told
         content.cursor = cursor
         content.expired += expired
         content.denied.update(denied)
@@ -199,6 +232,7 @@ class ModelStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+        versions: Mapping[int, int] | None = None,
     ) -> None:
         self.enter()
         self.check_epoch(epoch)
