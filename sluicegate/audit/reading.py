@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import apsw
 
-from sluicegate.audit.chain import Row, Story
+from sluicegate.audit.chain import GROW_MS, Row, Story
 from sluicegate.audit.column import version_at
 from sluicegate.sqlite import fetch
 
@@ -55,6 +55,7 @@ class Checked:
     n_rows: int = 0
     first_row: int = 0
     head: int = 0
+    """The newest row that will not grow any more, and its hash."""
     head_hash: str = ""
     n_events: int = 0
     """Events whose decision is in the chain; those before it are in `counts` alone."""
@@ -139,7 +140,7 @@ def counts_of(row: Row) -> Counter[str]:
     return counts
 
 
-def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int]) -> Checked:
+def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int], now_ms: int) -> Checked:
     """Check every row, and that they add up to the counts by word and reach the cursor.
 
     Of one moment: the caller has a transaction open. Whoever can write the file can make a chain that is whole; the
@@ -153,10 +154,10 @@ def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int]
         return checked
     checked.first_row, checked.since = begin.number + 1, begin.last
     checked.counts.update(begin.counts)
-    checked.head, checked.head_hash = begin.number, begin.hash.hex()
-    passed, hash_ = begin.last, begin.hash
+    passed, number, hash_ = begin.last, begin.number, begin.hash
+    newest: deque[Row] = deque(maxlen=3)
     for row in rows_after(connection, begin.number):
-        fault = _fault(row, checked.head, passed, hash_)
+        fault = _fault(row, number, passed, hash_)
         if fault is None:
             try:
                 checked.counts.update(counts_of(row))
@@ -166,10 +167,14 @@ def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int]
             checked.fault = fault
             return checked
         checked.n_rows += 1
-        checked.head, checked.head_hash, hash_ = row.number, row.hash.hex(), row.hash
+        number, hash_ = row.number, row.hash
+        newest.append(row)
         if not row.later:
             passed = row.last
     checked.n_events = passed - begin.last
+    for place, row in enumerate(newest, 3 - len(newest)):
+        if place == 0 or Story.unpacked(row.story).from_ms + 2 * GROW_MS <= now_ms:
+            checked.head, checked.head_hash = row.number, row.hash.hex()
     checked.fault = _unbalanced(checked, passed, cursor, counts)
     return checked
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from sluicegate.accounts import read_accounts
 from sluicegate.config import Config
 from sluicegate.delivery.gate import Gate, open_ledger_reader
-from sluicegate.delivery.letter_bounds import trim_letters
+from sluicegate.delivery.letter_bounds import trim_decisions, trim_letters
 from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
@@ -66,6 +66,7 @@ class Sweeper:
         """Of stores in which no letter waits for replay."""
         self._next_skip = 0.0
         self._retention = Retention(config.log)
+        self._audit_ttl_s = config.consent.audit_ttl_s
         self._space = FreeSpace(data_dir.root, config.log)
         self._trimmed_at = time.monotonic()
         self._next_letters = self._trimmed_at + TRIM_EVERY_S
@@ -147,10 +148,11 @@ class Sweeper:
             if not path.exists():
                 continue
             try:
+                trim_decisions(path, self._audit_ttl_s, now_ms=time.time_ns() // 1_000_000)
                 if dropped := trim_letters(path, destination, now_ms=time.time_ns() // 1_000_000):
                     log.info("%s: dropped the events of %d old dead letters", name, dropped)
             except LogError as error:
-                log.warning("cannot drop old dead letters of %s: %s", name, error)
+                log.warning("cannot drop old dead letters and decisions of %s: %s", name, error)
 
     def _keep_bounds(self, event_log: SqliteLog, now: float) -> None:
         """Trim from time to time, sooner when the disk is low, and at once when the log is too large."""
