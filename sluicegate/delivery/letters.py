@@ -136,6 +136,13 @@ class DeadLetters:
             )
         return [_letter(row) for row in rows]
 
+    def at(self, offset: Offset) -> DeadLetter | None:
+        """The newest letter of the event with this offset, dropped or not; None when there is none."""
+        sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE log_offset = ? ORDER BY id DESC LIMIT 1"
+        with errors_of(self._path):
+            rows = fetch(self._db, sql, (offset,))
+        return _letter(rows[0]) if rows else None
+
     def mark_replay(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
         """Ask for delivery again of at most `limit` letters (-1: all); return how many were marked."""
         return self._change("status = 'replay'", replace(where, status=LetterStatus.DEAD), limit)
