@@ -41,19 +41,23 @@ def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> 
     return frozenset(found)
 
 
-def newest_denial_ms(db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], kinds: Kinds) -> int:
-    """When the newest denial of one of these purposes was recorded for one key (Unix ms); 0 when none is known."""
+def newest_denials(
+    db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], kinds: Kinds
+) -> dict[str, int]:
+    """When the newest denial of each of these purposes was recorded for one key (Unix ms), as far as there is one."""
+    newest: dict[str, int] = {}
     found = fetch(db, _LOOK, (key,))
     version = found[0][0] if found else 0
-    while version:
+    while version and len(newest) < len(purposes):
         rows = fetch(db, _CHAIN, (version,))
         if not rows or rows[0][0] != key:  # forgotten
-            return 0
+            break
         _, version, recorded_at_ms, evidence, what = rows[0]
         said = decode_purposes(what, names, KEY_BYTES if Evidence(evidence) in _LINKS else 0)
-        if any(_denies(said[purpose], kinds) for purpose in purposes if purpose in said):
-            return int(recorded_at_ms)
-    return 0
+        for purpose in purposes:
+            if purpose not in newest and purpose in said and _denies(said[purpose], kinds):
+                newest[purpose] = recorded_at_ms
+    return newest
 
 
 def _denies(said: Slots, kinds: Kinds) -> bool:

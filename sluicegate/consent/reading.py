@@ -66,12 +66,12 @@ class LedgerReader:
         except LogError as error:
             raise self._failed(error) from error
 
-    def newest_denial_ms(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> int:
-        """As `LedgerView.newest_denial_ms`."""
+    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
+        """As `LedgerView.newest_denials`."""
         if self._view is None:
-            return 0
+            return {}
         try:
-            return self._view.newest_denial_ms(subject, purposes, gpc=gpc)
+            return self._view.newest_denials(subject, purposes, gpc=gpc)
         except LogError as error:
             raise self._failed(error) from error
 

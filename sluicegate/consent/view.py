@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from sluicegate.consent.ledger import MAX_OWNERS
-from sluicegate.consent.past import Kinds, newest_denial_ms, with_members
+from sluicegate.consent.past import Kinds, newest_denials, with_members
 from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.remembered import Remembered
 from sluicegate.consent.slots import merge, without_seen
@@ -133,8 +133,8 @@ class LedgerView:
                 return None
             return with_members(self._db, self._names, {key for (key,) in fetch(self._db, _CHANGES, (version,))})
 
-    def newest_denial_ms(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> int:
-        """When the newest denial of one of these purposes was recorded (Unix ms), whatever came then; 0 for never.
+    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
+        """When the newest denial of each of these purposes was recorded (Unix ms), whatever came then.
 
         What was only seen of another device does not count, as in `of`, and Global Privacy Control with `gpc` alone.
         """
@@ -146,10 +146,11 @@ class LedgerView:
                 owners = {record.owner for record in records.values() if record is not None and record.owner}
                 if not self._read(owners - records.keys(), records):
                     break
-            return max(
-                newest_denial_ms(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
-                for place, key in enumerate(_with_owners(keys, records))
-            )
+            newest: dict[str, int] = {}
+            for place, key in enumerate(_with_owners(keys, records)):
+                found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
+                newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
+            return newest
 
     def close(self) -> None:
         """Release the file."""

@@ -13,10 +13,11 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
-from sluicegate.consent.decision import Action, Judge, Reason
+from sluicegate.consent.decision import Action, Judge, Reason, Verdict
 from sluicegate.consent.policy import Policies, Policy
 from sluicegate.consent.reading import LedgerReader
-from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings, SubjectConsent
+from sluicegate.consent.requirement import State
+from sluicegate.consent.standing import NO_STANDINGS, Rules, Standing, Standings, SubjectConsent
 from sluicegate.consent.subject import Subject
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
@@ -99,7 +100,7 @@ class Gate:
         self._may_be_silent = self._policies.any_opt_out or self._allows_unasked
         self.n_unenforced = 0
         """Delivered events that say nothing about consent, and of which nobody else did."""
-        self._denials_ms: dict[tuple[str | None, str | None], int] = {}
+        self._denials: dict[tuple[str | None, str | None], dict[str, int]] = {}
         self._denials_of = -1
         self._open: dict[tuple[Combo, ...], bytes] = {}
 
@@ -260,32 +261,46 @@ class Gate:
             return _WORDS.get(verdict.reason, verdict.reason.value)
         if not self.holds or not any(case.subject):
             return str(Decision.CONSENT_UNDECIDED)
-        if standings is not NO_STANDINGS and self._decided_later(combo, standings, case):
-            return self._refused_since(case, gpc=honors_gpc)
+        if standings is not NO_STANDINGS and self._of_held(combo, standings, case).action is Action.DELIVER:
+            return self._unless_refused_since(combo, standings, case)
         return self._undecided(case.arrived_ms, case.now_ms)
 
-    def _decided_later(self, combo: Combo, standings: Standings, case: _Case) -> bool:
-        """Whether a grant that is newer than the event, and was given while it could be held, lets it go."""
-        verdict = self._judge.decide(
+    def _of_held(self, combo: Combo, standings: Standings, case: _Case) -> Verdict:
+        """The verdict when also a grant counts that is newer than the event, and was given while it could be held."""
+        model = self._policy(combo).model
+        return self._judge.decide(
             combo.stamp,
             standings,
             time_ms=case.time_ms,
-            model=self._policy(combo).model,
+            model=model,
             held=True,
             until_ms=case.arrived_ms + self._hold_ms,
+            was_granted=case.was_sent and model is ConsentModel.OPT_IN,
         )
-        return verdict.action is Action.DELIVER
 
-    def _refused_since(self, case: _Case, *, gpc: bool) -> str | None:
-        """A refusal ends the wait, whatever is granted after it."""
-        if self._denials_of != self.ledger.generation or len(self._denials_ms) > MAX_DENIALS:
-            self._denials_ms.clear()
+    def _unless_refused_since(self, combo: Combo, standings: Standings, case: _Case) -> str | None:
+        """What was refused since the event arrived is refused for it, whatever is granted after that."""
+        newest = self._newest_denials(case.subject, gpc=self._policy(combo).honors_gpc)
+        refused = {purpose: at_ms for purpose, at_ms in newest.items() if at_ms >= case.arrived_ms}
+        if not refused:
+            return None
+        denials = {purpose: Standing(State.DENIED, at_ms) for purpose, at_ms in refused.items()}
+        verdict = self._of_held(combo, Standings({**standings.by_purpose, **denials}), case)
+        if verdict.action is Action.DELIVER:
+            return None
+        if verdict.reason is Reason.UNDECIDED:
+            return self._undecided(case.arrived_ms, case.now_ms)
+        return _WORDS.get(verdict.reason, verdict.reason.value)
+
+    def _newest_denials(self, subject: tuple[str | None, str | None], *, gpc: bool) -> dict[str, int]:
+        if self._denials_of != self.ledger.generation or len(self._denials) > MAX_DENIALS:
+            self._denials.clear()
             self._denials_of = self.ledger.generation
-        denied_ms = self._denials_ms.get(case.subject)
-        if denied_ms is None:
-            denied_ms = self.ledger.newest_denial_ms(Subject(*case.subject), self._required, gpc=gpc)
-            self._denials_ms[case.subject] = denied_ms
-        return str(Decision.CONSENT_DENIED) if denied_ms >= case.arrived_ms else None
+        newest = self._denials.get(subject)
+        if newest is None:
+            newest = self.ledger.newest_denials(Subject(*subject), self._required, gpc=gpc)
+            self._denials[subject] = newest
+        return newest
 
     def _undecided(self, arrived_ms: int, now_ms: int) -> str:
         if not self.holds:

@@ -28,7 +28,7 @@ class Book:
         self.view.refresh()
 
     def newest(self, subject: Subject, *, gpc: bool = True) -> int:
-        return self.view.newest_denial_ms(subject, MARKETING, gpc=gpc)
+        return self.view.newest_denials(subject, MARKETING, gpc=gpc).get("marketing", 0)
 
     def key(self, subject: Subject) -> bytes:
         return self.view.keys.of(subject)[0]

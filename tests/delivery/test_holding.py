@@ -301,7 +301,7 @@ def test_statement_21_withdrawn_and_granted_between_two_attempts_is_still_withdr
     site.decide(says(True, at_ms=now_ms() + 2))
     release.set()
 
-    site.until_account(0, 0, {"consent_denied": 1})
+    site.until_account(0, 0, {"withdrawn": 1})
 
 
 def test_statement_28_a_requirement_that_asks_for_less_lets_go_of_what_is_held(site: Site) -> None:
@@ -482,3 +482,23 @@ def test_a_grant_reaches_what_is_on_its_way_into_the_store(site: Site, monkeypat
     vendor.wait_for(lambda: vendor.events == ["x", "y", "a"])
     site.stop()
     assert site.account() == (0, 3, {})
+
+
+def test_statement_12_one_of_several_purposes_is_enough_though_another_is_refused(site: Site) -> None:
+    site.config = replace(site.config, requires=Requirement((), ("measurement", "marketing")))
+    vendor = Vendor()
+    hold(site, vendor, "a")
+    site.collect("b", subject="ben")
+    site.until_account(2, 0, {})
+
+    site.decide(chooses("anne", measurement=True, marketing=False), chooses("ben", marketing=False))
+
+    site.until_account(1, 1, {})
+    site.decide(chooses("ben", measurement=False))
+    site.until_account(0, 1, {"consent_denied": 1})
+    assert vendor.events == ["a"]
+
+
+def chooses(visitor: str, **preferences: bool) -> Told:
+    at_ms = now_ms()
+    return Told(Subject(None, visitor), decision(preferences, at_ms, received_ms=at_ms), Evidence.API, "web")

@@ -9,7 +9,6 @@ SEEDS = 2_000
 SHARDS = 4
 SEEN = (
     "StaleEpoch",
-    "completed by the ledger",
     "dead letter: crashed",
     "dead letter: given_up",
     "dead letter: rejected",
@@ -17,13 +16,13 @@ SEEN = (
     "delivered",
     "duplicate",
     "expired",
-    "replayed",
     "skip",
     "wish at the last moment",
-    "withdrawal answered late",
     "withdrawal that waited",
     "withdrawn in time",
 )
+RARE = {"completed by the ledger": (85, 133), "replayed": (430, 460), "withdrawal answered late": (1_489,)}
+"""What does not happen in every share of the seeds, and seeds in which it does."""
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
@@ -34,3 +33,10 @@ def test_no_seed_breaks_a_rule_and_every_fault_fires(shard: int) -> None:
     assert not report.failures, explain(report.failures)
     assert [kind for kind in Fault if not report.fired[kind]] == []
     assert [what for what in SEEN if not report.seen[what]] == []
+
+
+@pytest.mark.parametrize("what", RARE)
+def test_rare_thing_happens_in_some_seed(what: str) -> None:
+    report = explore(RARE[what])
+
+    assert report.seen[what]
