@@ -12,7 +12,17 @@ from pathlib import Path
 import apsw
 
 from sluicegate.accounts import read_state, store_schema, words_of
-from sluicegate.audit.reading import Entry, before_first, check, entries_of, has_chain, hash_at, ranges, rows_after
+from sluicegate.audit.reading import (
+    Checked,
+    Entry,
+    before_first,
+    check,
+    entries_of,
+    has_chain,
+    hash_at,
+    ranges,
+    rows_after,
+)
 from sluicegate.audit.words import Final, final
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import Offset
@@ -24,15 +34,16 @@ from sluicegate.sqlite import connect, errors_of
 class Verified:
     """One destination's chain: `fault` says what is wrong with it, None: nothing is.
 
-    `accepted` events came since the destination was registered; `decided` says how those that are settled ended, and
-    `waiting` are still in the log: the three add up when nothing is wrong. `since` is the offset from which on each
-    event can be looked up; what was before is in the counts alone. `head` and `head_hash` are those of the newest row
-    that will not be added to any more, 0 and empty when there is none yet.
+    `accepted` events came since the destination was registered; `decided` says how those that are settled ended,
+    `held` wait for a decision and `waiting` were not looked at yet: they add up when nothing is wrong. `since` is the
+    offset from which on each event can be looked up; what was before is in the counts alone. `head` and `head_hash` are
+    those of the newest row that will not be added to any more, 0 and empty when there is none yet.
     """
 
     destination: str
     accepted: int
     decided: Mapping[str, int]
+    held: int
     waiting: int
     since: Offset
     rows: int
@@ -85,21 +96,23 @@ def _verified(path: Path, head: Offset) -> Verified:
     try:
         with opened(path) as connection:
             state = read_state(connection)
-            accepted, waiting = max(head, state.cursor) - state.start, max(head, state.cursor) - state.cursor
-            if not has_chain(connection):
-                told = _by_final(words_of(state))
-                return Verified(path.stem, accepted, told, waiting, state.cursor, 0, 1, 0, "", None)
-            checked = check(connection, cursor=state.cursor, counts=words_of(state), now_ms=_now_ms())
+            if has_chain(connection):
+                checked = check(connection, cursor=state.cursor, counts=words_of(state), now_ms=_now_ms())
+            else:
+                checked = Checked(since=state.cursor, first_row=1, counts=Counter(words_of(state)))
     except LogError as error:
-        return Verified(path.stem, 0, {}, 0, 0, 0, 0, 0, "", str(error))
+        return Verified(path.stem, 0, {}, 0, 0, 0, 0, 0, 0, "", str(error))
+    accepted, waiting = max(head, state.cursor) - state.start, max(head, state.cursor) - state.cursor
     told = _by_final(checked.counts)
+    held = told.pop(Final.HELD.value, 0)
     fault = checked.fault
-    if fault is None and sum(told.values()) + waiting != accepted:
-        fault = f"{accepted} events came, but {sum(told.values())} are decided and {waiting} wait"
+    if fault is None and (n := sum(told.values())) + held + waiting != accepted:
+        fault = f"{accepted} events came, but {n} are decided, {held} held, and {waiting} wait"
     return Verified(
         path.stem,
         accepted,
         told,
+        held,
         waiting,
         checked.since,
         checked.n_rows,

@@ -144,8 +144,8 @@ def _marks(marks: Purposes, purpose: str) -> dict[str, str]:
         return {}
     return {
         slot.name.lower(): f"{'denied' if is_denial(mark) else 'granted'} {time_text(time_of(mark))}"
-        for slot in Slot
-        if (mark := slots[slot])
+        for slot, mark in zip(Slot, (slots.admin, slots.decided, slots.seen, slots.gpc), strict=True)
+        if mark
     }
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from sluicegate.accounts import read_state, store_schema, words_of
 from sluicegate.audit import chain
 from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
 from sluicegate.audit.column import add_version
-from sluicegate.audit.reading import Checked, check, counts_of, entries_of, ranges, rows_after
+from sluicegate.audit.reading import Checked, before_first, check, counts_of, entries_of, ranges, rows_after
 from sluicegate.audit.trim import forget_decisions
 from sluicegate.audit.words import Final, final
 from sluicegate.sqlite import connect, transaction
@@ -225,7 +224,9 @@ def test_head_is_a_row_that_does_not_grow_any_more(told: Chain) -> None:
 
 def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: Path) -> None:
     db = connect(tmp_path / "crm.db", store_schema(0))
-    db.execute("DROP TABLE decisions; DROP TABLE decisions_before")
+    db.execute("DROP TABLE decisions; DROP TABLE decisions_before; DROP TABLE held")
+    for column in ("held", "considered", "held_under"):
+        db.execute(f"ALTER TABLE state DROP COLUMN {column}")
     db.execute("UPDATE state SET cursor = 20, delivered = 8, dead = 2, expired = 7")
     db.execute("INSERT INTO denied VALUES ('withdrawn', 3); INSERT INTO expired_by VALUES ('damaged in the log', 4)")
     db.pragma("user_version", 2)
@@ -235,7 +236,7 @@ def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: P
 
     checked = check(db, cursor=20, counts=words_of(read_state(db)), now_ms=0)
     assert (checked.fault, checked.since) == (None, 20)
-    assert json.loads(db.execute("SELECT counts FROM decisions_before").fetchall()[0][0]) == {
+    assert before_first(db).counts == {
         "delivered": 8,
         "dead": 2,
         "expired": 3,

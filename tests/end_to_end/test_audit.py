@@ -54,8 +54,8 @@ def exported(running: System, destination: str) -> dict[int, str]:
 
 def words_of(running: System, name: str) -> Counter[str]:
     one = running.status(name)
-    words = {"delivered": one.delivered, "dead": one.dead, "expired": one.expired}
-    return +Counter(words | {f"denied:{reason}": n for reason, n in one.denied_by.items()})
+    words = {"delivered": one.delivered, "dead": one.dead, "expired": one.expired, "held": one.held}
+    return +Counter(words | {f"denied:{reason}": n for reason, n in (one.denied_by or {}).items()})
 
 
 def mixed(n_events: int) -> list[dict[str, Any]]:
