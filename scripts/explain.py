@@ -20,7 +20,8 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.explain.fate import Fate
 from sluicegate.explain.fates import Fates, offsets_of_letters
 from sluicegate.explain.find import StoredEvent, event_at, find_events
-from sluicegate.explain.words import as_json, story, time_text, why
+from sluicegate.explain.times import time_text
+from sluicegate.explain.words import as_json, story, why
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options

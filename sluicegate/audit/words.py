@@ -61,12 +61,14 @@ _BY_REASON = {
     "withdrawn": Final.WITHDRAWN,
     "denied_at_collection": Final.DENIED_AT_COLLECTION,
     "hold_expired": Final.HOLD_EXPIRED,
+    "hold_limit": Final.UNDECIDED,
     "suppressed": Final.SUPPRESSED,
     "erased": Final.ERASED,
     "too_old": Final.TOO_OLD,
     "event_type": Final.NOT_SELECTED,
     "integrations": Final.NOT_SELECTED,
     "filtered": Final.NOT_SELECTED,
+    "unknown since a repair": Final.DAMAGED,
 }
 
 

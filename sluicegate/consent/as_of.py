@@ -62,13 +62,13 @@ class LedgerPast:
         is_whole = all(told.of(purpose).state is standing.state for purpose, standing in holds.by_purpose.items())
         return Known(version, marks, standings, is_whole)
 
-    def denials(self, subject: Subject, purposes: Collection[str], *, up_to: int) -> list[Change]:
-        """The changes that denied one of these purposes up to a version, the newest first."""
+    def changes(self, subject: Subject, purposes: Collection[str], *, granted: bool, up_to: int) -> list[Change]:
+        """The changes that granted, or else denied, one of these purposes up to a version, the newest first."""
         found = [
             change
             for key in self._keys(subject, up_to)
             for change in history_of_key(self._ledger, key)
-            if change.version <= up_to and _denies(change, purposes)
+            if change.version <= up_to and _says(change, purposes, granted)
         ]
         return sorted(found, key=lambda change: change.version, reverse=True)
 
@@ -111,5 +111,6 @@ class LedgerPast:
         return owner if linked else None
 
 
-def _denies(change: Change, purposes: Collection[str]) -> bool:
-    return any(is_denial(mark) for p, slots in change.said.items() if p in purposes for mark in slots[:4])
+def _says(change: Change, purposes: Collection[str], granted: bool) -> bool:
+    marks = [mark for p, slots in change.said.items() if p in purposes for mark in slots[:4]]
+    return any(mark and is_denial(mark) is not granted for mark in marks)

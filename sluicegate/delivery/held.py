@@ -194,6 +194,12 @@ class HeldEvents:
             )
         return [found for (found,) in rows]
 
+    def is_released(self, offset: Offset) -> bool:
+        """Whether this event is held and may go out now."""
+        with errors_of(self._path):
+            sql = "SELECT 1 FROM held WHERE log_offset = ? AND released = 1"
+            return bool(fetch(self._db, sql, (offset,)))
+
     def oldest(self) -> HeldRow | None:
         """The event that has waited longest, whether released or not; None when none is held."""
         with errors_of(self._path):

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from sluicegate.accounts import DAMAGED, read_accounts
 from sluicegate.audit.reading import Entry
-from sluicegate.audit.words import EXPIRED, Final, final, reason_of
+from sluicegate.audit.words import EXPIRED, HELD, Final, denied, final, reason_of
 from sluicegate.config import Config
 from sluicegate.config.model import DestinationConfig
-from sluicegate.delivery.gate import Gate, open_ledger_reader
+from sluicegate.delivery.gate import open_ledger_reader
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import LogError
-from sluicegate.event import About
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import Quarantine
 from sluicegate.explain.fate import Fate, letter_outcome
 from sluicegate.explain.find import StoredEvent
-from sluicegate.explain.ledger import LedgerStory, LedgerTeller
+from sluicegate.explain.ledger import LedgerTeller
+from sluicegate.explain.now import Considering
+from sluicegate.explain.times import time_text
 from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about
 from sluicegate.registry import Registration
-from sluicegate.routing import Decision, decide
 
 NOT_KEPT = "it was settled, but the decision is not kept any more, or was taken before decisions were kept"
 
@@ -74,13 +75,25 @@ class Fates:
                 return Fate(name, letter_outcome(letter), Final.FAILED, requires=requires, letter=letter)
             return self._damaged(destination, offset) or Fate(name, "settled", note=NOT_KEPT, requires=requires)
         last = entries[-1]
-        outcome, decision, reason = last.word.partition(":")[0], final(last.word), reason_of(last.word)
-        damaged = self._damaged(destination, offset) if decision is Final.DAMAGED else None
-        note = damaged.note if damaged else ""
+        decisions = [final(entry.word) for entry in entries]
+        outcome, decision, note = _outcome(last.word, decisions[-1]), decisions[-1], ""
+        if decision is Final.DAMAGED and (damaged := self._damaged(destination, offset)) is not None:
+            note = damaged.note
+        if decision is Final.HELD and event is not None:
+            note = self._held(destination, event)
         if letter is not None and decision is Final.FAILED:
             outcome = letter_outcome(letter)
-        ledger = self._ledger(destination, event, last.version, last.until_ms, decision)
-        return Fate(name, outcome, decision, reason, note, requires, tuple(entries), ledger, letter)
+        version, at_ms = last.version, last.until_ms
+        ledger = self._teller.tell(event, requires, version=version, at_ms=at_ms, decisions=decisions)
+        return Fate(name, outcome, decision, reason_of(last.word), note, requires, tuple(entries), ledger, letter)
+
+    def _held(self, destination: DestinationConfig, event: StoredEvent) -> str:
+        """Until when an event is held; or that it is not any more, but not delivered either."""
+        with self._store(destination.id) as store:
+            if store.held.is_released(event.offset):
+                return "somebody has decided: it is on its way"
+        until_ms = event.received_at_ms + round(self._config.consent.hold_ttl_s * 1_000)
+        return f"until {time_text(until_ms)}"
 
     def _damaged(self, destination: DestinationConfig, offset: Offset) -> Fate | None:
         for one in self._damages:
@@ -96,44 +109,39 @@ class Fates:
         if event is None:
             return Fate(name, "pending", note=f"{waits}, and cannot be read", requires=requires)
         try:
-            reason = self._refusal_now(destination, event)
+            considering = Considering(destination, self._config.consent, self._reader)
+            reason = considering.reason(event.about, event.offset, arrived_ms=event.received_at_ms)
         except LogError as error:
             return Fate(name, "pending", note=f"it waits: {error}", requires=requires)
-        ledger = self._ledger(destination, event, self._reader.version, time.time_ns() // 1_000_000, None)
+        decision = None if reason is None else final(reason if reason == HELD else denied(reason))
+        decisions = [] if decision is None else [decision]
+        now_ms = time.time_ns() // 1_000_000
+        ledger = self._teller.tell(event, requires, version=self._reader.version, at_ms=now_ms, decisions=decisions)
         if reason is None:
             return Fate(name, "pending", note=waits, requires=requires, ledger=ledger)
-        decision = final(f"denied:{reason}")
-        return Fate(name, "denied", decision, reason, "it was not passed yet", requires, ledger=ledger)
-
-    def _refusal_now(self, destination: DestinationConfig, event: StoredEvent) -> str | None:
-        """Why the event would not go out now, None when it would; raises `ConsentUnreadable`."""
-        decision = decide(event.combo, destination)
-        if decision in (Decision.EVENT_TYPE, Decision.INTEGRATIONS):
-            return str(decision)
-        gate = Gate(self._reader, destination.requires, self._config.consent)
-        gate.refresh()
-        user_id, anonymous_id = event.subject
-        return gate.reasons(About([user_id], [anonymous_id], [event.time_ms], b"\x00", (event.combo,)))[0]
-
-    def _ledger(
-        self,
-        destination: DestinationConfig,
-        event: StoredEvent | None,
-        version: int,
-        at_ms: int,
-        decision: Final | None,
-    ) -> LedgerStory:
-        return self._teller.tell(event, destination.requires, version=version, at_ms=at_ms, decision=decision)
+        if decision is Final.HELD:
+            return Fate(name, "pending", note=f"{waits}, and will be held", requires=requires, ledger=ledger)
+        outcome = _outcome(denied(reason), final(denied(reason)))
+        return Fate(name, outcome, decision, reason, "it was not passed yet", requires, ledger=ledger)
 
     def _letter(self, name: str, offset: Offset) -> DeadLetter | None:
-        path = self._data_dir.store(name)
-        if not path.exists():
+        if not self._data_dir.store(name).exists():
             return None
-        store = DestinationStore.open(path, start=0)
-        try:
+        with self._store(name) as store:
             return store.letters.at(offset)
+
+    @contextmanager
+    def _store(self, name: str) -> Iterator[DestinationStore]:
+        store = DestinationStore.open(self._data_dir.store(name), start=0)
+        try:
+            yield store
         finally:
             store.close()
+
+
+def _outcome(word: str, decision: Final) -> str:
+    """The account; but what the destination did not want was not denied it."""
+    return decision.value if decision in (Final.SKIPPED, Final.NOT_SELECTED) else word.partition(":")[0]
 
 
 def offsets_of_letters(config: Config, data_dir: DataDir, message_id: str) -> list[Offset]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sluicegate.consent.subject import Subject
-from sluicegate.event import Combo
+from sluicegate.event import About, Combo
 from sluicegate.eventlog.base import EventLog, Offset, Row
 
 READ_EVENTS = 50_000
@@ -23,6 +23,12 @@ class StoredEvent:
     combo: Combo
     message_id: str
     subject: Subject
+
+    @property
+    def about(self) -> About:
+        """What consent is decided by."""
+        user_id, anonymous_id = self.subject
+        return About([user_id], [anonymous_id], [self.time_ms], b"\x00", (self.combo,))
 
 
 def find_events(log: EventLog, message_id: str) -> Iterator[StoredEvent]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import Final, final, reason_of
 from sluicegate.config.model import Requirement
+from sluicegate.consent.policy import UNLISTED
 from sluicegate.consent.requirement import NECESSARY
 from sluicegate.consent.slots import Purposes, Slot, is_denial, time_of
 from sluicegate.event import Combo
 from sluicegate.explain.fate import Fate
 from sluicegate.explain.find import StoredEvent
 from sluicegate.explain.ledger import LedgerStory
+from sluicegate.explain.times import time_text
 
 _MEANING = {
     Final.DELIVERED: "delivered: the destination has confirmed it",
@@ -34,6 +35,11 @@ _MEANING = {
     Final.DAMAGED: "lost: the log could not give it any more",
     Final.HELD: "held: it waits for a decision",
 }
+_EARLIER = {
+    Final.HELD: "held: nobody had decided yet",
+    Final.FAILED: "given up, and a dead letter",
+}
+"""What it was before; all other decisions are final."""
 _MODELS = {"opt-in": "silence means no (opt-in)", "opt-out": "silence means yes (opt-out)"}
 _GONE = "the event itself is gone from the log, and with it what it said and whose it was"
 
@@ -59,10 +65,10 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
     if fate.ledger is not None and event is not None:
         yield from _ledger_story(fate, fate.ledger, event)
     for entry in fate.decided[:-1]:
-        yield f"first it was {_MEANING[final(entry.word)]}{_decided(entry)}"
-    ending = _MEANING[fate.decision] if fate.decision is not None else fate.outcome
+        yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry)}"
+    ending = _MEANING[fate.decision] if fate.decision is not None else f"{fate.outcome}: {fate.note}"
     reason = f" ({fate.reason})" if fate.reason and fate.decision in (Final.SKIPPED, Final.NOT_SELECTED) else ""
-    note = f"; {fate.note}" if fate.note else ""
+    note = f"; {fate.note}" if fate.note and fate.decision is not None else ""
     yield ending + reason + note + (_decided(fate.decided[-1]) if fate.decided else "")
     if fate.letter is not None:
         letter = fate.letter
@@ -103,13 +109,9 @@ def stamp_text(combo: Combo) -> str:
     return f"the event says {stamp or 'nothing'}"
 
 
-def time_text(unix_ms: int) -> str:
-    """A moment in ISO 8601."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
-
-
 def _ledger_story(fate: Fate, ledger: LedgerStory, event: StoredEvent) -> Iterator[str]:
-    yield _MODELS.get(ledger.model, ledger.model)
+    place = "" if not ledger.place else " elsewhere" if ledger.place == UNLISTED else f" in {ledger.place}"
+    yield _MODELS[ledger.model] + place
     purposes = [purpose for purpose in fate.requires.purposes if purpose != NECESSARY] if fate.requires else []
     if not purposes:
         return
@@ -124,10 +126,11 @@ def _ledger_story(fate: Fate, ledger: LedgerStory, event: StoredEvent) -> Iterat
     yield f"the ledger at version {ledger.version} knew of this person{partly}: {', '.join(states)}"
     if fate.decision is Final.WITHDRAWN:
         yield f"when the event was accepted the ledger was at version {ledger.accepted_version}"
-    if ledger.denial is not None:
-        told = ledger.denial
+    if ledger.turned is not None:
+        told = ledger.turned
         by = f" from {told.source}" if told.source else ""
-        yield f"the denial is version {told.version}, recorded {time_text(told.recorded_at_ms)}{by}"
+        what = "grant" if fate.decision is Final.DELIVERED else "denial"
+        yield f"the {what} is version {told.version}, recorded {time_text(told.recorded_at_ms)}{by}"
 
 
 def _state(ledger: LedgerStory, purpose: str) -> str:
@@ -170,7 +173,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _ledger_json(ledger: LedgerStory) -> dict[str, Any]:
-    known, denial = ledger.known, ledger.denial
+    known, turned = ledger.known, ledger.turned
     purposes: Mapping[str, Any] = {}
     if known is not None:
         purposes = {
@@ -180,7 +183,8 @@ def _ledger_json(ledger: LedgerStory) -> dict[str, Any]:
     return {
         "version": ledger.version,
         "acceptedVersion": ledger.accepted_version,
-        "deniedVersion": None if denial is None else denial.version,
-        "model": ledger.model,
+        "turnedBy": None if turned is None else turned.version,
+        "model": ledger.model or None,
+        "jurisdiction": ledger.place or None,
         "purposes": purposes,
     }

@@ -59,7 +59,7 @@ def words_of(running: System, name: str) -> Counter[str]:
 
 
 def mixed(n_events: int) -> list[dict[str, Any]]:
-    """Granted, denied, undecided, skipped by the mapping and refused by the vendor, by turns; a subject is of one kind."""
+    """Granted, denied, undecided, skipped by the mapping and refused by the vendor, by turns; so is each subject."""
     events = []
     for number in range(n_events):
         event = track(number, consent=(YES, NO, None, YES, YES)[number % 5], subject=f"s{number % 35}")
