@@ -132,7 +132,7 @@ def _print_table(one: _Told) -> None:
     table = Table("destination", "outcome", "why", title=_title(one))
     for fate in one.fates:
         decision = "" if fate.decision is None or fate.decision == fate.outcome else f" ({fate.decision})"
-        outcome = fate.outcome + decision.replace("_", " ")
+        outcome = f"{fate.outcome}{decision}".replace("_", " ")
         table.add_row(fate.destination, outcome, escape(why(fate, one.event)))
     Console().print(table)
 
