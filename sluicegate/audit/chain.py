@@ -30,7 +30,7 @@ from sluicegate.sqlite import fetch
 
 GROW_MS = 60_000
 """Rows are not added to when they are older; decisions are dated to a minute by that, and exactly when they are few."""
-GROW_BYTES = 8_192
+GROW_BYTES = 2_048
 """Nor when their story is longer: it is written again with every commit."""
 HASH_BYTES = 32
 
