@@ -97,7 +97,7 @@ def _row(one: Decided) -> dict[str, Any]:
 def _print(found: list[Verified]) -> None:
     table = Table("destination", "events", "decided", "held", "waiting", "rows", "how they ended", "head")
     for one in found:
-        ended = ", ".join(f"{name} {n:,}" for name, n in one.decided.items())
+        ended = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in one.decided.items())
         head = f"{one.destination}:{one.head}:{one.head_hash[:16]}" if one.head else ""
         counts = [f"{n:,}" for n in (one.accepted, one.settled, one.held, one.waiting, one.rows)]
         table.add_row(one.destination, *counts, ended, head)

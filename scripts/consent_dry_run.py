@@ -138,7 +138,7 @@ def _print(chosen: DestinationConfig, requires: Requirement, found: WhatIf) -> N
         found.now(changes)[Final.DELIVERED] - changes[Final.DELIVERED, Final.DELIVERED],
         found.then(changes)[Final.DELIVERED] - changes[Final.DELIVERED, Final.DELIVERED],
     )
-    click.echo(f"of {found.n_events:,} events {lost:,} would not go any more, {won:,} would go that do not now")
+    click.echo(f"{found.n_events:,} events: {lost:,} would not go any more, {won:,} would go that do not go now")
     if found.n_unreadable:
         click.echo(f"{found.n_unreadable:,} events are damaged in the log and were not judged", err=True)
     click.echo("nothing was changed")

@@ -51,6 +51,7 @@ def why(fate: Fate, event: StoredEvent | None) -> str:
         return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
     parts = [fate.note, requirement_text(fate.requires) if fate.requires else ""]
     parts.append(stamp_text(event.combo) if event is not None else "the event is gone from the log")
+    parts.append(_ledger_text(fate, event))
     text = "; ".join(part for part in parts if part)
     return f"{fate.reason}: {text}" if fate.reason and not fate.note.startswith(fate.reason) else text
 
@@ -74,6 +75,16 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
         letter = fate.letter
         first = f", first {letter.first_error}" if letter.first_error and letter.first_error != letter.reason else ""
         yield f"dead letter {letter.id} ({letter.status}): {letter.reason} after {letter.attempts} attempts{first}"
+
+
+def _ledger_text(fate: Fate, event: StoredEvent | None) -> str:
+    """How the person stood, on what is required and what the event left open."""
+    if event is None or fate.requires is None or fate.ledger is None or fate.ledger.known is None:
+        return ""
+    said = dict(event.combo.stamp)
+    asked = [purpose for purpose in fate.requires.purposes if purpose not in said and purpose != NECESSARY]
+    states = [f"{purpose}: {fate.ledger.known.of(purpose).state}" for purpose in asked]
+    return f"the ledger says {', '.join(states)}" if states else ""
 
 
 def as_json(fate: Fate, event: StoredEvent | None) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def test_statement_54_explain_gives_requirement_stamp_ledger_version_slots_polic
     told = explained(running, event, "crm")
     text = running.admin("explain", event["messageId"], "crm").stdout
 
+    assert told["why"] == "requires measurement; the event says nothing; the ledger says measurement: granted"
     assert (told["outcome"], told["decision"]) == ("delivered", "delivered")
     assert told["requires"] == {"all": ["measurement"], "any": []}
     assert told["consent"] == {}
