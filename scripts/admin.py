@@ -16,6 +16,7 @@ from sluicegate.errors import ConfigError, NotRunning, SluicegateError
 
 # Each command's module is imported when it is called: `status` needs no HTTP server, `demo` no bench.
 COMMANDS = {
+    "audit": ("sluicegate.scripts.audit", "audit"),
     "bench": ("sluicegate.scripts.bench", "bench"),
     "clear": ("sluicegate.scripts.control", "clear"),
     "consent": ("sluicegate.scripts.consent", "consent"),

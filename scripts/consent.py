@@ -31,6 +31,7 @@ from sluicegate.consent.view import LedgerView
 from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.paths import DataDir
+from sluicegate.scripts.consent_dry_run import dry_run
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 
 MAX_SHOWN = 100
@@ -38,7 +39,10 @@ MAX_SHOWN = 100
 
 @click.group("consent")
 def consent() -> None:
-    """What people consented to: show, set, withdraw, history."""
+    """What people consented to: show, set, withdraw, history; and dry-run, what another requirement would mean."""
+
+
+consent.add_command(dry_run)
 
 
 def subject_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,89 +3,166 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sluicegate.config import Config, embedded_config
+from sluicegate.config.problems import did_you_mean
 from sluicegate.errors import Refused
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
 from sluicegate.eventlog.sqlite import SqliteLog
-from sluicegate.explain import StoredEvent, fates, find_events
+from sluicegate.explain.fate import Fate
+from sluicegate.explain.fates import Fates, offsets_of_letters
+from sluicegate.explain.find import StoredEvent, event_at, find_events
+from sluicegate.explain.times import time_text
+from sluicegate.explain.words import as_json, story, why
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One event, None when it is gone from the log, and its fates."""
+
+    offset: int
+    event: StoredEvent | None
+    fates: list[Fate]
+
+
 @click.command()
-@click.argument("message_id")
+@click.argument("message_id", required=False)
+@click.argument("destination", required=False)
+@click.option("--offset", type=click.IntRange(min=1), help="Where the event lies or lay in the log, for its id.")
 @json_option
 @system_options
-def explain(message_id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+def explain(
+    message_id: str | None,
+    destination: str | None,
+    offset: int | None,
+    as_json: bool,
+    config_path: Path | None,
+    data_dir: Path | None,
+) -> None:
     """Tell what happened to an event at each destination, and why; works on a stopped system too.
 
+    With DESTINATION the whole story of that one: what it requires, what the event said, what the ledger knew, what was
+    decided when, and what became of it. An event that the log has let go of is found by its --offset.
     An event that was sent again is not stored again: what is told is the story of the first one.
     """
+    if offset is not None:
+        if destination is not None:
+            raise click.UsageError("name the event by its id or by --offset, not by both")
+        message_id, destination = None, message_id
+    elif message_id is None:
+        raise click.UsageError("name the event by its message id, or by --offset")
     where = find_data_dir(config_path, data_dir)
     config = find_config(config_path, data_dir) or embedded_config(where.root)[0]
-    stories = _stories(message_id, config, where)
-    if not stories:
-        raise Refused(
-            f"no event {message_id} in {where.event_log}: never accepted, or older than the log's retention"
-            + _quarantined(where)
-        )
+    if destination is not None and destination not in config.destinations:
+        hint = did_you_mean(destination, config.destinations)
+        raise Refused(f"there is no destination {destination!r}; {hint}")
+    found = _told(message_id, offset, destination, config, where)
+    if not found:
+        raise Refused(_unknown(message_id, where))
     if as_json:
-        click.echo(json.dumps({"messageId": message_id, "events": stories}))
-        return
-    for story in stories:
-        table = Table("destination", "outcome", "why", title=f"{story['type']} received {story['receivedAt']}")
-        for fate in story["destinations"]:
-            table.add_row(fate["destination"], fate["outcome"], fate["why"])
-        Console().print(table)
+        click.echo(json.dumps({"messageId": message_id, "events": [_as_json(one) for one in found]}))
+    elif destination is not None:
+        for one in found:
+            _print_story(one)
+    else:
+        for one in found:
+            _print_table(one)
 
 
-def _quarantined(where: DataDir) -> str:
-    damages = Quarantine(where.root).all()
-    if not damages:
-        return ""
-    return f", or one of the {n_lost(damages)} events that were damaged in the log (`sluicegate fsck` shows which)"
-
-
-def _stories(message_id: str, config: Config, where: DataDir) -> list[dict[str, Any]]:
+def _told(
+    message_id: str | None, offset: int | None, destination: str | None, config: Config, where: DataDir
+) -> list[_Told]:
     if not where.event_log.exists():
         raise Refused(f"{where.root} has no event log; name the data directory with --data-dir")
     log = SqliteLog(where.event_log, create=False, reader="explain")
     registry = Registry(where.control, create=False)
+    fates = None
     try:
-        registered = registry.all()
         head = log.head()
-        return [
-            {
-                **_event(event),
-                "destinations": [asdict(f) for f in fates(event, message_id, config, where, registered, head)],
-            }
-            for event in find_events(log, message_id)
-        ]
+        fates = Fates(config, where, registry.all(), head)
+        events = _events(log, message_id, offset, config, where, head)
+        chosen = [one for name, one in config.destinations.items() if destination in (None, name)]
+        return [_Told(at, event, [fates.of(one, at, event) for one in chosen]) for at, event in events.items()]
     finally:
+        if fates is not None:
+            fates.close()
         registry.close()
         log.close()
 
 
-def _event(event: StoredEvent) -> dict[str, Any]:
+def _events(
+    log: SqliteLog, message_id: str | None, offset: int | None, config: Config, where: DataDir, head: int
+) -> dict[int, StoredEvent | None]:
+    if offset is not None:
+        if offset > head:
+            raise Refused(f"there is no event {offset} yet; the newest is {head}")
+        return {offset: event_at(log, offset)}
+    assert message_id is not None
+    found: dict[int, StoredEvent | None] = {event.offset: event for event in find_events(log, message_id)}
+    for at in offsets_of_letters(config, where, message_id):
+        found.setdefault(at, None)
+    return found
+
+
+def _unknown(message_id: str | None, where: DataDir) -> str:
+    text = (
+        f"no event {message_id} in {where.event_log}: never accepted, or older than the log's retention; "
+        "decisions are kept by offset: `sluicegate explain --offset N`"
+    )
+    damages = Quarantine(where.root).all()
+    if not damages:
+        return text
+    return (
+        f"{text}; or one of the {n_lost(damages)} events that were damaged in the log (`sluicegate fsck` shows which)"
+    )
+
+
+def _print_table(one: _Told) -> None:
+    table = Table("destination", "outcome", "why", title=_title(one))
+    for fate in one.fates:
+        decision = "" if fate.decision is None or fate.decision == fate.outcome else f" ({fate.decision})"
+        outcome = f"{fate.outcome}{decision}".replace("_", " ")
+        table.add_row(fate.destination, outcome, escape(why(fate, one.event)))
+    Console().print(table)
+
+
+def _print_story(one: _Told) -> None:
+    click.echo(_title(one))
+    for fate in one.fates:
+        for sentence in story(fate, one.event):
+            click.echo(f"  {sentence[:1].upper()}{sentence[1:]}.")
+
+
+def _title(one: _Told) -> str:
+    if one.event is None:
+        return f"event {one.offset}: gone from the log"
+    return f"{one.event.combo.type} (event {one.offset}) received {time_text(one.event.received_at_ms)}"
+
+
+def _as_json(one: _Told) -> dict[str, Any]:
+    fates = [as_json(fate, one.event) for fate in one.fates]
+    if one.event is None:
+        return {"offset": one.offset, "gone": True, "destinations": fates}
+    event = one.event
     return {
         "offset": event.offset,
+        "gone": False,
+        "messageId": event.message_id,
         "type": event.combo.type,
         "source": event.combo.source,
-        "receivedAt": _time(event.received_at_ms),
-        "timestamp": _time(event.time_ms),
+        "receivedAt": time_text(event.received_at_ms),
+        "timestamp": time_text(event.time_ms),
         "consent": dict(event.combo.stamp),
+        "destinations": fates,
     }
-
-
-def _time(unix_ms: int) -> str:
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")

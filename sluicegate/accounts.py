@@ -14,6 +14,8 @@ from pathlib import Path
 
 import apsw
 
+from sluicegate.audit.chain import SQL as AUDIT_SQL
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, denied, expired
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.paths import DataDir
@@ -43,7 +45,8 @@ _STORE_SQL = """
     CREATE INDEX dead_letters_message_id ON dead_letters (message_id);
     CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay';
     {on_their_way};
-    {held}
+    {held};
+    {audit}
 """
 
 _MORE_ABOUT_LETTERS = (
@@ -86,7 +89,7 @@ _UPGRADES = (
         + "CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
         + _ON_THEIR_WAY,
     ),
-    (2, "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE) + _HELD),
+    (2, "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE) + _HELD + ";" + AUDIT_SQL),
 )
 
 # One statement, so that counts and cursor are of one moment.
@@ -154,6 +157,7 @@ def store_schema(start: Offset) -> Schema:
             more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS),
             on_their_way=_ON_THEIR_WAY,
             held=_HELD,
+            audit=AUDIT_SQL,
         ),
         upgrades=_UPGRADES,
     )
@@ -166,6 +170,18 @@ def read_state(connection: apsw.Connection) -> StoreState:
     epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch(connection, sql)[0]
     by_reason = json.loads(denied), json.loads(expired_by)
     return StoreState(epoch, start, cursor, delivered, dead, expired, *by_reason, *hold)
+
+
+def words_of(state: StoreState) -> dict[str, int]:
+    """The counts of a store by the words of the audit, which say the same event by event."""
+    return {
+        DELIVERED: state.delivered,
+        DEAD: state.dead,
+        HELD: state.held,
+        EXPIRED: state.expired - sum(state.expired_by.values()),
+        **{denied(reason): n for reason, n in state.denied.items()},
+        **{expired(reason): n for reason, n in state.expired_by.items()},
+    }
 
 
 def account_of(state: StoreState, *, head: Offset) -> Account:

@@ -500,6 +500,15 @@ CONSENT = Table(
             36_500 * DAY_S,
             "the history is what proves consent",
         ),
+        Key(
+            "audit_ttl",
+            Kind.DURATION,
+            "How long is kept, for each event and destination, how it ended and by which version of the ledger.",
+            "audit_ttl_s",
+            3_600,
+            36_500 * DAY_S,
+            "decisions that are gone cannot be proved",
+        ),
     ),
     ConsentConfig,
 )

@@ -173,6 +173,8 @@ class ConsentConfig:
     hold_total: int = 1_000_000
     history_ttl_s: float = 5 * 365 * 86_400.0
     """How long it is provable who consented when."""
+    audit_ttl_s: float = 396 * 86_400.0
+    """How long it is provable what became of an event; as long as a grant lasts."""
     allow_unasked: bool = False
     """`compat.segment_missing_consent`: events that say nothing about consent go as if silence meant yes."""
 

@@ -41,11 +41,12 @@ class Change(NamedTuple):
 
 def history(ledger: Ledger, subject: Subject) -> list[Change]:
     """Every change of these ids that is still kept, the newest first."""
-    changes = [change for key in ledger.keys.of(subject) for change in _chain(ledger, key)]
+    changes = [change for key in ledger.keys.of(subject) for change in history_of_key(ledger, key)]
     return sorted(changes, key=lambda change: change.version, reverse=True)
 
 
-def _chain(ledger: Ledger, key: bytes) -> Iterator[Change]:
+def history_of_key(ledger: Ledger, key: bytes) -> Iterator[Change]:
+    """Every change of one id, by its key, that is still kept, the newest first."""
     with errors_of(ledger.path):
         found = fetch(ledger.db, "SELECT last FROM subjects WHERE key = ?", (key,))
     version = found[0][0] if found else 0
@@ -139,7 +140,7 @@ def erase_keys(ledger: Ledger, keys: Iterable[bytes]) -> list[bytes]:
     for key in keys:
         if not fetch(db, "SELECT 1 FROM subjects WHERE key = ?", (key,)):
             continue
-        chain = [change.version for change in _chain(ledger, key)]
+        chain = [change.version for change in history_of_key(ledger, key)]
         db.executemany("DELETE FROM history WHERE version = ?", [(one,) for one in chain])
         db.execute("DELETE FROM history WHERE version > ? AND subject = ?", (swept, key))
         db.execute("DELETE FROM subjects WHERE key = ?", (key,))

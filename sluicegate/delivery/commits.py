@@ -11,6 +11,7 @@ from operator import attrgetter
 from sluicegate import failpoints
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
+from sluicegate.delivery.decided import decisions_of
 from sluicegate.delivery.held import HeldChanges
 from sluicegate.delivery.holding import Holding
 from sluicegate.delivery.lane import Origin, PendingRetry
@@ -104,6 +105,7 @@ class Commits:
                 dead_letters=letters,
                 retries=self._retries,
                 held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
+                decisions=decisions_of(gathered, self._lanes.settlement.reasons),
             )
             trace.dead(letters)
             if self._holding is not None:
@@ -128,8 +130,11 @@ class Commits:
         members = [envelope(one.raw) for one in gathered.dead]
         subjects = [(text_id(one.get("userId")), text_id(one.get("anonymousId"))) for one in members]
         reasons = gate.barred(subjects, [one.offset for one in gathered.dead])
-        for reason in filter(None, reasons):
-            gathered.denied[reason] = gathered.denied.get(reason, 0) + 1
+        first = gathered.cursor - len(gathered) + 1
+        for one, reason in zip(gathered.dead, reasons, strict=True):
+            if reason is not None:
+                gathered.denied[reason] = gathered.denied.get(reason, 0) + 1
+                gathered.codes[one.offset - first] = self._lanes.settlement.code(reason)
         gathered.dead = [one for one, reason in zip(gathered.dead, reasons, strict=True) if reason is None]
 
     def take_replays(self, permits: Decide) -> None:
@@ -150,7 +155,8 @@ class Commits:
         gate_decides = str(Decision.CONSENT_UNDECIDED) if gate is not None and gate.completes else None
         denied = {id_: why for id_, why in reasons.items() if why is not None and why != gate_decides}
         if denied:
-            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=wall_ms(time.monotonic()))
+            now_ms, versions = wall_ms(time.monotonic()), dict.fromkeys(denied, self._lanes.version)
+            self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=now_ms, versions=versions)
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
 
     def _settle(self) -> None:
@@ -160,11 +166,12 @@ class Commits:
             failed={dead.offset: self._mask(dead.reason) for dead in self._replayed.dead},
             denied=self._replayed.denied,
             now_ms=wall_ms(time.monotonic()),
+            versions=self._replayed.versions,
         )
 
     def _settle_released(self, ended: Aside) -> None:
         letters = self._letters(ended.dead)
-        changes = HeldChanges(delivered=ended.delivered, denied=ended.denied, dead=letters)
+        changes = HeldChanges(delivered=ended.delivered, denied=ended.denied, dead=letters, versions=ended.versions)
         self._store.settle_held(self._epoch, changes)
         trace.dead(letters)
         self.delivered += len(ended.delivered)

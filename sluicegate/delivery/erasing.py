@@ -193,7 +193,12 @@ class Eraser:
             for path in stores:
                 DestinationStore.open(path, start=0).close()  # an older layout is brought up
                 report.letters += erase_in_store(
-                    path, whose, lambda offset: _is_erased(event_log, offset), up_to=up_to, dry_run=self._dry_run
+                    path,
+                    whose,
+                    lambda offset: _is_erased(event_log, offset),
+                    up_to=up_to,
+                    version=self._ledger.version(),
+                    dry_run=self._dry_run,
                 )
 
     def _empty_wals(self) -> None:

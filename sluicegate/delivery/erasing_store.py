@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 import apsw
 
 from sluicegate.accounts import store_schema
+from sluicegate.audit.chain import add_later, later
+from sluicegate.audit.words import DEAD, denied
 from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.erasing_texts import erased_words
+from sluicegate.delivery.letters import letter_offsets
 from sluicegate.delivery.whose import Whose
 from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import connect, errors_of, fetch, transaction
@@ -25,16 +29,19 @@ WasErased = Callable[[Offset], bool]
 """Whether the log has an erased event at this offset."""
 
 
-def erase_in_store(path: Path, whose: Whose, was_erased: WasErased, *, up_to: Offset, dry_run: bool = False) -> int:
+def erase_in_store(
+    path: Path, whose: Whose, was_erased: WasErased, *, up_to: Offset, version: int = 0, dry_run: bool = False
+) -> int:
     """Erase the subjects' events up to an offset of the log from a store; returns how many dead letters that were.
 
     A dead letter is removed and counts as denied for the reason `erased` from then on, in one transaction, so that the
-    accounts are right at every moment. What vendors said of other events loses the subjects' ids.
+    accounts are right at every moment; that is decided by `version` of the ledger. What vendors said of other events
+    loses the subjects' ids.
     """
     db = connect(path, store_schema(0), synchronous="FULL", create=False)
     try:
         with errors_of(path):
-            n_letters = _erase_letters(db, whose, was_erased, up_to=up_to, dry_run=dry_run)
+            n_letters = _erase_letters(db, whose, was_erased, up_to=up_to, version=version, dry_run=dry_run)
             if not dry_run:
                 _forget_words(db, was_erased)
     finally:
@@ -52,7 +59,9 @@ def empty_wal_of(path: Path) -> None:
         db.close()
 
 
-def _erase_letters(db: apsw.Connection, whose: Whose, was_erased: WasErased, *, up_to: Offset, dry_run: bool) -> int:
+def _erase_letters(
+    db: apsw.Connection, whose: Whose, was_erased: WasErased, *, up_to: Offset, version: int, dry_run: bool
+) -> int:
     after = n_letters = 0
     sql = f"SELECT id, {_TEXTS}, log_offset, event FROM dead_letters WHERE id > ? ORDER BY id LIMIT ?"
     while rows := fetch(db, sql, (after, PIECE)):
@@ -63,24 +72,24 @@ def _erase_letters(db: apsw.Connection, whose: Whose, was_erased: WasErased, *, 
                 theirs.append(id_)
             elif (said := [erased_words(text, whose) for text in texts]) != texts:
                 others.append((*said, id_))
-        n_letters += len(theirs) if dry_run else _remove(db, theirs)
+        n_letters += len(theirs) if dry_run else _remove(db, theirs, version)
         if not dry_run:
             db.executemany("UPDATE dead_letters SET (reason, first_error, response) = (?, ?, ?) WHERE id = ?", others)
     return n_letters
 
 
-def _remove(db: apsw.Connection, ids: list[int]) -> int:
+def _remove(db: apsw.Connection, ids: list[int], version: int) -> int:
     if not ids:
         return 0
-    n_removed = 0
     with transaction(db):
-        for id_ in ids:
-            db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
-            n_removed += db.changes()
-        db.execute("UPDATE state SET dead = dead - ?", (n_removed,))
+        offset_of = letter_offsets(db, ids)
+        db.executemany("DELETE FROM dead_letters WHERE id = ?", [(id_,) for id_ in offset_of])
+        offsets, decisions = later((offset, denied(ERASED), version) for offset in offset_of.values())
+        add_later(db, offsets, decisions, was=DEAD, now_ms=time.time_ns() // 1_000_000)
+        db.execute("UPDATE state SET dead = dead - ?", (len(offset_of),))
         sql = "INSERT INTO denied VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"
-        db.execute(sql, (ERASED, n_removed))
-    return n_removed
+        db.execute(sql, (ERASED, len(offset_of)))
+    return len(offset_of)
 
 
 def _forget_words(db: apsw.Connection, was_erased: WasErased) -> None:

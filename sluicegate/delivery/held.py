@@ -64,6 +64,8 @@ class HeldChanges:
     released: Sequence[Offset] = ()
     considered: int | None = None
     under: str = ""
+    versions: Mapping[Offset, int] = field(default_factory=dict)
+    """Of the ledger, by which was decided; where it is not told that is `considered`."""
 
     def __bool__(self) -> bool:
         ended = self.delivered or self.denied or self.dead or self.gone or self.damaged
@@ -75,15 +77,18 @@ def number_of(key: bytes) -> int:
     return int.from_bytes(key[:8], "big", signed=True)
 
 
-def insert_held(connection: apsw.Connection, holds: Holds) -> int:
-    """Hold events inside the caller's transaction; return for how many there was no room."""
+def insert_held(connection: apsw.Connection, holds: Holds) -> list[Offset]:
+    """Hold events inside the caller's transaction; return those for which there was no room."""
     n_held = fetch(connection, "SELECT held FROM state")[0][0]
     rows = _with_room(connection, holds, n_held)[: max(0, holds.bounds.total - n_held)]
     connection.executemany("INSERT INTO held (log_offset, subject, also, arrived_at_ms) VALUES (?, ?, ?, ?)", rows)
     connection.execute(
         "UPDATE state SET held = held + ?, considered = ?, held_under = ?", (len(rows), holds.considered, holds.under)
     )
-    return len(holds.rows) - len(rows)
+    if len(rows) == len(holds.rows):
+        return []
+    taken = {row.offset for row in rows}
+    return [row.offset for row in holds.rows if row.offset not in taken]
 
 
 def _with_room(connection: apsw.Connection, holds: Holds, n_held: int) -> Sequence[HeldRow]:
@@ -188,6 +193,12 @@ class HeldEvents:
                 (offset, after, limit),
             )
         return [found for (found,) in rows]
+
+    def is_released(self, offset: Offset) -> bool:
+        """Whether this event is held and may go out now."""
+        with errors_of(self._path):
+            sql = "SELECT 1 FROM held WHERE log_offset = ? AND released = 1"
+            return bool(fetch(self._db, sql, (offset,)))
 
     def oldest(self) -> HeldRow | None:
         """The event that has waited longest, whether released or not; None when none is held."""

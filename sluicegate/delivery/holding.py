@@ -152,7 +152,7 @@ class Holding:
             self._reopened.append(events)
         for one in (judged, unhad):
             for offset, reason in one.denied.items():
-                settlement.end_hold(offset, reason)
+                settlement.end_hold(offset, reason, self._lanes.version)
             for offset in one.gone:
                 settlement.lose_hold(offset, damaged=False)
             for offset in one.damaged:

@@ -109,6 +109,8 @@ class Lane:
     throttled: bool = False
     """Whether its last call failed because there were too many calls: no fault of its events."""
     known_slots: Set[int] | None = None
+    version: int = 0
+    """Of the ledger, when it was last allowed to go out."""
 
     @property
     def replay(self) -> bool:

@@ -133,9 +133,14 @@ class Lanes:
         """Whether calls go out at all."""
         return self._pace.breaker
 
+    @property
+    def version(self) -> int:
+        """The version of the ledger by which is decided now; 0 when there is none."""
+        return 0 if self.gate is None else self.gate.ledger.version
+
     def add(self, states: bytes, events: Events) -> None:
         """Add the offsets after the last known one; `events` has those whose state is unfinished."""
-        self.settlement.extend(states)
+        self.settlement.extend(states, self.version)
         if self._recovery is not None:
             events = self._recover(self._recovery, events)
         self._backlog.extend(events)
@@ -184,7 +189,7 @@ class Lanes:
         """Put what an earlier process had on its way into lanes again; return the other events."""
         rest, dead = recovery.divert(events)
         for one in dead:
-            self.settlement.bury(one)
+            self.settlement.bury(one, self.version)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
             self._add_lane(lane)
         if not recovery.pending:
@@ -367,7 +372,7 @@ class Lanes:
         part = lane.parts.popleft()
         offsets = part.events.offsets
         for index, reason in refused.items():
-            self._note_denial(lane, offsets[index], reason)
+            self._note_denial(lane, offsets[index], reason, self.version)
         self._leave(lane, len(refused))
         self._retries_changed = self._retries_changed or lane.remembered
         lane.scattered = True
@@ -383,7 +388,7 @@ class Lanes:
         part.attempts += 1
         if part.attempts == 1:
             part.first_attempt = now
-        lane.running, lane.started = True, now
+        lane.running, lane.started, lane.version = True, now, self.version
         return Work(lane, Batch.of(part.events, part.attempts))
 
     # Coming back
@@ -440,21 +445,21 @@ class Lanes:
         self._leave(lane, len(reasons))
         offsets = events.offsets if reasons else []
         for index, reason in reasons.items():
-            self._note_denial(lane, offsets[index], reason[:MAX_REASON_CHARS])
+            self._note_denial(lane, offsets[index], reason[:MAX_REASON_CHARS], lane.version)
 
-    def _note_denial(self, lane: Lane, offset: int, reason: str) -> None:
+    def _note_denial(self, lane: Lane, offset: int, reason: str, version: int) -> None:
         if lane.origin is Origin.LOG:
-            self.settlement.deny(offset, reason)
+            self.settlement.deny(offset, reason, version)
         else:
-            self._aside[lane.origin].denied[offset] = reason
+            self._aside[lane.origin].deny(offset, reason, version)
 
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._leave(lane, len(events))
         if lane.origin is not Origin.LOG:
-            self._aside[lane.origin].delivered += events.offsets
+            self._aside[lane.origin].deliver(events.offsets, lane.version)
         else:
             for run in events.runs:
-                self.settlement.deliver(run.offsets)
+                self.settlement.deliver(run.offsets, lane.version)
         if self.gate is not None:
             self.gate.note_delivered(events)
 
@@ -497,9 +502,9 @@ class Lanes:
         dead = Dead(offset, message_id, raw, reason, part.attempts, part.first_attempt, now, *story)
         self._leave(lane, 1)
         if lane.origin is not Origin.LOG:
-            self._aside[lane.origin].dead.append(dead)
+            self._aside[lane.origin].bury(dead, lane.version)
         else:
-            self.settlement.bury(dead)
+            self.settlement.bury(dead, lane.version)
 
     # Accounts
 

@@ -1,11 +1,15 @@
-"""How long dead letters keep their events, and how much room they may take."""
+"""How long dead letters keep their events, how much room they may take, and how long decisions are kept."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from sluicegate.accounts import store_schema
+from sluicegate.audit.trim import forget_decisions
 from sluicegate.config.model import DestinationConfig
 from sluicegate.delivery.store import DestinationStore
+from sluicegate.errors import LogDamaged
+from sluicegate.sqlite import connect, errors_of
 
 
 def trim_letters(path: Path, destination: DestinationConfig, *, now_ms: int) -> int:
@@ -21,3 +25,18 @@ def trim_letters(path: Path, destination: DestinationConfig, *, now_ms: int) -> 
         )
     finally:
         store.close()
+
+
+def trim_decisions(path: Path, ttl_s: float, *, now_ms: int) -> int:
+    """Remove the decisions of a store that are older than `ttl_s`; returns how many rows of its chain went.
+
+    Raises `LogDamaged` when the chain is broken where it is to be shortened.
+    """
+    connection = connect(path, store_schema(0), synchronous="NORMAL", create=False)
+    try:
+        with errors_of(path):
+            return forget_decisions(connection, before_ms=now_ms - round(ttl_s * 1000))
+    except ValueError as error:
+        raise LogDamaged(f"{path}: the decisions are damaged: {error}; see `sluicegate audit verify`") from error
+    finally:
+        connection.close()

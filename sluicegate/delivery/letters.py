@@ -136,6 +136,13 @@ class DeadLetters:
             )
         return [_letter(row) for row in rows]
 
+    def at(self, offset: Offset) -> DeadLetter | None:
+        """The newest letter of the event with this offset, dropped or not; None when there is none."""
+        sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE log_offset = ? ORDER BY id DESC LIMIT 1"
+        with errors_of(self._path):
+            rows = fetch(self._db, sql, (offset,))
+        return _letter(rows[0]) if rows else None
+
     def mark_replay(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
         """Ask for delivery again of at most `limit` letters (-1: all); return how many were marked."""
         return self._change("status = 'replay'", replace(where, status=LetterStatus.DEAD), limit)
@@ -183,6 +190,12 @@ def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -
         f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
         (_columns(letter) for letter in letters),
     )
+
+
+def letter_offsets(connection: apsw.Connection, ids: Sequence[int]) -> dict[int, Offset]:
+    """The offsets of letters by their ids, of those that are there."""
+    sql = "SELECT id, log_offset FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
+    return dict(fetch(connection, sql, (_json(list(ids)),)))
 
 
 def remove_letters(connection: apsw.Connection, ids: Sequence[int]) -> set[int]:

@@ -6,11 +6,14 @@ counted at the speed of memory.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import groupby, islice
 from typing import NamedTuple
+
+from sluicegate.audit.column import Versions, add_version, add_versions
 
 UNFINISHED = 0
 DELIVERED = 1
@@ -66,7 +69,10 @@ class HeldRow(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """What lies between an old cursor and a new one; the counts and `dead` add up to their distance."""
+    """What lies between an old cursor and a new one; the counts and `dead` add up to their distance.
+
+    `codes` has how each event ended, in the codes of the settlement, `versions` the ledger versions by which.
+    """
 
     cursor: int
     delivered: int = 0
@@ -75,6 +81,8 @@ class Progress:
     denied: dict[str, int] = field(default_factory=dict)
     dead: list[Dead] = field(default_factory=list)
     held: list[HeldRow] = field(default_factory=list)
+    codes: bytearray = field(default_factory=bytearray, compare=False, repr=False)
+    versions: Versions = field(default_factory=list, compare=False, repr=False)
 
     def __len__(self) -> int:
         settled = self.delivered + self.expired + self.damaged + sum(self.denied.values())
@@ -90,6 +98,8 @@ class Progress:
             self.denied[reason] = self.denied.get(reason, 0) + count
         self.dead += later.dead
         self.held += later.held
+        self.codes += later.codes
+        add_versions(self.versions, later.versions)
 
 
 @dataclass(slots=True)
@@ -99,6 +109,8 @@ class Aside:
     delivered: list[int] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
     denied: dict[int, str] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)
+    """Of the ledger, by which each was decided."""
 
     def __bool__(self) -> bool:
         return bool(self.delivered or self.dead or self.denied)
@@ -111,6 +123,22 @@ class Aside:
         self.delivered += later.delivered
         self.dead += later.dead
         self.denied |= later.denied
+        self.versions |= later.versions
+
+    def deliver(self, numbers: Sequence[int], version: int) -> None:
+        """These were delivered, by this version of the ledger."""
+        self.delivered += numbers
+        self.versions.update(dict.fromkeys(numbers, version))
+
+    def deny(self, number: int, reason: str, version: int) -> None:
+        """This one turned out not to be for this destination."""
+        self.denied[number] = reason
+        self.versions[number] = version
+
+    def bury(self, dead: Dead, version: int) -> None:
+        """This one is dead."""
+        self.dead.append(dead)
+        self.versions[dead.offset] = version
 
 
 class Settlement:
@@ -122,6 +150,9 @@ class Settlement:
         self._dead: dict[int, Dead] = {}
         self._held: dict[int, HeldRow] = {}
         self._reasons: list[str] = []
+        self._version = 0
+        self._versions: array[int] | None = None
+        """Of each offset, while they are not all decided under `_version`."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -130,6 +161,11 @@ class Settlement:
     def last(self) -> int:
         """The last offset whose state is known here; reading goes on after it."""
         return self.cursor + len(self._states)
+
+    @property
+    def reasons(self) -> Sequence[str]:
+        """The reasons of denial that codes stand for, from `FIRST_REASON` on."""
+        return self._reasons
 
     def code(self, reason: str) -> int:
         """The byte that stands for a reason of denial; the 250th and later reasons share "other"."""
@@ -141,22 +177,25 @@ class Settlement:
             self._reasons.append(reason)
         return FIRST_REASON + self._reasons.index(reason)
 
-    def extend(self, states: bytes) -> None:
-        """Add the offsets that follow, in the states they begin with."""
+    def extend(self, states: bytes, version: int = 0) -> None:
+        """Add the offsets that follow, in the states they begin with, by this version of the ledger."""
+        if version != self._version or self._versions is not None:
+            self._extend_versions(len(states), version)
         self._states += states
 
     def expire(self, count: int) -> None:
         """Add offsets that are no longer in the log."""
-        self._states += bytes((EXPIRED,)) * count
+        self.extend(bytes((EXPIRED,)) * count, self._version)
 
     def lose(self, count: int) -> None:
         """Add offsets that are in the log but damaged."""
-        self._states += bytes((DAMAGED,)) * count
+        self.extend(bytes((DAMAGED,)) * count, self._version)
 
-    def deliver(self, offsets: Sequence[int]) -> None:
-        """Mark unfinished offsets, which ascend, as delivered."""
+    def deliver(self, offsets: Sequence[int], version: int = 0) -> None:
+        """Mark unfinished offsets, which ascend, as delivered by this version of the ledger."""
         if not offsets:
             return
+        self._decide(offsets, version)
         states, before = self._states, self.cursor + 1
         first, last = offsets[0] - before, offsets[-1] - before
         if last - first + 1 == len(offsets):
@@ -165,8 +204,9 @@ class Settlement:
             for offset in offsets:
                 states[offset - before] = DELIVERED
 
-    def deny(self, offset: int, reason: str) -> None:
+    def deny(self, offset: int, reason: str, version: int = 0) -> None:
         """Mark an unfinished offset as denied."""
+        self._decide((offset,), version)
         self._states[offset - self.cursor - 1] = self.code(reason)
 
     def hold(self, rows: Iterable[HeldRow]) -> None:
@@ -190,8 +230,9 @@ class Settlement:
             del self._held[offset]
             self._states[offset - self.cursor - 1] = UNFINISHED
 
-    def end_hold(self, offset: int, reason: str) -> None:
+    def end_hold(self, offset: int, reason: str, version: int = 0) -> None:
         """Mark a held offset as denied."""
+        self._decide((offset,), version)
         del self._held[offset]
         self._states[offset - self.cursor - 1] = self.code(reason)
 
@@ -200,8 +241,9 @@ class Settlement:
         del self._held[offset]
         self._states[offset - self.cursor - 1] = DAMAGED if damaged else EXPIRED
 
-    def bury(self, dead: Dead) -> None:
+    def bury(self, dead: Dead, version: int = 0) -> None:
         """Mark an unfinished offset as dead."""
+        self._decide((dead.offset,), version)
         self._states[dead.offset - self.cursor - 1] = DEAD
         self._dead[dead.offset] = dead
 
@@ -213,10 +255,44 @@ class Settlement:
         passed = self._states[:length]
         del self._states[:length]
         self.cursor += length
-        progress = Progress(self.cursor, delivered=passed.count(DELIVERED))
+        progress = Progress(self.cursor, delivered=passed.count(DELIVERED), codes=passed)
+        self._pass_versions(length, progress.versions)
         if progress.delivered < length:
             self._count_rest(passed, progress)
         return progress
+
+    def _extend_versions(self, count: int, version: int) -> None:
+        if not self._states:
+            self._version, self._versions = version, None
+        elif count:
+            self._all_versions().extend(array("Q", (version,)) * count)
+
+    def _all_versions(self) -> array[int]:
+        if self._versions is None:
+            self._versions = array("Q", (self._version,)) * len(self._states)
+        return self._versions
+
+    def _decide(self, offsets: Sequence[int], version: int) -> None:
+        """Note the version by which offsets, which ascend, were decided; nothing to do while there is one alone."""
+        if self._versions is None and version == self._version:
+            return
+        versions, before = self._all_versions(), self.cursor + 1
+        first, last = offsets[0] - before, offsets[-1] - before
+        if last - first + 1 == len(offsets):
+            versions[first : last + 1] = array("Q", (version,)) * len(offsets)
+        else:
+            for offset in offsets:
+                versions[offset - before] = version
+
+    def _pass_versions(self, length: int, runs: Versions) -> None:
+        if self._versions is None:
+            add_version(runs, length, self._version)
+            return
+        for version, equal in groupby(self._versions[:length]):
+            add_version(runs, len(list(equal)), version)
+        del self._versions[:length]
+        if not self._versions:
+            self._versions = None
 
     def _count_rest(self, passed: bytearray, progress: Progress) -> None:
         progress.expired = passed.count(EXPIRED)

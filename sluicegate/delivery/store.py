@@ -3,13 +3,19 @@ wait for a decision, and what is remembered of events that are on their way."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import apsw
 
 from sluicegate.accounts import DAMAGED, StoreState, read_state, store_schema
+from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD
+from sluicegate.audit.words import denied as denied_word
+from sluicegate.audit.words import expired as expired_word
+from sluicegate.delivery.decided import in_order
 from sluicegate.delivery.held import (
     HOLD_LIMIT,
     HeldChanges,
@@ -26,6 +32,7 @@ from sluicegate.delivery.letters import (
     DeadLetters,
     fail_letters,
     insert_letters,
+    letter_offsets,
     remove_letters,
 )
 from sluicegate.delivery.pending import add_deaths, load_retries, load_suspects, save_retries
@@ -35,6 +42,7 @@ from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import connect, errors_of, transaction
 
 _NOTHING: Mapping[str, int] = {}
+_NO_VERSIONS: Mapping[int, int] = {}
 
 
 class DestinationStore:
@@ -124,11 +132,13 @@ class DestinationStore:
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
         `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered. Of `held` those are
-        denied for which there is no room.
+        denied for which there is no room. `decisions` tells of every event what is counted here, in order; who leaves
+        it out has settled them in the order of the counts.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
@@ -144,9 +154,15 @@ class DestinationStore:
                 self._refuse(epoch, f"the cursor moves to {cursor} but {counted} events are counted")
             self._count_denied(denied)
             self._count_damaged(damaged)
-            self._hold(held)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
+            if decisions is None:
+                offsets = [letter.offset for letter in dead_letters]
+                first = cursor - counted + 1
+                n_held = _n_held(held)
+                decisions = in_order(delivered, expired, damaged, denied, held=n_held, dead=offsets, first=first)
+            self._prove(decisions, counted, cursor)
+            self._hold(held)
             if retries is not None:
                 save_retries(self._db, retries)
             if self._knows_deaths:
@@ -162,6 +178,7 @@ class DestinationStore:
         expired: int = 0,
         damaged: int = 0,
         held: Holds | None = None,
+        decisions: Decisions | None = None,
     ) -> bool:
         """Move the cursor over events that need no delivery yet, if epoch and cursor still are as expected.
 
@@ -179,6 +196,8 @@ class DestinationStore:
                 return False
             self._count_denied(denied)
             self._count_damaged(damaged)
+            decisions = decisions or in_order(0, expired, damaged, denied, held=_n_held(held))
+            self._prove(decisions, counted, cursor)
             self._hold(held)
         return True
 
@@ -193,16 +212,22 @@ class DestinationStore:
             there = set(remove_held(self._db, [dead.offset for dead in changes.dead]))
             letters = [dead for dead in changes.dead if dead.offset in there]
             insert_letters(self._db, letters)
-            n_delivered = len(remove_held(self._db, changes.delivered))
-            n_damaged = len(remove_held(self._db, changes.damaged))
-            n_expired = len(remove_held(self._db, changes.gone)) + n_damaged
-            reasons = Counter([changes.denied[offset] for offset in remove_held(self._db, changes.denied)])
+            words = dict.fromkeys(there, DEAD)
+            words |= dict.fromkeys(remove_held(self._db, changes.delivered), DELIVERED)
+            words |= dict.fromkeys(remove_held(self._db, changes.damaged), expired_word(DAMAGED))
+            words |= dict.fromkeys(remove_held(self._db, changes.gone), EXPIRED)
+            refused = remove_held(self._db, changes.denied)
+            words |= {offset: denied_word(changes.denied[offset]) for offset in refused}
+            ended = Counter(words.values())
+            n_damaged = ended[expired_word(DAMAGED)]
             self._db.execute(
                 "UPDATE state SET delivered = delivered + ?, dead = dead + ?, expired = expired + ?",
-                (n_delivered, len(letters), n_expired),
+                (ended[DELIVERED], len(letters), ended[EXPIRED] + n_damaged),
             )
-            self._count_denied(reasons)
+            self._count_denied(Counter([changes.denied[offset] for offset in refused]))
             self._count_damaged(n_damaged)
+            version_of, otherwise = changes.versions, changes.considered or 0
+            self._prove_later([(o, word, version_of.get(o, otherwise)) for o, word in words.items()], was=HELD)
             release_held(self._db, changes.released)
             if changes.considered is not None:
                 self._db.execute("UPDATE state SET considered = ?, held_under = ?", (changes.considered, changes.under))
@@ -215,17 +240,25 @@ class DestinationStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+        versions: Mapping[int, int] = _NO_VERSIONS,
     ) -> None:
         """Say how replays ended, by letter id: `failed` has the new reason, `denied` the reason of the denial.
 
+        `versions` has the ledger versions by which that was decided.
         Delivered and denied letters are removed and counted as such instead of as dead. Ids that are not there, or were
         settled already, change nothing. Raises `StaleEpoch` like `commit`.
         """
         with errors_of(self.path), transaction(self._db):
             if read_state(self._db).epoch != epoch:
                 self._refuse(epoch, "")
-            n_delivered = len(remove_letters(self._db, delivered))
-            reasons = [denied[id_] for id_ in remove_letters(self._db, list(denied))]
+            offset_of = letter_offsets(self._db, [*delivered, *denied])
+            gone = remove_letters(self._db, delivered)
+            n_delivered = len(gone)
+            refused = remove_letters(self._db, list(denied))
+            reasons = [denied[id_] for id_ in refused]
+            words = dict.fromkeys(gone, DELIVERED) | {id_: denied_word(denied[id_]) for id_ in refused}
+            offsets, decisions = later((offset_of[id_], word, versions.get(id_, 0)) for id_, word in words.items())
+            add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms)
             fail_letters(self._db, failed, now_ms=now_ms)
             self._db.execute(
                 "UPDATE state SET dead = dead - ?, delivered = delivered + ?",
@@ -243,9 +276,19 @@ class DestinationStore:
         """Release the file."""
         self._db.close()
 
+    def _prove(self, decisions: Decisions, n_events: int, cursor: Offset) -> None:
+        if len(decisions) != n_events:
+            raise ValueError(f"{n_events} events are counted, but {len(decisions)} decisions are told")
+        add_decisions(self._db, decisions, last=cursor, now_ms=time.time_ns() // 1_000_000)
+
     def _hold(self, held: Holds | None) -> None:
-        if held is not None and (n_refused := insert_held(self._db, held)):
-            self._count_denied({HOLD_LIMIT: n_refused})
+        if held is not None and (refused := insert_held(self._db, held)):
+            self._count_denied({HOLD_LIMIT: len(refused)})
+            self._prove_later([(offset, denied_word(HOLD_LIMIT), held.considered) for offset in refused], was=HELD)
+
+    def _prove_later(self, outcomes: Iterable[tuple[int, str, int]], *, was: str) -> None:
+        offsets, decisions = later(outcomes)
+        add_later(self._db, offsets, decisions, was=was, now_ms=time.time_ns() // 1_000_000)
 
     def _count_denied(self, denied: Mapping[str, int]) -> None:
         if denied:

@@ -12,6 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sluicegate.accounts import DAMAGED
+from sluicegate.audit.chain import Decisions
+from sluicegate.audit.gathering import Gathering
+from sluicegate.audit.words import EXPIRED, denied, expired
+from sluicegate.audit.words import HELD as HELD_WORD
 from sluicegate.delivery.gate import HELD
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.event import Combo
@@ -29,7 +34,10 @@ DecideEach = Callable[[str, Row, int], Sequence[str | None] | None]
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Events from `cursor` to `to` that a destination may not have, counted by reason."""
+    """Events from `cursor` to `to` that a destination may not have, counted by reason.
+
+    `decisions` says the same of each of them.
+    """
 
     id: str
     epoch: int
@@ -39,6 +47,7 @@ class Skip:
     expired: int
     damaged: int = 0
     held: Sequence[HeldRow] = ()
+    decisions: Decisions | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -54,6 +63,19 @@ class _Watch:
     damaged: int = 0
     denied: Counter[str] = field(default_factory=Counter)
     held: list[HeldRow] = field(default_factory=list)
+    gathered: Gathering = field(default_factory=Gathering)
+
+    def expire(self, last: Offset) -> None:
+        """What lies before here and after what was seen is gone."""
+        self.gathered.add_run(EXPIRED, last - self.seen, 0)
+        self.expired += last - self.seen
+        self.seen = last
+
+    def lose(self, last: Offset) -> None:
+        """It is there, and cannot be read."""
+        self.gathered.add_run(expired(DAMAGED), last - self.seen, 0)
+        self.damaged += last - self.seen
+        self.seen = last
 
 
 class Sweep:
@@ -69,6 +91,7 @@ class Sweep:
         self._decide_each = decide_each
         self._hold = hold
         self._watches: dict[str, _Watch] = {}
+        self._version = 0
 
     def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
         """Mind this destination from its store's cursor on; `wanted` when something else than the log waits for it."""
@@ -100,31 +123,31 @@ class Sweep:
         """The log begins at `tail` now; what was before it has expired, also for those that wait to be loaded."""
         for watch in self._watches.values():
             if watch.seen + 1 < tail:
-                watch.expired += tail - 1 - watch.seen
-                watch.seen = tail - 1
+                watch.expire(tail - 1)
                 watch.wanted = watch.always_wanted  # what it was wanted for may be gone: look again
 
-    def look(self, row: Row) -> None:
-        """Judge one row for all destinations that have not seen it; rows come in order."""
+    def look(self, row: Row, *, version: int = 0) -> None:
+        """Judge one row for all destinations that have not seen it; rows come in order.
+
+        `version` is that of the ledger by which is judged.
+        """
+        self._version = version
         histogram = Counter(row.meta.combo_of)
         for name, watch in self._watches.items():
             if watch.wanted or watch.seen >= row.last:
                 continue
             if watch.seen + 1 < row.first:
-                watch.expired += row.first - 1 - watch.seen
-                watch.seen = row.first - 1
+                watch.expire(row.first - 1)
             if row.damage is None:
                 self._judge(name, watch, row, histogram)
             else:
-                watch.damaged += row.last - watch.seen
-                watch.seen = row.last
+                watch.lose(row.last)
 
     def lose(self, last: Offset) -> None:
         """The log has let go of all events up to this one, and no row after them shows the gap."""
         for watch in self._watches.values():
             if not watch.wanted and watch.seen < last:
-                watch.expired += last - watch.seen
-                watch.seen = last
+                watch.expire(last)
 
     def _judge(self, name: str, watch: _Watch, row: Row, histogram: Mapping[int, int]) -> None:
         skipped = watch.seen + 1 - row.first
@@ -135,6 +158,11 @@ class Sweep:
         if skipped == 0 and all(reasons):
             for index, count in histogram.items():
                 watch.denied[reasons[index] or ""] += count
+            if len(histogram) == 1:
+                watch.gathered.add_run(denied(reasons[row.meta.combo_of[0]] or ""), row.count, self._version)
+            else:
+                words = [denied(reason or "") for reason in reasons]
+                watch.gathered.add_coded(row.meta.combo_of, words, self._version)
             watch.seen = row.last
             return
         self._count(name, watch, row, [reasons[index] for index in row.meta.combo_of[skipped:]])
@@ -147,6 +175,9 @@ class Sweep:
             first = watch.seen + 1 - row.first
             watch.held += self._hold(name, row, [first + i for i in range(n_passed) if reasons[i] == HELD])
         watch.denied.update({reason or "": n for reason, n in passed.items()})
+        words = [HELD_WORD if reason == HELD else denied(reason or "") for reason in reasons[:n_passed]]
+        if words:
+            watch.gathered.add_each(words, self._version)
         watch.seen += n_passed
         watch.wanted = n_passed < len(reasons)
 
@@ -161,12 +192,14 @@ class Sweep:
 
     def skips(self, *, at_most: int, at_least_events: int = 1) -> list[Skip]:
         """The moves of cursors that are due, those with the most events first."""
-        due = [
-            Skip(name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged, tuple(w.held))
-            for name, w in self._watches.items()
-            if w.seen - w.cursor >= at_least_events
+        due = [(name, w) for name, w in self._watches.items() if w.seen - w.cursor >= at_least_events]
+        due.sort(key=lambda one: one[1].cursor - one[1].seen)
+        return [
+            Skip(
+                name, w.epoch, w.cursor, w.seen, dict(w.denied), w.expired, w.damaged, tuple(w.held), w.gathered.told()
+            )
+            for name, w in due[:at_most]
         ]
-        return sorted(due, key=lambda skip: skip.cursor - skip.to)[:at_most]
 
     def skipped(self, skip: Skip) -> None:
         """The store has taken this move."""
@@ -179,3 +212,4 @@ class Sweep:
         watch.expired -= skip.expired
         watch.damaged -= skip.damaged
         del watch.held[: len(skip.held)]
+        watch.gathered.keep_last(watch.seen - skip.to)

@@ -17,7 +17,7 @@ from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.held import HoldBounds
 from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.held_sweep import HeldSweep
-from sluicegate.delivery.letter_bounds import trim_letters
+from sluicegate.delivery.letter_bounds import trim_decisions, trim_letters
 from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
@@ -81,6 +81,7 @@ class Sweeper:
         """Of stores in which no letter waits for replay."""
         self._next_skip = 0.0
         self._retention = Retention(config.log)
+        self._audit_ttl_s = config.consent.audit_ttl_s
         self._space = FreeSpace(data_dir.root, config.log)
         self._trimmed_at = time.monotonic()
         self._next_letters = self._trimmed_at + TRIM_EVERY_S
@@ -166,10 +167,11 @@ class Sweeper:
             if not path.exists():
                 continue
             try:
+                trim_decisions(path, self._audit_ttl_s, now_ms=time.time_ns() // 1_000_000)
                 if dropped := trim_letters(path, destination, now_ms=time.time_ns() // 1_000_000):
                     log.info("%s: dropped the events of %d old dead letters", name, dropped)
             except LogError as error:
-                log.warning("cannot drop old dead letters of %s: %s", name, error)
+                log.warning("cannot drop old dead letters and decisions of %s: %s", name, error)
 
     def _keep_bounds(self, event_log: SqliteLog, now: float) -> None:
         """Trim from time to time, sooner when the disk is low, and at once when the log is too large."""
@@ -313,7 +315,7 @@ class Sweeper:
             if not self._sweep.n_held():
                 self._held_version = self._ledger.version
             for row in rows:
-                self._sweep.look(row)
+                self._sweep.look(row, version=self._ledger.version)
             if not rows:
                 self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:
@@ -334,6 +336,7 @@ class Sweeper:
                 expired=skip.expired,
                 damaged=skip.damaged,
                 held=self._held.holds(skip.id, tuple(skip.held), judged_by=self._held_version),
+                decisions=skip.decisions,
             ):
                 self._sweep.skipped(skip)
             elif skip.id not in (self._running or ()):

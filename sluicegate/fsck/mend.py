@@ -13,13 +13,14 @@ import apsw
 from sluicegate.accounts import DAMAGED, read_state
 from sluicegate.errors import LogDamaged
 from sluicegate.fsck.databases import STORE, bad_letters, opened, store_faults
+from sluicegate.fsck.decisions import BEGUN_ANEW, mend_decisions
 from sluicegate.fsck.findings import aside
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _NEEDED = {"state", "facts"}
 """Tables of one row, without which the rest says nothing."""
-_IDS = {"dead_letters": "id", "held": "log_offset"}
+_IDS = {"dead_letters": "id", "held": "log_offset", "decisions": "number"}
 """The first columns of tables whose rows can be found by them, over gaps."""
 UNKNOWN = "unknown since a repair"
 
@@ -34,8 +35,8 @@ def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
         if (part := path.with_name(path.name + suffix)).exists():
             shutil.copy2(part, old.with_name(old.name + suffix))
     done = "its indexes were built again" if _reindexed(path, schema) else _copied(path, schema)
-    if schema is STORE:
-        _balance(path)
+    if schema is STORE and _balance(path):
+        done = f"{done}; {BEGUN_ANEW}"
     return old, done
 
 
@@ -104,8 +105,11 @@ def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
             low, step = low + step, step * 2
 
 
-def _balance(path: Path) -> None:
-    """Count what was lost, so that the accounts add up: the events of lost letters have expired by damage."""
+def _balance(path: Path) -> bool:
+    """Count what was lost, so that the accounts add up: the events of lost letters have expired by damage.
+
+    Returns whether the proof of decisions had to begin anew.
+    """
     db = connect(path, STORE, create=False)
     try:
         with errors_of(path), transaction(db):
@@ -120,10 +124,12 @@ def _balance(path: Path) -> None:
             _add(db, "expired_by", DAMAGED, lost + unheld)
             counted = state.delivered + state.held + state.dead + state.expired + sum(state.denied.values())
             _add(db, "denied", UNKNOWN, state.cursor - state.start - counted)
+            begun_anew = mend_decisions(db)
             if faults := store_faults(db):
                 raise LogDamaged(f"{path}: {faults[0]}; restore it from a backup")
     finally:
         db.close()
+    return begun_anew
 
 
 def _add(db: apsw.Connection, table: str, reason: str, n: int) -> None:

@@ -41,6 +41,7 @@ def test_everything_can_be_set(read: Read, document: Document) -> None:
         "hold_max": 10,
         "hold_total": 1000,
         "history_ttl": "365d",
+        "audit_ttl": "30d",
     }
 
     consent = read(document).consent
@@ -59,6 +60,7 @@ def test_everything_can_be_set(read: Read, document: Document) -> None:
         hold_max=10,
         hold_total=1_000,
         history_ttl_s=365 * 86_400.0,
+        audit_ttl_s=30 * 86_400.0,
     )
 
 

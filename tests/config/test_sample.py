@@ -12,7 +12,12 @@ from sluicegate.config.model import Config, PurposesConfig
 from sluicegate.config.plugins import SETTINGS_GROUP, Plugins
 from sluicegate.config.reference import reference_table, renewed
 
-ENVIRON = {"WEB_WRITE_KEY": "web-write-key", "CRM_TOKEN": "crm-token", "CRM_SECRET": "whsec_" + "A" * 32}
+ENVIRON = {
+    "WEB_WRITE_KEY": "web-write-key",
+    "CRM_TOKEN": "crm-token",
+    "CRM_SECRET": "whsec_" + "A" * 32,
+    "REGULATION_KEY": "regulation-key-of-32-characters!!",
+}
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 ALL_KEYS = [(table, name) for table in TABLES for name in table.names if name != "ALIAS"]
 

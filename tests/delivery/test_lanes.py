@@ -358,7 +358,7 @@ def test_replayed_letter_that_is_not_for_the_destination_is_told_apart() -> None
     lanes.complete(work, Outcome(skipped={1: "filtered"}), now=0.0)
 
     assert lanes.replaying
-    assert lanes.aside(Origin.LETTERS) == Aside(delivered=[71], denied={72: "filtered"})
+    assert lanes.aside(Origin.LETTERS) == Aside(delivered=[71], denied={72: "filtered"}, versions={71: 0, 72: 0})
     assert not lanes.replaying
 
 

@@ -25,6 +25,7 @@ from sluicegate.fsck.databases import cursors
 from sluicegate.fsck.findings import Finding
 from sluicegate.lock import DataDirLock
 from sluicegate.paths import DataDir
+from sluicegate.proof import decisions_about, verify
 from sluicegate.registry import open_data
 from sluicegate.testing.batches import batch_of
 from tests.faults.flipping import build, event_at, read_everything, root_of
@@ -75,6 +76,12 @@ def damaged_row(data_dir: DataDir) -> Iterator[range]:
     log.close()
     spoil(data_dir.event_log, f"UPDATE rows SET payload_crc = payload_crc + 1 WHERE first = {row.first}")
     yield range(row.first, row.last + 1)
+
+
+def proof_of(data_dir: DataDir) -> tuple[str | None, dict[str, int], int]:
+    """What the proof of the one destination says: a fault, how events ended, how many are held."""
+    (one,) = verify(data_dir, head=N_EVENTS)
+    return one.fault, dict(one.decided), one.held
 
 
 def test_whole_directory_is_clean(data_dir: DataDir) -> None:
@@ -178,6 +185,9 @@ def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir) -> None
     assert (account.dead, account.expired, account.expired_by) == (0, 1, {DAMAGED: 1})
     assert account.accepted == account.delivered + account.pending + account.denied + account.expired
     assert fsck(data_dir).returncode == 0
+    assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "damaged": 1}, 0)
+    told = decisions_about(path, 9)
+    assert told is not None and [entry.word for entry in told] == ["dead", f"expired:{DAMAGED}"]
 
 
 def test_store_whose_counts_do_not_add_up_is_found_and_set_right(data_dir: DataDir) -> None:
@@ -189,6 +199,20 @@ def test_store_whose_counts_do_not_add_up_is_found_and_set_right(data_dir: DataD
     assert "cursor has moved by 20, but 18 events are counted" in found.stdout
     assert findings[0].repaired
     assert fsck(data_dir).returncode == 0
+
+
+def test_repaired_store_whose_chain_of_decisions_is_broken_begins_a_new_one(data_dir: DataDir) -> None:
+    spoil(data_dir.store("crm"), "DELETE FROM denied; DELETE FROM decisions; DELETE FROM decisions_before")
+
+    findings = repaired(data_dir)
+
+    assert "begins anew" in (findings[0].repaired or "")
+    assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "failed": 1}, 0)
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    store.claim(2)
+    store.commit(2, cursor=21, delivered=1)
+    store.close()
+    assert proof_of(data_dir)[0] is None
 
 
 def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> None:
@@ -267,6 +291,8 @@ def test_lost_held_event_is_counted_as_expired(data_dir: DataDir) -> None:
     assert "it holds 1 events, but 2 are counted" in found.stdout
     assert (account.held, account.expired, account.expired_by) == (1, 1, {DAMAGED: 1})
     assert fsck(data_dir).returncode == 0
+    fault, decided, n_held = proof_of(data_dir)
+    assert (fault, decided["damaged"], n_held) == (None, 1, 1)
 
 
 def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir: DataDir) -> None:

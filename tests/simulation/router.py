@@ -136,6 +136,7 @@ class Router:
             cursor=skip.to,
             denied=skip.denied,
             expired=skip.expired,
+            decisions=skip.decisions,
         )
         if moved:
             self._world.oracle.seen["skip"] += 1

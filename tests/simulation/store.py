@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sluicegate.accounts import StoreState
+from sluicegate.audit.chain import Decisions
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED
+from sluicegate.audit.words import denied as denied_word
+from sluicegate.delivery.decided import in_order
 from sluicegate.delivery.held import Holds
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
@@ -48,8 +52,38 @@ class _Content:
     deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
     """By offset and epoch the number of the call, and whether the event was alone."""
 
+    decided: list[str] = field(default_factory=list)
+    """How each event after `start` ended when the cursor passed it, in the words of the audit."""
+
     def copy(self) -> _Content:
-        return replace(self, denied=Counter(self.denied), letters=dict(self.letters), deaths=dict(self.deaths))
+        return replace(
+            self,
+            denied=Counter(self.denied),
+            letters=dict(self.letters),
+            deaths=dict(self.deaths),
+            decided=list(self.decided),
+        )
+
+
+def _told(
+    delivered: int,
+    expired: int,
+    denied: Mapping[str, int],
+    *,
+    dead: Sequence[DeadLetter],
+    decisions: Decisions | None,
+) -> list[str]:
+    """The decisions, which say of every event what is counted of them all."""
+    if decisions is None:
+        decisions = in_order(delivered, expired, 0, denied)
+        for _ in dead:
+            decisions.column.add_run(DEAD, 1)
+    told = [word for word, n in decisions.column.runs() for _ in range(n)]
+    counted = {DELIVERED: delivered, EXPIRED: expired, DEAD: len(dead)}
+    counted |= {denied_word(reason): n for reason, n in denied.items()}
+    if Counter(told) != Counter(counted):
+        raise AssertionError(f"{Counter(told)} is told, but {counted} is counted")
+    return told
 
 
 class Watcher(Protocol):
@@ -151,6 +185,7 @@ class ModelStore:
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         assert not damaged, "the model log does not decay"
         assert held is None, "nobody decides later in the model"
@@ -160,7 +195,9 @@ class ModelStore:
         self.check_epoch(epoch)
         if delivered + expired + sum(denied.values()) + len(dead_letters) != cursor - before:
             raise ValueError(f"the cursor moves from {before} to {cursor} but other counts are given")
+        told = _told(delivered, expired, denied, dead=dead_letters, decisions=decisions)
         content = self._change()
+        content.decided += told
         content.cursor = cursor
         content.delivered += delivered
         content.expired += expired
@@ -219,15 +256,18 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         expired: int = 0,
         damaged: int = 0,
+        decisions: Decisions | None = None,
     ) -> bool:
         assert not damaged, "the model log does not decay"
         self.enter()
         denied = denied or {}
         if expired + sum(denied.values()) != cursor - expected_cursor:
             raise ValueError(f"the cursor moves by {cursor - expected_cursor} but other counts are given")
+        told = _told(0, expired, denied, dead=(), decisions=decisions)
         if (self.file.content.epoch, self.file.content.cursor) != (expected_epoch, expected_cursor):
             return False
         content = self._change()
+        content.decided += told
         content.cursor = cursor
         content.expired += expired
         content.denied.update(denied)
@@ -243,6 +283,7 @@ class ModelStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+        versions: Mapping[int, int] | None = None,
     ) -> None:
         self.enter()
         self.check_epoch(epoch)

@@ -1,0 +1,202 @@
+"""The chain of decisions in a destination's store.
+
+    decisions(number, later, first, last, at_ms, story, hash)
+    decisions_before(last, number, hash, counts)        what stood before the first row, when that has been removed
+
+A row tells of all events from offset `first` to `last`, in order, as the cursor passed them; or, when it is a `later`
+one, of single events between them that had ended otherwise before, such as a dead letter that a replay delivered. Of an
+event the newest later row counts, else the one of the cursor. `story` is msgpack
+
+    [from_ms, words, [n, outcome, n, outcome, ...], [n, version, n, version, ...], was, [offset, distance, ...]]
+
+as `audit.column` has it; `was` is the word before and the offsets are there in later rows alone. `hash` is the BLAKE2b
+of the hash before and all other columns. The newest row of each kind grows with every commit for up to `GROW_MS`, so
+that a destination that gets one event a second has one row a minute and not sixty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
+from typing import Any
+
+import apsw
+import msgpack
+
+from sluicegate.audit.column import Column, Versions, add_versions
+from sluicegate.sqlite import fetch
+
+GROW_MS = 60_000
+"""Rows are not added to when they are older; decisions are dated to a minute by that, and exactly when they are few."""
+GROW_BYTES = 2_048
+"""Nor when their story is longer: it is written again with every commit."""
+HASH_BYTES = 32
+
+SQL = """
+    CREATE TABLE IF NOT EXISTS decisions (
+        number INTEGER PRIMARY KEY, later INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL, story BLOB NOT NULL, hash BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS decisions_first ON decisions (later, first);
+    CREATE TABLE IF NOT EXISTS decisions_before (
+        last INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, counts TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO decisions_before
+        SELECT cursor, 0, zeroblob(32), json_patch(
+            json_object(
+                'delivered', delivered, 'dead', dead,
+                'expired', expired - (SELECT coalesce(sum(n), 0) FROM expired_by)
+            ),
+            json_patch(
+                (SELECT json_group_object('denied:' || reason, n) FROM denied),
+                (SELECT json_group_object('expired:' || reason, n) FROM expired_by)
+            )
+        )
+        FROM state WHERE NOT EXISTS (SELECT 1 FROM decisions_before);
+"""
+"""Part of a store's layout, for a new one and one from before: what was counted by then is before the first row."""
+
+_COLUMNS = "number, later, first, last, at_ms, story, hash"
+_NEWEST = f"SELECT {_COLUMNS} FROM decisions ORDER BY number DESC LIMIT 3"
+_STORE = f"INSERT OR REPLACE INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the chain; `at_ms` is when it was last added to (Unix ms)."""
+
+    number: int
+    later: int
+    first: int
+    last: int
+    at_ms: int
+    story: bytes
+    hash: bytes = b""
+
+    def hashed(self, before: bytes) -> Row:
+        """The row with the hash that it has after a row with that hash."""
+        content = msgpack.packb([self.number, self.later, self.first, self.last, self.at_ms, self.story])
+        return replace(self, hash=hashlib.blake2b(before + content, digest_size=HASH_BYTES).digest())
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """As they are stored."""
+        return self.number, self.later, self.first, self.last, self.at_ms, self.story, self.hash
+
+
+@dataclass(slots=True)
+class Story:
+    """What a row tells: `from_ms` is when it was begun; `was` and `offsets` are those of a later row."""
+
+    from_ms: int
+    column: Column
+    versions: Versions
+    was: str = ""
+    offsets: list[int] = field(default_factory=list)
+
+    def packed(self) -> bytes:
+        """As it is stored."""
+        pieces = [part for piece in self.column.pieces for part in piece]
+        versions = [part for run in self.versions for part in run]
+        distances = [self.offsets[0], *(b - a for a, b in pairwise(self.offsets))] if self.offsets else []
+        packed: bytes = msgpack.packb([self.from_ms, self.column.words, pieces, versions, self.was, distances])
+        return packed
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Story:
+        """The story in a row; raises `ValueError` for what is none."""
+        try:
+            from_ms, words, pieces, versions, was, distances = msgpack.unpackb(packed)
+            column = Column(words, list(zip(pieces[::2], pieces[1::2], strict=True)))
+            runs = list(zip(versions[::2], versions[1::2], strict=True))
+            return cls(from_ms, column, runs, was, list(accumulate(distances)))
+        except Exception as error:
+            raise ValueError(f"it cannot be decoded: {error}") from error
+
+
+@dataclass(slots=True)
+class Decisions:
+    """How events ended that are settled together: outcomes and ledger versions, in the order of their offsets."""
+
+    column: Column = field(default_factory=Column)
+    versions: Versions = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+
+def add_decisions(connection: apsw.Connection, decisions: Decisions, *, last: int, now_ms: int) -> None:
+    """Write how the events up to offset `last` ended, which the cursor passes; inside the caller's transaction."""
+    if n := len(decisions):
+        _add(connection, Row(0, 0, last - n + 1, last, now_ms, b""), decisions, "", ())
+
+
+def add_later(
+    connection: apsw.Connection, offsets: Sequence[int], decisions: Decisions, *, was: str, now_ms: int
+) -> None:
+    """Write how single events ended that the cursor had passed as `was`; inside the caller's transaction.
+
+    `decisions` has one entry for each offset. Who moves an event from one account to another calls this for it.
+    """
+    if len(offsets) != len(decisions):
+        raise ValueError(f"{len(offsets)} events and {len(decisions)} decisions")
+    if offsets:
+        row = Row(0, 1, min(offsets), max(offsets), now_ms, b"")
+        _add(connection, row, decisions, was, offsets)
+
+
+def later(outcomes: Iterable[tuple[int, str, int]]) -> tuple[list[int], Decisions]:
+    """Single events as (offset, word, ledger version), in the form that `add_later` takes."""
+    offsets, decisions = [], Decisions()
+    for offset, word, version in sorted(outcomes):
+        offsets.append(offset)
+        decisions.column.add_run(word, 1)
+        add_versions(decisions.versions, [(1, version)])
+    return offsets, decisions
+
+
+def _add(connection: apsw.Connection, row: Row, decisions: Decisions, was: str, offsets: Sequence[int]) -> None:
+    newest = [Row(*columns) for columns in fetch(connection, _NEWEST)]
+    growing = _growing(newest, row, decisions, was)
+    if growing is None:
+        story = Story(row.at_ms, decisions.column, decisions.versions, was, list(offsets))
+        number, before = (newest[0].number, newest[0].hash) if newest else _before(connection)
+        rows = [replace(row, number=number + 1, story=story.packed()).hashed(before)]
+    else:
+        at, story = growing
+        old = newest[at]
+        story.column.extend(decisions.column)
+        add_versions(story.versions, decisions.versions)
+        story.offsets += offsets
+        grown = replace(
+            old, first=min(old.first, row.first), last=max(old.last, row.last), at_ms=row.at_ms, story=story.packed()
+        )
+        rows, before = [], newest[at + 1].hash if at + 1 < len(newest) else _before(connection)[1]
+        for one in [grown, *reversed(newest[:at])]:
+            rows.append(one.hashed(before))
+            before = rows[-1].hash
+    connection.executemany(_STORE, [one.columns for one in rows])
+
+
+def _growing(newest: Sequence[Row], row: Row, decisions: Decisions, was: str) -> tuple[int, Story] | None:
+    """Which of the newest rows takes these decisions, with its story; None for a new one.
+
+    The last one, or the one before it when of the two one is of the cursor and one a later one: the order of later rows
+    among themselves says which is the newest.
+    """
+    for at, old in enumerate(newest[:2]):
+        if old.later != row.later:
+            continue
+        if len(old.story) >= GROW_BYTES or (not old.later and old.last + 1 != row.first):
+            return None
+        story = Story.unpacked(old.story)
+        young = story.from_ms <= old.at_ms <= row.at_ms < story.from_ms + GROW_MS
+        return (at, story) if young and story.was == was and story.column.fits(decisions.column) else None
+    return None
+
+
+def _before(connection: apsw.Connection) -> tuple[int, bytes]:
+    number, hash_ = fetch(connection, "SELECT number, hash FROM decisions_before")[0]
+    return int(number), bytes(hash_)

@@ -1,0 +1,201 @@
+"""A fate in plain words, and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sluicegate.audit.reading import Entry
+from sluicegate.audit.words import Final, final, reason_of
+from sluicegate.config.model import Requirement
+from sluicegate.consent.policy import UNLISTED
+from sluicegate.consent.requirement import NECESSARY
+from sluicegate.consent.slots import Purposes, Slot, is_denial, time_of
+from sluicegate.event import Combo
+from sluicegate.explain.fate import Fate
+from sluicegate.explain.find import StoredEvent
+from sluicegate.explain.ledger import LedgerStory
+from sluicegate.explain.times import time_text
+
+_MEANING = {
+    Final.DELIVERED: "delivered: the destination has confirmed it",
+    Final.DENIED: "denied: a purpose that is required was refused before or when the event was collected",
+    Final.UNDECIDED: "not delivered: nobody had said yes or no to a purpose that is required",
+    Final.WITHDRAWN: "withdrawn: it was granted when the event was collected, and no more when it was to be sent",
+    Final.DENIED_AT_COLLECTION: "denied: it was refused when the event was collected; later grants do not reach back",
+    Final.HOLD_EXPIRED: "not delivered: nobody decided for as long as events are held",
+    Final.SUPPRESSED: "not delivered: the person is suppressed",
+    Final.ERASED: "not delivered: the person's data was erased",
+    Final.TOO_OLD: "not delivered: it is older than the destination takes",
+    Final.NOT_SELECTED: "not selected: this destination does not get such events, or this event names others",
+    Final.SKIPPED: "skipped: the destination itself has no use for it",
+    Final.FAILED: "failed: it was given up and is a dead letter",
+    Final.EXPIRED: "expired: the log let go of it before it was sent",
+    Final.DAMAGED: "lost: the log could not give it any more",
+    Final.HELD: "held: it waits for a decision",
+}
+_EARLIER = {
+    Final.HELD: "held: nobody had decided yet",
+    Final.FAILED: "given up, and a dead letter",
+}
+"""What it was before; all other decisions are final."""
+_MODELS = {"opt-in": "silence means no (opt-in)", "opt-out": "silence means yes (opt-out)"}
+_GONE = "the event itself is gone from the log, and with it what it said and whose it was"
+
+
+def why(fate: Fate, event: StoredEvent | None) -> str:
+    """The short answer."""
+    letter = fate.letter
+    if letter is not None and fate.decision is Final.FAILED:
+        return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
+    parts = [fate.note, requirement_text(fate.requires) if fate.requires else ""]
+    parts.append(stamp_text(event.combo) if event is not None else "the event is gone from the log")
+    parts.append(_ledger_text(fate, event))
+    text = "; ".join(part for part in parts if part)
+    return f"{fate.reason}: {text}" if fate.reason and not fate.note.startswith(fate.reason) else text
+
+
+def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
+    """The whole of it, in sentences without a full stop."""
+    if fate.requires is None:
+        yield fate.note
+        return
+    yield f"{fate.destination} {requirement_text(fate.requires)}"
+    yield stamp_text(event.combo) if event is not None else _GONE
+    if fate.ledger is not None and event is not None:
+        yield from _ledger_story(fate, fate.ledger, event)
+    for entry in fate.decided[:-1]:
+        yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry)}"
+    ending = _MEANING[fate.decision] if fate.decision is not None else f"{fate.outcome}: {fate.note}"
+    reason = f" ({fate.reason})" if fate.reason and fate.decision in (Final.SKIPPED, Final.NOT_SELECTED) else ""
+    note = f"; {fate.note}" if fate.note and fate.decision is not None else ""
+    yield ending + reason + note + (_decided(fate.decided[-1]) if fate.decided else "")
+    if fate.letter is not None:
+        letter = fate.letter
+        first = f", first {letter.first_error}" if letter.first_error and letter.first_error != letter.reason else ""
+        yield f"dead letter {letter.id} ({letter.status}): {letter.reason} after {letter.attempts} attempts{first}"
+
+
+def _ledger_text(fate: Fate, event: StoredEvent | None) -> str:
+    """How the person stood, on what is required and what the event left open."""
+    if event is None or fate.requires is None or fate.ledger is None or fate.ledger.known is None:
+        return ""
+    said = dict(event.combo.stamp)
+    asked = [purpose for purpose in fate.requires.purposes if purpose not in said and purpose != NECESSARY]
+    states = [f"{purpose}: {fate.ledger.known.of(purpose).state}" for purpose in asked]
+    return f"the ledger says {', '.join(states)}" if states else ""
+
+
+def as_json(fate: Fate, event: StoredEvent | None) -> dict[str, Any]:
+    """A fate for programs."""
+    letter = fate.letter
+    return {
+        "destination": fate.destination,
+        "outcome": fate.outcome,
+        "why": why(fate, event),
+        "decision": fate.decision,
+        "reason": fate.reason,
+        "requires": None if fate.requires is None else asdict(fate.requires),
+        "decided": [_entry_json(entry) for entry in fate.decided],
+        "ledger": None if fate.ledger is None else _ledger_json(fate.ledger),
+        "deadLetter": None
+        if letter is None
+        else {"id": letter.id, "status": letter.status, "reason": letter.reason, "attempts": letter.attempts},
+        "story": list(story(fate, event)),
+    }
+
+
+def requirement_text(requires: Requirement) -> str:
+    """What a destination requires."""
+    required = [*requires.all]
+    if requires.any:
+        required.append("one of " + ", ".join(requires.any))
+    return "needs no consent" if required == [NECESSARY] else f"requires {' and '.join(required)}"
+
+
+def stamp_text(combo: Combo) -> str:
+    """What an event says itself."""
+    stamp = ", ".join(f"{purpose}: {'granted' if granted else 'denied'}" for purpose, granted in combo.stamp)
+    return f"the event says {stamp or 'nothing'}"
+
+
+def _ledger_story(fate: Fate, ledger: LedgerStory, event: StoredEvent) -> Iterator[str]:
+    place = "" if not ledger.place else " elsewhere" if ledger.place == UNLISTED else f" in {ledger.place}"
+    yield _MODELS[ledger.model] + place
+    purposes = [purpose for purpose in fate.requires.purposes if purpose != NECESSARY] if fate.requires else []
+    if not purposes:
+        return
+    if event.subject.is_nobody:
+        yield "the event has no id, so the ledger has no say"
+        return
+    if ledger.known is None:
+        yield "nothing was ever written to the ledger"
+        return
+    states = [f"{purpose}: {_state(ledger, purpose)}" for purpose in purposes]
+    partly = "" if ledger.known.is_whole else ", as far as its history is still kept"
+    yield f"the ledger at version {ledger.version} knew of this person{partly}: {', '.join(states)}"
+    if fate.decision is Final.WITHDRAWN:
+        yield f"when the event was accepted the ledger was at version {ledger.accepted_version}"
+    if ledger.turned is not None:
+        told = ledger.turned
+        by = f" from {told.source}" if told.source else ""
+        what = "grant" if fate.decision is Final.DELIVERED else "denial"
+        yield f"the {what} is version {told.version}, recorded {time_text(told.recorded_at_ms)}{by}"
+
+
+def _state(ledger: LedgerStory, purpose: str) -> str:
+    known = ledger.known
+    assert known is not None
+    standing = known.of(purpose)
+    slots = ", ".join(f"{name} {text}" for name, text in _marks(known.marks, purpose).items())
+    return f"{standing.state}" + (f" ({slots})" if slots else "")
+
+
+def _marks(marks: Purposes, purpose: str) -> dict[str, str]:
+    slots = marks.get(purpose)
+    if slots is None:
+        return {}
+    return {
+        slot.name.lower(): f"{'denied' if is_denial(mark) else 'granted'} {time_text(time_of(mark))}"
+        for slot, mark in zip(Slot, (slots.admin, slots.decided, slots.seen, slots.gpc), strict=True)
+        if mark
+    }
+
+
+def _decided(entry: Entry) -> str:
+    moments = time_text(entry.until_ms)
+    if entry.until_ms - entry.from_ms > 1_000:
+        moments = f"between {time_text(entry.from_ms)} and {moments}"
+    version = f", by ledger version {entry.version}" if entry.version else ", when the ledger was empty"
+    return f", {moments}{version} (audit row {entry.row})"
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "decision": final(entry.word),
+        "word": entry.word,
+        "reason": reason_of(entry.word),
+        "ledgerVersion": entry.version,
+        "from": time_text(entry.from_ms),
+        "until": time_text(entry.until_ms),
+        "row": entry.row,
+    }
+
+
+def _ledger_json(ledger: LedgerStory) -> dict[str, Any]:
+    known, turned = ledger.known, ledger.turned
+    purposes: Mapping[str, Any] = {}
+    if known is not None:
+        purposes = {
+            purpose: {"state": known.of(purpose).state, "slots": _marks(known.marks, purpose)}
+            for purpose in sorted(known.marks)
+        }
+    return {
+        "version": ledger.version,
+        "acceptedVersion": ledger.accepted_version,
+        "turnedBy": None if turned is None else turned.version,
+        "model": ledger.model or None,
+        "jurisdiction": ledger.place or None,
+        "purposes": purposes,
+    }

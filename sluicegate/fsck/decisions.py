@@ -1,0 +1,79 @@
+"""The proof in a store that was repaired: it says again what the accounts say."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import apsw
+
+from sluicegate.accounts import DAMAGED, read_state, words_of
+from sluicegate.audit.chain import add_later, later
+from sluicegate.audit.reading import before_first, check, ranges, rows_after
+from sluicegate.audit.words import DEAD, HELD, expired
+from sluicegate.sqlite import fetch
+
+BEGUN_ANEW = "the proof of its decisions was damaged too and begins anew"
+
+_WHERE = {DEAD: "SELECT log_offset FROM dead_letters", HELD: "SELECT log_offset FROM held"}
+
+
+def mend_decisions(db: apsw.Connection) -> bool:
+    """Write what became of events that were lost with the store's rows; inside the caller's transaction.
+
+    Each lost dead letter and held event gets a decision of its own. Lost counts that no event can be named for are put
+    right before the first row. Where the chain itself is broken it begins anew after the cursor: then True.
+    """
+    now_ms = time.time_ns() // 1_000_000
+    state = read_state(db)
+    counts = words_of(state)
+    try:
+        for word, lost in _lost(db).items():
+            offsets, decisions = later((offset, expired(DAMAGED), 0) for offset in lost)
+            add_later(db, offsets, decisions, was=word, now_ms=now_ms)
+        checked = check(db, cursor=state.cursor, counts=counts, now_ms=now_ms)
+    except (ValueError, IndexError):
+        checked = None
+    if checked is not None and checked.fault is None:
+        return False
+    if checked is not None and checked.since + checked.n_events == state.cursor:
+        due = Counter(before_first(db).counts)
+        due.update(counts)
+        due.subtract(checked.counts)
+        if min(due.values()) >= 0:
+            _put_before(db, due)
+            checked = check(db, cursor=state.cursor, counts=counts, now_ms=now_ms)
+            if checked.fault is None:
+                return False
+    _begin_anew(db, state.cursor, counts)
+    return True
+
+
+def _lost(db: apsw.Connection) -> dict[str, set[int]]:
+    """The offsets of events that are dead or held by their newest decision, and that the store does not have."""
+    found: dict[str, set[int]] = {word: set() for word in _WHERE}
+    for row in rows_after(db, before_first(db).number):
+        for first, last, word, _ in ranges(row):
+            for other, offsets in found.items():
+                if other == word:
+                    offsets.update(range(first, last + 1))
+                elif row.later:
+                    offsets.discard(first)
+    return {word: offsets.difference(at for (at,) in fetch(db, _WHERE[word])) for word, offsets in found.items()}
+
+
+def _put_before(db: apsw.Connection, counts: Counter[str]) -> None:
+    kept = json.dumps({word: n for word, n in counts.items() if n})
+    db.execute("UPDATE decisions_before SET counts = ?", (kept,))
+
+
+def _begin_anew(db: apsw.Connection, cursor: int, counts: dict[str, int]) -> None:
+    number = fetch(
+        db,
+        "SELECT max(coalesce((SELECT max(number) FROM decisions), 0), coalesce(max(number), 0)) FROM decisions_before",
+    )[0][0]
+    db.execute("DELETE FROM decisions")
+    db.execute("DELETE FROM decisions_before")
+    db.execute("INSERT INTO decisions_before VALUES (?, ?, zeroblob(32), '{}')", (cursor, number))
+    _put_before(db, Counter(counts))

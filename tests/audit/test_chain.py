@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluicegate.accounts import read_state, store_schema, words_of
+from sluicegate.audit import chain
+from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
+from sluicegate.audit.column import add_version
+from sluicegate.audit.reading import Checked, before_first, check, counts_of, entries_of, ranges, rows_after
+from sluicegate.audit.trim import forget_decisions
+from sluicegate.audit.words import Final, final
+from sluicegate.sqlite import connect, transaction
+
+START = 100
+DELIVERED, DENIED, DEAD = "delivered", "denied:consent_denied", "dead"
+
+
+class Chain:
+    """A chain with what was written to it, in the plainest form."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.db = connect(path, store_schema(START))
+        self.cursor = START
+        self.final: dict[int, tuple[str, int]] = {}
+
+    def settle(self, *outcomes: tuple[str, int], at_ms: int = 0) -> None:
+        decisions = Decisions()
+        for word, version in outcomes:
+            decisions.column.add_run(word, 1)
+            add_version(decisions.versions, 1, version)
+            self.cursor += 1
+            self.final[self.cursor] = (word, version)
+        with transaction(self.db):
+            add_decisions(self.db, decisions, last=self.cursor, now_ms=at_ms)
+
+    def correct(self, offsets: dict[int, str], *, was: str, version: int = 0, at_ms: int = 0) -> None:
+        told, decisions = later((offset, word, version) for offset, word in offsets.items())
+        self.final.update({offset: (word, version) for offset, word in offsets.items()})
+        with transaction(self.db):
+            add_later(self.db, told, decisions, was=was, now_ms=at_ms)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        words = [word for word, _ in self.final.values()]
+        return {word: words.count(word) for word in words}
+
+    def check(self, **changed: int) -> Checked:
+        return check(self.db, cursor=self.cursor, counts=self.counts | changed, now_ms=0)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Chain]:
+    one = Chain(tmp_path / "crm.db")
+    for minute in range(6):
+        at_ms = minute * chain.GROW_MS
+        one.settle((DELIVERED, 1), (DENIED, 2), (DEAD, 2), at_ms=at_ms)
+        one.correct({one.cursor: DELIVERED}, was=DEAD, version=9, at_ms=at_ms)
+    yield one
+    one.db.close()
+
+
+def rows(db: apsw.Connection) -> list[chain.Row]:
+    return list(rows_after(db, 0))
+
+
+def test_every_event_has_the_decision_that_was_written_last(told: Chain) -> None:
+    found = {offset: entries_of(told.db, offset)[-1] for offset in told.final}
+
+    assert {offset: (entry.word, entry.version) for offset, entry in found.items()} == told.final
+    assert entries_of(told.db, START) == entries_of(told.db, told.cursor + 1) == []
+
+
+def test_later_decision_says_what_it_replaced(told: Chain) -> None:
+    first, second = entries_of(told.db, START + 3)
+
+    assert (first.word, first.was, second.word, second.was) == (DEAD, "", DELIVERED, DEAD)
+
+
+def test_commits_within_a_minute_share_a_row_of_each_kind(tmp_path: Path) -> None:
+    one = Chain(tmp_path / "crm.db")
+
+    for at_ms in range(0, chain.GROW_MS, 100):
+        one.settle((DEAD, 1), (DELIVERED, 1), at_ms=at_ms)
+        one.correct({one.cursor - 1: DELIVERED}, was=DEAD, at_ms=at_ms)
+
+    assert [row.later for row in rows(one.db)] == [0, 1]
+    assert one.check().fault is None
+    one.db.close()
+
+
+def test_whole_chain_adds_up_and_reaches_the_cursor(told: Chain) -> None:
+    checked = told.check()
+
+    assert (checked.fault, checked.n_events, +checked.counts) == (None, 18, Counter(told.counts))
+    assert (checked.first_row, checked.n_rows, checked.since) == (1, 12, START)
+
+
+@pytest.mark.parametrize(
+    ("sql", "fault"),
+    [
+        ("UPDATE decisions SET story = (SELECT story FROM decisions WHERE number = 4) WHERE number = 3", "row 3 "),
+        ("UPDATE decisions SET at_ms = at_ms + 1 WHERE number = 5", "row 5 "),
+        ("UPDATE decisions SET first = first - 1, last = last - 1 WHERE number = 7", "row 7 "),
+        ("UPDATE decisions SET hash = zeroblob(32) WHERE number = 2", "row 2 "),
+        ("DELETE FROM decisions WHERE number = 6", "row 6 is missing"),
+        ("DELETE FROM decisions WHERE number = 1", "row 1 is missing"),
+        ("DELETE FROM decisions WHERE number = 12", "the rows add up to 1 dead, but 0 are counted"),
+        ("DELETE FROM decisions WHERE number > 10", "the newest row ends at event 115, but the cursor is at 118"),
+        (
+            "INSERT INTO decisions SELECT number + 1, later, first, last, at_ms, story, hash "
+            "FROM decisions WHERE number = 12",
+            "row 13 ",
+        ),
+        ("UPDATE decisions_before SET hash = zeroblob(31)", "row 1 "),
+        ("UPDATE decisions_before SET counts = '{\"delivered\": 1}'", "the rows add up to 13 delivered"),
+        ("DELETE FROM decisions_before", "the beginning of the chain is missing"),
+    ],
+)
+def test_statement_53_chain_breaks_on_a_row_that_was_changed_removed_or_added(
+    told: Chain, sql: str, fault: str
+) -> None:
+    told.db.close()
+    stranger = apsw.Connection(str(told.path))
+    stranger.execute(sql)
+    stranger.close()
+    told.db = connect(told.path, store_schema(START))
+
+    found = told.check().fault
+
+    assert found is not None
+    assert found.startswith(fault)
+
+
+def test_row_that_was_removed_with_its_hash_repaired_shows_in_the_accounts(told: Chain) -> None:
+    told.db.execute("DELETE FROM decisions WHERE number > 10")
+
+    assert told.check().fault is not None
+
+
+def test_counts_that_differ_from_the_accounts_are_told(told: Chain) -> None:
+    assert told.check(delivered=1).fault == "the rows add up to 12 delivered, but 1 are counted"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_any_history_adds_up_and_every_flipped_byte_is_found(seed: int) -> None:
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        one = Chain(Path(folder) / "crm.db")
+        at_ms = 0
+        for _ in range(random.randrange(1, 25)):
+            at_ms += random.choice([0, 1, 500, 20_000, chain.GROW_MS, -5])
+            dead = [offset for offset, (word, _) in one.final.items() if word == DEAD]
+            if dead and random.random() < 0.4:
+                some = random.sample(dead, random.randrange(1, len(dead) + 1))
+                words = {offset: random.choice([DELIVERED, "denied:withdrawn"]) for offset in some}
+                one.correct(words, was=DEAD, version=random.randrange(3), at_ms=at_ms)
+            else:
+                many = random.choice([1, 3, 40])
+                words_ = [random.choice([DELIVERED, DENIED, DEAD]) for _ in range(many)]
+                one.settle(*((word, random.randrange(2)) for word in words_), at_ms=at_ms)
+
+        assert one.check().fault is None
+        assert {o: entries_of(one.db, o)[-1][:2] for o in one.final} == one.final
+        exported = {o: (word, v) for row in rows(one.db) for a, b, word, v in ranges(row) for o in range(a, b + 1)}
+        last = [row for row in rows(one.db) if row.later]
+        assert exported.keys() == one.final.keys()
+        assert last or exported == one.final
+        row = random.choice(rows(one.db))
+        place = random.randrange(len(row.story))
+        story = bytearray(row.story)
+        story[place] ^= 1 << random.randrange(8)
+        one.db.execute("UPDATE decisions SET story = ? WHERE number = ?", (bytes(story), row.number))
+        assert (one.check().fault or "").startswith(f"row {row.number} ")
+        one.db.close()
+
+
+def test_old_decisions_go_and_the_rest_still_verifies(told: Chain) -> None:
+    gone = forget_decisions(told.db, before_ms=3 * chain.GROW_MS)
+
+    checked = told.check()
+    assert gone == 6
+    assert (checked.fault, checked.first_row, checked.since, checked.n_rows) == (None, 7, START + 9, 6)
+    assert entries_of(told.db, START + 9) == []
+    assert entries_of(told.db, START + 10)[-1].word == DELIVERED
+
+
+def test_chain_of_which_everything_has_gone_goes_on(told: Chain) -> None:
+    forget_decisions(told.db, before_ms=10**15)
+
+    told.settle((DENIED, 3), at_ms=10**15)
+
+    checked = told.check()
+    assert (checked.fault, checked.n_rows, checked.first_row) == (None, 1, 13)
+
+
+def test_broken_row_is_not_forgotten_for_its_age(told: Chain) -> None:
+    told.db.execute("UPDATE decisions SET at_ms = 1 WHERE number = 4")
+
+    assert forget_decisions(told.db, before_ms=10**15) == 3
+    assert (told.check().fault or "").startswith("row 4 ")
+
+
+def test_head_is_a_row_that_does_not_grow_any_more(told: Chain) -> None:
+    before = told.check()
+
+    told.settle((DELIVERED, 1), at_ms=5 * chain.GROW_MS + 5)
+    after = told.check()
+
+    assert before.head == after.head == 10
+    assert before.head_hash == after.head_hash
+    assert told.check().n_rows == 12
+
+
+def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: Path) -> None:
+    db = connect(tmp_path / "crm.db", store_schema(0))
+    db.execute("DROP TABLE decisions; DROP TABLE decisions_before; DROP TABLE held")
+    for column in ("held", "considered", "held_under"):
+        db.execute(f"ALTER TABLE state DROP COLUMN {column}")
+    db.execute("UPDATE state SET cursor = 20, delivered = 8, dead = 2, expired = 7")
+    db.execute("INSERT INTO denied VALUES ('withdrawn', 3); INSERT INTO expired_by VALUES ('damaged in the log', 4)")
+    db.pragma("user_version", 2)
+    db.close()
+
+    db = connect(tmp_path / "crm.db", store_schema(0))
+
+    checked = check(db, cursor=20, counts=words_of(read_state(db)), now_ms=0)
+    assert (checked.fault, checked.since) == (None, 20)
+    assert before_first(db).counts == {
+        "delivered": 8,
+        "dead": 2,
+        "expired": 3,
+        "denied:withdrawn": 3,
+        "expired:damaged in the log": 4,
+    }
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "decision"),
+    [
+        ("delivered", Final.DELIVERED),
+        ("dead", Final.FAILED),
+        ("expired", Final.EXPIRED),
+        ("expired:damaged in the log", Final.DAMAGED),
+        ("expired:hold_expired", Final.HOLD_EXPIRED),
+        ("expired:anything", Final.EXPIRED),
+        ("denied:consent_denied", Final.DENIED),
+        ("denied:consent_undecided", Final.UNDECIDED),
+        ("denied:withdrawn", Final.WITHDRAWN),
+        ("denied:denied_at_collection", Final.DENIED_AT_COLLECTION),
+        ("denied:too_old", Final.TOO_OLD),
+        ("denied:event_type", Final.NOT_SELECTED),
+        ("denied:delivered", Final.SKIPPED),
+        ("held", Final.HELD),
+    ],
+)
+def test_every_word_comes_to_one_decision(word: str, decision: Final) -> None:
+    assert final(word) is decision
+
+
+@pytest.mark.parametrize("break_it", [lambda s: s.versions.clear(), lambda s: s.column.add_run(DELIVERED, 1)])
+def test_row_that_contradicts_itself_is_told(told: Chain, break_it: Callable[[chain.Story], object]) -> None:
+    row = rows(told.db)[0]
+    story = chain.Story.unpacked(row.story)
+    break_it(story)
+
+    with pytest.raises(ValueError, match="it has"):
+        counts_of(chain.Row(1, 0, row.first, row.last, 0, story.packed()))
