@@ -104,6 +104,7 @@ class Commits:
                 dead_letters=letters,
                 retries=self._retries,
                 held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
+                redacted=gathered.redacted,
             )
             trace.dead(letters)
             if self._holding is not None:
@@ -160,11 +161,12 @@ class Commits:
             failed={dead.offset: self._mask(dead.reason) for dead in self._replayed.dead},
             denied=self._replayed.denied,
             now_ms=wall_ms(time.monotonic()),
+            redacted=self._replayed.redacted,
         )
 
     def _settle_released(self, ended: Aside) -> None:
         letters = self._letters(ended.dead)
-        changes = HeldChanges(delivered=ended.delivered, denied=ended.denied, dead=letters)
+        changes = HeldChanges(delivered=ended.delivered, denied=ended.denied, dead=letters, redacted=ended.redacted)
         self._store.settle_held(self._epoch, changes)
         trace.dead(letters)
         self.delivered += len(ended.delivered)

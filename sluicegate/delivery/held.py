@@ -64,6 +64,8 @@ class HeldChanges:
     released: Sequence[Offset] = ()
     considered: int | None = None
     under: str = ""
+    redacted: int = 0
+    """How many of the delivered went redacted."""
 
     def __bool__(self) -> bool:
         ended = self.delivered or self.denied or self.dead or self.gone or self.damaged

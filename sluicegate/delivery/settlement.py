@@ -75,6 +75,8 @@ class Progress:
     denied: dict[str, int] = field(default_factory=dict)
     dead: list[Dead] = field(default_factory=list)
     held: list[HeldRow] = field(default_factory=list)
+    redacted: int = 0
+    """How many of the delivered went redacted."""
 
     def __len__(self) -> int:
         settled = self.delivered + self.expired + self.damaged + sum(self.denied.values())
@@ -90,6 +92,7 @@ class Progress:
             self.denied[reason] = self.denied.get(reason, 0) + count
         self.dead += later.dead
         self.held += later.held
+        self.redacted += later.redacted
 
 
 @dataclass(slots=True)
@@ -99,6 +102,8 @@ class Aside:
     delivered: list[int] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
     denied: dict[int, str] = field(default_factory=dict)
+    redacted: int = 0
+    """How many of the delivered went redacted."""
 
     def __bool__(self) -> bool:
         return bool(self.delivered or self.dead or self.denied)
@@ -111,6 +116,7 @@ class Aside:
         self.delivered += later.delivered
         self.dead += later.dead
         self.denied |= later.denied
+        self.redacted += later.redacted
 
 
 class Settlement:
@@ -122,6 +128,7 @@ class Settlement:
         self._dead: dict[int, Dead] = {}
         self._held: dict[int, HeldRow] = {}
         self._reasons: list[str] = []
+        self._redacted: list[int] = []
 
     def __len__(self) -> int:
         return len(self._states)
@@ -164,6 +171,10 @@ class Settlement:
         else:
             for offset in offsets:
                 states[offset - before] = DELIVERED
+
+    def note_redacted(self, offsets: Iterable[int]) -> None:
+        """Say of delivered offsets that they went redacted."""
+        self._redacted += offsets
 
     def deny(self, offset: int, reason: str) -> None:
         """Mark an unfinished offset as denied."""
@@ -216,6 +227,9 @@ class Settlement:
         progress = Progress(self.cursor, delivered=passed.count(DELIVERED))
         if progress.delivered < length:
             self._count_rest(passed, progress)
+        if self._redacted:
+            still = [offset for offset in self._redacted if offset > self.cursor]
+            progress.redacted, self._redacted = len(self._redacted) - len(still), still
         return progress
 
     def _count_rest(self, passed: bytearray, progress: Progress) -> None:

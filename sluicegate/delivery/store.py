@@ -124,11 +124,12 @@ class DestinationStore:
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
+        redacted: int = 0,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
         `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered. Of `held` those are
-        denied for which there is no room.
+        denied for which there is no room. `redacted` of the delivered events went redacted.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
@@ -144,6 +145,7 @@ class DestinationStore:
                 self._refuse(epoch, f"the cursor moves to {cursor} but {counted} events are counted")
             self._count_denied(denied)
             self._count_damaged(damaged)
+            self._count_redacted(redacted)
             self._hold(held)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
@@ -203,6 +205,7 @@ class DestinationStore:
             )
             self._count_denied(reasons)
             self._count_damaged(n_damaged)
+            self._count_redacted(changes.redacted)
             release_held(self._db, changes.released)
             if changes.considered is not None:
                 self._db.execute("UPDATE state SET considered = ?, held_under = ?", (changes.considered, changes.under))
@@ -215,6 +218,7 @@ class DestinationStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+        redacted: int = 0,
     ) -> None:
         """Say how replays ended, by letter id: `failed` has the new reason, `denied` the reason of the denial.
 
@@ -232,6 +236,7 @@ class DestinationStore:
                 (n_delivered + len(reasons), n_delivered),
             )
             self._count_denied({reason: reasons.count(reason) for reason in set(reasons)})
+            self._count_redacted(redacted)
 
     def data_version(self) -> int:
         """A number that changes when another connection has changed the store; about 5 us."""
@@ -252,6 +257,10 @@ class DestinationStore:
             self._db.executemany(
                 "INSERT INTO denied VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", list(denied.items())
             )
+
+    def _count_redacted(self, redacted: int) -> None:
+        if redacted:
+            self._db.execute("UPDATE state SET redacted = redacted + ?", (redacted,))
 
     def _count_damaged(self, damaged: int) -> None:
         if damaged:
