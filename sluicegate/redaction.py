@@ -1,7 +1,7 @@
 """An event without the person in it: what goes to a destination with `on_denied = "redact"` when consent was refused.
 
-Pure. Of the event and its context what is known to be harmless stays, and every other member is left out. What the event
-says in its own words (`properties`, names, the page) stays, except
+Pure. Of the event and its context what is known to be harmless stays, and every other member is left out. What the
+event says in its own words (`properties`, names, the page) stays, except
 
 - members that are named like an id, an address or a name of a person, or a list of them,
 - texts with one of the event's ids, its IP address or a text of its traits in it, and texts with an e-mail address,
@@ -52,8 +52,8 @@ _PERSONAL_NAMES = """
     address addresses aid authorization billingaddress birthday birthdate contact cookie cookies creditcard customer
     dateofbirth dclid dob emailaddresses emails externalids familyname fbc fbclid fbp fullname gaid gbraid gclid gender
     geo givenname idfa idfv ip ipv4 ipv6 lat latitude lng location login lon longitude middlename mobile msclkid
-    passport password phones postalcode postcode recipient remoteaddr session shippingaddress ssn street surname token traits
-    ttclid twclid user useragent visitor wbraid zip zipcode
+    passport password phones postalcode postcode recipient remoteaddr session shippingaddress ssn street surname token
+    traits ttclid twclid user useragent visitor wbraid zip zipcode
 """
 _PERSONAL_ENDS = """
     accountid advertisingid anonymousid clientid contactid customerid deviceid email emailaddress externalid firstname

@@ -46,7 +46,7 @@ EVENT = {
     "_metadata": {"bundled": []},
 }
 
-TOKEN = st.text(string.ascii_lowercase + string.digits, min_size=10, max_size=20)
+TOKEN = st.text(string.digits, min_size=8, max_size=16).map("zq{}".format)
 LEAF = st.none() | st.booleans() | st.integers(0, 999) | st.text(string.ascii_uppercase, max_size=5)
 
 
