@@ -15,7 +15,7 @@ from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.eventlog.quarantine import Damage, Quarantine
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
-from sluicegate.routing import Decision, decide
+from sluicegate.routing import Decision, decide, may_be_redacted
 
 READ_EVENTS = 50_000
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
@@ -104,6 +104,9 @@ def _fate(
         return Fate(name, "held", f"it waits for a decision: {_consent_story(event.combo, destination)}")
     decision = decide(event.combo, destination)
     may_be_decided = decision is Decision.CONSENT_UNDECIDED and event.offset > account.cursor
+    if decision is Decision.CONSENT_UNDECIDED and not may_be_decided and may_be_redacted(event.combo, destination):
+        story = _consent_story(event.combo, destination)
+        return Fate(name, "redacted", f"where it was refused it went without the person, if at all: {story}")
     if decision is not Decision.ALLOW and not may_be_decided:
         return Fate(name, "denied", f"{decision}: {_consent_story(event.combo, destination)}")
     if event.offset > account.cursor:
