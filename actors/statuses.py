@@ -72,6 +72,7 @@ def _removed(id: str, account: Account) -> DestinationStatus:
         expired=account.expired,
         denied_by={**account.denied_by, REMOVED: account.pending},
         expired_by=dict(account.expired_by),
+        redacted=account.redacted,
     )
 
 
@@ -108,6 +109,7 @@ def _join(
         expired=accepted.expired,
         denied_by=dict(accepted.denied_by),
         expired_by=dict(accepted.expired_by),
+        redacted=accepted.redacted,
         breaker=state.breaker,
         unknown_outcomes=state.unknown_outcomes,
         delivered_unenforced=state.delivered_unenforced,

@@ -25,7 +25,8 @@ class DestinationStatus(Message):
     `unknown_outcomes` counts the calls of its process whose request went out and that got no answer,
     `delivered_unenforced` the events that it delivered although nobody said anything about consent.
 
-    accepted = delivered + pending + held + dead + denied + expired, always. `denied_by` splits `denied` by reason,
+    accepted = delivered + pending + held + dead + denied + expired, always. `redacted` of the delivered went without
+    the person in them, because consent was refused. `denied_by` splits `denied` by reason,
     `expired_by` what expired for another reason than retention. `overrides_plugin_consent` is true where the
     configuration leaves out what the type requires.
     """
@@ -58,6 +59,7 @@ class DestinationStatus(Message):
     breaker: str | None = None
     unknown_outcomes: int = 0
     delivered_unenforced: int = 0
+    redacted: int = 0
     overrides_plugin_consent: bool = False
 
 

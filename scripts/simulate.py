@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from sluicegate.acceptance.times import write_ms
-from sluicegate.config.model import DestinationConfig
+from sluicegate.config.model import DestinationConfig, OnDenied
 from sluicegate.delivery.mapped import FILTERED
 from sluicegate.delivery.plugin import Plugin, make_plugin
 from sluicegate.destinations.base import Batch
@@ -20,23 +20,30 @@ from sluicegate.destinations.plan import Plan, Plans, Request
 from sluicegate.destinations.vendor import headers_of
 from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
+from sluicegate.redaction import REDACTABLE, Redactor, redacted
+from sluicegate.routing import Decision
 from sluicegate.scripts.options import find_config, json_option, system_options
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key"})
 MAX_INPUT_BYTES = 64 * 1024 * 1024
 _EVENT_TYPE = "event type is not wanted"
+_EXAMPLE_SECRET = b"simulated"
 
 
 @click.command()
 @click.argument("destination")
 @click.argument("file", type=click.File("rb"), default="-")
+@click.option("--refused", is_flag=True, help="As if the consent that it requires had been refused.")
 @json_option
 @system_options
-def simulate(destination: str, file: Any, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+def simulate(
+    destination: str, file: Any, refused: bool, as_json: bool, config_path: Path | None, data_dir: Path | None
+) -> None:
     """Show the requests that DESTINATION would send for the events in FILE or from standard input.
 
     Nothing is sent and nothing needs to run. The input is an event as JSON, several as JSON Lines or a JSON array, or a
-    body as clients post it ({"batch": [...]}). Changes of [destinations.ID.map] are made; consent is not decided.
+    body as clients post it ({"batch": [...]}). Changes of [destinations.ID.map] are made; consent is not decided,
+    unless --refused says how: what is left then goes out where on_denied = "redact", and nothing does elsewhere.
     """
     config = find_config(config_path, data_dir)
     if config is None:
@@ -45,7 +52,8 @@ def simulate(destination: str, file: Any, as_json: bool, config_path: Path | Non
         raise Refused(f"no destination {destination!r} in it; there are: {', '.join(config.destinations) or 'none'}")
     events = read_events(file.read(MAX_INPUT_BYTES))
     chosen = config.destinations[destination]
-    found = simulated(chosen, make_plugin(chosen, DataDir(config.data_dir)), events, now_ms=time.time_ns() // 1_000_000)
+    plugin, now_ms = make_plugin(chosen, DataDir(config.data_dir)), time.time_ns() // 1_000_000
+    found = simulated(chosen, plugin, events, now_ms=now_ms, refused=refused)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text_of(found))
 
 
@@ -66,15 +74,21 @@ def read_events(data: bytes) -> list[dict[str, Any]]:
 
 
 def simulated(
-    chosen: DestinationConfig, plugin: Plugin, events: list[dict[str, Any]], *, now_ms: int
+    chosen: DestinationConfig, plugin: Plugin, events: list[dict[str, Any]], *, now_ms: int, refused: bool = False
 ) -> dict[str, Any]:
-    """What would become of the events: requests, and those that are rejected or skipped, by index in the input."""
+    """What would become of the events: requests, and those that are rejected or skipped, by index in the input.
+
+    With `refused` they are redacted where the destination has them so; their message ids are examples then.
+    """
+    events = [_without_person(event, chosen) or event if refused else event for event in events]
     skipped: dict[int, str] = {}
     kept: list[int] = []
     raws: list[bytes] = []
     for index, event in enumerate(events):
         if chosen.events and event.get("type") not in chosen.events:
             skipped[index] = _EVENT_TYPE
+        elif refused and not _goes_redacted(event, chosen):
+            skipped[index] = str(Decision.CONSENT_DENIED)
         elif plugin.changes is not None and not plugin.changes.wants(event):
             skipped[index] = FILTERED
         else:
@@ -102,6 +116,18 @@ def simulated(
         "rejected": {str(index): rejected[index] for index in sorted(rejected)},
         "skipped": {str(index): skipped[index] for index in sorted(skipped)},
     }
+
+
+def _goes_redacted(event: dict[str, Any], chosen: DestinationConfig) -> bool:
+    return chosen.on_denied is OnDenied.REDACT and event.get("type") in REDACTABLE
+
+
+def _without_person(event: dict[str, Any], chosen: DestinationConfig) -> dict[str, Any] | None:
+    """The event as it goes when consent was refused, None when it does not go."""
+    if not _goes_redacted(event, chosen):
+        return None
+    message_id = Redactor(_EXAMPLE_SECRET, chosen.id).message_id(str(event.get("messageId", "")))
+    return {**redacted(event), "messageId": message_id}
 
 
 def _plan(plugin: Plugin, batch: Batch, now_ms: int) -> Plan:

@@ -56,6 +56,8 @@ def _note(one: DestinationStatus) -> str:
         parts.append(f"next attempt in {max(0.0, one.next_attempt_at - time.time()):.0f} s")
     if one.lag_seconds > 1:
         parts.append(f"{one.lag_seconds:.0f} s behind")
+    if one.redacted:
+        parts.append(f"{one.redacted:,} of those delivered went redacted")
     parts += [f"{count:,} expired: {reason}" for reason, count in sorted((one.expired_by or {}).items())]
     return "; ".join(dict.fromkeys(parts))
 

@@ -72,6 +72,7 @@ _MORE_ABOUT_STATE = (
     "held INTEGER NOT NULL DEFAULT 0",
     "considered INTEGER NOT NULL DEFAULT 0",
     "held_under TEXT NOT NULL DEFAULT ''",
+    "redacted INTEGER NOT NULL DEFAULT 0",
 )
 _HELD = """
     CREATE TABLE held (
@@ -95,10 +96,10 @@ _UPGRADES = (
 # One statement, so that counts and cursor are of one moment.
 _STATE = """
     SELECT epoch, start, cursor, delivered, dead, expired, (SELECT json_group_object(reason, n) FROM denied),
-        (SELECT json_group_object(reason, n) FROM expired_by), held, considered, held_under
+        (SELECT json_group_object(reason, n) FROM expired_by), held, considered, held_under, redacted
     FROM state
 """
-_STATE_OF_VERSION_2 = _STATE.replace("held, considered, held_under", "0, 0, ''")
+_STATE_OF_VERSION_2 = _STATE.replace("held, considered, held_under, redacted", "0, 0, '', 0")
 _STATE_OF_VERSION_1 = _STATE_OF_VERSION_2.replace("(SELECT json_group_object(reason, n) FROM expired_by)", "'{}'")
 """Who may not write to a store cannot bring it up."""
 
@@ -109,7 +110,7 @@ class StoreState:
 
     The counts add up: delivered + held + dead + expired + all of `denied` = cursor - start. `epoch` 0: never claimed.
     Every held event was judged by the ledger as of version `considered` at least, for a requirement and policy that
-    `held_under` stands for.
+    `held_under` stands for. `redacted` of the delivered events went redacted.
     """
 
     epoch: int
@@ -123,6 +124,7 @@ class StoreState:
     held: int = 0
     considered: int = 0
     held_under: str = ""
+    redacted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Account:
     """One destination's account, in events.
 
     `denied_by` splits `denied` by reason. `expired_by` has the reasons of what expired; the rest is retention's.
+    `redacted` of the delivered events went redacted.
     """
 
     accepted: int
@@ -143,6 +146,7 @@ class Account:
     cursor: Offset
     epoch: int
     expired_by: Mapping[str, int] = field(default_factory=dict)
+    redacted: int = 0
 
 
 def store_schema(start: Offset) -> Schema:
@@ -199,6 +203,7 @@ def account_of(state: StoreState, *, head: Offset) -> Account:
         cursor=state.cursor,
         epoch=state.epoch,
         expired_by=state.expired_by,
+        redacted=state.redacted,
     )
 
 

@@ -201,7 +201,13 @@ def _accounts(destinations: Sequence[DestinationStatus]) -> Iterator[Metric]:
         "Events that expired for another reason than retention, by reason.",
         labels=("destination", "reason"),
     )
+    redacted = GaugeMetricFamily(
+        "sluicegate_destination_redacted",
+        "Delivered events that went without the person in them, because consent was refused.",
+        labels=("destination",),
+    )
     for status in destinations:
+        redacted.add_metric((status.id,), status.redacted)
         for account in ACCOUNTS:
             events.add_metric((status.id, account), getattr(status, account))
         for reason, count in sorted((status.denied_by or {}).items()):
@@ -211,6 +217,7 @@ def _accounts(destinations: Sequence[DestinationStatus]) -> Iterator[Metric]:
     yield events
     yield denied
     yield expired
+    yield redacted
 
 
 def _states(statuses: Statuses) -> Iterator[Metric]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from sluicegate.config.model import DestinationConfig
+from sluicegate.config.model import DestinationConfig, OnDenied
 from sluicegate.consent.requirement import State, judge
 from sluicegate.event import CONSENT_TYPE, ERASED, Combo, plain_name
+from sluicegate.redaction import REDACTABLE
 
 MAX_DECISIONS = 65_536
 """Decisions that a table remembers: about 5 MB, and far more combinations than sources produce in practice."""
@@ -24,7 +25,10 @@ class Decision(StrEnum):
     CONSENT_DENIED = "consent_denied"
     """A purpose that the destination requires was refused."""
     CONSENT_UNDECIDED = "consent_undecided"
-    """Nobody said yes or no to a purpose that the destination requires; not delivered, like a refusal."""
+    """Nobody said yes or no to a purpose that the destination requires; not delivered, like a refusal.
+
+    Also where somebody said no and the event may go redacted: what follows is decided event by event.
+    """
     ERASED = ERASED
     """The event was erased; an empty placeholder has its place."""
 
@@ -46,7 +50,15 @@ def decide(combo: Combo, destination: DestinationConfig) -> Decision:
         return Decision.EVENT_TYPE
     if not _integrated(combo, {plain_name(destination.id), plain_name(destination.type)}):
         return Decision.INTEGRATIONS
-    return _BY_STATE[judge(destination.requires, dict(combo.stamp))]
+    decision = _BY_STATE[judge(destination.requires, dict(combo.stamp))]
+    if decision is Decision.CONSENT_DENIED and may_be_redacted(combo, destination):
+        return Decision.CONSENT_UNDECIDED
+    return decision
+
+
+def may_be_redacted(combo: Combo, destination: DestinationConfig) -> bool:
+    """Whether a refusal leaves open if events of this combination go: then it takes more than a stamp to decide."""
+    return destination.on_denied is OnDenied.REDACT and combo.type in REDACTABLE
 
 
 def _decide_notice(combo: Combo, destination: DestinationConfig) -> Decision:

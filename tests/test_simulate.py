@@ -131,3 +131,21 @@ def test_destinations_say_what_to_install_and_how_to_begin(monkeypatch: pytest.M
         "requires": ["measurement"],
         "api_secret": "${GA4_API_SECRET}",
     }
+
+
+def test_refused_events_are_shown_as_they_go_redacted_and_not_at_all_elsewhere(config: Path) -> None:
+    config.write_text(
+        config.read_text() + '[destinations.safe]\ntype = "file"\nrequires = ["measurement"]\n'
+        'path = "safe.jsonl"\non_denied = "redact"\n'
+    )
+    stdin = json.dumps(EVENTS)
+
+    safe = json.loads(run(config, "safe", "--refused", "--json", stdin=stdin))
+    archive = json.loads(run(config, "archive", "--refused", "--json", stdin=stdin))
+
+    (request,) = safe["requests"]
+    assert [event["event"] for event in request["body"]] == ["Signed Up", "2nd", "Noise"]
+    assert not [event for event in request["body"] if "userId" in event or event["messageId"] == "m-1"]
+    assert safe["skipped"] == {"3": "consent_denied"}
+    assert archive["requests"] == []
+    assert set(archive["skipped"].values()) == {"consent_denied"}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sluicegate.config.entrance import unknown_keys
 from sluicegate.config.keys import COMPAT, CONSENT
-from sluicegate.config.model import ConsentConfig, ConsentModel, HonorGpc, OnUndecided, PurposesConfig
+from sluicegate.config.model import ConsentConfig, ConsentModel, HonorGpc, OnDenied, OnUndecided, PurposesConfig
 from sluicegate.config.problems import Problems, Wrong, did_you_mean
 from sluicegate.config.purposes import CUSTOM
 from sluicegate.config.scalars import read_scalars, read_table, texts
@@ -61,6 +61,11 @@ def _allows_unasked(document: Mapping[str, Any], problems: Problems) -> bool:
 def read_on_undecided(value: object) -> OnUndecided:
     """What becomes of undecided events; raises `Wrong`."""
     return _choice(OnUndecided, value)
+
+
+def read_on_denied(value: object) -> OnDenied:
+    """What becomes of refused events; raises `Wrong`."""
+    return _choice(OnDenied, value)
 
 
 def _choice(kind: type[Choice], value: object) -> Choice:

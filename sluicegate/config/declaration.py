@@ -31,3 +31,5 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Purposes that the type always needs; a configuration may add to them and not remove."""
     limits: ClassVar[Limits] = Limits()
     """The vendor's limits; a configuration may lower them."""
+    needs_person: ClassVar[bool] = False
+    """Whether the vendor takes no event that says nothing of a person: no id, no address, no browser."""

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sluicegate.config.consent import read_on_undecided
+from sluicegate.config.consent import read_on_denied, read_on_undecided
 from sluicegate.config.declaration import Settings
 from sluicegate.config.keys import DESTINATION
 from sluicegate.config.mapping import MapReader
 from sluicegate.config.model import (
     DEFAULT_TIMEOUT_S,
     DestinationConfig,
+    OnDenied,
     PurposesConfig,
     Requirement,
     SupervisorConfig,
@@ -75,6 +76,8 @@ class DestinationReader:
                 values["on_undecided"] = read_on_undecided(raw["on_undecided"])
             except Wrong as wrong:
                 self.problems.add_wrong((*path, "on_undecided"), wrong)
+        if "on_denied" in raw:
+            self._read_on_denied(raw["on_denied"], values, settings_type, path)
         if "map" in raw:
             values["map"] = MapReader((*path, "map"), self.problems).read(raw["map"])
         if settings_type is not None:
@@ -147,6 +150,20 @@ class DestinationReader:
             if event not in [*EventType]:
                 self.problems.add(here, f"{event!r} is not an event type", did_you_mean(event, EventType))
         return events
+
+    def _read_on_denied(
+        self, value: object, values: dict[str, Any], settings_type: type[Settings] | None, path: KeyPath
+    ) -> None:
+        try:
+            values["on_denied"] = read_on_denied(value)
+        except Wrong as wrong:
+            self.problems.add_wrong((*path, "on_denied"), wrong)
+            return
+        if values["on_denied"] is OnDenied.REDACT and settings_type is not None and settings_type.needs_person:
+            log.warning(
+                '%s: on_denied = "redact" sends events without ids, and this type needs them: most will not go',
+                path[-1],
+            )
 
     def _check_settings(self, raw: Mapping[str, Any], settings_type: type[Settings], path: KeyPath) -> None:
         settings = convert_settings(raw, settings_type, path, self.problems, also_known=DESTINATION.names)

@@ -650,6 +650,14 @@ DESTINATION = Table(
             "What becomes of its events while nobody has said yes or no: hold, or drop; as in [consent] when left out.",
             sample='"drop"',
         ),
+        Key(
+            "on_denied",
+            Kind.SPECIAL,
+            "What becomes of an event when consent that is required was refused by the time it was collected: drop, or "
+            "redact, which sends it without ids, addresses and traits ([consent.md](consent.md#redacting)).",
+            sample='"drop"',
+            sample_is_default=True,
+        ),
         Key("map", Kind.SPECIAL, "Changes to events on their way out: a table of its own, see below.", sample="{}"),
     ),
     DestinationConfig,

@@ -151,6 +151,14 @@ class OnUndecided(StrEnum):
     DROP = "drop"
 
 
+class OnDenied(StrEnum):
+    """What becomes of an event when consent that its destination requires was refused."""
+
+    DROP = "drop"
+    REDACT = "redact"
+    """It goes without the person in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsentConfig:
     """`[consent]`: what silence means and where, how long consent lasts, and how long events wait for it."""
@@ -208,6 +216,7 @@ class DestinationConfig:
     """Whether `requires` stands alone, without what the type requires."""
     on_undecided: OnUndecided | None = None
     """None for what `[consent]` says."""
+    on_denied: OnDenied = OnDenied.DROP
     map: MapConfig = field(default_factory=MapConfig)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     network: Network = Network()  # noqa: RUF009  (frozen)
@@ -245,6 +254,11 @@ def consent_of(destination: DestinationConfig, consent: ConsentConfig) -> Consen
     """What counts for one destination."""
     own = destination.on_undecided
     return consent if own is None else replace(consent, on_undecided=own)
+
+
+def redacts_for(destination: DestinationConfig) -> str | None:
+    """The id of a destination where refused events go redacted, None of one where they do not go."""
+    return destination.id if destination.on_denied is OnDenied.REDACT else None
 
 
 def config_hash(destination: DestinationConfig) -> str:

@@ -148,6 +148,14 @@ class Judge:
             verdict = self._verdicts[case] = self._judge(*case)
         return verdict
 
+    def refused_before(self, stamp: StampItems, standings: Standings, *, time_ms: int) -> bool:
+        """Whether every refusal is as old as the event: told by its stamp, or known when it was collected."""
+        said = dict(stamp)
+        return not any(
+            said.get(purpose) is not False and _since(standings.of(purpose), time_ms, NEVER_MS) is _Since.DENIED_AFTER
+            for purpose in self._purposes
+        )
+
     def decide_many(
         self,
         stamps: Sequence[StampItems],

@@ -40,6 +40,8 @@ class SubjectKeys:
         self._anonymous = hashlib.blake2b(digest_size=KEY_BYTES, key=secret, person=b"anonymous")
         self.fingerprint = hashlib.blake2b(digest_size=KEY_BYTES, key=secret, person=b"fingerprint").digest()
         """Tells two secrets apart without giving them away."""
+        self.redaction = hashlib.blake2b(digest_size=SECRET_BYTES, key=secret, person=b"redaction").digest()
+        """The secret that message ids of redacted events are hashed with."""
 
     def user(self, user_id: str) -> bytes:
         """The key of a known user."""

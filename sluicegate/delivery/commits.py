@@ -106,6 +106,7 @@ class Commits:
                 retries=self._retries,
                 held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
                 decisions=decisions_of(gathered, self._lanes.settlement.reasons),
+                redacted=gathered.redacted,
             )
             trace.dead(letters)
             if self._holding is not None:
@@ -167,11 +168,18 @@ class Commits:
             denied=self._replayed.denied,
             now_ms=wall_ms(time.monotonic()),
             versions=self._replayed.versions,
+            redacted=self._replayed.redacted,
         )
 
     def _settle_released(self, ended: Aside) -> None:
         letters = self._letters(ended.dead)
-        changes = HeldChanges(delivered=ended.delivered, denied=ended.denied, dead=letters, versions=ended.versions)
+        changes = HeldChanges(
+            delivered=ended.delivered,
+            denied=ended.denied,
+            dead=letters,
+            redacted=ended.redacted,
+            versions=ended.versions,
+        )
         self._store.settle_held(self._epoch, changes)
         trace.dead(letters)
         self.delivered += len(ended.delivered)

@@ -22,8 +22,9 @@ from sluicegate.consent.subject import Subject
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
 from sluicegate.eventlog.base import Offset
-from sluicegate.eventlog.runs import Events, Run
+from sluicegate.eventlog.runs import Events, PlainIds, Run
 from sluicegate.paths import DataDir
+from sluicegate.redaction import REDACTABLE, Redactor
 from sluicegate.routing import Decision
 
 MAX_COMBOS = 1_000
@@ -35,6 +36,8 @@ _PIECE = 64
 """Events that are looked up together."""
 HELD = "held"
 """Stands in the place of a reason for an event that is to be held."""
+REDACT = "redact"
+"""Stands in the place of a reason for an event that may only go without the person in it."""
 NEVER_ARRIVED_MS = -(1 << 62)
 """Of an event that is in no log: it cannot be held, and nobody can have refused it before."""
 _WORDS = {Reason.DENIED: str(Decision.CONSENT_DENIED), Reason.UNDECIDED: str(Decision.CONSENT_UNDECIDED)}
@@ -56,6 +59,10 @@ def _final(reason: str) -> str:
     return str(Decision.CONSENT_UNDECIDED) if reason in (HELD, Reason.HOLD_EXPIRED) else reason
 
 
+_STAYS_REDACTED = (None, HELD, REDACT, str(Decision.CONSENT_UNDECIDED), Reason.HOLD_EXPIRED.value)
+"""What is decided of an event that was refused when it was collected, and changes nothing about how it goes."""
+
+
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
     """The ledger of a data directory, for one thread that decides."""
     return LedgerReader(data_dir.consent, data_dir.consent_key, Rules.of(consent))
@@ -71,6 +78,12 @@ def _with_barred(
     return [who.barred(offset) or reason for reason, who, offset in columns]
 
 
+def _redacted(run: Run, redactor: Redactor) -> Run:
+    message_ids = list(map(redactor.message_id, run.message_ids))
+    raws = [redactor.raw(raw, id_) for raw, id_ in zip(run.raws, message_ids, strict=True)]
+    return Run.of(list(run.offsets), PlainIds(message_ids, message_ids), raws)
+
+
 class Gate:
     """The decisions of one destination; belongs to one thread.
 
@@ -84,9 +97,13 @@ class Gate:
         requires: Requirement,
         consent: ConsentConfig,
         *,
+        redacts_for: str | None = None,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        """`redacts_for` is the id of the destination where refused events go redacted, None where they do not go."""
         self.ledger = ledger
+        self._redacts_for = redacts_for
+        self._redactor: Redactor | None = None
         self._policies = Policies(consent)
         self._allows_unasked = consent.allow_unasked
         self._judge = Judge(requires)
@@ -107,18 +124,32 @@ class Gate:
     def refresh(self) -> None:
         """Take note of what was decided since the last time."""
         self.ledger.refresh()
+        if self.redacts and self._redactor is None:
+            self._redactor = Redactor(self.ledger.keys.redaction, str(self._redacts_for))
+
+    @property
+    def redacts(self) -> bool:
+        """Whether refused events go redacted."""
+        return self._redacts_for is not None
+
+    def outgoing(self, events: Events) -> Events:
+        """The events as they go out, which is without the person where they are to be redacted."""
+        redactor = self._redactor
+        if redactor is None or not any(run.redact for run in events.runs):
+            return events
+        return Events([_redacted(run, redactor) if run.redact else run for run in events.runs])
 
     @property
     def completes(self) -> bool:
         """Whether what a stamp leaves open may be decided by something else."""
-        return self.ledger.version > 0 or self._may_be_silent
+        return self.ledger.version > 0 or self._may_be_silent or self.redacts
 
     def expired_before_ms(self) -> int:
         """Events that arrived before this time (Unix ms) are not held any longer."""
         return self._clock_ms() - self._hold_ms
 
     def reasons(self, about: About, *, arrived_ms: int = NEVER_ARRIVED_MS) -> list[str | None]:
-        """For each event None when it may go out, `HELD`, or why not; the ledger is taken as of the last `refresh`."""
+        """For each event None when it may go, `HELD`, `REDACT`, or why not; by the ledger as of the last `refresh`."""
         if not self.completes:
             said = [self._of_stamp(combo) for combo in about.combos]
             return self._of_nobody(about, said, self._undecided(arrived_ms, self._clock_ms()))
@@ -163,6 +194,7 @@ class Gate:
                     reason = self._reason(about.combos[code], known, case)
                     if known.is_regulated:
                         reason = known.barred(first + skipped + len(found)) or reason
+                reason = None if reason == REDACT else reason
                 found.append(reason)
                 if reason is None:
                     return found
@@ -183,6 +215,7 @@ class Gate:
     def refused(self, part: Part) -> dict[int, str]:
         """The places of events that were permitted and may not go out any more, each with its reason.
 
+        `REDACT` is that of one that may only go redacted from now on.
         The ledger is taken as of the last `refresh`; a part that was looked at since its last change costs nothing.
         """
         ledger = self.ledger
@@ -204,7 +237,7 @@ class Gate:
             return
         now_ms = self._clock_ms()
         for run in events.runs:
-            about = run.about
+            about = None if run.redact else run.about
             places = [i for i, code in enumerate(about.codes) if about.combos[code].unasked] if about else []
             if about is None or not places:
                 continue
@@ -225,6 +258,10 @@ class Gate:
         about = run.about
         assert about is not None
         known = self.ledger.of_many(about.whose)
+        if run.redact:
+            found = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=False)
+            reasons = [None if reason in _STAYS_REDACTED else reason for reason in found]
+            return _with_barred(reasons, known, run.log_offsets), False
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
         is_barred = self.ledger.has_regulated
         if not (is_open or is_barred) and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
@@ -258,6 +295,9 @@ class Gate:
         if verdict.action is Action.DELIVER:
             return None
         if verdict.reason is not Reason.UNDECIDED:
+            may_go = self.redacts and combo.type in REDACTABLE
+            if may_go and self._judge.refused_before(combo.stamp, standings, time_ms=case.time_ms):
+                return REDACT
             return _WORDS.get(verdict.reason, verdict.reason.value)
         if not self.holds or not any(case.subject):
             return str(Decision.CONSENT_UNDECIDED)

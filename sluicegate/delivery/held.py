@@ -66,6 +66,8 @@ class HeldChanges:
     under: str = ""
     versions: Mapping[Offset, int] = field(default_factory=dict)
     """Of the ledger, by which was decided; where it is not told that is `considered`."""
+    redacted: int = 0
+    """How many of the delivered went redacted."""
 
     def __bool__(self) -> bool:
         ended = self.delivered or self.denied or self.dead or self.gone or self.damaged

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.subject import Subject
-from sluicegate.delivery.gate import HELD, Gate
+from sluicegate.delivery.gate import HELD, REDACT, Gate
 from sluicegate.delivery.held import number_of
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.errors import RowDamaged
@@ -103,9 +103,13 @@ class HeldLog:
         return [place for place, reason in reasons if reason is None]
 
     def _reasons(self, row: Row, about: About) -> list[str | None]:
-        """What a combination alone decides stands, unless it is that consent is left open."""
+        """What a combination alone decides stands, unless it is that consent is left open.
+
+        A refusal ends what is held, as everywhere: only what was refused when it was collected goes redacted.
+        """
         fixed = [_but_for_consent(self._decide(combo)) for combo in about.combos]
         found = self._gate.reasons(about, arrived_ms=row.received_at_ms)
+        found = [str(Decision.CONSENT_DENIED) if reason == REDACT else reason for reason in found]
         return [fixed[code] or reason for code, reason in zip(about.codes, found, strict=True)]
 
     def _rows(self, offsets: Sequence[Offset], judged: Judged) -> Iterator[tuple[Row, list[int]]]:

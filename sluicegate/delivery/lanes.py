@@ -20,7 +20,7 @@ from sluicegate.config.declaration import Limits
 from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.backlog import Backlog, slots_of
 from sluicegate.delivery.breaker import Breaker, BreakerState
-from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.gate import REDACT, Gate
 from sluicegate.delivery.lane import Lane, Origin, Part, PendingRetry, Work
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
@@ -46,6 +46,9 @@ MAX_SPAN = 1_000_000
 """Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
 MAX_REASON_CHARS = 100
 """Of the reason for which a destination leaves an event out; it is the name of a counter."""
+REDACTED_REFUSED = "redacted_refused"
+"""The reason of events that went redacted and were not taken so: no dead letters, which would keep a person's event
+that refused."""
 MAX_WAITING = 16
 """Lanes that may wait besides those that may run, so that fresh events get by."""
 
@@ -370,6 +373,9 @@ class Lanes:
 
     def _deny(self, lane: Lane, refused: Mapping[int, str]) -> None:
         part = lane.parts.popleft()
+        if to_redact := {index for index, reason in refused.items() if reason == REDACT}:
+            part = part.of(part.events.marked(bytes([i in to_redact for i in range(len(part.events))])))
+            refused = {index: reason for index, reason in refused.items() if index not in to_redact}
         offsets = part.events.offsets
         for index, reason in refused.items():
             self._note_denial(lane, offsets[index], reason, self.version)
@@ -389,7 +395,8 @@ class Lanes:
         if part.attempts == 1:
             part.first_attempt = now
         lane.running, lane.started, lane.version = True, now, self.version
-        return Work(lane, Batch.of(part.events, part.attempts))
+        events = part.events if self.gate is None else self.gate.outgoing(part.events)
+        return Work(lane, Batch.of(events, part.attempts))
 
     # Coming back
 
@@ -456,10 +463,14 @@ class Lanes:
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._leave(lane, len(events))
         if lane.origin is not Origin.LOG:
-            self._aside[lane.origin].deliver(events.offsets, lane.version)
+            aside = self._aside[lane.origin]
+            aside.deliver(events.offsets, lane.version)
+            aside.redacted += sum(run.n_events for run in events.runs if run.redact)
         else:
             for run in events.runs:
                 self.settlement.deliver(run.offsets, lane.version)
+                if run.redact:
+                    self.settlement.note_redacted(run.offsets)
         if self.gate is not None:
             self.gate.note_delivered(events)
 
@@ -495,6 +506,10 @@ class Lanes:
 
     def _bury(self, lane: Lane, part: Part, index: int, reason: str, error: BaseException, now: float) -> None:
         one = part.events.slice(index, index + 1)
+        if one.runs[0].redact:
+            self._leave(lane, 1)
+            self._note_denial(lane, one.offsets[0], REDACTED_REFUSED, lane.version)
+            return
         (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()
         answer = error if isinstance(error, DestinationError) else DestinationError()
         stage = Stage.REJECTED if isinstance(error, Rejected) else Stage.GIVEN_UP

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import NamedTuple
 
 from sluicegate.delivery.gate import HELD as HOLD
-from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.gate import REDACT, Gate
 from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.settlement import HELD, UNFINISHED, HeldRow
@@ -22,6 +24,14 @@ MIN_READ_EVENTS = 1_000
 MIN_READ_BYTES = 1024 * 1024
 MAX_TABLES = 1_000
 _IS_UNFINISHED = bytes(state == UNFINISHED for state in range(256))
+
+
+class _Completed(NamedTuple):
+    """The states of a row's events, those to hold, and the places of those that go redacted."""
+
+    states: bytes
+    held: Sequence[HeldRow] = ()
+    to_redact: Sequence[int] = ()
 
 
 class Reader:
@@ -86,44 +96,50 @@ class Reader:
         known = max(0, lanes.settlement.last + 1 - row.first)
         states = states[known:]
         held: Sequence[HeldRow] = ()
+        to_redact: Sequence[int] = ()
         if lanes.gate is not None:
-            states, held = self._completed(lanes.gate, row, states)
+            states, held, to_redact = self._completed(lanes.gate, row, states)
         n_permitted = states.count(UNFINISHED)
         events = Events()
         if n_permitted:
             run = Run.of_row(row, self._log.payload(row)).slice(known, row.count)
             whole = n_permitted == len(states)
             events = Events([run if whole else run.select(states.translate(_IS_UNFINISHED)).compact()])
+        if to_redact:
+            marks = bytearray(len(states))
+            for place in to_redact:
+                marks[place] = 1
+            events = events.marked(bytes(compress(marks, states.translate(_IS_UNFINISHED))))
         lanes.expire(row.first - lanes.settlement.last - 1)
         lanes.settlement.hold(held)
         lanes.add(states, events)
 
-    def _completed(self, gate: Gate, row: Row, states: bytes) -> tuple[bytes, Sequence[HeldRow]]:
-        """The states with what the ledger says of the events that say nothing themselves, and those to hold."""
+    def _completed(self, gate: Gate, row: Row, states: bytes) -> _Completed:
+        """The states with what the ledger says of the events that say nothing themselves."""
         code = self._lanes.settlement.code
         undecided = code(Decision.CONSENT_UNDECIDED)
-        if undecided not in states:
-            return states, ()
-        if not gate.completes and not gate.holds:
-            return states, ()
+        if undecided not in states or not (gate.completes or gate.holds):
+            return _Completed(states)
         first = row.count - len(states)
         places = [place for place, state in enumerate(states) if state == undecided]
         about = row.meta.about.pick([first + place for place in places])
         reasons = gate.reasons(about, arrived_ms=row.received_at_ms)
         completed = bytearray(states)
-        known: dict[str | None, int] = {None: UNFINISHED, HOLD: HELD}
+        known: dict[str | None, int] = {None: UNFINISHED, HOLD: HELD, REDACT: UNFINISHED}
         for place, reason in zip(places, reasons, strict=True):
             state = known.get(reason)
             if state is None:
                 state = known[reason] = code(str(reason))
             completed[place] = state
+        to_redact = [place for place, reason in zip(places, reasons, strict=True) if reason == REDACT]
         if HOLD not in reasons:
-            return bytes(completed), ()
+            return _Completed(bytes(completed), (), to_redact)
         waiting = [i for i, reason in enumerate(reasons) if reason == HOLD]
         offsets = [row.first + first + places[i] for i in waiting]
         if self._numbers is None:
             self._numbers = Numbers(gate.ledger)
-        return bytes(completed), self._numbers.rows(about.pick(waiting), offsets, arrived_ms=row.received_at_ms)
+        rows = self._numbers.rows(about.pick(waiting), offsets, arrived_ms=row.received_at_ms)
+        return _Completed(bytes(completed), rows, to_redact)
 
     def _table(self, combos: tuple[Combo, ...]) -> bytes:
         """Maps a combination's index to the state in which its events begin."""

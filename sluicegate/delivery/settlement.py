@@ -83,6 +83,8 @@ class Progress:
     held: list[HeldRow] = field(default_factory=list)
     codes: bytearray = field(default_factory=bytearray, compare=False, repr=False)
     versions: Versions = field(default_factory=list, compare=False, repr=False)
+    redacted: int = 0
+    """How many of the delivered went redacted."""
 
     def __len__(self) -> int:
         settled = self.delivered + self.expired + self.damaged + sum(self.denied.values())
@@ -100,6 +102,7 @@ class Progress:
         self.held += later.held
         self.codes += later.codes
         add_versions(self.versions, later.versions)
+        self.redacted += later.redacted
 
 
 @dataclass(slots=True)
@@ -111,6 +114,8 @@ class Aside:
     denied: dict[int, str] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
     """Of the ledger, by which each was decided."""
+    redacted: int = 0
+    """How many of the delivered went redacted."""
 
     def __bool__(self) -> bool:
         return bool(self.delivered or self.dead or self.denied)
@@ -124,6 +129,7 @@ class Aside:
         self.dead += later.dead
         self.denied |= later.denied
         self.versions |= later.versions
+        self.redacted += later.redacted
 
     def deliver(self, numbers: Sequence[int], version: int) -> None:
         """These were delivered, by this version of the ledger."""
@@ -153,6 +159,7 @@ class Settlement:
         self._version = 0
         self._versions: array[int] | None = None
         """Of each offset, while they are not all decided under `_version`."""
+        self._redacted: list[int] = []
 
     def __len__(self) -> int:
         return len(self._states)
@@ -203,6 +210,10 @@ class Settlement:
         else:
             for offset in offsets:
                 states[offset - before] = DELIVERED
+
+    def note_redacted(self, offsets: Iterable[int]) -> None:
+        """Say of delivered offsets that they went redacted."""
+        self._redacted += offsets
 
     def deny(self, offset: int, reason: str, version: int = 0) -> None:
         """Mark an unfinished offset as denied."""
@@ -259,6 +270,9 @@ class Settlement:
         self._pass_versions(length, progress.versions)
         if progress.delivered < length:
             self._count_rest(passed, progress)
+        if self._redacted:
+            still = [offset for offset in self._redacted if offset > self.cursor]
+            progress.redacted, self._redacted = len(self._redacted) - len(still), still
         return progress
 
     def _extend_versions(self, count: int, version: int) -> None:

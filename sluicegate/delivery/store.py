@@ -133,12 +133,13 @@ class DestinationStore:
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
         decisions: Decisions | None = None,
+        redacted: int = 0,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
         `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered. Of `held` those are
-        denied for which there is no room. `decisions` tells of every event what is counted here, in order; who leaves
-        it out has settled them in the order of the counts.
+        denied for which there is no room. `redacted` of the delivered events went redacted. `decisions` tells of every
+        event what is counted here, in order; who leaves it out has settled them in the order of the counts.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
@@ -154,6 +155,7 @@ class DestinationStore:
                 self._refuse(epoch, f"the cursor moves to {cursor} but {counted} events are counted")
             self._count_denied(denied)
             self._count_damaged(damaged)
+            self._count_redacted(redacted)
             if dead_letters:
                 insert_letters(self._db, dead_letters)
             if decisions is None:
@@ -228,6 +230,7 @@ class DestinationStore:
             self._count_damaged(n_damaged)
             version_of, otherwise = changes.versions, changes.considered or 0
             self._prove_later([(o, word, version_of.get(o, otherwise)) for o, word in words.items()], was=HELD)
+            self._count_redacted(changes.redacted)
             release_held(self._db, changes.released)
             if changes.considered is not None:
                 self._db.execute("UPDATE state SET considered = ?, held_under = ?", (changes.considered, changes.under))
@@ -241,6 +244,7 @@ class DestinationStore:
         denied: Mapping[int, str],
         now_ms: int,
         versions: Mapping[int, int] = _NO_VERSIONS,
+        redacted: int = 0,
     ) -> None:
         """Say how replays ended, by letter id: `failed` has the new reason, `denied` the reason of the denial.
 
@@ -265,6 +269,7 @@ class DestinationStore:
                 (n_delivered + len(reasons), n_delivered),
             )
             self._count_denied({reason: reasons.count(reason) for reason in set(reasons)})
+            self._count_redacted(redacted)
 
     def data_version(self) -> int:
         """A number that changes when another connection has changed the store; about 5 us."""
@@ -295,6 +300,10 @@ class DestinationStore:
             self._db.executemany(
                 "INSERT INTO denied VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", list(denied.items())
             )
+
+    def _count_redacted(self, redacted: int) -> None:
+        if redacted:
+            self._db.execute("UPDATE state SET redacted = redacted + ?", (redacted,))
 
     def _count_damaged(self, damaged: int) -> None:
         if damaged:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from sluicegate.accounts import Account, read_accounts
 from sluicegate.config import Config
-from sluicegate.config.model import consent_of
+from sluicegate.config.model import consent_of, redacts_for
 from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.held import HoldBounds
 from sluicegate.delivery.held_log import Numbers
@@ -64,7 +64,7 @@ class Sweeper:
         self._sweep = Sweep(self._decide, self._decide_each, self._hold)
         self._ledger = open_ledger_reader(data_dir, config.consent)
         self._gates = {
-            name: Gate(self._ledger, one.requires, consent_of(one, config.consent))
+            name: Gate(self._ledger, one.requires, consent_of(one, config.consent), redacts_for=redacts_for(one))
             for name, one in self._destinations.items()
         }
         bounds = HoldBounds.of(config.consent)

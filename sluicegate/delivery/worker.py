@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluicegate import failpoints
-from sluicegate.config.model import ConsentConfig, DestinationConfig, config_hash, consent_of
+from sluicegate.config.model import ConsentConfig, DestinationConfig, config_hash, consent_of, redacts_for
 from sluicegate.delivery.deciding import Deciding
 from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.gate import Gate, open_ledger_reader
@@ -147,7 +147,12 @@ class DeliveryWorker:
                 flight=flight,
                 recovery=recovery,
                 rate_per_s=self._destination.rate_per_s,
-                gate=Gate(ledger, required_of(self._destination, type(plugin.instance.settings)), self._consent),
+                gate=Gate(
+                    ledger,
+                    required_of(self._destination, type(plugin.instance.settings)),
+                    self._consent,
+                    redacts_for=redacts_for(self._destination),
+                ),
                 deciding=deciding,
                 hold=HoldBounds.of(self._consent),
             )

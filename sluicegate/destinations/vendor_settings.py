@@ -28,6 +28,7 @@ class SegmentSettings(Settings):
     """segment.com/docs/connections/sources/catalog/libraries/server/http-api (32 KB an event, 500 KB a batch)."""
 
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=450 * KIB, in_flight=8)
+    needs_person: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -50,6 +51,7 @@ class PosthogSettings(Settings):
 
     requires: ClassVar[tuple[str, ...]] = ("measurement",)
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=4 * MIB, in_flight=4)
+    needs_person: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -70,6 +72,7 @@ class AmplitudeSettings(Settings):
 
     requires: ClassVar[tuple[str, ...]] = ("measurement",)
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=700 * KIB, in_flight=4)
+    needs_person: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -91,6 +94,7 @@ class MixpanelSettings(Settings):
 
     requires: ClassVar[tuple[str, ...]] = ("measurement",)
     limits: ClassVar[Limits] = Limits(max_events=1_000, max_bytes=1 * MIB, in_flight=4)
+    needs_person: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -118,6 +122,7 @@ class MetaSettings(Settings):
 
     requires: ClassVar[tuple[str, ...]] = ("marketing",)
     limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=700 * KIB, in_flight=4)
+    needs_person: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -147,6 +152,7 @@ class Ga4Settings(Settings):
 
     requires: ClassVar[tuple[str, ...]] = ("measurement",)
     limits: ClassVar[Limits] = Limits(max_events=100, max_bytes=450 * KIB, in_flight=8)
+    needs_person: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_url(self.url)

@@ -10,7 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import accumulate, chain, compress, pairwise
+from itertools import accumulate, chain, compress, groupby, pairwise
 from operator import itemgetter
 from typing import Protocol, TypeVar
 
@@ -58,7 +58,7 @@ class PlainIds:
 class Block:
     """The events of one payload: event i is `payload[bounds[i] : bounds[i + 1] - 1]`."""
 
-    __slots__ = ("arrived_ms", "bounds", "ids", "log_offsets", "offsets", "payload")
+    __slots__ = ("arrived_ms", "bounds", "ids", "log_offsets", "offsets", "payload", "redact")
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Block:
         *,
         arrived_ms: int = 0,
         log_offsets: Sequence[Offset] | None = None,
+        redact: bool = False,
     ) -> None:
         self.offsets = offsets
         self.log_offsets = offsets if log_offsets is None else log_offsets
@@ -77,6 +78,8 @@ class Block:
         self.bounds = bounds
         self.arrived_ms = arrived_ms
         """When they were received (Unix ms); 0 where nobody asks for it."""
+        self.redact = redact
+        """Whether they may only go out without the person in them."""
 
 
 class Run:
@@ -105,10 +108,17 @@ class Run:
         *,
         arrived_ms: int = 0,
         log_offsets: Sequence[Offset] | None = None,
+        redact: bool = False,
     ) -> Run:
         """Events that are at hand one by one; `log_offsets` where `offsets` are something else than that."""
-        block = Block(offsets, ids, _COMMA.join(raws), bounds_of(raws), arrived_ms=arrived_ms, log_offsets=log_offsets)
+        payload, bounds = _COMMA.join(raws), bounds_of(raws)
+        block = Block(offsets, ids, payload, bounds, arrived_ms=arrived_ms, log_offsets=log_offsets, redact=redact)
         return cls(block, range(len(raws)))
+
+    @property
+    def redact(self) -> bool:
+        """Whether they may only go out without the person in them."""
+        return self.block.redact
 
     @property
     def n_bytes(self) -> int:
@@ -177,7 +187,27 @@ class Run:
             return self
         ids = PlainIds(list(self.message_ids), list(self.subjects), self.about)
         arrived_ms, log_offsets = self.block.arrived_ms, list(self.log_offsets)
-        return Run.of(list(self.offsets), ids, self.raws, arrived_ms=arrived_ms, log_offsets=log_offsets)
+        return Run.of(
+            list(self.offsets), ids, self.raws, arrived_ms=arrived_ms, log_offsets=log_offsets, redact=self.redact
+        )
+
+    def marked(self, chosen: bytes | bytearray) -> Iterator[Run]:
+        """The same events in order, where those for which `chosen` has a byte that is not 0 are to be redacted."""
+        block = self.block
+        marked = Block(
+            block.offsets,
+            block.ids,
+            block.payload,
+            block.bounds,
+            arrived_ms=block.arrived_ms,
+            log_offsets=block.log_offsets,
+            redact=True,
+        )
+        at = 0
+        for is_chosen, group in groupby(map(bool, chosen)):
+            n_events = len(list(group))
+            yield Run(marked if is_chosen else block, self.indices[at : at + n_events])
+            at += n_events
 
     def n_fitting(self, max_bytes: int) -> int:
         """How many of the first events have so many bytes together."""
@@ -267,6 +297,16 @@ class Events:
         """The events for which `chosen` has a byte that is not 0."""
         selected = (run.select(chosen[at : at + run.n_events]) for at, run in self._placed(0, len(self)))
         return Events(run for run in selected if run.n_events)
+
+    def marked(self, chosen: bytes | bytearray) -> Events:
+        """The same events, where those for which `chosen` has a byte that is not 0 are to be redacted."""
+        placed = self._placed(0, len(self))
+        return Events(part for at, run in placed for part in run.marked(chosen[at : at + run.n_events]))
+
+    @property
+    def redacted_places(self) -> list[int]:
+        """The places of the events that are to be redacted."""
+        return [at + i for at, run in self._placed(0, len(self)) if run.redact for i in range(run.n_events)]
 
     def compact(self) -> Events:
         """The same events, in blocks of their own where they are few of theirs."""

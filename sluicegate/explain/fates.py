@@ -10,8 +10,8 @@ from sluicegate.accounts import DAMAGED, read_accounts
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import EXPIRED, HELD, Final, denied, final, reason_of
 from sluicegate.config import Config
-from sluicegate.config.model import DestinationConfig
-from sluicegate.delivery.gate import open_ledger_reader
+from sluicegate.config.model import DestinationConfig, OnDenied
+from sluicegate.delivery.gate import REDACT, open_ledger_reader
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import LogError
@@ -79,6 +79,8 @@ class Fates:
         outcome, decision, note = _outcome(last.word, decisions[-1]), decisions[-1], ""
         if decision is Final.DAMAGED and (damaged := self._damaged(destination, offset)) is not None:
             note = damaged.note
+        if decision is Final.DELIVERED and destination.on_denied is OnDenied.REDACT:
+            note = "without the person, if it was refused by then"
         if decision is Final.HELD and event is not None:
             note = self._held(destination, event)
         if letter is not None and decision is Final.FAILED:
@@ -113,6 +115,8 @@ class Fates:
             reason = considering.reason(event.about, event.offset, arrived_ms=event.received_at_ms)
         except LogError as error:
             return Fate(name, "pending", note=f"it waits: {error}", requires=requires)
+        if reason == REDACT:
+            reason, waits = None, f"{waits}, and will go without the person"
         decision = None if reason is None else final(reason if reason == HELD else denied(reason))
         decisions = [] if decision is None else [decision]
         now_ms = time.time_ns() // 1_000_000

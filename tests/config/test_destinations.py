@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from sluicegate.config.declaration import Limits, Settings
-from sluicegate.config.model import Config, DestinationConfig, OnUndecided, Requirement, consent_of
+from sluicegate.config.model import Config, DestinationConfig, OnDenied, OnUndecided, Requirement, consent_of
 from sluicegate.config.plugins import SETTINGS_GROUP, TYPES_GROUP, Plugins
 from sluicegate.config.secret import Secret
 from sluicegate.delivery.plugin import required_of
@@ -280,3 +280,33 @@ def test_a_destination_may_drop_what_others_hold(document: Document, read: Read,
 
     assert effective == [OnUndecided.HOLD, OnUndecided.DROP]
     assert "destinations.crm.on_undecided" in problems_of(document)
+
+
+def test_a_destination_may_get_what_was_refused_without_the_person(
+    document: Document, read: Read, problems_of: ProblemsOf
+) -> None:
+    document["destinations"]["crm"] = {"type": "webhook", "requires": ["measurement"], "url": "https://a.example/"}
+    plain = read(document)
+    document["destinations"]["crm"]["on_denied"] = "redact"
+    redacting = read(document)
+    document["destinations"]["crm"]["on_denied"] = "hash"
+    mistaken = problems_of(document)
+    document["destinations"]["crm"]["on_denied"] = True
+
+    chosen = [one.destinations["crm"].on_denied for one in (plain, redacting)]
+
+    assert chosen == [OnDenied.DROP, OnDenied.REDACT]
+    assert "destinations.crm.on_denied" in mistaken
+    assert "destinations.crm.on_denied" in problems_of(document)
+
+
+@pytest.mark.parametrize(("kind", "n_warnings"), [("segment", 1), ("webhook", 0)])
+def test_redacting_for_a_vendor_that_needs_ids_is_warned_of(
+    document: Document, read: Read, caplog: pytest.LogCaptureFixture, kind: str, n_warnings: int
+) -> None:
+    own = {"write_key": "k"} if kind == "segment" else {"url": "https://a.example/"}
+    document["destinations"]["crm"] = {"type": kind, "requires": ["measurement"], "on_denied": "redact", **own}
+
+    read(document)
+
+    assert caplog.text.count("sends events without ids") == n_warnings
