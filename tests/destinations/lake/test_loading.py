@@ -11,7 +11,7 @@ import pytest
 from sluicegate.config import load
 from sluicegate.config.plugins import Plugins
 from sluicegate.destinations.registry import load_type
-from sluicegate.errors import NotReady
+from sluicegate.errors import NotInstalled
 
 DOCS = Path(__file__).parents[3] / "docs" / "destinations"
 LIBRARIES = {"kafka": "confluent_kafka", "objectstore": "obstore"}
@@ -24,7 +24,7 @@ def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, nam
         monkeypatch.delitem(sys.modules, f"sluicegate.destinations.{module}", raising=False)
     monkeypatch.setitem(sys.modules, LIBRARIES[name], None)
 
-    with pytest.raises(NotReady, match=rf"needs the module {LIBRARIES[name]}.*pip install 'sluicegate\[{name}\]'"):
+    with pytest.raises(NotInstalled, match=rf"needs the module {LIBRARIES[name]}.*pip install 'sluicegate\[{name}\]'"):
         load_type(name)
 
 

@@ -11,7 +11,7 @@ from sluicegate.destinations.bigquery_settings import BigQuerySettings
 from sluicegate.destinations.clickhouse_settings import ClickHouseSettings
 from sluicegate.destinations.postgres_settings import PostgresSettings
 from sluicegate.destinations.registry import load_type
-from sluicegate.errors import ConfigError, NotReady
+from sluicegate.errors import ConfigError, NotInstalled
 
 LIBRARIES = {"postgres": "psycopg", "clickhouse": "clickhouse_connect", "bigquery": "google.api_core"}
 KEY = '{"type": "service_account"}'
@@ -24,7 +24,7 @@ def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch, nam
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "meta_path", [Hidden(library), *sys.meta_path])
 
-    with pytest.raises(NotReady, match=rf"needs the module {library}.*pip install 'sluicegate\[{name}\]'"):
+    with pytest.raises(NotInstalled, match=rf"needs the module {library}.*pip install 'sluicegate\[{name}\]'"):
         load_type(name)
 
 
