@@ -201,8 +201,8 @@ def main() -> None:
         import_ms, import_mib = import_of(kind)
         pss, own = (n_bytes / (1024 * 1024) for n_bytes in (cost.pss_bytes, cost.own_bytes))
         print(
-            f"| `{kind}` | {import_ms:.0f} ms, {import_mib:.1f} MiB | {cost.load_s * 1e3:.0f} ms | {pss:.1f} MiB | {own:.1f} MiB "
-            f"| {cost.events_per_s:,.0f} | {cost.cpu_s_per_event * 1e6:.0f} us |",
+            f"| `{kind}` | {import_ms:.0f} ms, {import_mib:.1f} MiB | {cost.load_s * 1e3:.0f} ms "
+            f"| {pss:.1f} MiB | {own:.1f} MiB | {cost.events_per_s:,.0f} | {cost.cpu_s_per_event * 1e6:.0f} us |",
             flush=True,
         )
 

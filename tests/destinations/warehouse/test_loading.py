@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
@@ -37,21 +36,6 @@ class Hidden:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name == self._library or name.startswith(f"{self._library}."):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-def test_no_library_is_imported_before_its_destination_is() -> None:
-    code = (
-        "import sys, sluicegate.actors.supervisor, sluicegate.scripts.admin, sluicegate.config.reader\n"
-        "from sluicegate.config.plugins import Plugins\n"
-        "found = Plugins.installed()\n"
-        "assert all(found.settings_type(name) for name in ('postgres', 'clickhouse', 'bigquery'))\n"
-        "heavy = ('psycopg', 'clickhouse_connect', 'google.cloud', 'google.auth', 'urllib3', 'requests', 'grpc')\n"
-        "print([name for name in heavy if name in sys.modules])"
-    )
-
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert shown.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
