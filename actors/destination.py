@@ -111,7 +111,7 @@ class DestinationActor(SafeActor):
                 case ReportKind.HALTED:
                     self._tell(Halted(self._id, self._epoch, report.reason))
                 case ReportKind.FAILED | ReportKind.SUPERSEDED:
-                    self._tell(LoadFailed(self._id, self._epoch, report.reason))
+                    self._tell(LoadFailed(self._id, self._epoch, report.reason, permanent=report.permanent))
             if report.kind is not ReportKind.LOADED:
                 self._leave()
 

@@ -216,7 +216,8 @@ class SupervisorActor(SafeActor):
         log.warning("%s: %s", message.id, message.reason)
         assert self._records is not None
         table.learn_epoch(message.id, self._records.epochs([message.id]).get(message.id, 0))
-        self._carry_out(table.failed(message.id, message.epoch, now=now, reason=message.reason))
+        effects = table.failed(message.id, message.epoch, now=now, reason=message.reason, permanent=message.permanent)
+        self._carry_out(effects)
 
     @handles(Halted)
     def receiveMsg_Halted(self, message: Halted, sender: ActorAddress) -> None:

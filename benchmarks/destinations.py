@@ -3,7 +3,10 @@
 A real system (`sluicegate serve`) for every type, with a server on this machine in the vendor's place. The destination
 is loaded by one event: load time and memory are those of its process then. Then it is paused, events are posted, and it
 is resumed: events per second are from loaded to the last event counted as delivered. SaaS vendors are a process that
-reads requests and answers 200; PostgreSQL is Debian's, ClickHouse its engine inside chDB, BigQuery the tests' server.
+reads requests and answers 200; PostgreSQL is Debian's, ClickHouse its engine inside chDB, BigQuery the tests' server,
+Kafka librdkafka's mock cluster in a process of its own. Objects go to a folder; `parquet` is `objectstore` with that
+format. Import is what a type's module and library cost in a fresh process on top of `file`, the median of seven: CPU
+time and private memory.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from uuid import uuid4
 import msgspec
 
 from benchmarks.delivery import receiver
+from benchmarks.lake import IMPORTS, import_cost, kafka_brokers
 from benchmarks.warehouse import EVENT
 from tests.destinations.warehouse.clickhouse_peer import ClickHousePeer, ClickHouseServer
 from tests.destinations.warehouse.postgres_peer import PostgresPeer
@@ -70,6 +74,19 @@ def bigquery() -> Iterator[Settings]:
         yield {"project": "project-1", "endpoint": vendor.url, "credentials": vendor.key}
 
 
+@contextmanager
+def kafka() -> Iterator[Settings]:
+    with kafka_brokers() as brokers:
+        yield {"brokers": brokers, "topic": "events"}
+
+
+@contextmanager
+def objects(**settings: Any) -> Iterator[Settings]:
+    """A folder that is filled at once: what is measured is the work, and not the wait for a full object."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield {"type": "objectstore", "url": f"file://{folder}", "batch_age": "10ms", **settings}
+
+
 PEERS: dict[str, Callable[[], AbstractContextManager[Settings]]] = {
     "null": alone,
     "file": lambda: alone(path="events.jsonl"),
@@ -83,6 +100,9 @@ PEERS: dict[str, Callable[[], AbstractContextManager[Settings]]] = {
     "postgres": postgres,
     "clickhouse": clickhouse,
     "bigquery": bigquery,
+    "kafka": kafka,
+    "objectstore": objects,
+    "parquet": lambda: objects(format="parquet"),
 }
 
 
@@ -98,6 +118,18 @@ class Cost:
     cpu_s_per_event: float
 
 
+def import_of(kind: str) -> tuple[float, float]:
+    """CPU milliseconds and private MiB of importing one type."""
+    code = IMPORTS["objectstore, parquet"] if kind == "parquet" else f"load_type({kind!r})"
+    with tempfile.TemporaryDirectory() as folder:
+        return import_cost(code, environ=environ_for(kind, Path(folder)))
+
+
+def environ_for(kind: str, folder: Path) -> dict[str, str]:
+    """The environment of a type: without the packages that it does not need, but its library imports."""
+    return {} if kind == "parquet" else {"PYTHONPATH": str(without(NOT_NEEDED, folder / "without"))}
+
+
 def event() -> dict[str, Any]:
     """A product added to a cart, now, by one of some people."""
     id_ = uuid4()
@@ -111,11 +143,12 @@ def event() -> dict[str, Any]:
 
 def measure(kind: str, settings: Settings, n_events: int) -> Cost:
     """Run a system of its own for one type."""
-    lines = ["[destinations.it]", f'type = "{kind}"', 'requires = ["measurement"]']
-    lines += [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in settings.items()]
+    lines = ["[destinations.it]", 'requires = ["measurement"]']
+    given = {"type": kind, **settings}
+    lines += [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in given.items()]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        environ = {"PYTHONPATH": str(without(NOT_NEEDED, folder / "without"))}
+        environ = environ_for(kind, folder)
         running = stack.enter_context(closing(System(folder, "\n".join(lines), environ=environ)))
         running.start()
         running.post([event()])
@@ -160,15 +193,16 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000)
     args = parser.parse_args()
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {args.events:,} events of {SUBJECTS} people")
-    print("| type | load | memory (PSS) | of it private | events/s | CPU an event |")
-    print("|---|---|---|---|---|---|")
+    print("| type | import | load | memory (PSS) | of it private | events/s | CPU an event |")
+    print("|---|---|---|---|---|---|---|")
     for kind in args.types or PEERS:
         with PEERS[kind]() as settings:
             cost = measure(kind, settings, args.events)
+        import_ms, import_mib = import_of(kind)
         pss, own = (n_bytes / (1024 * 1024) for n_bytes in (cost.pss_bytes, cost.own_bytes))
         print(
-            f"| `{kind}` | {cost.load_s * 1e3:.0f} ms | {pss:.1f} MiB | {own:.1f} MiB "
-            f"| {cost.events_per_s:,.0f} | {cost.cpu_s_per_event * 1e6:.0f} us |",
+            f"| `{kind}` | {import_ms:.0f} ms, {import_mib:.1f} MiB | {cost.load_s * 1e3:.0f} ms "
+            f"| {pss:.1f} MiB | {own:.1f} MiB | {cost.events_per_s:,.0f} | {cost.cpu_s_per_event * 1e6:.0f} us |",
             flush=True,
         )
 

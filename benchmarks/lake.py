@@ -6,11 +6,14 @@ costs in a fresh process: CPU time and private memory on top of a type without a
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,9 @@ sys.stdin.read()
 IMPORT = """
 import sys, time
 from pathlib import Path
-import sluicegate.destinations.file, sluicegate.testing.destination_contract
+import sluicegate.testing.destination_contract
+from sluicegate.destinations.registry import load_type
+load_type("file")
 def private_kib():
     return sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Private"))
 before, cpu = private_kib(), time.process_time()
@@ -45,19 +50,25 @@ IMPORTS = {
 }
 
 
-def kafka(folder: Path) -> None:
-    from sluicegate.destinations.kafka import Kafka
-
+@contextmanager
+def kafka_brokers() -> Iterator[str]:
+    """A cluster with the topic `events` in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
-    brokers = process.stdout.readline().strip()
     try:
-        measure("kafka", lambda: make_destination(Kafka, folder, brokers=brokers, topic="events"), SIZES)
+        yield process.stdout.readline().strip()
     finally:
         process.kill()
         process.wait()
+
+
+def kafka(folder: Path) -> None:
+    from sluicegate.destinations.kafka import Kafka
+
+    with kafka_brokers() as brokers:
+        measure("kafka", lambda: make_destination(Kafka, folder, brokers=brokers, topic="events"), SIZES)
 
 
 def objects(name: str, folder: Path, **settings: Any) -> None:
@@ -80,14 +91,21 @@ def s3(folder: Path) -> None:
         server.close()
 
 
+def import_cost(code: str, *, environ: Mapping[str, str]) -> tuple[float, float]:
+    """CPU milliseconds and private MiB that these imports cost in a fresh process: medians."""
+    command = [sys.executable, "-c", IMPORT.replace("{code}", code)]
+    runs = [
+        subprocess.run(command, capture_output=True, check=True, env={**os.environ, **environ})
+        for _ in range(N_PROCESSES)
+    ]
+    costs = [tuple(map(float, re.findall(rb"[\d.]+", run.stdout))) for run in runs]
+    cpu_ms, mib = (statistics.median(column) for column in zip(*costs, strict=True))
+    return cpu_ms, mib
+
+
 def imports() -> None:
     for name, code in IMPORTS.items():
-        runs = [
-            subprocess.run([sys.executable, "-c", IMPORT.replace("{code}", code)], capture_output=True, check=True)
-            for _ in range(N_PROCESSES)
-        ]
-        costs = [tuple(map(float, re.findall(rb"[\d.]+", run.stdout))) for run in runs]
-        cpu_ms, mib = (statistics.median(column) for column in zip(*costs, strict=True))
+        cpu_ms, mib = import_cost(code, environ={})
         print(f"import of {name:22} {cpu_ms:6.0f} ms CPU {mib:6.1f} MiB private")
 
 

@@ -179,11 +179,15 @@ class Loaded(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class LoadFailed(Message):
-    """The plugin could not be imported, initialised or tested; the actor ends by itself."""
+    """The plugin could not be imported, initialised or tested; the actor ends by itself.
+
+    `permanent`: something has to be installed first, so it is not tried again before `RetryLoad`.
+    """
 
     id: str
     epoch: int
     reason: str
+    permanent: bool = False
 
 
 @message

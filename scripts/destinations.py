@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import EntryPoint
+import re
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from inspect import cleandoc
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import click
 import msgspec
@@ -18,10 +18,8 @@ from rich.table import Column, Table
 from sluicegate.config.declaration import Settings
 from sluicegate.config.plugins import Plugins
 from sluicegate.config.problems import Wrong
-from sluicegate.config.secret import Secret
+from sluicegate.config.wording import type_text
 from sluicegate.scripts.options import json_option
-
-_WORDS = {Secret: "secret", str: "text", int: "integer", float: "number", bool: "true | false", NoneType: "null"}
 
 
 @click.command()
@@ -49,6 +47,7 @@ def described(name: str, plugins: Plugins) -> dict[str, Any]:
     entry = plugins.types[name]
     about: dict[str, Any] = {"type": name, "package": entry.dist.metadata["Name"] if entry.dist else ""}
     about["extra"] = _extra(name, entry)
+    about["installed"] = not _missing(name, entry)
     try:
         settings_type = plugins.settings_type(name)
     except Wrong as wrong:
@@ -74,7 +73,7 @@ def settings_of(settings_type: type[Settings]) -> list[dict[str, Any]]:
     """The keys of a settings class: name, type, and default where there is one."""
     rows = []
     for field in msgspec.structs.fields(settings_type):
-        row: dict[str, Any] = {"key": field.encode_name, "type": _type_text(field.type), "required": field.required}
+        row: dict[str, Any] = {"key": field.encode_name, "type": type_text(field.type), "required": field.required}
         if field.default is not msgspec.NODEFAULT:
             row["default"] = field.default
         elif field.default_factory is not msgspec.NODEFAULT:
@@ -83,25 +82,22 @@ def settings_of(settings_type: type[Settings]) -> list[dict[str, Any]]:
     return rows
 
 
-def _type_text(kind: Any) -> str:
-    """A type in words of the configuration: `text | null`, `list of text`, `"event" | "granted"`."""
-    if kind in _WORDS:
-        return _WORDS[kind]
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return " | ".join(json.dumps(one) for one in inner)
-    if origin in (Union, UnionType):
-        return " | ".join(map(_type_text, inner))
-    if origin in (list, tuple, frozenset) and inner:
-        return f"list of {_type_text(inner[0])}"
-    if origin is dict:
-        return f"table of {_type_text(inner[1])}"
-    return getattr(kind, "__name__", str(kind))
-
-
 def _extra(name: str, entry: EntryPoint) -> str:
     extras = entry.dist.metadata.get_all("Provides-Extra") or [] if entry.dist else []
     return f"pip install '{entry.dist.metadata['Name']}[{name}]'" if entry.dist and name in extras else ""
+
+
+def _missing(name: str, entry: EntryPoint) -> list[str]:
+    """The packages of a type's extra that are not installed; nothing is imported to know."""
+    missing = []
+    for text in (entry.dist.requires or []) if entry.dist else []:
+        package, _, marker = text.partition(";")
+        if re.search(rf"""\bextra *== *["']{re.escape(name)}["']""", marker):
+            try:
+                distribution(re.split(r"[^\w.-]", package.strip())[0])
+            except PackageNotFoundError:
+                missing.append(package.strip())
+    return missing
 
 
 def example(one: dict[str, Any]) -> str:
@@ -124,7 +120,7 @@ def _table(*names: str) -> Table:
 
 
 def _print_all(found: list[dict[str, Any]]) -> None:
-    table = _table("type", "needs consent for", "required settings", "needs")
+    table = _table("type", "needs consent for", "required settings", "extra")
     for one in found:
         if "error" in one:
             table.add_row(one["type"], escape(one["error"]))
@@ -134,10 +130,17 @@ def _print_all(found: list[dict[str, Any]]) -> None:
             one["type"],
             ", ".join(one["requires"]) or "-",
             required or "-",
-            escape(one["extra"].removeprefix("pip install ").strip("'")) or "-",
+            _extra_text(one),
         )
     Console().print(table)
+    click.echo("an extra is installed by: pip install 'sluicegate[EXTRA]'")
     click.echo("settings, limits and an example of one: sluicegate destinations TYPE")
+
+
+def _extra_text(one: dict[str, Any]) -> str:
+    if not one["extra"]:
+        return "-"
+    return str(one["type"]) if one["installed"] else f"{one['type']}, not installed"
 
 
 def _print_one(one: dict[str, Any]) -> None:
@@ -153,7 +156,7 @@ def _print_one(one: dict[str, Any]) -> None:
     if limits["age_s"]:
         click.echo(f"events wait up to {limits['age_s']:g} s for others to fill a call (batch_age)")
     if one["extra"]:
-        click.echo(f"needs {one['extra']}")
+        click.echo(f"needs {one['extra']} ({'installed' if one['installed'] else 'not installed'})")
     table = _table("key", "type", "default")
     for row in one["settings"]:
         default = "required" if row["required"] else json.dumps(row["default"], default=str)

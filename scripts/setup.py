@@ -10,7 +10,7 @@ import click
 
 from sluicegate.config import DEFAULT_FILE, load, template
 from sluicegate.errors import ConfigError, Refused
-from sluicegate.scripts.options import json_option
+from sluicegate.scripts.options import config_option, existing_config, json_option
 
 
 @click.command()
@@ -25,10 +25,14 @@ def init(path: Path, force: bool) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False, exists=True), default=DEFAULT_FILE)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False, exists=True), required=False)
+@config_option
 @json_option
-def validate(path: Path, as_json: bool) -> None:
+def validate(path: Path | None, config_path: Path | None, as_json: bool) -> None:
     """Check a configuration and report every mistake in it."""
+    path = path or existing_config(config_path)
+    if path is None:
+        raise click.UsageError(f"{DEFAULT_FILE} does not exist; write one with `sluicegate init`")
     try:
         config = load(path, environ=os.environ)
     except ConfigError as error:

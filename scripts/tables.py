@@ -20,6 +20,7 @@ _COLOURS = {
     "draining": "yellow",
     "backing_off": "red",
     "quarantined": "bold red",
+    "failed": "bold red",
     "paused": "magenta",
 }
 

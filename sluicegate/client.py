@@ -134,11 +134,12 @@ class Client:
         anonymous_id: str | None = None,
         decided_at: datetime | None = None,
         policy_version: str = "",
-    ) -> int:
+    ) -> ConsentRecorded:
         """Tell what a person decided, by default just now: purpose to granted; at least one id is needed.
 
-        When it returns the decision is on disk; the number is the ledger's version since. Raises `Refused` for what
-        cannot be recorded, `NotRunning` when no system answers.
+        When it returns the decision is on disk, and a denial in force: `version` is the ledger's since, `stopped`
+        counts by destination the waiting events that will not go now, `in_flight` the calls that had begun before.
+        Raises `Refused` for what cannot be recorded, `NotRunning` when no system answers.
         """
         at_ms = None if decided_at is None else int(decided_at.timestamp() * 1_000)
         request = SetConsent(
@@ -149,7 +150,7 @@ class Client:
             raise Refused(answer.reason)
         if not isinstance(answer, ConsentRecorded):
             raise NotRunning("the router did not answer in time; the decision may not be recorded, tell it again")
-        return answer.version
+        return answer
 
     # -- questions --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ SluicegateError
 ├── StaleEpoch             a destination that has been replaced tried to commit
 └── DestinationError       raised by destination plugins (sluicegate.destinations.base)
     ├── NotReady           cannot start now; try again with backoff
+    │   └── NotInstalled   cannot start before somebody installs what is missing; not tried again by itself
     ├── CredentialsRefused the vendor does not accept us; pauses until an operator resumes
     ├── Retry              this batch failed in a way that may pass
     └── Rejected           the vendor will never take some of these events
@@ -135,6 +136,10 @@ class DestinationError(SluicegateError):
 
 class NotReady(DestinationError):
     """`initialize` or `test` could not succeed now; the load is tried again with backoff."""
+
+
+class NotInstalled(NotReady):
+    """What a type needs is not installed; the text has the command. Not tried again before `sluicegate retry`."""
 
 
 class CredentialsRefused(DestinationError):

@@ -124,7 +124,8 @@ def test_destinations_say_what_to_install_and_how_to_begin(monkeypatch: pytest.M
     listed = CliRunner().invoke(main, ["destinations"]).output
     one = CliRunner().invoke(main, ["destinations", "ga4"]).output
 
-    assert " sluicegate[postgres] " in listed
+    assert any(line.split() == ["postgres", "-", "-", "postgres"] for line in listed.splitlines())
+    assert "pip install 'sluicegate[EXTRA]'" in listed
     assert "https://www.google-analytics.com/mp/collect" in one
     assert tomllib.loads(one[one.index("[destinations.ga4]") :])["destinations"]["ga4"] == {
         "type": "ga4",

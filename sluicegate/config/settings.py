@@ -14,6 +14,7 @@ from sluicegate.config.model import DestinationConfig
 from sluicegate.config.plugins import check_declaration
 from sluicegate.config.problems import KeyPath, Problems, Wrong, is_sensitive
 from sluicegate.config.secret import Secret
+from sluicegate.config.wording import reason_and_suggestion
 
 _PLACE = re.compile(r"^(?P<reason>.*?)(?: - at `\$?(?P<place>[^`]*)`)?$", re.DOTALL)
 _PLACE_PART = re.compile(r"\.([A-Za-z_][\w-]*)|\[([0-9]+)\]")
@@ -84,7 +85,8 @@ def _field_is_right(
         msgspec.convert(raw[field.encode_name], field.type, strict=True, dec_hook=_convert_special)
     except Exception as error:
         reason, place = _read_error(error)
-        problems.add((*here, *place), problems.redact(reason))
+        reason, suggestion = reason_and_suggestion(reason, field.type)
+        problems.add((*here, *place), problems.redact(reason), suggestion)
         return False
     return True
 

@@ -25,10 +25,14 @@ class ReportKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report; `reason` is a text for the operator, without secrets."""
+    """One report; `reason` is a text for the operator, without secrets.
+
+    `permanent`: a failure that trying again can't mend, because something has to be installed.
+    """
 
     kind: ReportKind
     reason: str = ""
+    permanent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

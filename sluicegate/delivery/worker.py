@@ -28,7 +28,7 @@ from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.report import Report, ReportKind, Snapshot, Vitals
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.waiting import Waiting
-from sluicegate.errors import ConfigError, CredentialsRefused, NotReady, StaleEpoch
+from sluicegate.errors import ConfigError, CredentialsRefused, NotInstalled, NotReady, StaleEpoch
 from sluicegate.eventlog.bell import BellWatch
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
@@ -111,7 +111,7 @@ class DeliveryWorker:
         try:
             plugin = self._make(self._destination, self._data_dir)
         except (NotReady, ConfigError) as error:
-            return Report(ReportKind.FAILED, error_text(error))
+            return Report(ReportKind.FAILED, error_text(error), permanent=isinstance(error, NotInstalled))
         except CredentialsRefused as error:
             plugin, refusal = None, error_text(error)
         store = DestinationStore.open(self._data_dir.store(self._destination.id), start=self._start_offset)
@@ -202,7 +202,8 @@ class DeliveryWorker:
         except CredentialsRefused as error:
             return self._halted(store, plugin.mask(error_text(error)))
         except BaseException as error:
-            return Report(ReportKind.FAILED, plugin.mask(error_text(error)))
+            permanent = isinstance(error, NotInstalled)
+            return Report(ReportKind.FAILED, plugin.mask(error_text(error)), permanent=permanent)
         return None
 
     def _destroy(self, plugin: Plugin) -> None:

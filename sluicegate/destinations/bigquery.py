@@ -22,12 +22,13 @@ from sluicegate.destinations.base import Batch, Context
 from sluicegate.destinations.bigquery_errors import Verdict, outcome_of, verdict_of
 from sluicegate.destinations.bigquery_session import authorized_session
 from sluicegate.destinations.bigquery_settings import BigQuerySettings
+from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import BIGQUERY, Dialect
 from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
-from sluicegate.errors import CredentialsRefused, NotReady, Retry
+from sluicegate.errors import CredentialsRefused, Retry
 
 TYPES = {
     Kind.STRING: "STRING",
@@ -66,22 +67,16 @@ class BigQuery(Warehouse):
         """Sign in, and make the dataset if it is not there."""
         dataset = bigquery.Dataset(self._dataset)
         dataset.location = self.settings.location
-        try:
-            with self._asking() as client:
-                try:
-                    client.get_dataset(self._dataset, **self._once)
-                except NotFound:
-                    client.create_dataset(dataset, exists_ok=True, **self._once)
-        except Retry as error:
-            raise NotReady(str(error)) from error
+        with starting(), self._asking() as client:
+            try:
+                client.get_dataset(self._dataset, **self._once)
+            except NotFound:
+                client.create_dataset(dataset, exists_ok=True, **self._once)
 
     def test(self) -> None:
         """Ask for the dataset."""
-        try:
-            with self._asking() as client:
-                client.get_dataset(self._dataset, **self._once)
-        except Retry as error:
-            raise NotReady(str(error)) from error
+        with starting(), self._asking() as client:
+            client.get_dataset(self._dataset, **self._once)
 
     def destroy(self) -> None:
         """Close the connections."""

@@ -23,12 +23,13 @@ from sluicegate.destinations.base import Batch, Context
 from sluicegate.destinations.clickhouse_errors import outcome_of
 from sluicegate.destinations.clickhouse_settings import ClickHouseSettings
 from sluicegate.destinations.pools import guarded_pool
+from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import CLICKHOUSE, Dialect
 from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
-from sluicegate.errors import CredentialsRefused, NotReady, Retry
+from sluicegate.errors import CredentialsRefused, Retry
 
 CONNECT_TIMEOUT_S = 5
 TYPES = {
@@ -69,22 +70,16 @@ class ClickHouse(Warehouse):
 
     def initialize(self) -> None:
         """Connect, and make the database if it is not there."""
-        try:
-            with self._asking() as client:
-                known = client.query("SELECT 1 FROM system.databases WHERE name = {db:String}", self._parameters())
-                if not known.result_rows:
-                    client.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(self.settings.database)}")
-        except Retry as error:
-            raise NotReady(str(error)) from error
+        with starting(), self._asking() as client:
+            known = client.query("SELECT 1 FROM system.databases WHERE name = {db:String}", self._parameters())
+            if not known.result_rows:
+                client.command(f"CREATE DATABASE IF NOT EXISTS {_quoted(self.settings.database)}")
 
     def test(self) -> None:
         """Ask whether we may make tables and insert."""
         database = _quoted(self.settings.database)
-        try:
-            with self._asking() as client:
-                allowed = client.query(f"CHECK GRANT CREATE TABLE, ALTER, INSERT ON {database}.*").result_rows
-        except Retry as error:
-            raise NotReady(str(error)) from error
+        with starting(), self._asking() as client:
+            allowed = client.query(f"CHECK GRANT CREATE TABLE, ALTER, INSERT ON {database}.*").result_rows
         if not allowed or not allowed[0][0]:
             raise CredentialsRefused(f"the user may not make tables: GRANT CREATE TABLE, ALTER, INSERT ON {database}.*")
 

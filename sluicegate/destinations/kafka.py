@@ -13,6 +13,7 @@ from sluicegate.destinations.kafka_reports import outcome_of
 from sluicegate.destinations.kafka_settings import KafkaSettings
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.destinations.plan import Plan, Request
+from sluicegate.destinations.starting import starting
 from sluicegate.errors import CredentialsRefused, NotReady, Retry
 
 
@@ -36,10 +37,8 @@ class Kafka(Destination):
 
     def test(self) -> None:
         """Ask whether the topics are there that are known beforehand."""
-        try:
+        with starting():
             found = self._connected().look(sorted(self._records.fixed_topics()))
-        except Retry as error:
-            raise NotReady(str(error)) from error
         for topic, failure in found.items():
             if failure is not None:
                 raise CredentialsRefused(f"topic {topic}: {failure.text}")

@@ -13,7 +13,7 @@ from sluicegate.destinations.objectstore_settings import ObjectStoreSettings
 from sluicegate.destinations.objectstore_store import Store
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.destinations.plan import Plan, Request
-from sluicegate.errors import NotReady, Retry
+from sluicegate.destinations.starting import starting
 
 
 class ObjectStore(Destination):
@@ -29,17 +29,13 @@ class ObjectStore(Destination):
 
     def initialize(self) -> None:
         """Make the client, and the folder when it is one."""
-        try:
+        with starting():
             self._opened().check()
-        except Retry as error:
-            raise NotReady(str(error)) from error
 
     def test(self) -> None:
         """Ask for an object that is not there, which needs the bucket and a login."""
-        try:
+        with starting():
             self._opened().look()
-        except Retry as error:
-            raise NotReady(str(error)) from error
 
     def deliver(self, batch: Batch) -> Outcome | None:
         """Put the object of this batch."""

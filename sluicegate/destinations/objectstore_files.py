@@ -12,7 +12,7 @@ import zstandard
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.objectstore_columns import COLUMNS, ID, TIMES, columns_of, row_of, shown
 from sluicegate.destinations.objectstore_settings import Compression, ObjectStoreSettings
-from sluicegate.errors import NotReady
+from sluicegate.errors import NotInstalled
 
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
@@ -56,7 +56,7 @@ class JsonLines(Files):
 
 
 class Parquet(Files):
-    """One row group of fixed columns (`objectstore_columns`); raises `NotReady` when pyarrow is not installed."""
+    """One row group of fixed columns (`objectstore_columns`); raises `NotInstalled` when pyarrow is not installed."""
 
     content_type = "application/vnd.apache.parquet"
 
@@ -65,7 +65,7 @@ class Parquet(Files):
             import pyarrow
             import pyarrow.parquet
         except ModuleNotFoundError as error:
-            raise NotReady(
+            raise NotInstalled(
                 f'format = "parquet" needs the module {error.name}, which is not installed; '
                 "pip install 'sluicegate[parquet]'"
             ) from error

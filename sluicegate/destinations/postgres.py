@@ -18,12 +18,13 @@ from sluicegate.destinations.base import Batch, Context
 from sluicegate.destinations.postgres_errors import outcome_of, reason
 from sluicegate.destinations.postgres_login import Login
 from sluicegate.destinations.postgres_settings import PostgresSettings
+from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import POSTGRES, Dialect
 from sluicegate.destinations.warehouse.loading import Warehouse
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
-from sluicegate.errors import CredentialsRefused, NotReady, Retry
+from sluicegate.errors import CredentialsRefused, Retry
 
 TYPES = {
     Kind.STRING: "text",
@@ -74,22 +75,16 @@ class Postgres(Warehouse):
 
     def initialize(self) -> None:
         """Connect, and make the schema if it is not there."""
-        try:
-            with self._transaction() as connection:
-                found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,)).fetchone()
-                if found is None:
-                    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema)))
-        except Retry as error:
-            raise NotReady(str(error)) from error
+        with starting(), self._transaction() as connection:
+            found = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self._schema,)).fetchone()
+            if found is None:
+                connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema)))
 
     def test(self) -> None:
         """Ask whether we may create tables in the schema."""
         question = "SELECT has_schema_privilege(%s, 'CREATE, USAGE')"
-        try:
-            with self._transaction() as connection:
-                allowed = connection.execute(question, (self._schema,)).fetchone()
-        except Retry as error:
-            raise NotReady(str(error)) from error
+        with starting(), self._transaction() as connection:
+            allowed = connection.execute(question, (self._schema,)).fetchone()
         if allowed is None or not allowed[0]:
             raise CredentialsRefused(
                 f"we may not make tables: GRANT CREATE, USAGE ON SCHEMA {self._schema} TO the user"

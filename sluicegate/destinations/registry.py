@@ -6,16 +6,19 @@ from importlib.metadata import EntryPoint, entry_points
 
 from sluicegate.config.plugins import TYPES_GROUP
 from sluicegate.destinations.base import Destination
-from sluicegate.errors import NotReady
+from sluicegate.errors import NotInstalled, NotReady
 
 
 def load_type(name: str) -> type[Destination]:
-    """Import the class registered under this name; raises `NotReady`, saying what to install, when that fails."""
+    """Import the class registered under this name.
+
+    Raises `NotInstalled`, with the command that mends it, when something is missing, `NotReady` when the import fails.
+    """
     entry = _entry(name)
     try:
         found = entry.load()
     except ModuleNotFoundError as error:
-        raise NotReady(_missing(name, entry, error)) from error
+        raise NotInstalled(_missing(name, entry, error)) from error
     except Exception as error:
         raise NotReady(
             f"type {name!r} cannot be imported from {entry.value}: {type(error).__name__}: {error}"
@@ -23,7 +26,7 @@ def load_type(name: str) -> type[Destination]:
     except SystemExit as error:
         raise NotReady(f"type {name!r} cannot be imported: {entry.value} ends the process") from error
     if not (isinstance(found, type) and issubclass(found, Destination)):
-        raise NotReady(f"type {name!r}: {entry.value} is not a Destination class; tell the type's author")
+        raise NotInstalled(f"type {name!r}: {entry.value} is not a Destination class; tell the type's author")
     return found
 
 
@@ -32,7 +35,7 @@ def _entry(name: str) -> EntryPoint:
     if entries:
         return entries[0]
     known = ", ".join(sorted(entry_points(group=TYPES_GROUP).names))
-    raise NotReady(
+    raise NotInstalled(
         f"no installed package has a destination type {name!r} (there are: {known}); pip install its package"
     )
 

@@ -94,6 +94,17 @@ class Lifecycle:
             random=self._random,
         )
 
+    def failed_for_good(self, slot: Slot, *, error: str) -> None:
+        """Count a failure that another attempt can't mend: none is made before somebody asks for it."""
+        slot.fail(error)
+        self.give_up(slot)
+
+    def give_up(self, slot: Slot) -> None:
+        """Wait for somebody who asks for an attempt."""
+        slot.rest = State.FAILED
+        slot.next_attempt_at = None
+        slot.reason = f"not tried again before `sluicegate retry {slot.id}`"
+
     def condemn(self, slot: Slot, process: Process, now: float) -> None:
         """It reported its own end: its exit is awaited for a moment."""
         process.phase = Phase.CONDEMNED
@@ -109,7 +120,7 @@ class Lifecycle:
     def exited(self, slot: Slot, process: Process, now: float) -> None:
         """Its process is gone."""
         slot.process = None
-        if slot.rest is not State.PAUSED:
+        if slot.rest not in (State.PAUSED, State.FAILED):
             slot.reason = None
         if not process.ending:
             what = "loading" if process.phase is Phase.STARTING else "running"

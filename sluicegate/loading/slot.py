@@ -98,7 +98,7 @@ class Slot:
 
     def due(self, now: float) -> bool:
         """Whether it should be started now, capacity permitting."""
-        if not self.wanted or self.process is not None or self.rest is State.PAUSED:
+        if not self.wanted or self.process is not None or self.rest in (State.PAUSED, State.FAILED):
             return False
         return self.next_attempt_at is None or now >= self.next_attempt_at
 
@@ -123,6 +123,8 @@ class Slot:
         self.retry_count = 0
         self.crashes.clear()
         self.next_attempt_at = None
+        if self.rest is State.FAILED:
+            self.reason = None
         if self.rest in FAILING:
             self.rest = State.REGISTERED
         if not self.loaded:

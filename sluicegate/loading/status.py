@@ -21,12 +21,14 @@ class State(StrEnum):
     """It failed, and is tried again at `next_attempt_at`."""
     QUARANTINED = "quarantined"
     """It failed too often, and is tried once per cool-down."""
+    FAILED = "failed"
+    """It can't load before somebody installs what is missing; tried again at `retry` and at the next start."""
     PAUSED = "paused"
     """An operator stopped it, or its vendor refused us; it stays so, over restarts too, until it is resumed."""
 
 
-FAILING = frozenset({State.BACKING_OFF, State.QUARANTINED})
-"""The states of a destination that failed and waits for its next attempt."""
+FAILING = frozenset({State.BACKING_OFF, State.QUARANTINED, State.FAILED})
+"""The states of a destination that failed and waits for its next attempt, or for somebody to ask for one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ class LoadingTable:
         if slot.rest is State.PAUSED:
             raise Refused(f"{id} is paused ({slot.reason}); resume it")
         slot.next_attempt_at = None
+        if slot.rest is State.FAILED:
+            slot.rest, slot.reason = State.REGISTERED, None
         self._want(slot)
         return self._settle(now)
 
@@ -188,8 +190,8 @@ class LoadingTable:
                 self._life.ready(slot, process, now)
         return self._settle(now)
 
-    def failed(self, id: str, epoch: int, *, now: float, reason: str) -> list[Effect]:
-        """It could not load, or gave up; its process ends by itself."""
+    def failed(self, id: str, epoch: int, *, now: float, reason: str, permanent: bool = False) -> list[Effect]:
+        """It could not load, or gave up; its process ends by itself. A permanent failure waits for `retry`."""
         self._arrive(now)
         slot = self._slots.get(id)
         if slot is None or slot.epoch != epoch:
@@ -197,9 +199,14 @@ class LoadingTable:
         process = slot.process
         if process is not None and not process.ending:
             self._life.condemn(slot, process, now)
-            self._life.failed(slot, now, error=reason, crashed=False)
+            if permanent:
+                self._life.failed_for_good(slot, error=reason)
+            else:
+                self._life.failed(slot, now, error=reason, crashed=False)
         elif slot.rest in FAILING:
             slot.error = reason[:MAX_ERROR_CHARS]  # the exit was faster and has been counted; this says why
+            if permanent:
+                self._life.give_up(slot)
         return self._settle(now)
 
     def halted(self, id: str, epoch: int, *, now: float, reason: str) -> list[Effect]:

@@ -10,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.conformance import test_streams as streams
+from tests.conformance import test_warehouse as warehouse
 from tests.conformance.runner import Score
-from tests.conformance.test_warehouse import DIALECTS, load, n_equal
 from tests.conformance.vendors import VENDORS, scores
 
 
@@ -30,11 +31,22 @@ def report(name: str, found: dict[tuple[str, str], Score], n_examples: int = 2) 
             yield f"        unexplained: {len(score.unexplained) - n_examples} more"
 
 
+def report_streams(name: str) -> Iterator[str]:
+    """The lines about a type whose records are the events themselves."""
+    cases = streams.load(name)
+    yield f"{name}: {streams.n_equal(name)} of {len(cases)} cases equal"
+    for case in cases:
+        if not streams.is_equal(name, case):
+            yield f"      1 choice: {case['name']}: {streams.DEVIATIONS.get(case['name'], 'unexplained')}"
+
+
 def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for name in names or [*VENDORS, *DIALECTS]:
-            if name in DIALECTS:
-                print(f"{name}: {n_equal(name)} of {len(load(name))} cases equal")
+        for name in names or [*VENDORS, *warehouse.DIALECTS, *streams.FOLDERS]:
+            if name in warehouse.DIALECTS:
+                print(f"{name}: {warehouse.n_equal(name)} of {len(warehouse.load(name))} cases equal")
+            elif name in streams.FOLDERS:
+                print("\n".join(report_streams(name)))
             else:
                 print("\n".join(report(name, scores(VENDORS[name], Path(folder)), n_examples=200)))
 

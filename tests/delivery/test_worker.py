@@ -333,6 +333,7 @@ def test_plugin_that_is_not_installed_is_reported(world: World) -> None:
 
     assert worker.join(10)
     report = world.next_report()
+    assert report.permanent
     assert report.kind is ReportKind.FAILED
     assert "pip install" in report.reason
 

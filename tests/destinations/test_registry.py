@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.destinations.registry import load_type
-from sluicegate.errors import NotReady
+from sluicegate.errors import NotInstalled, NotReady
 
 Install = Callable[[str], None]
 
@@ -42,23 +42,37 @@ def test_ready_made_types_are_found(name: str) -> None:
 @pytest.mark.parametrize(
     ("source", "text"),
     [
+        ("raise RuntimeError('no')", "cannot be imported from strange_module:Type: RuntimeError: no"),
+        ("raise SystemExit(3)", "ends the process"),
+    ],
+)
+def test_type_whose_import_fails_says_why(install: Install, source: str, text: str) -> None:
+    install(source)
+
+    with pytest.raises(NotReady, match=text) as raised:
+        load_type("strange")
+
+    assert not isinstance(raised.value, NotInstalled)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
         (
             "import no_such_module",
             "needs the module no_such_module, which is not installed; pip install 'strange.strange.'",
         ),
-        ("raise RuntimeError('no')", "cannot be imported from strange_module:Type: RuntimeError: no"),
-        ("raise SystemExit(3)", "ends the process"),
         ("Type = 3", "is not a Destination class"),
         ("", "strange_module is not there; pip install --force-reinstall strange"),
     ],
 )
-def test_type_that_cannot_be_loaded_says_why(install: Install, source: str, text: str) -> None:
+def test_type_that_is_not_there_says_what_to_install(install: Install, source: str, text: str) -> None:
     install(source)
 
-    with pytest.raises(NotReady, match=text):
+    with pytest.raises(NotInstalled, match=text):
         load_type("strange")
 
 
 def test_unknown_type_names_those_that_there_are() -> None:
-    with pytest.raises(NotReady, match=r"\(there are: .*file, .*null, .*webhook.*\); pip install its package"):
+    with pytest.raises(NotInstalled, match=r"\(there are: .*file, .*null, .*webhook.*\); pip install its package"):
         load_type("nosuchtype")

@@ -30,6 +30,20 @@ requires = ["necessary"]
 test_on_load = true
 """
 
+LAKE = """
+[supervisor]
+retry_delay = "100ms"
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+[destinations.lake]
+type = "objectstore"
+requires = ["necessary"]
+url = "file://{lake}"
+batch_age = "100ms"
+"""
+
 
 def broken(system: MakeSystem, folder: Path, type: str, *, retry_cap: str = "1s") -> System:
     running = system(CONFIG.format(type=type, retry_cap=retry_cap), environ=install(folder))
@@ -62,6 +76,34 @@ def test_failing_load_is_retried_then_quarantined_and_retry_brings_it_back(syste
     assert quarantined.pending == 1
     assert answer.returncode == 0, answer.stderr
     assert back.loaded and back.error is None
+
+
+def test_missing_extra_is_permanent_names_the_command_and_retry_tries_after_the_install(
+    system: MakeSystem, tmp_path: Path
+) -> None:
+    pytest.importorskip("obstore", reason="obstore (the extra `objectstore`) is not installed")
+    hiding = tmp_path / "hiding" / "obstore.py"
+    hiding.parent.mkdir()
+    hiding.write_text('raise ModuleNotFoundError("No module named \'obstore\'", name="obstore")\n')
+    config = LAKE.format(lake=tmp_path / "lake")
+    running = system(config, environ={"PYTHONPATH": str(hiding.parent)}).start()
+
+    running.post([track()])
+    failed = running.until("lake", "failed", lambda s: s.state == "failed" and s.pid is None)
+    running.post([track()])
+    running.until_delivered("archive", 2)
+    shown = running.admin("status").stdout
+    later = running.status("lake")
+    hiding.unlink()
+    answer = running.admin("retry", "lake")
+    back = running.until_delivered("lake", 2)
+
+    assert "needs the module obstore" in (failed.error or "")
+    assert "pip install 'sluicegate[objectstore]'" in " ".join(shown.split())
+    assert (later.state, later.epoch, later.retry_count, later.next_attempt_at) == ("failed", 1, 1, None)
+    assert later.pending == 2
+    assert answer.returncode == 0, answer.stderr
+    assert (back.state, back.error, back.reason) == ("loaded", None, None)
 
 
 def test_refused_credentials_pause_until_resumed(system: MakeSystem, tmp_path: Path) -> None:

@@ -221,6 +221,58 @@ def test_reason_that_comes_after_the_exit_still_shows() -> None:
     assert (driver.table.status("a").error, driver.table.status("a").retry_count) == ("ModuleNotFoundError", 1)
 
 
+def test_permanent_failure_is_not_tried_again_before_somebody_asks() -> None:
+    driver = Driver("a")
+    driver.ensure("a")
+
+    driver.table.failed("a", 1, now=driver.now, reason="pip install it", permanent=True)
+    driver.exit("a")
+    asked_for = [driver.wait(10_000.0), driver.ensure("a")]
+    status = driver.table.status("a")
+
+    assert asked_for == [[], []]
+    assert (status.state, status.error, status.next_attempt_at) == (State.FAILED, "pip install it", None)
+    assert status.reason == "not tried again before `sluicegate retry a`"
+    assert driver.table.next_deadline(now=driver.now) is None
+
+
+@pytest.mark.parametrize("command", ["retry", "reset", "resume"])
+def test_permanent_failure_is_tried_again_by_command(command: str) -> None:
+    driver = Driver("a")
+    driver.ensure("a")
+    driver.table.failed("a", 1, now=driver.now, reason="pip install it", permanent=True)
+    driver.exit("a")
+    if command == "resume":
+        driver.table.pause("a", now=driver.now, reason="by hand")
+
+    effects = getattr(driver.table, command)("a", now=driver.now)
+
+    assert Spawn("a", 2) in effects
+    assert (driver.state("a"), driver.table.status("a").reason) == (State.LOADING, None)
+
+
+def test_permanent_failure_that_comes_after_the_exit_ends_the_attempts() -> None:
+    driver = Driver("a")
+    driver.ensure("a")
+    driver.exit("a")
+
+    driver.table.failed("a", 1, now=driver.now, reason="pip install it", permanent=True)
+
+    assert driver.wait(10_000.0) == []
+    assert (driver.state("a"), driver.table.status("a").retry_count) == (State.FAILED, 1)
+
+
+def test_batch_with_a_permanent_failure_ends_with_its_error() -> None:
+    driver = Driver("a")
+    driver.ensure("a")
+    driver.table.failed("a", 1, now=driver.now, reason="pip install it", permanent=True)
+    driver.exit("a")
+
+    effects = driver.table.load_batch("r", ["a"], now=driver.now)
+
+    assert effects == [BatchDone("r", {"a": "failed: pip install it"})]
+
+
 def test_new_process_is_not_started_before_the_failed_one_is_gone() -> None:
     driver = Driver("a")
     driver.ensure("a")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sluicegate.config.model import SupervisorConfig
 from sluicegate.errors import Refused
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
+from sluicegate.loading.status import State
 from sluicegate.loading.table import LoadingTable
 
 HEAL_LIMIT_S = 120.0
@@ -140,7 +141,8 @@ class World:
         id, epoch = worker.id, worker.epoch
         luck = self.rng.random() if self.faults else 1.0
         if luck < 0.2 or epoch <= self.store_epoch[id]:
-            self.say(lambda: self.table.failed(id, epoch, now=self.now, reason="not today"))
+            permanent = luck < 0.02
+            self.say(lambda: self.table.failed(id, epoch, now=self.now, reason="not today", permanent=permanent))
             self.die(worker)
         elif luck < 0.3:
             self.die(worker)
@@ -226,7 +228,7 @@ class World:
         self.now = end
 
     def heal(self) -> None:
-        """No more faults, and time: the router asks every two seconds, as it does."""
+        """No more faults, what was missing is installed, and time: the router asks every two seconds, as it does."""
         self.faults = False
         limit = self.now + HEAL_LIMIT_S
         while not self.quiet():
@@ -235,6 +237,9 @@ class World:
                 self.work(worker)
             while self.network:
                 self.apply(self.network.pop(0)())
+            for id in self.ids:
+                if self.table.status(id).state is State.FAILED:
+                    self.apply(self.table.retry(id, now=self.now))
             asked = [id for id in self.ids if self.pending[id] and not self.table.status(id).loaded]
             self.apply(self.table.ensure(asked, now=self.now))
             self.pass_time(1.0)

@@ -17,7 +17,7 @@ import zstandard
 from sluicegate.destinations.base import Destination
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.destinations.plan import Plans
-from sluicegate.errors import CredentialsRefused, NotReady, Rejected, Retry
+from sluicegate.errors import CredentialsRefused, NotInstalled, NotReady, Rejected, Retry
 from sluicegate.network import Network
 from sluicegate.testing.destination_contract import (
     DestinationContract,
@@ -383,5 +383,5 @@ def test_preview_shows_the_object(tmp_path: Path) -> None:
 def test_missing_pyarrow_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
-    with pytest.raises(NotReady, match=r"pip install 'sluicegate\[parquet\]'"):
+    with pytest.raises(NotInstalled, match=r"pip install 'sluicegate\[parquet\]'"):
         in_folder(tmp_path, format="parquet")

@@ -38,7 +38,7 @@ def settings(**given: Any) -> ObjectStoreSettings:
         ({"url": "s3://bucket/../other"}, "cannot be a part of it"),
         ({"url": "file://server/share"}, "not a folder"),
         ({"url": "file:///a/../../etc"}, "not a folder"),
-        ({"format": "csv"}, "Invalid enum value 'csv'"),
+        ({"format": "csv"}, 'none of the possible values (write "jsonl" | "parquet")'),
         ({"compression": "snappy"}, "jsonl does not have snappy"),
         ({"path": "{source}/{date}"}, "{source}, which is nothing"),
         ({"path": "/date={date}"}, "cannot be a part of it"),
