@@ -189,7 +189,8 @@ class ErasingThread:
     def _run(self) -> None:
         while not self._asked_to_stop.is_set():
             try:
-                self._serve()
+                if self._data_dir.consent.exists():
+                    self._serve()
             except LogError as error:
                 log.warning("what was to be erased has to wait: %s", error)
             except Exception:

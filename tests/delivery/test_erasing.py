@@ -67,7 +67,7 @@ def test_statement_49_nothing_of_the_subject_is_left_in_any_file(world: World) -
     for size in (0, 0, 600, 5_000):
         append(world, ANNE, BEN, ANNE, *[BEN] * 20, size=size)
     world.data_dir.logs.mkdir(exist_ok=True)
-    text = f"event of {ANNE} failed: {ANNE}.\nevent of {BEN} failed\n"
+    text = f"event of {ANNE} failed: {ANNE}.\nevent of {BEN} failed\nid={ANNE}-7\n"
     (world.data_dir.logs / "actors.log").write_text(text)
     (world.data_dir.root / "events.db.damaged-20260101T000000Z").write_text(CANARY)
 
@@ -85,7 +85,7 @@ def test_statement_49_nothing_of_the_subject_is_left_in_any_file(world: World) -
 
     assert traces(world.data_dir, ANNE, CANARY) == []
     assert events(world) == [EMPTY if CANARY.encode() in one else one for one in before]
-    assert (report.events, report.letters, report.words, report.files, report.unreadable) == (8, 8, 2, 1, [])
+    assert (report.events, report.letters, report.words, report.files, report.unreadable) == (8, 8, 3, 1, [])
     assert world.state().denied == {"erased": 8}
     assert world.state().dead == 84
     damage = check(world.data_dir, repair=False, progress=no_progress)
