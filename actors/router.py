@@ -16,6 +16,7 @@ from thespian.actors import ActorAddress
 
 from sluicegate.acceptance import Acceptance, Acceptor
 from sluicegate.acceptance.collecting import Collector, UnderWay
+from sluicegate.acceptance.suppressing import Suppressor
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config import Config
 from sluicegate.consent.call import checked_call
@@ -23,8 +24,10 @@ from sluicegate.consent.evidence import Evidence, Told
 from sluicegate.consent.ledger import Ledger, Recorded
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import Rules
+from sluicegate.consent.suppressed import SuppressedCount
 from sluicegate.consent.writer import LedgerWriter
 from sluicegate.delivery.barrier import Denials, Stopped, denies
+from sluicegate.delivery.regulating import ErasingThread
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.errors import ConsentUnreadable, LogError, SluicegateError
 from sluicegate.eventlog.bell import Bell
@@ -51,6 +54,7 @@ class _Waiting:
     request_id: str
     sender: ActorAddress
     acceptance: Acceptance
+    n_accepted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class RouterActor(SafeActor):
         self._aliases: Mapping[str, str] = {}
         self._ledger: LedgerWriter[_Deciding | _Waiting | None] | None = None
         self._collector: Collector | None = None
+        self._suppressor: Suppressor | None = None
+        self._erasing: ErasingThread | None = None
         self._under_way = UnderWay()
         self._denials: Denials[tuple[_Deciding, int]] | None = None
         self._sweeper: Sweeper | None = None
@@ -101,6 +107,8 @@ class RouterActor(SafeActor):
         wanted = self.open_inbox(lambda items: self._ask_for(items[-1]))
         self._sweeper = Sweeper(config, data_dir, on_wanted=wanted.put)
         self._sweeper.start()
+        self._erasing = ErasingThread(data_dir)
+        self._erasing.start()
         self.send(sender, Done(message.request_id, os.getpid()))
 
     def _open_ledger(self, config: Config, data_dir: DataDir) -> None:
@@ -115,6 +123,7 @@ class RouterActor(SafeActor):
         self._ledger.start()
         rules = Rules.of(config.consent)
         reader = LedgerReader(data_dir.consent, data_dir.consent_key, rules)
+        self._suppressor = Suppressor(reader, count=SuppressedCount(data_dir.suppressed, "actor"))
         self._denials = Denials(config, self.open_inbox(self._answer_denials).put)
         self._collector = Collector(reader, gpc_purposes=config.consent.gpc_purposes)
 
@@ -165,7 +174,8 @@ class RouterActor(SafeActor):
             acceptance = self._acceptor.accept_events(
                 events, consent=message.consent, source=message.source, received_at_ms=time.time_ns() // 1_000_000
             )
-            waiting = _Waiting(message.request_id, sender, acceptance)
+            waiting = _Waiting(message.request_id, sender, acceptance, len(acceptance.batch))
+            self._leave_out_suppressed(acceptance)
             if len(acceptance.batch) == 0:
                 self._answer_one(waiting, 0)
             elif (problem := self._disk_problem(acceptance.batch.n_bytes)) is not None:
@@ -174,6 +184,14 @@ class RouterActor(SafeActor):
                 self._store(waiting)
         except SluicegateError as error:
             self.send(sender, Refused(message.request_id, str(error)))
+
+    def _leave_out_suppressed(self, acceptance: Acceptance) -> None:
+        """Take nothing of people who are suppressed; all of it while nobody can tell, for nothing is delivered then."""
+        assert self._suppressor is not None
+        try:
+            acceptance.batch = self._suppressor.taken(acceptance.batch)
+        except ConsentUnreadable as error:
+            log.warning("it is not known whose events are not to be taken: %s", error)
 
     def _tell_ledger(self, waiting: _Waiting) -> bool:
         """Have what these events say about consent written first; False when they say nothing new."""
@@ -211,7 +229,7 @@ class RouterActor(SafeActor):
     def _answer_one(self, waiting: _Waiting, offset: int) -> None:
         acceptance = waiting.acceptance
         verdicts = tuple(Verdict(r.index, r.message_id, r.reason.value) for r in acceptance.rejected)
-        self.send(waiting.sender, Accepted(waiting.request_id, offset, len(acceptance.batch), verdicts))
+        self.send(waiting.sender, Accepted(waiting.request_id, offset, waiting.n_accepted, verdicts))
 
     # -- decisions from Python applications -------------------------------------------------------------------------
 
@@ -281,6 +299,8 @@ class RouterActor(SafeActor):
             self._commits.close(timeout_s=5.0)
         if self._sweeper is not None:
             self._sweeper.stop()
+        if self._erasing is not None:
+            self._erasing.stop()
 
 
 def _end_process(error: LogError) -> None:

@@ -54,7 +54,7 @@ class Accepted(Message):
     """The accepted events are on disk; `offset` is that of the first one that this request has stored.
 
     It is 0 when it stored none: none was accepted, or the log had all of them from before. Events that were there count
-    as accepted.
+    as accepted, and so do those of people who are suppressed, of which nothing is stored.
     """
 
     request_id: str

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.live import Live
 
 from sluicegate.client import Client
+from sluicegate.consent.suppressed import read_suppressed
 from sluicegate.messages.status import GetStats, GetStatus, StatsAnswer, Statuses
-from sluicegate.scripts.options import connect, json_option, system_options
+from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
 from sluicegate.scripts.tables import as_json as plain
 from sluicegate.scripts.tables import detail_table, status_table, statuses_json
 
@@ -45,14 +46,16 @@ def ask_status(client: Client, id: str | None = None) -> Statuses:
 @json_option
 @system_options
 def stats(as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
-    """Show how many destinations are registered, loaded, loading, failed."""
+    """Show how many destinations are registered, loaded, failed, and how many events of suppressed people came."""
     with connect(config_path, data_dir) as client:
         answer = client.ask_supervisor(GetStats(uuid4().hex))
     assert isinstance(answer, StatsAnswer)
+    suppressed = read_suppressed(find_data_dir(config_path, data_dir).suppressed)
+    found = {**plain(answer.stats), "suppressed": sum(suppressed.values())}
     if as_json:
-        click.echo(json.dumps(plain(answer.stats)))
+        click.echo(json.dumps(found))
         return
-    for name, value in plain(answer.stats).items():
+    for name, value in found.items():
         click.echo(f"{name:<12}{value}")
 
 

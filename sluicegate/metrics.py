@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -68,7 +68,7 @@ class ConsentCounts:
 
 @dataclass(slots=True)
 class GatewayMetrics:
-    """The gateway's counts since its process began."""
+    """The gateway's counts since its process began, and what of the data directory it has looked up."""
 
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     accepted: int = 0
@@ -78,6 +78,8 @@ class GatewayMetrics:
     disk_free_bytes: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     consent: ConsentCounts = field(default_factory=ConsentCounts)
+    suppressed: Mapping[str, int] = field(default_factory=dict)
+    """Events of suppressed people that were left out since there is this data directory, by the way they came."""
     failed_commits: int = 0
     refused_connections: int = 0
     commit_events: Histogram = field(default_factory=lambda: Histogram(COMMIT_EVENTS))
@@ -116,6 +118,12 @@ class GatewayCollector:
         for reason, count in sorted(metrics.rejected.items()):
             rejected.add_metric((reason,), count)
         yield rejected
+        suppressed = CounterMetricFamily(
+            "sluicegate_events_suppressed", "Events of suppressed people, answered and left out.", labels=("way",)
+        )
+        for way, count in metrics.suppressed.items():
+            suppressed.add_metric((way,), count)
+        yield suppressed
         yield from _consent(metrics.consent)
         yield CounterMetricFamily(
             "sluicegate_connections_refused", "Connections beyond the limit.", metrics.refused_connections

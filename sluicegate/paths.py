@@ -70,6 +70,11 @@ class DataDir:
         return self.root / "erasing.lock"
 
     @property
+    def suppressed(self) -> Path:
+        """How many events of suppressed people were left out; only there when any were."""
+        return self.root / "suppressed"
+
+    @property
     def bell(self) -> Path:
         """Touched at every append to the log."""
         return self.root / "bell"

@@ -37,6 +37,11 @@ class LedgerReader:
         """Whether anybody was erased or suppressed, as of the last `refresh`."""
         return self._view is not None and self._view.has_regulated
 
+    @property
+    def has_suppressed(self) -> bool:
+        """Whether anybody is suppressed, as of the last `refresh`."""
+        return self._view is not None and self._view.has_suppressed
+
     def refresh(self) -> None:
         """Take note of what others have written; some microseconds when they have not."""
         try:

@@ -160,6 +160,13 @@ def find_regulation(ledger: Ledger, id_: str) -> Regulation | None:
     return _regulation(rows[0]) if rows else None
 
 
+def newest(ledger: Ledger, *, limit: int) -> list[Regulation]:
+    """The regulations that were asked for last, the newest first."""
+    sql = f"SELECT {_COLUMNS} FROM regulations ORDER BY created_at_ms DESC, id LIMIT ?"
+    with errors_of(ledger.path):
+        return [_regulation(row) for row in fetch(ledger.db, sql, (limit,))]
+
+
 def unfinished(ledger: Ledger) -> list[Regulation]:
     """The regulations whose traces are still to be erased, the oldest first."""
     sql = f"SELECT {_COLUMNS} FROM regulations WHERE finished_at_ms = 0 ORDER BY created_at_ms, id"

@@ -13,7 +13,7 @@ from sluicegate.consent.past import Kinds, newest_denials, with_members
 from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.remembered import Remembered
 from sluicegate.consent.slots import merge, without_seen
-from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
+from sluicegate.consent.standing import NO_END, UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import StoredNames, open_ledger
 from sluicegate.consent.subject import Subject
 from sluicegate.sqlite import errors_of, fetch, translated
@@ -31,6 +31,9 @@ _DATA_VERSION = "PRAGMA data_version"
 _VERSION = "SELECT version, forgotten FROM facts"
 _CHANGES = "SELECT DISTINCT subject FROM history WHERE version > ?"
 _ONE = "SELECT key, record FROM subjects WHERE key = ?"
+_ANY_REGULATED = (
+    f"SELECT EXISTS (SELECT 1 FROM regulated), EXISTS (SELECT 1 FROM regulated WHERE suppressed_to = {NO_END})"
+)
 _REGULATED = "SELECT max(erased_to), max(suppressed_to) FROM regulated WHERE key = ?"
 _MANY = f"SELECT key, record FROM subjects WHERE key IN ({', '.join('?' * _CHUNK)})"
 
@@ -62,6 +65,8 @@ class LedgerView:
         self._data_version = -1
         self.has_regulated = False
         """Whether anybody was ever erased or suppressed."""
+        self.has_suppressed = False
+        """Whether anybody is suppressed."""
         self.version = 0
         """The ledger's version at the last `refresh`; what is looked up is never older."""
         self.refresh()
@@ -96,7 +101,7 @@ class LedgerView:
 
     def _changes(self) -> Changes:
         version, forgotten = fetch(self._db, _VERSION)[0]
-        self.has_regulated = bool(fetch(self._db, "SELECT EXISTS (SELECT 1 FROM regulated)")[0][0])
+        self.has_regulated, self.has_suppressed = map(bool, fetch(self._db, _ANY_REGULATED)[0])
         is_first = self._data_version < 0
         if is_first or forgotten > self.version or version - self.version > MAX_CHANGES:
             return Changes(version, None)

@@ -8,7 +8,7 @@ makes the traces unreadable, so it may be interrupted at any moment and begun ag
     log files      their ids are written over
     leftovers      copies of damaged files that a repair has put aside are removed
     once more      what was on its way when it was asked for is there by now
-    WALs           are moved to their databases, where what was deleted is overwritten, and cut to nothing
+    databases      what was left beside rows and in WALs is overwritten, or cut off
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import apsw
 from sluicegate import failpoints
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind, Regulation, finish, keys_to_erase, note
-from sluicegate.delivery.erasing_store import empty_wal_of, erase_in_store
+from sluicegate.delivery.erasing_store import erase_in_store, leave_nothing_in
 from sluicegate.delivery.erasing_texts import erase_in_text
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.whose import Whose
@@ -108,7 +108,7 @@ class Eraser:
         """Erase what has come since, make the files give up what was erased, and finish the regulation."""
         whose = Whose(keys_to_erase(self._ledger, regulation.id), self._ledger.keys)
         self._erase(whose, regulation, report)
-        self._empty_wals()
+        self._leave_nothing()
         report.destinations = deletions(self._data_dir)
         finish(self._ledger, regulation.id, asdict(report), now_ms=now_ms)
         with errors_of(self._ledger.path):
@@ -201,14 +201,14 @@ class Eraser:
                     dry_run=self._dry_run,
                 )
 
-    def _empty_wals(self) -> None:
+    def _leave_nothing(self) -> None:
         """Raises `LogUnavailable` when somebody reads for too long."""
         if self._data_dir.event_log.exists():
             with self._opened() as (event_log, eraser):
                 event_log.shrink(entirely=True)  # free pages of a version that did not overwrite what it deleted
-                eraser.empty_wal()
+                eraser.leave_nothing()
         for path in stores_of(self._data_dir):
-            empty_wal_of(path)
+            leave_nothing_in(path)
 
 
 def _is_erased(event_log: SqliteLog, offset: Offset) -> bool:

@@ -17,6 +17,7 @@ from sluicegate.delivery.erasing_texts import erased_words
 from sluicegate.delivery.letters import letter_offsets
 from sluicegate.delivery.whose import Whose
 from sluicegate.eventlog.base import Offset
+from sluicegate.gaps import clear_gaps
 from sluicegate.sqlite import connect, errors_of, fetch, transaction
 
 PIECE = 200
@@ -49,12 +50,14 @@ def erase_in_store(
     return n_letters
 
 
-def empty_wal_of(path: Path) -> None:
-    """Move a store's WAL to its database and cut it to nothing; raises `LogUnavailable` when somebody reads it."""
+def leave_nothing_in(path: Path) -> None:
+    """Overwrite what was left beside a store's rows, and cut its WAL to nothing.
+
+    Raises `LogUnavailable` when somebody reads for too long.
+    """
     db = connect(path, store_schema(0), synchronous="FULL", create=False)
     try:
-        with errors_of(path):
-            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        clear_gaps(db, path)
     finally:
         db.close()
 

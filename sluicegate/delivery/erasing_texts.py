@@ -1,4 +1,8 @@
-"""Ids in texts: written over with as many asterisks, in files in place, so that processes can go on appending."""
+"""Ids in texts: written over with as many asterisks, in files in place, so that processes can go on appending.
+
+Words are known by their keyed hash. Ids that events were found to have are also looked for inside other words, such as
+a message id that was made of one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from sluicegate.delivery.whose import Whose
 CHUNK_BYTES = 1024 * 1024
 _WORD = re.compile(rb"[^\s\"'`=,;(){}\[\]<>]+")
 _EDGES = b".:!?"
+MIN_INSIDE = 5
+"""Characters of an id that is looked for inside other words; a shorter one would be found everywhere."""
 
 
 def erase_in_text(path: Path, whose: Whose) -> int:
@@ -42,8 +48,12 @@ def erased_words(text: str, whose: Whose) -> str:
     return data.decode(errors="replace")
 
 
-def _theirs(data: bytes, whose: Whose) -> list[tuple[int, bytes]]:
-    return [(start, word) for start, word in _words(data) if whose.either(word.decode(errors="replace"))]
+def _theirs(data: bytes, whose: Whose) -> set[tuple[int, bytes]]:
+    found = {(start, word) for start, word in _words(data) if whose.either(word.decode(errors="replace"))}
+    for id_ in whose.found:
+        if len(id_) >= MIN_INSIDE:
+            found.update((match.start(), match.group()) for match in re.finditer(re.escape(id_.encode()), data))
+    return found
 
 
 def _words(chunk: bytes) -> list[tuple[int, bytes]]:

@@ -148,13 +148,19 @@ class Gate:
         """Events that arrived before this time (Unix ms) are not held any longer."""
         return self._clock_ms() - self._hold_ms
 
-    def reasons(self, about: About, *, arrived_ms: int = NEVER_ARRIVED_MS) -> list[str | None]:
-        """For each event None when it may go, `HELD`, `REDACT`, or why not; by the ledger as of the last `refresh`."""
+    def reasons(
+        self, about: About, *, arrived_ms: int = NEVER_ARRIVED_MS, offsets: Sequence[Offset] = ()
+    ) -> Sequence[str | None]:
+        """For each event None when it may go, `HELD`, `REDACT`, or why not; by the ledger as of the last `refresh`.
+
+        With their places in the log it is also told which were erased, and which may not go because of whose they are.
+        """
         if not self.completes:
             said = [self._of_stamp(combo) for combo in about.combos]
             return self._of_nobody(about, said, self._undecided(arrived_ms, self._clock_ms()))
         known = self.ledger.of_many(about.whose)
-        return self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
+        reasons = self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
+        return _with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
 
     def barred(
         self, subjects: Sequence[tuple[str | None, str | None]], offsets: Sequence[Offset]

@@ -53,7 +53,7 @@ class HeldLog:
         for row, places in self._rows(offsets, judged):
             try:
                 about = row.meta.about.pick(places)
-                reasons = self._reasons(row, about)
+                reasons = self._reasons(row, about, [row.first + place for place in places])
             except RowDamaged:
                 judged.damaged += [row.first + place for place in places]
                 continue
@@ -102,14 +102,14 @@ class HeldLog:
         judged.denied.update({row.first + place: reason for place, reason in reasons if reason is not None})
         return [place for place, reason in reasons if reason is None]
 
-    def _reasons(self, row: Row, about: About) -> list[str | None]:
+    def _reasons(self, row: Row, about: About, offsets: Sequence[Offset]) -> list[str | None]:
         """What a combination alone decides stands, unless it is that consent is left open.
 
         A refusal ends what is held, as everywhere: only what was refused when it was collected goes redacted.
         """
         fixed = [_but_for_consent(self._decide(combo)) for combo in about.combos]
-        found = self._gate.reasons(about, arrived_ms=row.received_at_ms)
-        found = [str(Decision.CONSENT_DENIED) if reason == REDACT else reason for reason in found]
+        reasons = self._gate.reasons(about, arrived_ms=row.received_at_ms, offsets=offsets)
+        found = [str(Decision.CONSENT_DENIED) if reason == REDACT else reason for reason in reasons]
         return [fixed[code] or reason for code, reason in zip(about.codes, found, strict=True)]
 
     def _rows(self, offsets: Sequence[Offset], judged: Judged) -> Iterator[tuple[Row, list[int]]]:

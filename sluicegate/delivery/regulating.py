@@ -8,13 +8,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 from sluicegate.consent.ledger import Ledger
-from sluicegate.consent.regulation import Kind, Regulation, SubjectKind, regulate, unfinished
+from sluicegate.consent.regulation import Kind, Regulation, SubjectKind, find_regulation, reach, regulate, unfinished
 from sluicegate.delivery.deciding import wait_until_seen
-from sluicegate.delivery.erasing import SETTLE_S, Eraser, Report, locked
+from sluicegate.delivery.erasing import SETTLE_S, Eraser, Progress, Report, locked
 from sluicegate.errors import LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
@@ -50,6 +52,52 @@ def put_in_force(data_dir: DataDir, kind: Kind, subject_kind: SubjectKind, ids: 
     finally:
         ledger.close()
     return InForce(regulation, wait_until_seen(data_dir.stores).late)
+
+
+def find(data_dir: DataDir, id_: str) -> Regulation | None:
+    """The regulation with this id; raises `LogError` when the ledger cannot be read."""
+    if not data_dir.consent.exists():
+        return None
+    ledger = Ledger(data_dir.consent, data_dir.consent_key, create=False)
+    try:
+        return find_regulation(ledger, id_)
+    finally:
+        ledger.close()
+
+
+def erase_now(data_dir: DataDir, *, progress: Progress) -> bool:
+    """Erase what unfinished regulations ask for, where no system runs; False when another process is at it."""
+    ledger = Ledger(data_dir.consent, data_dir.consent_key)
+    try:
+        with locked(data_dir) as is_mine:
+            if not is_mine:
+                return False
+            eraser = Eraser(data_dir, ledger, progress=progress)
+            for regulation in unfinished(ledger):
+                eraser.complete(regulation, eraser.begin(regulation), now_ms=time.time_ns() // 1_000_000)
+    finally:
+        ledger.close()
+    return True
+
+
+def count_traces(data_dir: DataDir, subject_kind: SubjectKind, ids: Sequence[str], *, progress: Progress) -> Report:
+    """What erasing these subjects would erase; changes nothing."""
+    if not data_dir.consent.exists():  # looking must not begin a ledger: nobody has told anything, so nobody is linked
+        with TemporaryDirectory() as folder:
+            ledger = Ledger(Path(folder) / "consent.db", Path(folder) / "consent.key")
+            return _counted(data_dir, ledger, subject_kind, ids, progress)
+    ledger = Ledger(data_dir.consent, data_dir.consent_key, create=False)
+    return _counted(data_dir, ledger, subject_kind, ids, progress)
+
+
+def _counted(
+    data_dir: DataDir, ledger: Ledger, subject_kind: SubjectKind, ids: Sequence[str], progress: Progress
+) -> Report:
+    try:
+        eraser = Eraser(data_dir, ledger, progress=progress, dry_run=True)
+        return eraser.count(reach(ledger, subject_kind, ids), up_to=head_of(data_dir))
+    finally:
+        ledger.close()
 
 
 def head_of(data_dir: DataDir) -> Offset:
@@ -141,7 +189,8 @@ class ErasingThread:
     def _run(self) -> None:
         while not self._asked_to_stop.is_set():
             try:
-                self._serve()
+                if self._data_dir.consent.exists():
+                    self._serve()
             except LogError as error:
                 log.warning("what was to be erased has to wait: %s", error)
             except Exception:

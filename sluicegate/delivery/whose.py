@@ -22,6 +22,8 @@ class Whose:
         self._subject_keys = subject_keys
         self._users: dict[str, bool] = {}
         self._visitors: dict[str, bool] = {}
+        self.found: set[str] = set()
+        """The ids that turned out to be theirs, as they were written."""
 
     def user(self, id_: str | None) -> bool:
         """Whether this is the user id of one of them."""
@@ -61,6 +63,8 @@ class Whose:
             if len(known) >= MAX_REMEMBERED:
                 known.clear()
             answer = known[id_] = key_of(id_) in self._keys
+            if answer:
+                self.found.add(id_)
         return answer
 
 

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import apsw
 import msgpack
 from google_crc32c import value as crc32c
 
@@ -19,6 +18,7 @@ from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.compression import PayloadCodec
 from sluicegate.eventlog.rows import check_payload_crc, checked_row, sealed_row
 from sluicegate.eventlog.sqlite import SCHEMA
+from sluicegate.gaps import clear_gaps
 from sluicegate.sqlite import connect, errors_of, fetch, transaction
 
 EMPTY = b"{}"
@@ -69,7 +69,7 @@ def _pieces(version: int, combos: list[Any], columns: list[list[Any]], events: l
 class LogEraser:
     """Rewrites rows of the log at `path`, one in a transaction, which keeps appends waiting for milliseconds.
 
-    A power cut may take back the last ones; `empty_wal` makes sure that they are on disk.
+    A power cut may take back the last ones; `leave_nothing` makes sure that they are on disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,10 +105,12 @@ class LogEraser:
             first += piece.n_events
         return len(places)
 
-    def empty_wal(self) -> None:
-        """Move everything to the database and cut the WAL to nothing; `LogUnavailable` when somebody reads it."""
-        with errors_of(self._path):
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    def leave_nothing(self) -> None:
+        """Overwrite what was left of erased events beside the rows, and cut the WAL to nothing.
+
+        Raises `LogUnavailable` when somebody reads for too long.
+        """
+        clear_gaps(self._db, self._path)
 
     def close(self) -> None:
         """Release the file."""

@@ -1,6 +1,7 @@
 """Rows of the log found in its pages, where the tree above them is damaged.
 
-Rows never change and offsets are never used twice, so any copy of a row whose seal is right is the row.
+Rows never change, but for events that are erased, and offsets are never used twice, so any copy of a row whose seal is
+right is the row. Whoever erases overwrites the older copies (`sluicegate.gaps`).
 """
 
 from __future__ import annotations

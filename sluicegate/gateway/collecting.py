@@ -9,10 +9,12 @@ from collections.abc import Callable
 from functools import partial
 
 from sluicegate.acceptance.collecting import Collector, UnderWay
+from sluicegate.acceptance.suppressing import Suppressor
 from sluicegate.config.model import Config
 from sluicegate.consent.ledger import Ledger, Recorded
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import Rules
+from sluicegate.consent.suppressed import SuppressedCount
 from sluicegate.consent.writer import LedgerWriter
 from sluicegate.errors import ConsentUnreadable, LogError
 from sluicegate.event import EventBatch
@@ -42,6 +44,8 @@ class Collecting:
         self._collector = Collector(
             self._ledger, gpc_purposes=config.consent.gpc_purposes, counts=counts, refresh=self._refresh
         )
+        count = SuppressedCount(self._data_dir.suppressed, "http")
+        self._suppressor = Suppressor(self._ledger, count=count, refresh=self._refresh)
         self._under_way = UnderWay()
         self._writer: LedgerWriter[Then] = LedgerWriter(
             self._open_ledger,
@@ -55,6 +59,17 @@ class Collecting:
     def start(self) -> None:
         """Begin to write."""
         self._writer.start()
+
+    def taken(self, batch: EventBatch) -> EventBatch:
+        """The batch without the events of people who are suppressed.
+
+        All of it while the ledger cannot be read: what is stored then is not delivered.
+        """
+        try:
+            return self._suppressor.taken(batch)
+        except ConsentUnreadable as error:
+            log.warning("it is not known whose events are not to be taken: %s", error)
+            return batch
 
     def collect(self, batch: EventBatch, then: Then) -> None:
         """Call `then` when what these events say is in the ledger; at once when it says nothing new."""

@@ -84,7 +84,9 @@ class Ingest:
         clock: Callable[[], float],
         seen: SeenIds | None = None,
         collect: Callable[[EventBatch, Callable[[], None]], None] = lambda batch, then: then(),
+        taken: Callable[[EventBatch], EventBatch] = lambda batch: batch,
     ) -> None:
+        self._taken = taken
         self._collect = collect
         self._seen = seen
         self._space = space
@@ -248,7 +250,10 @@ class Ingest:
         self._take_over(exchanges, acceptance, accepted(1))
 
     def _take_over(self, exchanges: Sequence[Exchange], acceptance: Acceptance, answer: Answer) -> None:
-        batch = acceptance.batch
+        batch = self._taken(acceptance.batch)
+        if not batch.events:
+            _reply(exchanges, answer)
+            return
         problem = self._space.taking(batch.n_bytes)
         if problem is not None:
             self._readiness.disk_has(problem)

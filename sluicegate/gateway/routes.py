@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ CLIENT_METRICS_PATH = "/v1/m"
 """Where analytics-next reports about itself; taken and dropped."""
 KEY_PLACE = "{writeKey}"
 """Stands in a route's path for a write key."""
+_PLACE = re.compile(r"\{(\w+)\}")
+"""Stands there for any value."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,18 +74,19 @@ class Routes:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_path: dict[bytes, Route] = {}
-        self._keyed: list[tuple[bytes, bytes, Route]] = []
+        self._keyed: list[tuple[bytes, bytes, bytes, Route]] = []
         for route in routes:
-            before, place, after = route.path.encode().partition(KEY_PLACE.encode())
+            place = _PLACE.search(route.path)
             if place:
-                self._keyed.append((before, after, route))
+                before, after = route.path[: place.start()], route.path[place.end() :]
+                self._keyed.append((before.encode(), place[1].encode(), after.encode(), route))
             else:
-                self._by_path[before] = route
+                self._by_path[route.path.encode()] = route
 
     def find(self, target: bytes) -> tuple[Route, bytes]:
         """The route and the query; a trailing slash, a scheme and a host do not matter.
 
-        A write key in the path is put in front of the query, as `writeKey`.
+        A value in the path, such as a write key, is put in front of the query, by its name.
         """
         route = self._by_path.get(target)
         if route is not None:
@@ -95,11 +99,11 @@ class Routes:
         return (route, query) if route is not None else self._find_keyed(path, query)
 
     def _find_keyed(self, path: bytes, query: bytes) -> tuple[Route, bytes]:
-        for before, after, route in self._keyed:
+        for before, name, after, route in self._keyed:
             if path.startswith(before) and path.endswith(after):
                 key = path[len(before) : len(path) - len(after)]
                 if key and b"/" not in key:
-                    return route, b"writeKey=" + key.partition(b"&")[0] + (b"&" + query if query else b"")
+                    return route, name + b"=" + key.partition(b"&")[0] + (b"&" + query if query else b"")
         return UNKNOWN, query
 
 

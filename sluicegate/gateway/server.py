@@ -17,6 +17,7 @@ import uvloop
 
 from sluicegate.acceptance import Acceptor
 from sluicegate.config.model import Config
+from sluicegate.consent.suppressed import read_suppressed
 from sluicegate.errors import LogError, SluicegateError
 from sluicegate.eventlog.base import EventLog
 from sluicegate.eventlog.bell import Bell
@@ -34,6 +35,7 @@ from sluicegate.gateway.limits import Limits
 from sluicegate.gateway.probes import Probes, StatusProvider
 from sluicegate.gateway.protocol import Connection
 from sluicegate.gateway.readiness import Readiness
+from sluicegate.gateway.regulations import RegulationDesk
 from sluicegate.gateway.routes import Routes
 from sluicegate.gateway.sources import Sources
 from sluicegate.gateway.status import SupervisorStatus
@@ -69,7 +71,7 @@ class Server:
         self.limits = limits or Limits.of(config.gateway)
         self.readiness = Readiness()
         self.metrics = GatewayMetrics()
-        data_dir = DataDir(config.data_dir)
+        self._data_dir = data_dir = DataDir(config.data_dir)
         self._seen = SeenIds.of(config.log)
         self._space = FreeSpace(data_dir.root, config.log)
         self._bell = Bell(data_dir.bell)
@@ -89,6 +91,7 @@ class Server:
         self._consent = ConsentDesk(
             config, keys, after_write=Withdrawals(config).after_write, counts=self.metrics.consent
         )
+        self._regulations = RegulationDesk(config)
         sources = Sources(keys, script=config.gateway.analytics_js)
         self._probes = Probes(
             self.readiness,
@@ -97,7 +100,15 @@ class Server:
             clock=time.monotonic,
         )
         self.traffic = Traffic(
-            Routes([*self._ingest.routes(), *self._consent.routes(), *self._probes.routes(), *sources.routes()]),
+            Routes(
+                [
+                    *self._ingest.routes(),
+                    *self._consent.routes(),
+                    *self._regulations.routes(),
+                    *self._probes.routes(),
+                    *sources.routes(),
+                ]
+            ),
             limits=self.limits,
             cors=Cors(config.gateway.cors_origins),
             metrics=self.metrics,
@@ -119,6 +130,7 @@ class Server:
             clock=time.monotonic,
             seen=self._seen,
             collect=self._collecting.collect,
+            taken=self._collecting.taken,
         )
 
     async def start(self, listen_socket: socket.socket) -> None:
@@ -141,6 +153,7 @@ class Server:
     def _note_state(self) -> None:
         self.readiness.disk_has(self._space.problem(time.monotonic()))
         self.metrics.disk_free_bytes = self._space.free_bytes
+        self.metrics.suppressed = read_suppressed(self._data_dir.suppressed)
         if self._seen is not None:
             self.metrics.known_ids = self._seen.n_ids
             self.metrics.dedup_window_s = self._seen.covers_s
@@ -160,6 +173,7 @@ class Server:
             log.error("the event log did not finish its last commit in %.0f s", CLOSE_TIMEOUT_S)
         if not await self._consent.close(CLOSE_TIMEOUT_S):
             log.error("the consent ledger did not finish its last write in %.0f s", CLOSE_TIMEOUT_S)
+        self._regulations.close()
         await asyncio.sleep(0)  # the last commit's answers
         self.traffic.abort()
         if self._timer is not None:

@@ -41,6 +41,15 @@ def erase_all(data_dir: DataDir) -> list[Report]:
         ledger.close()
 
 
+def unfinished_in(data_dir: DataDir) -> list[Regulation]:
+    """What is still to be done."""
+    ledger = Ledger(data_dir.consent, data_dir.consent_key)
+    try:
+        return unfinished(ledger)
+    finally:
+        ledger.close()
+
+
 def regulation(data_dir: DataDir, id_: str = "r1") -> Regulation:
     """What the ledger says of a regulation."""
     ledger = Ledger(data_dir.consent, data_dir.consent_key)

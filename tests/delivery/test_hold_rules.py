@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.evidence import Evidence, Told, decision
 from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.regulation import Kind, SubjectKind, regulate
 from sluicegate.consent.subject import Subject
 from sluicegate.delivery.gate import HELD, Gate, open_ledger_reader
 from sluicegate.event import About, Combo
@@ -86,3 +87,21 @@ def test_without_a_ledger_each_stamp_decides_and_silence_waits(tmp_path: Path) -
     assert found == [None, "consent_denied", HELD]
     assert late == [None, "consent_denied", "hold_expired"]
     assert (dropped, allowed, nobody) == (["consent_undecided"], [None], ["consent_undecided"])
+
+
+def test_held_events_of_who_was_erased_or_is_suppressed_wait_for_nothing(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path)
+    ledger = Ledger(data_dir.consent, data_dir.consent_key)
+    for id_, kind in (("r1", Kind.DELETE_ONLY), ("r2", Kind.SUPPRESS_ONLY)):
+        subject = "erased" if kind.deletes else "suppressed"
+        regulate(ledger, id_, kind, SubjectKind.ANONYMOUS_ID, [subject], head=7, now_ms=ARRIVED_MS)
+    ledger.close()
+    gate = gate_of(data_dir)
+
+    found = [
+        list(gate.reasons(about(SILENT, SILENT, subject=subject), arrived_ms=ARRIVED_MS, offsets=[7, 8]))
+        for subject in ("erased", "suppressed", "anne")
+    ]
+
+    assert found == [["erased", HELD], ["suppressed"] * 2, [HELD] * 2]
+    gate.ledger.close()

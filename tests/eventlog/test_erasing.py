@@ -101,7 +101,7 @@ def test_erased_events_leave_no_trace_in_the_file_and_all_others_stay(
     eraser = LogEraser(log.path)
 
     n_erased = sum(eraser.erase(*one) for one in places_of_anne(log))
-    eraser.empty_wal()
+    eraser.leave_nothing()
 
     after = read_all(log)
     bytes_left = b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
@@ -116,7 +116,7 @@ def test_trimmed_events_leave_no_trace_in_the_file(log: SqliteLog, tmp_path: Pat
     log.trim(601)
 
     eraser = LogEraser(log.path)
-    eraser.empty_wal()
+    eraser.leave_nothing()
 
     assert b"anne" not in b"".join(path.read_bytes() for path in sorted(tmp_path.iterdir()))
 
