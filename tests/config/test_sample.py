@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ def test_the_template_needs_the_one_variable_it_names() -> None:
 def test_the_template_shows_the_defaults(tmp_path: Path) -> None:
     plain, full = read(template(), tmp_path), read(uncommented(), tmp_path)
 
-    assert (full.gateway, full.supervisor, full.actor_port) == (plain.gateway, plain.supervisor, plain.actor_port)
+    assert [*full.gateway.regulation_keys] == ["privacy"]
+    gateway = replace(full.gateway, regulation_keys={})
+    assert (gateway, full.supervisor, full.actor_port) == (plain.gateway, plain.supervisor, plain.actor_port)
     assert full.purposes == PurposesConfig(("newsletter",), {"analytics": "measurement"}, vendors=(755,))
     assert (full.destinations["crm"].timeout_s, full.destinations["crm"].enabled) == (30.0, True)
 
