@@ -207,7 +207,7 @@ def test_repaired_store_whose_chain_of_decisions_is_broken_begins_a_new_one(data
     findings = repaired(data_dir)
 
     assert "begins anew" in (findings[0].repaired or "")
-    assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "failed": 1}, 0)
+    assert proof_of(data_dir) == (None, {"delivered": 17, "damaged": 2, "failed": 1}, 0)
     store = DestinationStore.open(data_dir.store("crm"), start=0)
     store.claim(2)
     store.commit(2, cursor=21, delivered=1)
