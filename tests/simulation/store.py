@@ -151,8 +151,10 @@ class ModelStore:
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
+        redacted: int = 0,
     ) -> None:
         assert not damaged, "the model log does not decay"
+        assert not redacted, "nothing goes redacted in the model"
         assert held is None, "nobody decides later in the model"
         self.enter()
         denied = denied or {}
@@ -243,7 +245,9 @@ class ModelStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+        redacted: int = 0,
     ) -> None:
+        assert not redacted, "nothing goes redacted in the model"
         self.enter()
         self.check_epoch(epoch)
         content = self._change()
