@@ -128,8 +128,7 @@ GATEWAY = Table(
             Kind.SPECIAL,
             "Who may erase and suppress people over HTTP (POST /v1/regulations): name to key, like write_keys. Nobody "
             "when left out; write keys do not suffice, because browsers hold them.",
-            sample="{}",
-            sample_is_default=True,
+            sample='{ privacy = "${REGULATION_KEY}" }',
         ),
         Key(
             "cors_origins",

@@ -185,9 +185,14 @@ class ModelStore:
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
+<<<<<<< HEAD
         decisions: Decisions | None = None,
+=======
+        redacted: int = 0,
+>>>>>>> redact
     ) -> None:
         assert not damaged, "the model log does not decay"
+        assert not redacted, "nothing goes redacted in the model"
         assert held is None, "nobody decides later in the model"
         self.enter()
         denied = denied or {}
@@ -283,8 +288,13 @@ class ModelStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
+<<<<<<< HEAD
         versions: Mapping[int, int] | None = None,
+=======
+        redacted: int = 0,
+>>>>>>> redact
     ) -> None:
+        assert not redacted, "nothing goes redacted in the model"
         self.enter()
         self.check_epoch(epoch)
         content = self._change()
