@@ -185,11 +185,8 @@ class ModelStore:
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
         held: Holds | None = None,
-<<<<<<< HEAD
         decisions: Decisions | None = None,
-=======
         redacted: int = 0,
->>>>>>> redact
     ) -> None:
         assert not damaged, "the model log does not decay"
         assert not redacted, "nothing goes redacted in the model"
@@ -288,11 +285,8 @@ class ModelStore:
         failed: Mapping[int, str],
         denied: Mapping[int, str],
         now_ms: int,
-<<<<<<< HEAD
         versions: Mapping[int, int] | None = None,
-=======
         redacted: int = 0,
->>>>>>> redact
     ) -> None:
         assert not redacted, "nothing goes redacted in the model"
         self.enter()
