@@ -71,12 +71,16 @@ class LedgerTeller:
         accepted_version = past.version_at(event.received_at_ms)
         if event.subject.is_nobody or not purposes:
             return LedgerStory(version, policy.model, place, accepted_version)
-        known = past.of(event.subject, version, gpc=policy.honors_gpc, now_ms=at_ms)
         last = decisions[-1] if decisions else None
         released = last is Final.DELIVERED and Final.HELD in decisions
         changes: Sequence[Change] = ()
         if released or last in _DENIALS:
             changes = past.changes(event.subject, purposes, granted=released, up_to=version)
+            if not changes and (by_then := past.version_at(at_ms)) > version:
+                # Who decides looks for changes first and then people up: what is written in between counts already.
+                changes = past.changes(event.subject, purposes, granted=released, up_to=by_then)
+                version = changes[0].version if changes else version
+        known = past.of(event.subject, version, gpc=policy.honors_gpc, now_ms=at_ms)
         return LedgerStory(version, policy.model, place, accepted_version, known, next(iter(changes), None))
 
     def close(self) -> None:
