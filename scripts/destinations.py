@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from inspect import cleandoc
 from typing import Any
 
@@ -46,8 +44,8 @@ def described(name: str, plugins: Plugins) -> dict[str, Any]:
     """A type: its package and extra, its settings with their defaults, the purposes it always needs, its limits."""
     entry = plugins.types[name]
     about: dict[str, Any] = {"type": name, "package": entry.dist.metadata["Name"] if entry.dist else ""}
-    about["extra"] = _extra(name, entry)
-    about["installed"] = not _missing(name, entry)
+    about["extra"] = plugins.install_command(name)
+    about["installed"] = not plugins.missing(name)
     try:
         settings_type = plugins.settings_type(name)
     except Wrong as wrong:
@@ -80,24 +78,6 @@ def settings_of(settings_type: type[Settings]) -> list[dict[str, Any]]:
             row["default"] = field.default_factory()
         rows.append(row)
     return rows
-
-
-def _extra(name: str, entry: EntryPoint) -> str:
-    extras = entry.dist.metadata.get_all("Provides-Extra") or [] if entry.dist else []
-    return f"pip install '{entry.dist.metadata['Name']}[{name}]'" if entry.dist and name in extras else ""
-
-
-def _missing(name: str, entry: EntryPoint) -> list[str]:
-    """The packages of a type's extra that are not installed; nothing is imported to know."""
-    missing = []
-    for text in (entry.dist.requires or []) if entry.dist else []:
-        package, _, marker = text.partition(";")
-        if re.search(rf"""\bextra *== *["']{re.escape(name)}["']""", marker):
-            try:
-                distribution(re.split(r"[^\w.-]", package.strip())[0])
-            except PackageNotFoundError:
-                missing.append(package.strip())
-    return missing
 
 
 def example(one: dict[str, Any]) -> str:

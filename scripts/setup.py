@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from sluicegate.config import DEFAULT_FILE, load, template
+from sluicegate.config import DEFAULT_FILE, Config, load, template
+from sluicegate.config.plugins import Plugins
 from sluicegate.errors import ConfigError, Refused
 from sluicegate.scripts.options import config_option, existing_config, json_option
 
@@ -43,7 +44,17 @@ def validate(path: Path | None, config_path: Path | None, as_json: bool) -> None
         ]
         click.echo(json.dumps({"valid": False, "problems": rows}, default=str))
         raise SystemExit(2) from None
+    to_install = _to_install(config)
     if as_json:
-        click.echo(json.dumps({"valid": True, "problems": []}))
+        click.echo(json.dumps({"valid": True, "problems": [], "to_install": to_install}))
     else:
+        for id, command in to_install.items():
+            click.echo(f"{path}: destinations.{id} needs what is not installed here: {command}")
         click.echo(f"{path}: no mistakes; destinations: {', '.join(config.destinations) or 'none'}")
+
+
+def _to_install(config: Config) -> dict[str, str]:
+    """What enabled destinations need that is not installed: a command for each."""
+    plugins = Plugins.installed()
+    kinds = {id: one.type for id, one in config.destinations.items() if one.enabled}
+    return {id: plugins.install_command(kind) for id, kind in kinds.items() if plugins.missing(kind)}

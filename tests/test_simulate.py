@@ -150,3 +150,27 @@ def test_refused_events_are_shown_as_they_go_redacted_and_not_at_all_elsewhere(c
     assert safe["skipped"] == {"3": "consent_denied"}
     assert archive["requests"] == []
     assert set(archive["skipped"].values()) == {"consent_denied"}
+
+
+def test_missing_extra_shows_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    info = tmp_path / "strange-1.0.dist-info"
+    info.mkdir()
+    needs = "Provides-Extra: strange\nRequires-Dist: no-such-package[x]>=2; extra == 'strange'\n"
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-strange\nVersion: 1.0\n{needs}")
+    groups = "[sluicegate.destinations]\nstrange = strange:Type\n[sluicegate.settings]\nstrange = strange:Given\n"
+    (info / "entry_points.txt").write_text(groups)
+    (tmp_path / "strange.py").write_text("from sluicegate.destinations.settings import NullSettings as Given\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "sluicegate.toml"
+    path.write_text(
+        '[gateway]\nwrite_keys = { web = "a-long-enough-key" }\n'
+        '[destinations.odd]\ntype = "strange"\nrequires = ["measurement"]\n'
+    )
+
+    listed = CliRunner().invoke(main, ["destinations"]).output
+    valid = CliRunner().invoke(main, ["validate", "--config", str(path)])
+
+    assert "strange, not installed" in listed
+    assert "destinations.odd needs what is not installed here: pip install 'acme-strange[strange]'" in valid.output
+    assert valid.exit_code == 0

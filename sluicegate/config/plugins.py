@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 
 from sluicegate.config.declaration import Limits, Settings
 from sluicegate.config.problems import Wrong
@@ -42,6 +43,26 @@ class Plugins:
             ) from error
         check_declaration(found)
         return found  # type: ignore[no-any-return]
+
+    def install_command(self, name: str) -> str:
+        """The command that installs the extra of a type, empty when it needs none."""
+        dist = self.types[name].dist
+        if dist is None or name not in (dist.metadata.get_all("Provides-Extra") or []):
+            return ""
+        return f"pip install '{dist.metadata['Name']}[{name}]'"
+
+    def missing(self, name: str) -> list[str]:
+        """The packages of a type's extra that are not installed; nothing is imported to know."""
+        dist = self.types[name].dist
+        found = []
+        for text in (dist.requires or []) if dist is not None else []:
+            package, _, marker = text.partition(";")
+            if re.search(rf"""\bextra *== *["']{re.escape(name)}["']""", marker):
+                try:
+                    distribution(re.split(r"[^\w.-]", package.strip())[0])
+                except PackageNotFoundError:
+                    found.append(package.strip())
+        return found
 
 
 def check_declaration(found: object) -> None:

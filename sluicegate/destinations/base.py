@@ -5,8 +5,8 @@ process of its own destination, at the first event for it, and nowhere else. Wha
 purposes, limits) is declared by a `Settings` class (`sluicegate.config.declaration`), which may be registered under
 `sluicegate.settings` by the same name and is then checked when the system starts. Who calls what, when:
 
-    initialize()   once, first, in the worker thread       NotReady, CredentialsRefused
-    test()         after it when `test_on_load` is set     NotReady, CredentialsRefused; no side effects at the vendor
+    initialize()   once, first, in the worker thread       NotReady, NotInstalled, CredentialsRefused
+    test()         after it when `test_on_load` is set     the same; no side effects at the vendor
     deliver(batch) for every batch within `limits`; from up to `in_flight` threads at a time
                    returning None means that the vendor has all of it, an `Outcome` names the events that ended
                    otherwise; Retry, Rejected, CredentialsRefused

@@ -183,28 +183,27 @@ def test_stopped_destination_is_replaced_and_status_goes_on(make: Make) -> None:
     assert is_gone(first.pid)
 
 
-def test_destination_that_cannot_load_is_quarantined_with_its_error(make: Make) -> None:
+def test_destination_whose_type_is_not_installed_fails_with_its_error_and_waits(make: Make) -> None:
     supervised = make(destination("a", "no_such_type"), destination("b"))
 
     answer = supervised.ask(LoadBatch, ("a", "b", "c"))
-    a = supervised.until("a", lambda s: s.state == "quarantined")
+    a = supervised.until("a", lambda s: s.state == "failed")
 
     assert isinstance(answer, LoadResults)
     assert "no_such_type" in str(answer.results["a"])
     assert answer.results["b"] is None
     assert "'c'" in str(answer.results["c"])
     assert "no_such_type" in str(a.error)
-    assert (a.retry_count, a.loaded) == (2, False)
-    assert a.next_attempt_at and a.next_attempt_at > time.time()
+    assert (a.retry_count, a.loaded, a.next_attempt_at) == (1, False, None)
 
 
-def test_retry_tries_a_quarantined_destination_at_once_and_reset_forgets(make: Make) -> None:
-    supervised = make(destination("a", "no_such_type"), supervisor=dataclasses.replace(QUICK, max_retries=0))
+def test_retry_tries_a_failed_destination_at_once_and_reset_forgets(make: Make) -> None:
+    supervised = make(destination("a", "no_such_type"))
     supervised.ensure("a")
-    supervised.until("a", lambda s: s.state == "quarantined")
+    supervised.until("a", lambda s: s.state == "failed")
 
     retried = supervised.ask(RetryLoad, "a")
-    after = supervised.until("a", lambda s: s.state == "quarantined" and s.epoch == 2)
+    after = supervised.until("a", lambda s: s.state == "failed" and s.epoch == 2)
     supervised.ask(Reset, "a")
 
     assert isinstance(retried, Done)

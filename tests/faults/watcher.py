@@ -88,10 +88,11 @@ class Watcher:
         for name in ("accepted", "delivered", "denied") if before is not None and not comes_back else ():
             if getattr(now, name) < getattr(before, name):
                 self.problems.append(f"I8: {name} of {now.id} fell from {getattr(before, name)} to {now}")
-        newest = self._epochs.get(now.id, 0)
-        if 0 < now.epoch < newest:  # 0: not started since the supervisor was
-            self.problems.append(f"I9: epoch of {now.id} fell from {newest} to {now.epoch}")
-        self._epochs[now.id] = max(newest, now.epoch)
+        if now.loaded:  # an epoch that no process has claimed may be given again after a restart
+            newest = self._epochs.get(now.id, 0)
+            if now.epoch < newest:
+                self.problems.append(f"I9: epoch of {now.id} fell from {newest} to {now.epoch}")
+            self._epochs[now.id] = max(newest, now.epoch)
 
     def _look(self) -> None:
         parts = below(self._launcher())
