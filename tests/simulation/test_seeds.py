@@ -21,7 +21,7 @@ SEEN = (
     "withdrawal that waited",
     "withdrawn in time",
 )
-RARE = {"completed by the ledger": (85, 133), "replayed": (430, 460), "withdrawal answered late": (1_489,)}
+RARE = {"completed by the ledger": (85, 133), "replayed": (430, 460)}
 """What does not happen in every share of the seeds, and seeds in which it does."""
 
 
