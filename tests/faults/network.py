@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from sluicegate.delivery.breaker import OPEN_CAP_S
 from tests.faults.proxy import BlackHole, Fault, Proxy
-from tests.faults.scenario import ADS, ARCHIVE, CRM, SUPERVISOR, Run, fault
+from tests.faults.scenario import ADS, ARCHIVE, CRM, DRAIN_S, SUPERVISOR, Run, fault
 from tests.faults.stops import attempted, quick, stay
 
 
@@ -86,7 +87,7 @@ def storm(run: Run) -> None:
     run.record.figures["attempts_in_storm"] = len(refused)
     run.record.figures["max_attempts_a_second"] = busiest(refused)
     run.crm.set("crm", "ok")
-    run.settle()
+    run.settle(timeout_s=run.pick(DRAIN_S, OPEN_CAP_S + DRAIN_S))
     run.check(healthy="ads")
     assert run.record.duplicates["crm"] == 0, "what was refused came twice"
 

@@ -228,14 +228,14 @@ class Run:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def settle(self, *, fresh: int = FRESH) -> None:
-        """After the heal: fresh events must go through, everything must be settled, and the system must stop."""
+    def settle(self, *, fresh: int = FRESH, timeout_s: float = DRAIN_S) -> None:
+        """After the heal: fresh events must go through, everything must be settled in time, and the system must stop."""
         healed_at = time.monotonic()
         if fresh:
             self.oracle.more(fresh)
             self.record.figures["fresh_acknowledged_s"] = round(time.monotonic() - healed_at, 3)
         acked = self.oracle.finish()["acked"]
-        self._final = self.status("everything to be settled", _settled, timeout_s=DRAIN_S)
+        self._final = self.status("everything to be settled", _settled, timeout_s=timeout_s)
         self.record.recovery_s = round(time.monotonic() - healed_at, 3)
         self.record.acknowledged = acked
         self._stop()
