@@ -229,7 +229,7 @@ class Run:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def settle(self, *, fresh: int = FRESH, timeout_s: float = DRAIN_S) -> None:
-        """After the heal: fresh events must go through, everything must be settled in time, and the system must stop."""
+        """After the heal: fresh events must go through, all must be settled in time, and the system must stop."""
         healed_at = time.monotonic()
         if fresh:
             self.oracle.more(fresh)
