@@ -79,7 +79,7 @@ def connect(
             _check_schema(connection, path, schema)
             if not readonly:
                 _upgrade(connection, schema)
-                connection.pragma("secure_delete", True)  # what is deleted, or trimmed, is overwritten with zeros
+                connection.pragma("secure_delete", True)  # what is deleted is overwritten with zeros
             connection.pragma("synchronous", synchronous)
         except BaseException:
             connection.close()

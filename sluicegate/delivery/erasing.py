@@ -205,7 +205,7 @@ class Eraser:
         """Raises `LogUnavailable` when somebody reads for too long."""
         if self._data_dir.event_log.exists():
             with self._opened() as (event_log, eraser):
-                event_log.shrink(entirely=True)  # free pages of a version that did not overwrite what it deleted
+                event_log.shrink(entirely=True)  # free pages, which trimming does not overwrite
                 eraser.leave_nothing()
         for path in stores_of(self._data_dir):
             leave_nothing_in(path)

@@ -153,7 +153,8 @@ class Server:
     def _note_state(self) -> None:
         self.readiness.disk_has(self._space.problem(time.monotonic()))
         self.metrics.disk_free_bytes = self._space.free_bytes
-        self.metrics.suppressed = read_suppressed(self._data_dir.suppressed)
+        with suppress(OSError):  # the gateway may be out of file descriptors; the next tick knows
+            self.metrics.suppressed = read_suppressed(self._data_dir.suppressed)
         if self._seen is not None:
             self.metrics.known_ids = self._seen.n_ids
             self.metrics.dedup_window_s = self._seen.covers_s

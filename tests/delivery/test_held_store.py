@@ -154,7 +154,7 @@ def test_store_of_version_2_is_brought_up_and_readers_cope_with_it(tmp_path: Pat
     store.commit(4, cursor=5, delivered=2, denied={"ads": 1})
     store.close()
     connection = apsw.Connection(str(path))
-    for column in ("held", "considered", "held_under"):
+    for column in ("held", "considered", "held_under", "redacted"):
         connection.execute(f"ALTER TABLE state DROP COLUMN {column}")
     connection.execute("DROP TABLE held; PRAGMA user_version = 2")
     connection.close()

@@ -114,6 +114,7 @@ def test_erased_events_leave_no_trace_in_the_file_and_all_others_stay(
 def test_trimmed_events_leave_no_trace_in_the_file(log: SqliteLog, tmp_path: Path) -> None:
     fill(log, n_rows=30, n_events=20)
     log.trim(601)
+    log.shrink(entirely=True)
 
     eraser = LogEraser(log.path)
     eraser.leave_nothing()

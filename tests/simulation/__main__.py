@@ -22,7 +22,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="run this seed alone")
     parser.add_argument("--trace", action="store_true", help="print what happened in it, one line a step")
     chosen = parser.parse_args(arguments)
-    logging.disable()  # the product's warnings, by the thousand
     if chosen.seed is not None:
         return _one(chosen.seed, trace=chosen.trace)
     report = explore_in_parallel(chosen.start, chosen.seeds, processes=chosen.processes, on_part=_progress)
@@ -46,4 +45,5 @@ def _one(seed: int, *, trace: bool) -> int:
 
 
 if __name__ == "__main__":
+    logging.disable()  # the product's warnings, by the thousand
     sys.exit(main())
