@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 CHUNK_BYTES = 64 * 1024
@@ -19,12 +19,13 @@ class Fault:
     """What happens to connections that are made from now on; nothing by default.
 
     `reset_after_bytes` counts what the client has sent (`of_response`: what it would get). `answer_bytes_per_s` slows
-    the way back.
+    the way back. With `connections` only so many meet it.
     """
 
     reset_after_bytes: int | None = None
     of_response: bool = False
     answer_bytes_per_s: float | None = None
+    connections: int | None = None
 
 
 class Proxy:
@@ -64,6 +65,8 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fault = self.fault
+        if fault.connections is not None:
+            self.fault = replace(fault, connections=fault.connections - 1) if fault.connections > 1 else Fault()
         self._writers.add(writer)
         try:
             behind, ahead = await asyncio.open_connection("127.0.0.1", self._to)
