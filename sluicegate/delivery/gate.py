@@ -248,7 +248,7 @@ class Gate:
             if about is None or not places:
                 continue
             about = about.pick(places)
-            known = self.ledger.of_many(list(zip(about.user_ids, about.anonymous_ids, strict=True)))
+            known = self.ledger.of_many(about.whose)
             for code, who, at in zip(about.codes, known, about.times_ms, strict=True):
                 self.n_unenforced += not self._would_go(about.combos[code], who, at, now_ms)
 
@@ -269,7 +269,7 @@ class Gate:
             reasons = [None if reason in _STAYS_REDACTED else reason for reason in found]
             return _with_barred(reasons, known, run.log_offsets), False
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
-        is_barred = self.ledger.has_regulated
+        is_barred = self.ledger.has_regulated and any([who.is_regulated for who in known])
         if not (is_open or is_barred) and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
             return (), False
         reasons = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True)

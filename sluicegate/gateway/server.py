@@ -100,15 +100,7 @@ class Server:
             clock=time.monotonic,
         )
         self.traffic = Traffic(
-            Routes(
-                [
-                    *self._ingest.routes(),
-                    *self._consent.routes(),
-                    *self._regulations.routes(),
-                    *self._probes.routes(),
-                    *sources.routes(),
-                ]
-            ),
+            self._routes(sources),
             limits=self.limits,
             cors=Cors(config.gateway.cors_origins),
             metrics=self.metrics,
@@ -117,6 +109,10 @@ class Server:
         )
         self._listener: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    def _routes(self, sources: Sources) -> Routes:
+        desks = (self._ingest, self._consent, self._regulations, self._probes, sources)
+        return Routes([route for desk in desks for route in desk.routes()])
 
     def _make_ingest(self, acceptor: Acceptor, keys: WriteKeys) -> Ingest:
         return Ingest(
