@@ -27,7 +27,7 @@ def reset(run: Run) -> None:
         run.oracle.more(run.pick(40, 300))
         before = proxy.n_fired
         # Twice, so that the circuit breaker, which looks at ten calls, stays closed.
-        proxy.fault = Fault(reset_after_bytes=after_bytes, of_response=of_response, connections=2)
+        proxy.fault = Fault(reset_after_bytes=after_bytes, of_response=of_response, n_resets=2)
         proxy.cut()
         poll("crm's calls to break off", lambda n=before: proxy.n_fired >= n + 2)  # type: ignore[misc]
         run.fired(f"reset after {after_bytes} bytes of the {'response' if of_response else 'request'}")

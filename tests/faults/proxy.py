@@ -8,24 +8,24 @@ import socket
 import struct
 import threading
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fault:
     """What happens to connections that are made from now on; nothing by default.
 
-    `reset_after_bytes` counts what the client has sent (`of_response`: what it would get). `answer_bytes_per_s` slows
-    the way back. With `connections` only so many meet it.
+    `reset_after_bytes` counts what the client has sent (`of_response`: what it would get); `n_resets`, which the proxy
+    counts down, is how many connections are reset at most. `answer_bytes_per_s` slows the way back.
     """
 
     reset_after_bytes: int | None = None
     of_response: bool = False
+    n_resets: int | None = None
     answer_bytes_per_s: float | None = None
-    connections: int | None = None
 
 
 class Proxy:
@@ -65,8 +65,6 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fault = self.fault
-        if fault.connections is not None:
-            self.fault = replace(fault, connections=fault.connections - 1) if fault.connections > 1 else Fault()
         self._writers.add(writer)
         try:
             behind, ahead = await asyncio.open_connection("127.0.0.1", self._to)
@@ -84,39 +82,43 @@ class Proxy:
     async def _there(
         self, reader: asyncio.StreamReader, ahead: asyncio.StreamWriter, client: asyncio.StreamWriter, fault: Fault
     ) -> None:
-        limit = None if fault.of_response else fault.reset_after_bytes
-        await self._pump(reader, ahead, client, limit=limit, bytes_per_s=None)
+        await self._pump(reader, ahead, client, fault, is_response=False)
 
     async def _back(self, behind: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault) -> None:
-        limit = fault.reset_after_bytes if fault.of_response else None
-        await self._pump(behind, writer, writer, limit=limit, bytes_per_s=fault.answer_bytes_per_s)
+        await self._pump(behind, writer, writer, fault, is_response=True)
 
     async def _pump(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         client: asyncio.StreamWriter,
+        fault: Fault,
         *,
-        limit: int | None,
-        bytes_per_s: float | None,
+        is_response: bool,
     ) -> None:
-        """Pass on until the end; reset the client once `limit` bytes have gone by."""
+        """Pass on until the end, or until the fault's bytes have gone by and it resets the client."""
+        limit = fault.reset_after_bytes if is_response is fault.of_response else None
+        bytes_per_s = fault.answer_bytes_per_s if is_response else None
         n_passed = 0
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(CHUNK_BYTES if bytes_per_s is None else 1):
+                if fault.n_resets == 0:
+                    limit = None
                 data = data if limit is None else data[: limit - n_passed]
                 writer.write(data)
-                await writer.drain()
                 n_passed += len(data)
                 if limit is not None and n_passed >= limit:
-                    return self._reset(client)
+                    return self._reset(client, fault)
+                await writer.drain()
                 if bytes_per_s is not None:
                     self.n_fired += n_passed == 1
                     await asyncio.sleep(1 / bytes_per_s)
             writer.write_eof()
 
-    def _reset(self, client: asyncio.StreamWriter) -> None:
+    def _reset(self, client: asyncio.StreamWriter, fault: Fault) -> None:
         self.n_fired += 1
+        if fault.n_resets is not None:
+            fault.n_resets -= 1
         connection: socket.socket = client.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.transport.abort()
