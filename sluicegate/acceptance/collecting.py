@@ -19,8 +19,9 @@ from sluicegate.consent.collected import (
     entries_of,
     is_settled,
     news_in,
+    news_in_stamp,
 )
-from sluicegate.consent.evidence import Entry, Evidence, Link, Told
+from sluicegate.consent.evidence import Entry, Evidence, Link, Told, stamp_writes
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.standing import SubjectConsent
@@ -90,7 +91,12 @@ class Collector:
         self, batch: EventBatch, place: int, consent: SubjectConsent, token: object, received_ms: int
     ) -> list[Entry]:
         combo, subject = batch.combos[place], Subject(batch.user_ids[place], batch.anonymous_ids[place])
-        event = _collected(combo, subject, batch.times_ms[place], batch.events[place])
+        time_ms = batch.times_ms[place]
+        if token is combo.stamp and not subject.is_nobody:
+            entries = self._of_stamp(combo, subject, consent, time_ms=time_ms, received_ms=received_ms)
+            if entries is not None:
+                return entries
+        event = _collected(combo, subject, time_ms, batch.events[place])
         found: list[Entry] = []
         may_settle = token is not _ALWAYS
         for entry in entries_of(event, received_ms=received_ms, source=combo.source, gpc_purposes=self._gpc_purposes):
@@ -107,10 +113,32 @@ class Collector:
                 self.counts.conflicts += 1
                 may_settle = False  # so that each is counted
         if may_settle and _can_settle(combo, consent):
-            if len(self._settled) >= MAX_SETTLED:
-                self._settled.clear()
-            self._settled[subject] = (consent, token, received_ms + REFRESH_MS)
+            self._settle(subject, consent, token, received_ms)
         return found
+
+    def _of_stamp(
+        self, combo: Combo, subject: Subject, consent: SubjectConsent, *, time_ms: int, received_ms: int
+    ) -> list[Entry] | None:
+        """The entries of a stamp without a time; None where it has to be looked at more closely."""
+        news = news_in_stamp(combo.stamp, consent, min(time_ms, received_ms))
+        if news is None:
+            return None
+        if news is News.NONE:
+            self._settle(subject, consent, combo.stamp, received_ms)
+            return []
+        writes = stamp_writes(dict(combo.stamp), time_ms=time_ms, received_ms=received_ms)
+        told = Told(subject, writes, Evidence.STAMP, combo.source)
+        if news is News.CHANGE:
+            return [told]
+        self._refreshes.put(told, now_ms=received_ms)
+        self._settle(subject, consent, combo.stamp, received_ms)
+        return []
+
+    def _settle(self, subject: Subject, consent: SubjectConsent, token: object, received_ms: int) -> None:
+        """What this subject tells is known, and no later time of it need be noted for a while."""
+        if len(self._settled) >= MAX_SETTLED:
+            self._settled.clear()
+        self._settled[subject] = (consent, token, received_ms + REFRESH_MS)
 
     def _is_news_to_one(self, told: Told) -> bool:
         """Whether one of two ids does not know by itself what both know together."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -152,6 +152,23 @@ def _newer(before: Told, told: Told) -> Told:
         if purpose not in writes or said[0].at_ms > writes[purpose][0].at_ms:
             writes[purpose] = said
     return told._replace(writes=writes)
+
+
+def news_in_stamp(stamp: Iterable[tuple[str, bool]], known: SubjectConsent, at_ms: int) -> News | None:
+    """As `news_in`, of a stamp without a time on an event of this time; None where that has to be asked.
+
+    It is for what most stamps come to, at a fifth of the cost: all is new of somebody new, and later all is known.
+    """
+    if not known.slots:
+        return News.CHANGE
+    news = News.NONE
+    for purpose, granted in stamp:
+        slots = known.slots.get(purpose)
+        if slots is None or slots.decided or not slots.seen or is_denial(slots.seen) == granted:
+            return None
+        if time_of(slots.seen) < at_ms:
+            news = News.AGAIN
+    return news
 
 
 def is_settled(decided: Mapping[str, bool], known: SubjectConsent) -> bool:

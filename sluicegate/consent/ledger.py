@@ -10,7 +10,7 @@ import apsw
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes
 from sluicegate.consent.record import MAX_MEMBERS, Record, decode_record, encode_purposes, encode_record
-from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slot, Slots, is_denial, join, joined, without_seen
+from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slots, Write, is_denial, join, joined, without_seen
 from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.store import OTHER, StoredNames, open_ledger
 from sluicegate.consent.subject import SubjectKeys
@@ -107,13 +107,13 @@ class _Batch:
         keys = self._keys.of(told.subject)
         if not keys:
             return
-        writes = self._with_room(told.writes)
-        seen = {purpose: joined(w for w in ws if w.slot is Slot.SEEN) for purpose, ws in writes.items()}
-        rest = {purpose: joined(w for w in ws if w.slot is not Slot.SEEN) for purpose, ws in writes.items()}
-        device, everyone = keys[0], self.with_owners(keys)
-        for key in everyone:
-            news = {p: join(rest[p], seen[p]) for p in writes} if key == device else rest
-            self._join(key, news, told.evidence, told.source)
+        said = {purpose: joined(writes) for purpose, writes in self._with_room(told.writes).items()}
+        self._join(keys[0], said, told.evidence, told.source)
+        passed_on = {purpose: without_seen(slots) for purpose, slots in said.items()}
+        if all(slots is EMPTY for slots in passed_on.values()):
+            return  # seen on a device: nobody else has to be looked up for it
+        for key in self.with_owners(keys)[1:]:
+            self._join(key, passed_on, told.evidence, told.source)
 
     def link(self, link: Link) -> None:
         """Make ids the owner's, and give the owner what was decided under them."""
@@ -198,10 +198,14 @@ class _Batch:
         """Without the purposes and policies that have no number and can't get one."""
         has_room = self._names.has_room
         return {
-            purpose: tuple([w if not w.policy or has_room(w.policy) else w._replace(policy="") for w in said])
+            purpose: said if all([not w.policy or has_room(w.policy) for w in said]) else _without_policies(said)
             for purpose, said in writes.items()
             if has_room(purpose)
         }
+
+
+def _without_policies(writes: tuple[Write, ...]) -> tuple[Write, ...]:
+    return tuple([write._replace(policy="") for write in writes])
 
 
 def _same_again(before: Slots, after: Slots) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import open_ledger
-from sluicegate.consent.subject import Subject, SubjectKeys
+from sluicegate.consent.subject import Ids, Subject, SubjectKeys
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogError
 
@@ -53,7 +53,7 @@ class LedgerReader:
         except LogError as error:
             raise self._failed(error) from error
 
-    def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> Sequence[SubjectConsent]:
+    def of_many(self, subjects: Sequence[Ids]) -> Sequence[SubjectConsent]:
         """What is known of each of these subjects, as (user id, anonymous id)."""
         if self._view is None or not self._view.version:
             return [UNKNOWN_SUBJECT] * len(subjects)

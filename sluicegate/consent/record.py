@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sluicegate.consent.slots import Purposes, Slots
+from sluicegate.consent.slots import Purposes, Slot, Slots
 from sluicegate.consent.subject import KEY_BYTES
 from sluicegate.errors import LogDamaged
 
@@ -23,6 +23,7 @@ _TIME_BYTES = 6
 _MARKS = 5
 """Values of six bytes: the four marks and the end of the grant."""
 _POLICY_BIT = 1 << _MARKS
+_SEEN_BIT = 1 << Slot.SEEN
 _PLACES = tuple(tuple(place for place in range(_MARKS) if mask >> place & 1) for mask in range(256))
 """For each byte that tells which values follow, the places of those of six bytes."""
 _MAX_SHORT = 128
@@ -87,6 +88,10 @@ def encode_purposes(purposes: Purposes, names: Names) -> bytes:
     out = bytearray()
     for purpose, slots in purposes.items():
         out += _number_bytes(names.number(purpose))
+        if slots == (0, 0, slots.seen, 0, 0, ""):  # most: only seen
+            out.append(_SEEN_BIT if slots.seen else 0)
+            out += slots.seen.to_bytes(_TIME_BYTES, "big") if slots.seen else b""
+            continue
         values, policy = slots[:_MARKS], slots.policy
         place = len(out)
         out.append(_POLICY_BIT if policy else 0)
@@ -111,6 +116,11 @@ def decode_purposes(data: bytes, names: Names, at: int = 0) -> dict[str, Slots]:
             at += 1
         mask = data[at]
         at += 1
+        if mask == _SEEN_BIT:  # most: only seen
+            seen = int.from_bytes(data[at : at + _TIME_BYTES], "big")
+            at += _TIME_BYTES
+            purposes[names.name(number)] = Slots(0, 0, seen)
+            continue
         values = [0] * _MARKS
         for place in _PLACES[mask]:
             values[place] = int.from_bytes(data[at : at + _TIME_BYTES], "big")

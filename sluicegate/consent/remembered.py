@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
-from sluicegate.consent.subject import Subject
+from sluicegate.consent.subject import Ids
 
 V = TypeVar("V")
 
@@ -23,16 +23,16 @@ class Remembered(Generic[V]):
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young: dict[Subject, V] = {}
-        self._old: dict[Subject, V] = {}
-        self._young_users: dict[bytes, set[Subject]] = {}
-        self._old_users: dict[bytes, set[Subject]] = {}
+        self._young: dict[Ids, V] = {}
+        self._old: dict[Ids, V] = {}
+        self._young_users: dict[bytes, Ids | set[Ids]] = {}
+        self._old_users: dict[bytes, Ids | set[Ids]] = {}
 
-    def get(self, subject: Subject) -> V | None:
+    def get(self, subject: Ids) -> V | None:
         """What is remembered of this subject."""
         return self._young.get(subject) or self._old.get(subject)
 
-    def get_all(self, subjects: Sequence[Subject]) -> list[V | None]:
+    def get_all(self, subjects: Sequence[Ids]) -> list[V | None]:
         """The same of each of these subjects."""
         found = list(map(self._young.get, subjects))
         if self._old and None in found:
@@ -40,20 +40,27 @@ class Remembered(Generic[V]):
             return [old(subject) if one is None else one for one, subject in zip(found, subjects, strict=True)]
         return found
 
-    def put(self, subject: Subject, value: V, keys: Iterable[bytes]) -> None:
+    def put(self, subject: Ids, value: V, keys: Iterable[bytes]) -> None:
         """Remember a value that was worked out from the records with these keys."""
         if len(self._young) >= self._max:
             self._old, self._young = self._young, {}
             self._old_users, self._young_users = self._young_users, {}
         self._young[subject] = value
+        users = self._young_users
         for key in keys:
-            self._young_users.setdefault(key, set()).add(subject)
+            others = users.setdefault(key, subject)
+            if isinstance(others, set):
+                others.add(subject)
+            elif others != subject:
+                users[key] = {others, subject}
 
     def forget(self, key: bytes) -> None:
         """Forget what was worked out from the record with this key."""
         for values, users in ((self._young, self._young_users), (self._old, self._old_users)):
-            for subject in users.pop(key, ()):
-                values.pop(subject, None)
+            found = users.pop(key, None)
+            if found is not None:
+                for subject in found if isinstance(found, set) else (found,):
+                    values.pop(subject, None)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

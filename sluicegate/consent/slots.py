@@ -61,13 +61,12 @@ class Write(NamedTuple):
         if self.granted and self.slot in _DENIALS_ONLY:
             return EMPTY
         made = mark(self.granted, self.at_ms)
-        match self.slot:
-            case Slot.ADMIN:
-                return Slots(admin=made)
-            case Slot.SEEN:
-                return Slots(seen=made)
-            case Slot.GPC:
-                return Slots(gpc=made)
+        if self.slot is Slot.SEEN:
+            return Slots(0, 0, made)  # by place, since each event of somebody new makes one
+        if self.slot is Slot.ADMIN:
+            return Slots(admin=made)
+        if self.slot is Slot.GPC:
+            return Slots(gpc=made)
         if not self.granted:
             return Slots(decided=made)
         return Slots(decided=made, until_ms=min(max(self.until_ms, 0), MAX_MS), policy=self.policy)
@@ -129,7 +128,9 @@ def joined(writes: Iterable[Write]) -> Slots:
 
 def without_seen(slots: Slots) -> Slots:
     """What one id of a person passes on to another: all but what a single device was seen to say."""
-    return slots._replace(seen=0) if slots.seen else slots
+    if not slots.seen:
+        return slots
+    return slots._replace(seen=0) if slots.admin or slots.decided or slots.gpc else EMPTY
 
 
 Purposes = Mapping[str, Slots]

@@ -107,7 +107,8 @@ class SubjectConsent:
 
     def __init__(self, slots: Purposes, rules: Rules, *, erased_to: int = 0, suppressed_to: int = 0) -> None:
         self.slots = slots
-        self.denied = _shared(frozenset([purpose for purpose, known in slots.items() if has_denial(known)]))
+        denied = [purpose for purpose, known in slots.items() if has_denial(known)]
+        self.denied = _shared(frozenset(denied)) if denied else _NOTHING
         """The purposes with a denial in any slot: nothing that was granted of any other is overruled."""
         self.erased_to = erased_to
         self.suppressed_to = suppressed_to
@@ -147,6 +148,9 @@ class SubjectConsent:
         else:
             self._without_gpc = standings
         return standings
+
+
+_NOTHING: frozenset[str] = frozenset()
 
 
 @lru_cache(maxsize=256)

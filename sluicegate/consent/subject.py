@@ -28,6 +28,10 @@ class Subject(NamedTuple):
         return not (self.user_id or self.anonymous_id)
 
 
+Ids = tuple[str | None, str | None]
+"""A subject as a plain tuple, which equals it: of many events they are had without making each a `Subject`."""
+
+
 class SubjectKeys:
     """Turns ids into keys: a keyed BLAKE2b of the id and its kind.
 
@@ -55,14 +59,12 @@ class SubjectKeys:
         state.update(anonymous_id.encode("utf-8", "surrogatepass"))
         return state.digest()
 
-    def of(self, subject: Subject) -> tuple[bytes, ...]:
+    def of(self, subject: Ids) -> tuple[bytes, ...]:
         """The keys of all ids named, the device's first; empty for nobody."""
-        keys = []
-        if subject.anonymous_id:
-            keys.append(self.anonymous(subject.anonymous_id))
-        if subject.user_id:
-            keys.append(self.user(subject.user_id))
-        return tuple(keys)
+        user_id, anonymous_id = subject
+        if not user_id:
+            return (self.anonymous(anonymous_id),) if anonymous_id else ()
+        return (self.anonymous(anonymous_id), self.user(user_id)) if anonymous_id else (self.user(user_id),)
 
 
 def load_secret(path: Path, *, create: bool) -> bytes:

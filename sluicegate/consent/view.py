@@ -15,7 +15,7 @@ from sluicegate.consent.remembered import Remembered
 from sluicegate.consent.slots import merge, without_seen
 from sluicegate.consent.standing import NO_END, UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import StoredNames, open_ledger
-from sluicegate.consent.subject import Subject
+from sluicegate.consent.subject import Ids, Subject
 from sluicegate.sqlite import errors_of, fetch, translated
 
 MAX_REMEMBERED = 20_000
@@ -114,19 +114,17 @@ class LedgerView:
         known = self._known.get(subject)
         return known if known is not None else self._look_up([subject])[subject]
 
-    def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> list[SubjectConsent]:
+    def of_many(self, subjects: Sequence[Ids]) -> list[SubjectConsent]:
         """What is known of each of these subjects, as (user id, anonymous id).
 
         Those that are not remembered are read in one transaction.
         """
-        same: Any = subjects  # a plain tuple finds the subject that equals it
-        found: list[Any] = self._known.get_all(same)
+        found: list[Any] = self._known.get_all(subjects)
         if None not in found:
             return found
-        missing = {Subject(*subject) for subject, known in zip(subjects, found, strict=True) if known is None}
-        read: Any = self._look_up(list(missing))
-        columns = zip(subjects, found, strict=True)
-        return [known or read[subject] for subject, known in columns]
+        missing = [subject for subject, known in zip(subjects, found, strict=True) if known is None]
+        read = self._look_up(missing)
+        return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
 
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """The keys of the subjects whose standing may have changed after a version, None when it may be anybody's.
@@ -147,10 +145,7 @@ class LedgerView:
         with errors_of(self.path):
             keys = self.keys.of(subject)
             self._read(set(keys), records)
-            for _ in range(MAX_OWNERS):
-                owners = {record.owner for record in records.values() if record is not None and record.owner}
-                if not self._read(owners - records.keys(), records):
-                    break
+            self._read_owners(records)
             newest: dict[str, int] = {}
             for place, key in enumerate(_with_owners(keys, records)):
                 found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
@@ -163,7 +158,7 @@ class LedgerView:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    def _look_up(self, subjects: Sequence[Subject]) -> dict[Subject, SubjectConsent]:
+    def _look_up(self, subjects: Sequence[Ids]) -> dict[Ids, SubjectConsent]:
         keys_of = {subject: self.keys.of(subject) for subject in subjects}
         records: dict[bytes, Record | None] = {}
         bounds: dict[bytes, tuple[int, int]] = {}
@@ -174,19 +169,26 @@ class LedgerView:
                 self._read(own, records)
                 if self.has_regulated:
                     bounds = {key: bound for key in own if (bound := self._bounds(key)) != _UNREGULATED}
-                for _ in range(MAX_OWNERS):
-                    owners = {record.owner for record in records.values() if record is not None and record.owner}
-                    if not self._read(owners - records.keys(), records):
-                        break
+                owners = self._read_owners(records)
             finally:
                 self._db.execute("COMMIT")
         found = {}
         for subject, keys in keys_of.items():
-            regulated = [bounds[key] for key in keys if key in bounds]
-            keys = _with_owners(keys, records)
+            regulated = [bounds[key] for key in keys if key in bounds] if bounds else ()
+            keys = _with_owners(keys, records) if owners else keys
             found[subject] = known = self._merged(keys, records, regulated)
             self._known.put(subject, known, keys)
         return found
+
+    def _read_owners(self, records: dict[bytes, Record | None]) -> set[bytes]:
+        """Read those that the records belong to; the first of them."""
+        first: set[bytes] = set()
+        for _ in range(MAX_OWNERS):
+            owners = {record.owner for record in records.values() if record is not None and record.owner}
+            first = first or owners
+            if not self._read(owners - records.keys(), records):
+                break
+        return first
 
     def _read(self, wanted: set[Any], records: dict[bytes, Record | None]) -> bool:
         """Read the records with these keys; whether there were any to read."""
@@ -221,6 +223,8 @@ class LedgerView:
         if not parts and not regulated:
             return UNKNOWN_SUBJECT
         slots = parts[0] if len(parts) == 1 else merge(parts)
+        if not regulated:
+            return SubjectConsent(slots, self._rules)
         erased_to, suppressed_to = (max(bounds) for bounds in zip(*regulated, _UNREGULATED, strict=True))
         return SubjectConsent(slots, self._rules, erased_to=erased_to, suppressed_to=suppressed_to)
 
