@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from operator import is_not
 
 import msgspec
 
@@ -24,13 +25,13 @@ from sluicegate.consent.collected import (
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, stamp_writes
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.slots import Slot, Write
-from sluicegate.consent.standing import SubjectConsent
+from sluicegate.consent.standing import UNKNOWN_SUBJECT, SubjectConsent
 from sluicegate.consent.subject import Subject
 from sluicegate.event import Combo, EventBatch, EventType
 from sluicegate.metrics import ConsentCounts
 
-MAX_SETTLED = 50_000
-"""Subjects of which it is remembered that they said the same the last time; about 10 MB."""
+MAX_LINKED = 50_000
+"""Links of which it is remembered that they were told lately; about 10 MB."""
 
 _LINKING = frozenset({EventType.IDENTIFY, EventType.ALIAS})
 _HEAD = msgspec.json.Decoder(LooseHead)
@@ -58,8 +59,6 @@ class Collector:
         self._gpc_purposes = gpc_purposes
         self.counts = counts or ConsentCounts()
         self._refreshes = Refreshes()
-        self._settled: dict[tuple[str | None, str | None], tuple[SubjectConsent, object, int]] = {}
-        """What is known of a subject, what it told last, and until when no time need be noted."""
         self._linked: dict[Subject, tuple[str, int]] = {}
 
     def collect(self, batch: EventBatch, *, received_ms: int) -> list[Entry]:
@@ -68,16 +67,14 @@ class Collector:
         if tokens is None:
             return []
         self._refresh()
-        subjects = list(zip(batch.user_ids, batch.anonymous_ids, strict=True))
-        settled = self._settled.get
+        known = self._ledger.of_many(list(zip(batch.user_ids, batch.anonymous_ids, strict=True)))
         entries: list[Entry] = []
-        columns = zip(tokens, subjects, self._ledger.of_many(subjects), strict=True)
-        for place, (token, subject, consent) in enumerate(columns):
-            if token is _SILENT:
-                continue
-            before = settled(subject)
-            if before is None or before[1] is not token or before[0] is not consent or before[2] < received_ms:
-                entries += self._entries(batch, place, consent, token, received_ms)
+        # In bulk: mostly everybody has said so within the last minute.
+        told = any(map(is_not, [who.settled for who in known], tokens))
+        if told or min([who.settled_until_ms for who in known]) < received_ms:
+            for place, (token, who) in enumerate(zip(tokens, known, strict=True)):
+                if token is not _SILENT and (who.settled is not token or who.settled_until_ms < received_ms):
+                    entries += self._entries(batch, place, who, token, received_ms)
         if self._refreshes.is_due(now_ms=received_ms):
             entries += self._refreshes.take()
         self.counts.written.update([entry.evidence.name.lower() for entry in entries])
@@ -113,7 +110,7 @@ class Collector:
                 self.counts.conflicts += 1
                 may_settle = False  # so that each is counted
         if may_settle and _can_settle(combo, consent):
-            self._settle(subject, consent, token, received_ms)
+            _settle(consent, token, received_ms)
         return found
 
     def _of_stamp(
@@ -124,21 +121,15 @@ class Collector:
         if news is None:
             return None
         if news is News.NONE:
-            self._settle(subject, consent, combo.stamp, received_ms)
+            _settle(consent, combo.stamp, received_ms)
             return []
         writes = stamp_writes(dict(combo.stamp), time_ms=time_ms, received_ms=received_ms)
         told = Told(subject, writes, Evidence.STAMP, combo.source)
         if news is News.CHANGE:
             return [told]
         self._refreshes.put(told, now_ms=received_ms)
-        self._settle(subject, consent, combo.stamp, received_ms)
+        _settle(consent, combo.stamp, received_ms)
         return []
-
-    def _settle(self, subject: Subject, consent: SubjectConsent, token: object, received_ms: int) -> None:
-        """What this subject tells is known, and no later time of it need be noted for a while."""
-        if len(self._settled) >= MAX_SETTLED:
-            self._settled.clear()
-        self._settled[subject] = (consent, token, received_ms + REFRESH_MS)
 
     def _is_news_to_one(self, told: Told) -> bool:
         """Whether one of two ids does not know by itself what both know together."""
@@ -154,10 +145,16 @@ class Collector:
         owner, until_ms = self._linked.get(link.member, ("", 0))
         if owner == link.owner and received_ms <= until_ms:
             return []
-        if len(self._linked) >= MAX_SETTLED:
+        if len(self._linked) >= MAX_LINKED:
             self._linked.clear()
         self._linked[link.member] = (link.owner, received_ms + REFRESH_MS)
         return [link]
+
+
+def _settle(consent: SubjectConsent, token: object, received_ms: int) -> None:
+    """What this subject tells is known, and no later time of it need be noted for a while."""
+    if consent is not UNKNOWN_SUBJECT:  # that one stands for many
+        consent.settled, consent.settled_until_ms = token, received_ms + REFRESH_MS
 
 
 def _passed_on(said: tuple[Write, ...]) -> tuple[Write, ...]:

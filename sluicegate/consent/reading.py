@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
@@ -61,6 +61,15 @@ class LedgerReader:
             return self._view.of_many(subjects)
         except LogError as error:
             raise self._failed(error) from error
+
+    def note_clear(self, subjects: Iterable[Ids]) -> None:
+        """As `LedgerView.note_clear`."""
+        if self._view is not None:
+            self._view.note_clear(subjects)
+
+    def are_clear(self, subjects: Iterable[Ids]) -> bool:
+        """As `LedgerView.are_clear`."""
+        return self._view is not None and self._view.are_clear(subjects)
 
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """As `LedgerView.changed_since`."""

@@ -27,6 +27,8 @@ class Remembered(Generic[V]):
         self._old: dict[Ids, V] = {}
         self._young_users: dict[bytes, Ids | set[Ids]] = {}
         self._old_users: dict[bytes, Ids | set[Ids]] = {}
+        self.clear_ones: set[Ids] = set()
+        """Those of the remembered that their user has put here; who is forgotten is not here any more."""
 
     def get(self, subject: Ids) -> V | None:
         """What is remembered of this subject."""
@@ -45,6 +47,7 @@ class Remembered(Generic[V]):
         if len(self._young) >= self._max:
             self._old, self._young = self._young, {}
             self._old_users, self._young_users = self._young_users, {}
+            self.clear_ones = set()
         self._young[subject] = value
         users = self._young_users
         for key in keys:
@@ -61,6 +64,7 @@ class Remembered(Generic[V]):
             if found is not None:
                 for subject in found if isinstance(found, set) else (found,):
                     values.pop(subject, None)
+                    self.clear_ones.discard(subject)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -103,7 +103,17 @@ class SubjectConsent:
     Its events up to the offset `erased_to` of the log were erased, and those up to `suppressed_to` may go nowhere.
     """
 
-    __slots__ = ("_rules", "_with_gpc", "_without_gpc", "denied", "erased_to", "slots", "suppressed_to")
+    __slots__ = (
+        "_rules",
+        "_with_gpc",
+        "_without_gpc",
+        "denied",
+        "erased_to",
+        "settled",
+        "settled_until_ms",
+        "slots",
+        "suppressed_to",
+    )
 
     def __init__(self, slots: Purposes, rules: Rules, *, erased_to: int = 0, suppressed_to: int = 0) -> None:
         self.slots = slots
@@ -112,6 +122,10 @@ class SubjectConsent:
         """The purposes with a denial in any slot: nothing that was granted of any other is overruled."""
         self.erased_to = erased_to
         self.suppressed_to = suppressed_to
+        self.settled: object = None
+        """Whoever reads what events tell may note here what this subject told last and the ledger knows."""
+        self.settled_until_ms = 0
+        """Until when (Unix ms) that need not be looked at again."""
         self._rules = rules
         self._without_gpc: Standings | None = None
         self._with_gpc: Standings | None = None

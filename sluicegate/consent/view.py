@@ -126,6 +126,17 @@ class LedgerView:
         read = self._look_up(missing)
         return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
 
+    def note_clear(self, subjects: Iterable[Ids]) -> None:
+        """Remember, until something changes of them, that there is nothing against these subjects.
+
+        They have been looked up since the last `refresh`; what there could be is the caller's to say.
+        """
+        self._known.clear_ones.update(subjects)
+
+    def are_clear(self, subjects: Iterable[Ids]) -> bool:
+        """Whether all of these were noted so, and nothing has changed of them; half the work of looking them up."""
+        return self._known.clear_ones.issuperset(subjects)
+
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """The keys of the subjects whose standing may have changed after a version, None when it may be anybody's.
 

@@ -263,14 +263,17 @@ class Gate:
         """The reasons of the events of a run, nothing when all may go; and whether time alone can change that."""
         about = run.about
         assert about is not None
+        is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
+        if not (is_open or run.redact) and self.ledger.are_clear(zip(about.user_ids, about.anonymous_ids, strict=True)):
+            return (), False
         known = self.ledger.of_many(about.whose)
         if run.redact:
             found = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=False)
             reasons = [None if reason in _STAYS_REDACTED else reason for reason in found]
             return _with_barred(reasons, known, run.log_offsets), False
-        is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
         is_barred = self.ledger.has_regulated and any([who.is_regulated for who in known])
         if not (is_open or is_barred) and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
+            self.ledger.note_clear(about.whose)
             return (), False
         reasons = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True)
         return _with_barred(reasons, known, run.log_offsets) if is_barred else reasons, is_open

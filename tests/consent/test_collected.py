@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.consent.collected import REFRESH_MS, Collected, News, Refreshes, entries_of, news_in
+from sluicegate.consent.collected import (
+    REFRESH_MS,
+    Collected,
+    News,
+    Refreshes,
+    conflicts,
+    entries_of,
+    is_settled,
+    news_in,
+    news_in_stamp,
+)
 from sluicegate.consent.cookie import read_cookie
-from sluicegate.consent.evidence import Evidence, Link, Told
-from sluicegate.consent.slots import Slot, Write, joined
+from sluicegate.consent.evidence import Evidence, Link, Told, stamp_writes
+from sluicegate.consent.slots import EMPTY, Slot, Write, joined
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent, derive
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.tcf import read_tc_string
@@ -114,6 +124,30 @@ def test_what_is_only_said_again_changes_no_state(before: list[Write], data: st.
         states = [derive(joined([*before, *more]), Rules(), gpc=True, now_ms=NOW_MS).state for more in ([], [write])]
         assert states[0] is states[1]
         assert slots.seen or news is News.NONE
+
+
+MARKS = st.lists(st.builds(Write, st.sampled_from(Slot), st.booleans(), st.integers(1, 6)), max_size=3)
+PURPOSES = ("functionality", "marketing", "measurement")
+
+
+@given(
+    st.dictionaries(st.sampled_from(PURPOSES), MARKS),
+    st.dictionaries(st.sampled_from(PURPOSES), st.booleans(), min_size=1),
+    st.integers(1, 9),
+)
+def test_a_plain_stamp_is_the_news_that_its_writes_are(
+    before: dict[str, list[Write]], stamp: dict[str, bool], at_ms: int
+) -> None:
+    slots = {purpose: joined(writes) for purpose, writes in before.items() if writes}
+    subject = SubjectConsent({purpose: one for purpose, one in slots.items() if one != EMPTY}, Rules())
+
+    news = news_in_stamp(stamp.items(), subject, at_ms)
+
+    writes = stamp_writes(stamp, time_ms=at_ms, received_ms=NOW_MS)
+    assert news in (None, news_in(writes, subject))
+    if news in (News.NONE, News.AGAIN):
+        assert is_settled(stamp, subject)
+        assert not conflicts(writes, subject)
 
 
 def test_what_is_said_again_is_written_once_a_minute_with_its_newest_time() -> None:
