@@ -42,7 +42,7 @@ def surely_fits(text: bytes, *, max_depth: int) -> bool:
     The parser has a bound of its own for depth: text that is wrapped in enough lists meets it where we want it.
     """
     padding = max(0, _DEEPEST - max_depth)
-    return surely_fit(b"[" * padding + text + b"]" * padding)
+    return surely_fit(b"".join((b"[" * padding, text, b"]" * padding)))
 
 
 def fit(text: bytes) -> bool:

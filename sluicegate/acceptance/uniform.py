@@ -191,15 +191,15 @@ def _batch(
     *,
     n_bytes: int,
 ) -> EventBatch:
-    prefix = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
+    opening = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
     return EventBatch(
         combos=[one.combo for one in combined],
         message_ids=[head.messageId for head in heads],
         user_ids=_texts(ids[0]),
         anonymous_ids=_texts(ids[1]),
         times_ms=times_ms,
-        events=[prefix + event[1:] for event in events],
-        n_bytes=n_bytes + len(events) * (len(prefix) - 1),
+        events=[event.replace(b"{", opening, 1) for event in events],  # each begins with it
+        n_bytes=n_bytes + len(events) * (len(opening) - 1),
     )
 
 
