@@ -24,6 +24,7 @@ import uvloop
 
 from sluicegate.config.model import Config, GatewayConfig, LogConfig, SupervisorConfig
 from sluicegate.config.secret import Secret
+from sluicegate.consent.ledger import Ledger
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.server import run
 from sluicegate.paths import DataDir
@@ -133,6 +134,7 @@ def start(folder: Path, log: LogConfig) -> tuple[int, tuple[str, int], socket.so
     data_dir = DataDir(folder)
     data_dir.create()
     SqliteLog(data_dir.event_log).close()
+    Ledger(data_dir.consent, data_dir.consent_key).close()
     gateway = GatewayConfig(port=0, write_keys={"bench": Secret("bench")})
     config = Config(data_dir=folder, gateway=gateway, supervisor=SupervisorConfig(), destinations={}, log=log)
     listener = socket.create_server(("127.0.0.1", 0))

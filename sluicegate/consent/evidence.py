@@ -69,6 +69,13 @@ class Link(NamedTuple):
 Entry = Told | Link
 
 
+def is_only_seen(entry: Entry) -> bool:
+    """Whether this says nothing but what a device was seen to say, with no decision that has a time of its own."""
+    if not isinstance(entry, Told):
+        return False
+    return all([write.slot is Slot.SEEN for said in entry.writes.values() for write in said])
+
+
 def decision(
     decided: Mapping[str, bool], at_ms: int, *, received_ms: int, until_ms: int = 0, policy: str = ""
 ) -> Writes:

@@ -36,12 +36,27 @@ class Recorded(NamedTuple):
 class Ledger:
     """The ledger in the file at `path`, for writing; one instance belongs to one thread, processes may share the file.
 
-    `purposes` are those of the configuration: they have room whatever clients have sent.
+    `purposes` are those of the configuration: they have room whatever clients have sent. With `waits=False` it waits
+    for nothing: neither for others who write (`LogUnavailable`) nor for the disk. What it wrote then survives the end
+    of the process at once, and that of the machine from the next `sync` on, of any instance.
     """
 
-    def __init__(self, path: Path, key_path: Path, *, create: bool = True, purposes: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key_path: Path,
+        *,
+        create: bool = True,
+        purposes: Iterable[str] = (),
+        waits: bool = True,
+    ) -> None:
         self.path = path
         self._db, self.keys = open_ledger(path, key_path, create=create)
+        if not waits:
+            with errors_of(path):
+                self._db.set_busy_timeout(0)
+                self._db.pragma("synchronous", "NORMAL")
+                self._db.wal_autocheckpoint(0)  # which would wait for the disk; `sync` does it
         self.names = StoredNames(self._db, path)
         self._register(purposes)
 
@@ -58,7 +73,7 @@ class Ledger:
         return self._db
 
     def record(self, entries: Sequence[Entry], *, now_ms: int) -> Recorded:
-        """Write evidence in one transaction, on disk when this returns.
+        """Write evidence in one transaction, on disk when this returns (unless it was opened with `waits=False`).
 
         What is known already changes nothing. Purposes beyond what there is room for are left out. Raises
         `LogUnavailable` and `LogDamaged`; then nothing is written.
@@ -75,6 +90,11 @@ class Ledger:
         except BaseException:
             self.names.reload()
             raise
+
+    def sync(self) -> None:
+        """Have on disk what anybody has written: a commit that waits for the disk takes all before it along."""
+        with errors_of(self.path), transaction(self._db):
+            self._db.execute("UPDATE facts SET version = version")
 
     def version(self) -> int:
         """The version after the last change by anybody."""

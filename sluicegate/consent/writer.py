@@ -64,7 +64,10 @@ class LedgerWriter(Generic[T]):
         self._thread.start()
 
     def submit(self, entries: Sequence[Entry], token: T) -> bool:
-        """Hand entries over, for one callback with this token; False when too much waits already, or it is closed."""
+        """Hand entries over, for one callback with this token; False when too much waits already, or it is closed.
+
+        Without entries the callback comes when all is on disk that anybody wrote before.
+        """
         with self._lock:
             if not self._accepting or self._queue.qsize() >= MAX_WAITING:
                 return False
@@ -105,6 +108,8 @@ class LedgerWriter(Generic[T]):
                 self._ledger = self._open_ledger()
             entries = [entry for brought, _ in group for entry in brought]
             recorded = self._ledger.record(entries, now_ms=int(self._clock() * 1_000))
+            if not all(brought for brought, _ in group):
+                self._ledger.sync()
         except LogUnavailable as error:
             self._on_failed(tokens, error)
         except Exception as error:
