@@ -91,9 +91,12 @@ def test_statement_48_nothing_is_taken_of_suppressed_people_by_http_or_by_actors
     running.client.flush()
 
     running.until_delivered("crm", 3)
-    stats = json.loads(running.admin("stats", "--json").stdout)
+    counted = json.loads(running.admin("stats", "--json").stdout)
+    status = json.loads(running.admin("status", "--json").stdout)
+    table = running.admin("status").stdout
     assert (accepted, verdicts) == (3, [])
-    assert stats["suppressed"] == 4
+    assert counted["suppressed"] == status["stats"]["suppressed"] == 4
+    assert "4 events of suppressed people were not taken" in table
     assert traces(running.data_dir, ANNE, CANARY) == []
 
 
