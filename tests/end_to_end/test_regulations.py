@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.consent.regulation import Kind, SubjectKind
 from sluicegate.delivery.regulating import count_traces, put_in_force
 from sluicegate.paths import DataDir
 from tests.delivery.erasing_harness import traces
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 from tests.end_to_end.test_withdrawal import Held
-
-MakeSystem = Callable[..., System]
 
 KEY = "privacy-key"
 CONFIG = """
