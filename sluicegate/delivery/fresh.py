@@ -48,8 +48,8 @@ class Fresh:
             times.append(self._pace.fresh_at(self._size(), now))
         return times
 
-    def take(self, underway: Underway, now: float, room: int, *, fast: bool) -> list[Lane]:
-        """Lanes for at most `room` calls, to be added to those underway; `fast` vendors get one call at a time."""
+    def take(self, underway: Underway, now: float, room: int) -> list[Lane]:
+        """Lanes for at most `room` calls, to be added to those underway; a fast vendor gets one call at a time."""
         room = min(room, self._limits.in_flight + MAX_WAITING - len(underway.lanes))
         size = self._size()
         if self._pace.limited:
@@ -59,17 +59,17 @@ class Fresh:
         lanes = [lane for lane in underway.lanes if not lane.replay]
         if not lanes:
             n_calls = self._n_calls(len(self._backlog))
-            if n_calls <= 1 or fast or room == 1:
+            if n_calls <= 1 or self._pace.fast or room == 1:
                 return [Lane(deque([Part(self._backlog.take_head(size))]))]
             return self._groups(min(room, math.ceil(n_calls)), frozenset(), size)
         patient = now < underway.youngest_start + SHARE_AFTER_S
-        if patient and (fast or self._n_calls(len(self._backlog)) < 0.5):
+        if patient and (self._pace.fast or self._n_calls(len(self._backlog)) < 0.5):
             return []
         busy = frozenset[int]().union(*(lane.slots for lane in lanes))
         n_calls = self._n_calls(self._backlog.count_free(busy))
         if not n_calls or (patient and n_calls < 0.5):
             return []
-        return self._groups(1 if fast else min(room, math.ceil(n_calls)), busy, size)
+        return self._groups(1 if self._pace.fast else min(room, math.ceil(n_calls)), busy, size)
 
     def _groups(self, n_groups: int, busy: Set[int], size: int) -> list[Lane]:
         return [

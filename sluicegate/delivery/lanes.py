@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.backlog import Backlog, slots_of
+from sluicegate.delivery.backlog import Backlog, calls_of, slots_of
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.fresh import Fresh
 from sluicegate.delivery.gate import Gate
@@ -37,8 +37,6 @@ RETRY_BASE_S = 1.0
 RETRY_CAP_S = 300.0
 SPLIT_ATTEMPTS = 5
 """From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor."""
-FAST_S = 0.02
-"""Calls shorter than this go out one at a time: more at a time would only cost threads."""
 LOOK_AGAIN_S = 1.0
 """Wait before the ledger is read again that could not be read."""
 MAX_SPAN = 1_000_000
@@ -69,11 +67,10 @@ class Lanes:
         self._pace = Pace(limits.max_events, rate_per_s)
         self._limits = replace(limits, max_events=self._pace.max_events)
         self._random = random
-        self._backlog = self._new_backlog()
+        self._backlog = Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
         self._fresh = Fresh(self._backlog, self._limits, self._pace)
         self._recovery = recovery if recovery is not None and recovery.pending else None
         self._underway = Underway()
-        self._service_s = math.inf
         self._retries_changed = False
 
     # Filling
@@ -94,7 +91,9 @@ class Lanes:
 
         While one runs at a time, two are kept, which the processor's cache can hold.
         """
-        one_at_a_time = (self.fast or self._service_s == math.inf) and self.n_running == len(self._underway.lanes)
+        one_at_a_time = (self._pace.fast or self._pace.service_s == math.inf) and self._underway.n_running == len(
+            self._underway.lanes
+        )
         return 2 if one_at_a_time else 2 * self._limits.in_flight
 
     @property
@@ -115,7 +114,7 @@ class Lanes:
     @property
     def fast(self) -> bool:
         """Whether the vendor answers so fast that one call at a time is best."""
-        return self._service_s < FAST_S
+        return self._pace.fast
 
     @property
     def n_running(self) -> int:
@@ -167,7 +166,7 @@ class Lanes:
         if careful:
             groups = [events.slice(index, index + 1) for index in range(len(events))]
         else:
-            slots, n_groups = slots_of(events.subjects), 1 if self.fast else self._limits.in_flight
+            slots, n_groups = slots_of(events.subjects), 1 if self._pace.fast else self._limits.in_flight
             groups = [events.select(bytes([slot % n_groups == group for slot in slots])) for group in range(n_groups)]
         for group in groups:
             parts = deque(map(Part, self._calls_of(group)))
@@ -191,13 +190,7 @@ class Lanes:
         return rest
 
     def _calls_of(self, events: Events) -> Iterable[Events]:
-        queue = self._new_backlog()
-        queue.extend(events)
-        while len(queue):
-            yield queue.take_head()
-
-    def _new_backlog(self) -> Backlog:
-        return Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
+        return calls_of(events, max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
 
     # Going out
 
@@ -227,7 +220,7 @@ class Lanes:
             return []
         if self._pace.probing:
             return self._probe(now)
-        room = (1 if self.careful else self._limits.in_flight) - self.n_running
+        room = (1 if self.careful else self._limits.in_flight) - self._underway.n_running
         works: list[Work] = []
         waiting = self._underway.waiting(now) if self._underway.lanes else ()
         for lane in sorted(waiting, key=lambda lane: not lane.careful):
@@ -262,7 +255,7 @@ class Lanes:
 
     def _probe(self, now: float) -> list[Work]:
         """One call: of fresh events, which nobody suspects, or in a general outage of what has failed least."""
-        if self.n_running:
+        if self._underway.n_running:
             return []
         lane = min(self._underway.waiting(now), key=lambda lane: lane.parts[0].attempts, default=None)
         tired = lane is None or lane.parts[0].attempts >= SPLIT_ATTEMPTS or not self.breaker.general
@@ -274,7 +267,7 @@ class Lanes:
         return [self._start(lane, now)] if self._may_start(lane, now) else []
 
     def _new_lanes(self, now: float, room: int) -> list[Lane]:
-        return [self._underway.add(lane) for lane in self._fresh.take(self._underway, now, room, fast=self.fast)]
+        return [self._underway.add(lane) for lane in self._fresh.take(self._underway, now, room)]
 
     def _may_start(self, lane: Lane, now: float) -> bool:
         """Whether the next call of a lane may go out, without the events that may not go any more."""
@@ -322,21 +315,15 @@ class Lanes:
         if isinstance(result, Outcome):
             self._settle(lane, result, now)
         elif isinstance(result, Rejected):
-            self._answered(lane, now)
+            self._pace.answered(lane, now)
             lane.parts.extendleft(reversed(lane.parts.popleft().halves()))
         elif result is not None:
             self._postpone(lane, result, now)
         else:
-            self._answered(lane, now)
+            self._pace.answered(lane, now)
             self._deliver(lane, lane.parts.popleft().events)
         if not lane.parts:
             self._underway.lanes.remove(lane)
-
-    def _answered(self, lane: Lane, now: float) -> None:
-        self._pace.answered(lane, now)
-        lane.failures = 0
-        duration_s = now - lane.started
-        self._service_s = duration_s if self._service_s == math.inf else 0.8 * self._service_s + 0.2 * duration_s
 
     def _settle(self, lane: Lane, outcome: Outcome, now: float) -> None:
         """Settle what the outcome says, event by event, and send what it wants again."""
@@ -348,16 +335,15 @@ class Lanes:
             self._outcomes.bury(lane, part, index, outcome.rejected[index], refusal, now)
         self._outcomes.skip(lane, part.events, outcome.skipped)
         self._underway.leave(lane, len(outcome.rejected) + len(outcome.skipped))
-        indices = range(len(part.events))
         named = {*outcome.rejected, *outcome.skipped, *outcome.again}
-        self._deliver(lane, part.events.select(bytes([index not in named for index in indices])))
+        self._deliver(lane, part.without(named).events)
         if outcome.again:
-            lane.parts.appendleft(part.of(part.events.select(bytes([index in outcome.again for index in indices]))))
+            lane.parts.appendleft(part.only(outcome.again))
             lane.known_slots, lane.scattered = None, True
         if outcome.again and isinstance(failure, Retry):
             self._postpone(lane, failure, now)
         else:
-            self._answered(lane, now)
+            self._pace.answered(lane, now)
 
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._underway.leave(lane, len(events))
@@ -369,10 +355,7 @@ class Lanes:
         asked_s = self._pace.failed(lane, error, now)
         part = lane.parts[0]
         text = error_text(error)
-        part.first_error = part.first_error or text
-        if part.since is None:
-            part.since = self._pace.clock(lane.started)
-        part.events = part.events.compact()  # it may be long until it goes
+        part.failed(text, began=self._pace.clock(lane.started))
         if asked_s is None:
             asked_s = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
         lane.due = now + asked_s
@@ -390,9 +373,7 @@ class Lanes:
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
             self._underway.part(lane)
         if self.breaker.state is BreakerState.OPEN:
-            due = max(self.breaker.until, self._pace.not_before)
-            for waiting in self._underway.lanes:
-                waiting.due = min(waiting.due, due)  # all may be the probe
+            self._underway.hasten(max(self.breaker.until, self._pace.not_before))
 
     # Accounts
 
@@ -411,8 +392,4 @@ class Lanes:
         self._retries_changed = False
         found = [] if self._recovery is None else self._recovery.held_retries()
         n_held = max((retry.lane + 1 for retry in found), default=0)
-        for number, lane in enumerate(self._underway.lanes, n_held):
-            lane.remembered = lane.origin is Origin.LOG and any(part.first_error for part in lane.parts)
-            if lane.remembered:
-                found += [part.as_retry(number, self._pace.clock(now)) for part in lane.parts]
-        return found
+        return found + self._underway.retries(n_held, self._pace.clock(now))

@@ -72,7 +72,7 @@ class Outcomes:
         """
         part = lane.parts.popleft()
         if to_redact := {index for index, reason in refused.items() if reason == REDACT}:
-            part = part.of(part.events.marked(bytes([i in to_redact for i in range(len(part.events))])))
+            part = part.redacting(to_redact)
             refused = {index: reason for index, reason in refused.items() if index not in to_redact}
         offsets = part.events.offsets
         for index, reason in refused.items():
@@ -80,9 +80,9 @@ class Outcomes:
         lane.scattered = True
         if part.first_error and ERASED in refused.values():
             part.first_error = ERASED  # a vendor's words may quote what is erased
-        rest = part.events.select(bytes([index not in refused for index in range(len(offsets))]))
-        if len(rest):
-            lane.parts.appendleft(part.of(rest))
+        rest = part.without(refused)
+        if len(rest.events):
+            lane.parts.appendleft(rest)
         return len(refused)
 
     def bury(self, lane: Lane, part: Part, index: int, reason: str, error: BaseException, now: float) -> None:

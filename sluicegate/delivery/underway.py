@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from itertools import takewhile
 
-from sluicegate.delivery.lane import Lane, Origin
+from sluicegate.delivery.lane import Lane, Origin, PendingRetry
 
 
 class Underway:
@@ -60,6 +60,20 @@ class Underway:
         released = lane.release()
         if released is not None:
             self.lanes.insert(self.lanes.index(lane) + 1, released)
+
+    def hasten(self, due: float) -> None:
+        """Let no lane wait longer than until then: each may be the probe."""
+        for lane in self.lanes:
+            lane.due = min(lane.due, due)
+
+    def retries(self, first: int, clock: float) -> list[PendingRetry]:
+        """What is to be remembered of the lanes of the log that have failed, which are numbered from `first` on."""
+        found: list[PendingRetry] = []
+        for number, lane in enumerate(self.lanes, first):
+            lane.remembered = lane.origin is Origin.LOG and any(part.first_error for part in lane.parts)
+            if lane.remembered:
+                found += [part.as_retry(number, clock) for part in lane.parts]
+        return found
 
     def waiting(self, now: float) -> list[Lane]:
         """The lanes whose next call may go out as far as they themselves go."""
