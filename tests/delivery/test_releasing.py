@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +12,15 @@ from sluicegate.errors import Rejected, Retry
 from tests.delivery.site import Site, hold, now_ms, says
 from tests.delivery.world import YES
 from tests.doubles.vendor import Vendor
+
+
+def busy_until(release: threading.Event) -> Callable[[Batch], None]:
+    def answer(batch: Batch) -> None:
+        if not release.is_set():
+            assert release.wait(10)
+            raise Retry("busy", after_s=0.01)
+
+    return answer
 
 
 def test_statement_18_a_grant_releases_in_order_and_before_newer_events(site: Site) -> None:
@@ -50,13 +60,7 @@ def test_a_grant_releases_nobody_elses_events(site: Site) -> None:
 
 def test_statement_27_what_was_released_is_not_sent_once_the_grant_is_gone(site: Site) -> None:
     release = threading.Event()
-
-    def answer(batch: Batch) -> None:
-        if not release.is_set():
-            assert release.wait(10)
-            raise Retry("busy", after_s=0.01)
-
-    vendor = Vendor(answer)
+    vendor = Vendor(busy_until(release))
     hold(site, vendor, "a")
     site.decide(says(True))
     vendor.wait_for(lambda: vendor.calls == [["a"]])
@@ -70,13 +74,7 @@ def test_statement_27_what_was_released_is_not_sent_once_the_grant_is_gone(site:
 
 def test_statement_21_withdrawn_and_granted_between_two_attempts_is_still_withdrawn(site: Site) -> None:
     release = threading.Event()
-
-    def answer(batch: Batch) -> None:
-        if not release.is_set():
-            assert release.wait(10)
-            raise Retry("busy", after_s=0.01)
-
-    vendor = Vendor(answer)
+    vendor = Vendor(busy_until(release))
     hold(site, vendor, "a")
     site.decide(says(True))
     vendor.wait_for(lambda: vendor.calls == [["a"]])
