@@ -3,7 +3,10 @@
 Pure: threads, clock and disk are the worker's. A **lane** is one batch on its way, from its first call until each of
 its events is delivered or dead; it owns the subjects of its events for as long, so a subject's events are never in two
 calls at once and never overtake each other, through retries, bisection and partial rejections. A lane may consist of
-several **parts** (bisection makes them), which go out one after the other. When calls may go out is `pace`'s to say.
+several **parts** (bisection makes them), which go out one after the other.
+
+Events are `fresh` until their first call, `underway` while a lane has them, and then among the `outcomes`. When calls
+may go out is `pace`'s to say, what may be in them the `gate`'s.
 """
 
 from __future__ import annotations
@@ -371,7 +374,7 @@ class Lanes:
             for behind in lane.parts:
                 behind.failing_s, behind.since = 0.0, self._pace.clock(now)  # it was the one before that failed
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
-            self._underway.part(lane)
+            self._underway.split_off(lane)
         if self.breaker.state is BreakerState.OPEN:
             self._underway.hasten(max(self.breaker.until, self._pace.not_before))
 

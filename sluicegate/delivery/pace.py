@@ -1,4 +1,4 @@
-"""When calls may go out: the breaker, the retry budget, the rate limit and the vendor's own wish, as one.
+"""When calls may go out: the breaker, the retry budget, the rate limit, the vendor's speed and its own wish, as one.
 
 Pure, like its parts.
 """

@@ -55,7 +55,7 @@ class Underway:
         if lane.origin is not Origin.HELD:
             self.n_away -= n_events
 
-    def part(self, lane: Lane) -> None:
+    def split_off(self, lane: Lane) -> None:
         """Let what need not wait for a lane's first event go on without it."""
         released = lane.release()
         if released is not None:
