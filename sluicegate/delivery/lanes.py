@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.declaration import Limits
@@ -70,7 +71,8 @@ class Lanes:
         self._pace = Pace(limits.max_events, rate_per_s)
         self._limits = replace(limits, max_events=self._pace.max_events)
         self._random = random
-        self._backlog = Backlog(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
+        self._backlog = Backlog(max_events=self._limits.max_events, max_bytes=limits.max_bytes)
+        self._calls_of = partial(calls_of, max_events=self._limits.max_events, max_bytes=limits.max_bytes)
         self._fresh = Fresh(self._backlog, self._limits, self._pace)
         self._recovery = recovery if recovery is not None and recovery.pending else None
         self._underway = Underway()
@@ -118,11 +120,6 @@ class Lanes:
     def fast(self) -> bool:
         """Whether the vendor answers so fast that one call at a time is best."""
         return self._pace.fast
-
-    @property
-    def n_running(self) -> int:
-        """Calls that have not ended."""
-        return self._underway.n_running
 
     @property
     def breaker(self) -> Breaker:
@@ -191,9 +188,6 @@ class Lanes:
         if not recovery.pending:
             self._recovery = None
         return rest
-
-    def _calls_of(self, events: Events) -> Iterable[Events]:
-        return calls_of(events, max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
 
     # Going out
 
@@ -282,7 +276,8 @@ class Lanes:
         """Settle what may not go out any more; whether anything is left."""
         try:
             while lane.parts and (refused := gate.refused(lane.parts[0])):
-                self._deny(lane, refused)
+                self._underway.leave(lane, self._outcomes.refuse(lane, refused, self.version))
+                self._retries_changed = self._retries_changed or lane.remembered
         except ConsentUnreadable as error:
             self.blocked = str(error)
             return False
@@ -290,10 +285,6 @@ class Lanes:
             self._underway.lanes.remove(lane)
             self._emptied = True
         return bool(lane.parts)
-
-    def _deny(self, lane: Lane, refused: Mapping[int, str]) -> None:
-        self._underway.leave(lane, self._outcomes.refuse(lane, refused, self.version))
-        self._retries_changed = self._retries_changed or lane.remembered
 
     def _start(self, lane: Lane, now: float) -> Work:
         """The one place where a batch goes out, fresh or again."""
