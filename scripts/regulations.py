@@ -75,34 +75,37 @@ def erase(
     _require_confirmed(where)
 
 
-@click.command()
-@subject_options
-@json_option
-@system_options
-def suppress(
-    user_ids: tuple[str, ...],
-    anonymous_ids: tuple[str, ...],
-    as_json: bool,
-    config_path: Path | None,
-    data_dir: Path | None,
-) -> None:
-    """Take nothing of these people any more, and deliver nothing; what is stored stays."""
-    _put_in_force(Kind.SUPPRESS_ONLY, _whose(user_ids, anonymous_ids), _existing(config_path, data_dir), as_json)
+def _standing_order(name: str, kind: Kind, help_text: str) -> click.Command:
+    """A command that puts a regulation in force, and has nothing to erase."""
+
+    @click.command(name, help=help_text)
+    @subject_options
+    @json_option
+    @system_options
+    def command(
+        user_ids: tuple[str, ...],
+        anonymous_ids: tuple[str, ...],
+        as_json: bool,
+        config_path: Path | None,
+        data_dir: Path | None,
+    ) -> None:
+        whose, where = _whose(user_ids, anonymous_ids), _existing(config_path, data_dir)
+        _show(put_in_force(where, kind, *whose).regulation, as_json=as_json)
+        _require_confirmed(where)
+
+    return command
 
 
-@click.command()
-@subject_options
-@json_option
-@system_options
-def unsuppress(
-    user_ids: tuple[str, ...],
-    anonymous_ids: tuple[str, ...],
-    as_json: bool,
-    config_path: Path | None,
-    data_dir: Path | None,
-) -> None:
-    """Take events of these people again; their consent begins anew, and what was erased stays so."""
-    _put_in_force(Kind.UNSUPPRESS, _whose(user_ids, anonymous_ids), _existing(config_path, data_dir), as_json)
+suppress = _standing_order(
+    "suppress",
+    Kind.SUPPRESS_ONLY,
+    "Take nothing of these people any more, and deliver nothing; what is stored stays.",
+)
+unsuppress = _standing_order(
+    "unsuppress",
+    Kind.UNSUPPRESS,
+    "Take events of these people again; their consent begins anew, and what was erased stays so.",
+)
 
 
 @click.command()
@@ -138,11 +141,6 @@ def _newest(where: DataDir, limit: int) -> list[Regulation]:
         return newest(ledger, limit=limit)
     finally:
         ledger.close()
-
-
-def _put_in_force(kind: Kind, whose: Whose, where: DataDir, as_json: bool) -> None:
-    _show(put_in_force(where, kind, *whose).regulation, as_json=as_json)
-    _require_confirmed(where)
 
 
 def _watched(where: DataDir, asked: Regulation) -> Regulation:

@@ -83,29 +83,21 @@ def simulated(
     events = [_without_person(event, chosen) or event if refused else event for event in events]
     skipped: dict[int, str] = {}
     kept: list[int] = []
-    raws: list[bytes] = []
     for index, event in enumerate(events):
-        if chosen.events and event.get("type") not in chosen.events:
-            skipped[index] = _EVENT_TYPE
-        elif refused and not _goes_redacted(event, chosen):
-            skipped[index] = str(Decision.CONSENT_DENIED)
-        elif plugin.changes is not None and not plugin.changes.wants(event):
-            skipped[index] = FILTERED
-        else:
-            if plugin.changes is not None:
-                plugin.changes.apply(event)
-            event.setdefault("messageId", f"simulated-{index}")
-            event.setdefault("timestamp", write_ms(now_ms))
-            kept.append(index)
-            raws.append(msgspec.json.encode(event))
-    message_ids = [str(events[index]["messageId"]) for index in kept]
+        reason = _left_out(event, chosen, plugin, refused=refused)
+        if reason is not None:
+            skipped[index] = reason
+            continue
+        if plugin.changes is not None:
+            plugin.changes.apply(event)
+        event.setdefault("messageId", f"simulated-{index}")
+        event.setdefault("timestamp", write_ms(now_ms))
+        kept.append(index)
     shown: list[Any] = []
     rejected: dict[int, str] = {}
     for start in range(0, len(kept), plugin.limits.max_events):
-        piece = slice(start, start + plugin.limits.max_events)
-        places = kept[piece]
-        batch = Batch(places, message_ids[piece], raws[piece])
-        plan = _plan(plugin, batch, now_ms)
+        places = kept[start : start + plugin.limits.max_events]
+        plan = _plan(plugin, _batch(places, [events[place] for place in places]), now_ms)
         shown += [_shown(request, places, plugin) for request in plan.requests]
         rejected |= {places[index]: reason for index, reason in plan.rejected.items()}
         skipped |= {places[index]: reason for index, reason in plan.skipped.items()}
@@ -116,6 +108,21 @@ def simulated(
         "rejected": {str(index): rejected[index] for index in sorted(rejected)},
         "skipped": {str(index): skipped[index] for index in sorted(skipped)},
     }
+
+
+def _left_out(event: dict[str, Any], chosen: DestinationConfig, plugin: Plugin, *, refused: bool) -> str | None:
+    """Why the event would not go to the destination; None when it would."""
+    if chosen.events and event.get("type") not in chosen.events:
+        return _EVENT_TYPE
+    if refused and not _goes_redacted(event, chosen):
+        return str(Decision.CONSENT_DENIED)
+    if plugin.changes is not None and not plugin.changes.wants(event):
+        return FILTERED
+    return None
+
+
+def _batch(places: list[int], events: list[dict[str, Any]]) -> Batch:
+    return Batch(places, [str(event["messageId"]) for event in events], [msgspec.json.encode(one) for one in events])
 
 
 def _goes_redacted(event: dict[str, Any], chosen: DestinationConfig) -> bool:

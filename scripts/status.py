@@ -15,8 +15,7 @@ from sluicegate.client import Client
 from sluicegate.consent.suppressed import read_suppressed
 from sluicegate.messages.status import GetStats, GetStatus, StatsAnswer, Statuses
 from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
-from sluicegate.scripts.tables import as_json as plain
-from sluicegate.scripts.tables import detail_table, status_table, statuses_json
+from sluicegate.scripts.tables import detail_table, stats_json, status_table, statuses_json
 
 
 @click.command()
@@ -27,12 +26,13 @@ def status(id: str | None, as_json: bool, config_path: Path | None, data_dir: Pa
     """Show all destinations, or one of them in full."""
     with connect(config_path, data_dir) as client:
         answer = ask_status(client, id)
+    n_suppressed = count_suppressed(config_path, data_dir)
     if as_json:
-        click.echo(json.dumps(statuses_json(answer), indent=2))
+        click.echo(json.dumps(statuses_json(answer, n_suppressed), indent=2))
     elif id:
         Console().print(detail_table(answer.destinations[0]))
     else:
-        Console().print(status_table(answer.destinations))
+        Console().print(status_table(answer.destinations, n_suppressed=n_suppressed))
 
 
 def ask_status(client: Client, id: str | None = None) -> Statuses:
@@ -40,6 +40,11 @@ def ask_status(client: Client, id: str | None = None) -> Statuses:
     answer = client.ask_supervisor(GetStatus(uuid4().hex, (id,) if id else None))
     assert isinstance(answer, Statuses)
     return answer
+
+
+def count_suppressed(config_path: Path | None, data_dir: Path | None) -> int:
+    """How many events of suppressed people were left out since there is this data directory."""
+    return sum(read_suppressed(find_data_dir(config_path, data_dir).suppressed).values())
 
 
 @click.command()
@@ -50,8 +55,7 @@ def stats(as_json: bool, config_path: Path | None, data_dir: Path | None) -> Non
     with connect(config_path, data_dir) as client:
         answer = client.ask_supervisor(GetStats(uuid4().hex))
     assert isinstance(answer, StatsAnswer)
-    suppressed = read_suppressed(find_data_dir(config_path, data_dir).suppressed)
-    found = {**plain(answer.stats), "suppressed": sum(suppressed.values())}
+    found = stats_json(answer.stats, count_suppressed(config_path, data_dir))
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -69,5 +73,7 @@ def top(interval_s: float, config_path: Path | None, data_dir: Path | None) -> N
     with connect(config_path, data_dir) as client, Live(console=Console(), auto_refresh=False) as live:
         while True:
             title = time.strftime("%H:%M:%S")
-            live.update(status_table(ask_status(client).destinations, title=title), refresh=True)
+            n_suppressed = count_suppressed(config_path, data_dir)
+            table = status_table(ask_status(client).destinations, title=title, n_suppressed=n_suppressed)
+            live.update(table, refresh=True)
             time.sleep(interval_s)

@@ -29,9 +29,12 @@ ACCOUNTS = ("accepted", "delivered", "pending", "held", "dead", "denied", "expir
 _ALWAYS = ("accepted", "delivered", "pending", "denied")
 
 
-def status_table(destinations: Iterable[DestinationStatus], *, title: str | None = None) -> RenderableType:
+def status_table(
+    destinations: Iterable[DestinationStatus], *, title: str | None = None, n_suppressed: int = 0
+) -> RenderableType:
     """One line a destination: its state and accounts, in 80 columns; below, what is wrong with which.
 
+    Last, how many events of suppressed people were left out: they are in nobody's accounts.
     Accounts that are zero everywhere are left out, except those that nearly every system has.
     """
     shown = list(destinations)
@@ -44,7 +47,10 @@ def status_table(destinations: Iterable[DestinationStatus], *, title: str | None
     for one in shown:
         state = Text(one.state, style=_COLOURS.get(one.state, ""))
         table.add_row(one.id, state, *(_count(getattr(one, name)) for name in accounts))
-    return Group(table, *(Text(f" {one.id}: {note}") for one in shown if (note := _note(one))))
+    notes = [f"{one.id}: {note}" for one in shown if (note := _note(one))]
+    if n_suppressed:
+        notes.append(f"suppressed: {n_suppressed:,} events of suppressed people were not taken")
+    return Group(table, *(Text(f" {note}") for note in notes))
 
 
 def _count(count: int) -> str:
@@ -86,9 +92,15 @@ def as_json(message: DestinationStatus | Stats) -> dict[str, Any]:
     return fields
 
 
-def statuses_json(answer: Statuses) -> dict[str, Any]:
+def stats_json(stats: Stats, n_suppressed: int) -> dict[str, Any]:
+    """The counts as `stats --json` prints them; `suppressed` are events, all others destinations."""
+    return {**as_json(stats), "suppressed": n_suppressed}
+
+
+def statuses_json(answer: Statuses, n_suppressed: int) -> dict[str, Any]:
     """The answer to a status question as `status --json` prints it."""
-    return {"destinations": [as_json(one) for one in answer.destinations], "stats": as_json(answer.stats)}
+    destinations = [as_json(one) for one in answer.destinations]
+    return {"destinations": destinations, "stats": stats_json(answer.stats, n_suppressed)}
 
 
 def unbalanced(destinations: Sequence[DestinationStatus]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
@@ -63,23 +62,6 @@ class _Since(Enum):
     """After the event, and after the time for which it can be held."""
     DENIED_BEFORE = auto()
     DENIED_AFTER = auto()
-
-
-def purpose_state(
-    said: bool | None,
-    standing: Standing,
-    *,
-    time_ms: int,
-    model: ConsentModel,
-    held: bool = False,
-    until_ms: int = NEVER_MS,
-) -> State:
-    """The state of one purpose for one event.
-
-    `said` is the event's own stamp and `time_ms` its time; `held` is true for an event that waits for this decision,
-    which must have been taken by `until_ms`.
-    """
-    return _state(said, _since(standing, time_ms, until_ms), model=model, held=held)
 
 
 def _since(standing: Standing, time_ms: int, until_ms: int) -> _Since:
@@ -155,19 +137,6 @@ class Judge:
             said.get(purpose) is not False and _since(standings.of(purpose), time_ms, NEVER_MS) is _Since.DENIED_AFTER
             for purpose in self._purposes
         )
-
-    def decide_many(
-        self,
-        stamps: Sequence[StampItems],
-        standings: Sequence[Standings],
-        times_ms: Sequence[int],
-        *,
-        model: ConsentModel = ConsentModel.OPT_IN,
-    ) -> list[Verdict]:
-        """The verdicts on events that did not wait, of columns of equal length."""
-        decide = self.decide
-        columns = zip(stamps, standings, times_ms, strict=True)
-        return [decide(stamp, known, time_ms=at, model=model) for stamp, known, at in columns]
 
     def _judge(
         self, stamp: StampItems, since: tuple[_Since, ...], model: ConsentModel, held: bool, was_granted: bool

@@ -8,7 +8,7 @@ and gets whole rows without a look at each event.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from itertools import compress, count, islice
 
 from sluicegate.eventlog.runs import Events, Run
@@ -23,6 +23,14 @@ _IS_LIVE = b"\x01" * N_SLOTS + b"\x00"
 def slots_of(subjects: Iterable[str]) -> bytes:
     """One byte per event: the slot of its subject."""
     return bytes([hash(subject) % N_SLOTS for subject in subjects])
+
+
+def calls_of(events: Events, *, max_events: int, max_bytes: int) -> Iterator[Events]:
+    """The events cut into pieces that fit into one call each."""
+    queue = Backlog(max_events=max_events, max_bytes=max_bytes)
+    queue.extend(events)
+    while len(queue):
+        yield queue.take_head()
 
 
 class Backlog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Container, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +64,25 @@ class Part:
     def of(self, events: Events) -> Part:
         """Some of its events, which have its history."""
         return Part(events, self.attempts, self.first_attempt, self.first_error, self.failing_s, self.since)
+
+    def only(self, indices: Container[int]) -> Part:
+        """These of its events."""
+        return self.of(self.events.select(bytes([index in indices for index in range(len(self.events))])))
+
+    def without(self, indices: Container[int]) -> Part:
+        """All but these of its events."""
+        return self.of(self.events.select(bytes([index not in indices for index in range(len(self.events))])))
+
+    def redacting(self, indices: Container[int]) -> Part:
+        """The same events, of which these go redacted."""
+        return self.of(self.events.marked(bytes([index in indices for index in range(len(self.events))])))
+
+    def failed(self, error: str, *, began: float) -> None:
+        """Note that its call, which began then on the clock that stands still during outages, has failed."""
+        self.first_error = self.first_error or error
+        if self.since is None:
+            self.since = began
+        self.events = self.events.compact()  # it may be long until it goes
 
     def age_s(self, clock: float) -> float:
         """How long it has been failing, without outages."""

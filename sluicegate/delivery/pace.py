@@ -1,4 +1,4 @@
-"""When calls may go out: the breaker, the retry budget, the rate limit and the vendor's own wish, as one.
+"""When calls may go out: the breaker, the retry budget, the rate limit, the vendor's speed and its own wish, as one.
 
 Pure, like its parts.
 """
@@ -19,6 +19,8 @@ GIVE_UP_AFTER_S = 24 * 3600.0
 GIVE_UP_ATTEMPTS = 8
 """An event is given up after both this many attempts and this time: either alone gives up too early."""
 TOO_MANY_REQUESTS = 429
+FAST_S = 0.02
+"""Calls shorter than this go out one at a time: more at a time would only cost threads."""
 
 
 class Pace:
@@ -32,6 +34,13 @@ class Pace:
         self.not_before = -math.inf
         """Until when the vendor wants no calls."""
         self._budget = RetryBudget()
+        self.service_s = math.inf
+        """How long the vendor takes to answer, newer calls first; infinite before the first answer."""
+
+    @property
+    def fast(self) -> bool:
+        """Whether the vendor answers so fast that one call at a time is best."""
+        return self.service_s < FAST_S
 
     @property
     def limited(self) -> bool:
@@ -81,7 +90,9 @@ class Pace:
         """A call of this lane was answered: the vendor works, whatever it said about the events."""
         self.breaker.succeeded()
         self._budget.give(lane.retry_cost or FRESH_GAIN, now=now)
-        lane.retry_cost = 0
+        lane.retry_cost = lane.failures = 0
+        duration_s = now - lane.started
+        self.service_s = duration_s if self.service_s == math.inf else 0.8 * self.service_s + 0.2 * duration_s
 
     def failed(self, lane: Lane, error: BaseException, now: float) -> float | None:
         """A call of this lane failed in a way that may pass; the wait that the vendor asked for, in seconds."""

@@ -26,10 +26,6 @@ class RateLimit:
         """The largest call that can ever go out."""
         return int(self._capacity + _ROUNDING)
 
-    def available(self, now: float) -> int:
-        """How many events may go out now."""
-        return int(self._left(now) + _ROUNDING)
-
     def ready_at(self, n_events: int, *, now: float) -> float:
         """When so many events, of which at most `max_events` count, may go out."""
         missing = min(n_events, self.max_events) - self._left(now)

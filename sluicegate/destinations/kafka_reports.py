@@ -64,18 +64,8 @@ def outcome_of(
     """
     if not failures:
         return Outcome(rejected=rejected) if rejected else None
-    rejected = dict(rejected)
-    kinds: dict[int, _Kind] = {}
-    for record in records:
-        failure = failures.get(record.index)
-        if failure is None:
-            continue
-        kind = _kind(failure.code)
-        by_itself = kind is _Kind.SUSPECT and (failure.alone or len(records) == 1)
-        if by_itself or (record.chosen and failure.code in _UNKNOWN_TOPIC):
-            rejected[record.index] = failure.text
-        else:
-            kinds[record.index] = kind
+    kinds, to_blame = _parted(records, failures)
+    rejected = {**rejected, **to_blame}
     again = _with_followers(records, kinds) - rejected.keys()
     if not again:
         return Outcome(rejected=rejected)
@@ -98,6 +88,23 @@ def outcome_of(
     if len(again) == n_events and error is not None:
         raise error
     return outcome
+
+
+def _parted(records: Sequence[Record], failures: Mapping[int, Failure]) -> tuple[dict[int, _Kind], dict[int, str]]:
+    """Which kind of failure records have met, and of those that are to blame themselves the reason."""
+    kinds: dict[int, _Kind] = {}
+    to_blame: dict[int, str] = {}
+    for record in records:
+        failure = failures.get(record.index)
+        if failure is None:
+            continue
+        kind = _kind(failure.code)
+        by_itself = kind is _Kind.SUSPECT and (failure.alone or len(records) == 1)
+        if by_itself or (record.chosen and failure.code in _UNKNOWN_TOPIC):
+            to_blame[record.index] = failure.text
+        else:
+            kinds[record.index] = kind
+    return kinds, to_blame
 
 
 def _kind(code: int) -> _Kind:

@@ -17,7 +17,7 @@ from sluicegate.event import ERASED, MAX_COMBOS, bounds_of, decode_meta, pack_bo
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.compression import PayloadCodec
 from sluicegate.eventlog.rows import check_payload_crc, checked_row, sealed_row
-from sluicegate.eventlog.sqlite import SCHEMA
+from sluicegate.eventlog.schema import SCHEMA
 from sluicegate.gaps import clear_gaps
 from sluicegate.sqlite import connect, errors_of, fetch, transaction
 

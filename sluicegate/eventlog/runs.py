@@ -303,11 +303,6 @@ class Events:
         placed = self._placed(0, len(self))
         return Events(part for at, run in placed for part in run.marked(chosen[at : at + run.n_events]))
 
-    @property
-    def redacted_places(self) -> list[int]:
-        """The places of the events that are to be redacted."""
-        return [at + i for at, run in self._placed(0, len(self)) if run.redact for i in range(run.n_events)]
-
     def compact(self) -> Events:
         """The same events, in blocks of their own where they are few of theirs."""
         return Events(run.compact() for run in self.runs)

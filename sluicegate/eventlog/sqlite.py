@@ -1,13 +1,4 @@
-"""The event log in one SQLite file: the default, which needs no set-up.
-
-    rows(first, count, received_at_ms, n_bytes, seal, payload_crc, meta, payload)      one row per group commit
-    trimmed(last)                                                      the newest offset that retention removed
-    seen_ids(last, newest_ms, hashes)                                  message ids of the last day (`eventlog.seen`)
-
-The order of columns matters: SQLite reads a row's overflow pages only as far as the last column that is asked for,
-so readers of `meta` never touch `payload`. A `payload` of fewer than `n_bytes` bytes is compressed (`compression`).
-Only `trim` writes `trimmed`; an append writes one row and nothing else.
-"""
+"""The event log in one SQLite file: the default, which needs no set-up."""
 
 from __future__ import annotations
 
@@ -23,48 +14,19 @@ from sluicegate import failpoints
 from sluicegate.errors import LogDamaged, LogUnavailable, PageDamaged, RowDamaged
 from sluicegate.event import EventBatch, check_payload, encode_batch
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
+from sluicegate.eventlog.checkpoints import Checkpoints
 from sluicegate.eventlog.compression import PayloadCodec
 from sluicegate.eventlog.packing import firsts, pack
 from sluicegate.eventlog.rescue import Rescue
 from sluicegate.eventlog.rows import check_payload_crc, checked_row, half_seal
-from sluicegate.eventlog.seen import SEEN_SQL, Claim, SeenIds
-from sluicegate.sqlite import BUSY_TIMEOUT_MS, Schema, connect, errors_of, fetch, transaction
+from sluicegate.eventlog.schema import SCHEMA
+from sluicegate.eventlog.seen import Claim, SeenIds
+from sluicegate.sqlite import connect, errors_of, fetch, transaction
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = Schema(
-    what="event log",
-    application_id=0x53476C67,  # "SGlg"
-    version=1,
-    sql=f"""
-    CREATE TABLE rows (
-        first INTEGER PRIMARY KEY, count INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, n_bytes INTEGER NOT NULL,
-        seal INTEGER NOT NULL, payload_crc INTEGER NOT NULL, meta BLOB NOT NULL, payload BLOB NOT NULL
-    ) STRICT;
-    CREATE TABLE trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL) STRICT;
-    INSERT INTO trimmed VALUES (1, 0);
-    {SEEN_SQL}
-    """,
-    page_size=8192,  # appends of 50 to 400 KB cost a sixth less CPU than with 4096 (benchmarks/log_commit.py)
-    shrinks=True,
-)
-
-CHECKPOINT_PAGES = 1_000
-"""Pages in the WAL after which `maintain` moves them to the database: 8 MB, written to once per checkpoint."""
-
-AUTO_CHECKPOINT_PAGES = 2_000
-"""The same for a log that is never idle; the commit that reaches it pays for it."""
-
 SMALL_BYTES = 8_192
 """A payload up to this size is read together with its meta: it lies on the same page, and another look costs more."""
-
-WAL_MAX_PAGES = 8_000
-"""When readers that overlap have kept the WAL from being used again until 64 MB, a checkpoint waits for them."""
-
-CHECKPOINT_WAIT_MS = 100
-
-WAL_KEEP_BYTES = 32 * 1024 * 1024
-"""What of the WAL stays allocated after a checkpoint: overwriting is cheaper than growing."""
 
 TRIM_ROWS = 100
 """Rows removed per transaction, so that retention never holds the write lock for long."""
@@ -121,21 +83,16 @@ class SqliteLog(EventLog):
         # keep what was in them until they are used again, or until `shrink` gives them back, as erasing has it do.
         self._db.pragma("secure_delete", "FAST")
         self._rescue = Rescue(self._db, path, head=self.head, reader=reader)
-        self._wal_pages = 0
-        self._mark = CHECKPOINT_PAGES
+        self._checkpoints = Checkpoints(self._db, path)
         self._codec = PayloadCodec()
-        self._damage: LogDamaged | None = None
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, reader is None)
-        with errors_of(path):
-            self._db.pragma("journal_size_limit", WAL_KEEP_BYTES)
-        self._db.set_wal_hook(self._on_commit)  # in place of SQLite's own checkpoints
         if failpoints.ARMED:
             self._db.set_commit_hook(_before_commit)
 
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         """Store the batches in one transaction of one or more rows; see `EventLog.append`."""
-        if self._damage is not None:
-            raise self._damage
+        if self._checkpoints.damage is not None:
+            raise self._checkpoints.damage
         try:
             with errors_of(self.path):
                 if self._seen is None:
@@ -144,7 +101,7 @@ class SqliteLog(EventLog):
                     with self._seen.lock:
                         offsets = self._append_new(self._seen, batches, received_at_ms)
         except LogDamaged as error:
-            self._distrust(error)
+            self._checkpoints.distrust(error)
             raise
         if failpoints.ARMED:
             failpoints.hit(failpoints.Point.AFTER_COMMIT)
@@ -250,7 +207,7 @@ class SqliteLog(EventLog):
                     break
                 given_back += n_pages
         if given_back:
-            self._checkpoint()  # which cuts the file
+            self._checkpoints.move()  # which cuts the file
         return given_back * SCHEMA.page_size
 
     def _surplus_pages(self, *, entirely: bool) -> int:
@@ -269,20 +226,20 @@ class SqliteLog(EventLog):
     @property
     def needs_maintenance(self) -> bool:
         """Whether the WAL was past its mark at the last append of this instance."""
-        return self._wal_pages >= self._mark
+        return self._checkpoints.wal_pages >= self._checkpoints.mark
 
     def maintain(self) -> None:
         """Move what has gathered in the WAL to the database; raises `LogDamaged` when the disk fails at it."""
-        if self._damage is not None:
+        if self._checkpoints.damage is not None:
             return
         if self._seen is not None:
             self._save(self._seen)
-        self._checkpoint()
+        self._checkpoints.move()
 
     def finish_maintenance(self) -> None:
         """Move what was appended meanwhile too: only when nothing is left is the WAL used from its start again."""
-        if self._damage is None:
-            self._checkpoint()
+        if self._checkpoints.damage is None:
+            self._checkpoints.move()
 
     def _save(self, seen: SeenIds) -> None:
         try:
@@ -293,23 +250,6 @@ class SqliteLog(EventLog):
             logger.debug("the known message ids could not be saved: %s", error)
         finally:
             self._db.pragma("synchronous", "FULL")
-
-    def _checkpoint(self) -> None:
-        mode = apsw.SQLITE_CHECKPOINT_PASSIVE if self._wal_pages < WAL_MAX_PAGES else apsw.SQLITE_CHECKPOINT_TRUNCATE
-        self._mark = self._wal_pages + CHECKPOINT_PAGES  # unless the WAL begins anew
-        if failpoints.ARMED:
-            failpoints.hit(failpoints.Point.IN_CHECKPOINT)
-        try:
-            with errors_of(self.path):
-                # The second kind waits for readers, and others' appends wait for it.
-                self._db.set_busy_timeout(CHECKPOINT_WAIT_MS)
-                self._db.wal_checkpoint(mode=mode)
-        except LogUnavailable as error:
-            elsewhere = isinstance(error.__cause__, apsw.BusyError)  # another process or thread is at it
-            level = logging.DEBUG if elsewhere else logging.WARNING
-            logger.log(level, "the event log's WAL could not be moved to the database: %s", error)
-        finally:
-            self._db.set_busy_timeout(BUSY_TIMEOUT_MS)
 
     def faults(self, *, at_most: int = 100) -> list[str]:
         """What SQLite finds wrong with the file as a database, in its words; reads all of it."""
@@ -324,11 +264,6 @@ class SqliteLog(EventLog):
     def close(self) -> None:
         """Release the file."""
         self._db.close()
-
-    def _distrust(self, error: LogDamaged) -> None:
-        """Never write again, and do not sync at the end either: it could only seem to work."""
-        self._damage = error
-        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
 
     def _append_all(self, batches: Sequence[EventBatch], received_at_ms: int) -> list[Offset]:
         rows = [self._columns(row, received_at_ms) for row in pack(batches)]
@@ -399,17 +334,6 @@ class SqliteLog(EventLog):
         # To the end: the transaction commits with the last step, after the row that RETURNING gives.
         first: Offset = fetch(self._db, _INSERT, columns)[0][0]
         return first
-
-    def _on_commit(self, db: apsw.Connection, name: str, n_pages: int) -> int:
-        if n_pages <= self._wal_pages:  # it begins anew; otherwise every commit makes it longer
-            self._mark = CHECKPOINT_PAGES
-        self._wal_pages = n_pages
-        if n_pages >= AUTO_CHECKPOINT_PAGES and n_pages >= self._mark:
-            try:
-                self._checkpoint()
-            except LogDamaged as error:  # this commit is on disk; the next one must not be tried
-                self._distrust(error)
-        return apsw.SQLITE_OK
 
     def _trim_some(self, before: Offset) -> int:
         with transaction(self._db):

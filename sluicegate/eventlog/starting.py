@@ -14,7 +14,7 @@ import apsw
 from sluicegate.errors import LogDamaged, RowDamaged
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.rows import check_seal
-from sluicegate.eventlog.sqlite import SCHEMA
+from sluicegate.eventlog.schema import SCHEMA
 from sluicegate.eventlog.walfile import Frame, wal_frames
 from sluicegate.sqlite import connect, errors_of, fetch
 

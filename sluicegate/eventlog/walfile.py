@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-from sluicegate.eventlog.sqlite import SCHEMA
+from sluicegate.eventlog.schema import SCHEMA
 from sluicegate.pages import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
 
 Frame = tuple[int, bool, bytes]

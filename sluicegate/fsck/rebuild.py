@@ -14,7 +14,8 @@ from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import Quarantine
 from sluicegate.eventlog.rows import lost_row
 from sluicegate.eventlog.salvage import Found, find_at, find_rows, payload_of
-from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
+from sluicegate.eventlog.schema import SCHEMA
+from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.walfile import broken_frames, wal_frames
 from sluicegate.fsck.findings import Progress, aside
 from sluicegate.pages import Pages

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 JSON = b"application/json"
-TEXT = b"text/plain; charset=utf-8"
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _encode = msgspec.json.encode

@@ -75,14 +75,8 @@ class Server:
         self._seen = SeenIds.of(config.log)
         self._space = FreeSpace(data_dir.root, config.log)
         self._bell = Bell(data_dir.bell)
-        self._writer: LoopCommit[Waiting] = LoopCommit(
-            open_log or (lambda: _open_log(data_dir, self._seen, clock)),
-            on_committed=lambda done: self._ingest.committed(done),
-            on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
-            on_fatal=on_fatal,
-            bell=self._bell,
-            clock=clock,
-            on_gathered=lambda: self._ingest.bring_in(),
+        self._writer = self._make_writer(
+            open_log or (lambda: _open_log(data_dir, self._seen, clock)), on_fatal=on_fatal, clock=clock
         )
         self._collecting = Collecting(config, self.metrics.consent)
         keys = WriteKeys(config.gateway.write_keys)
@@ -127,6 +121,19 @@ class Server:
             seen=self._seen,
             collect=self._collecting.collect,
             taken=self._collecting.taken,
+        )
+
+    def _make_writer(
+        self, open_log: Callable[[], EventLog], *, on_fatal: Callable[[LogError], None], clock: Callable[[], float]
+    ) -> LoopCommit[Waiting]:
+        return LoopCommit(
+            open_log,
+            on_committed=lambda done: self._ingest.committed(done),
+            on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
+            on_fatal=on_fatal,
+            bell=self._bell,
+            clock=clock,
+            on_gathered=lambda: self._ingest.bring_in(),
         )
 
     async def start(self, listen_socket: socket.socket) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.model import ConsentModel, OnUndecided, Requirement
-from sluicegate.consent.decision import Action, Judge, Reason, StampItems, Verdict, purpose_state
+from sluicegate.consent.decision import Action, Judge, Reason, StampItems, Verdict
 from sluicegate.consent.requirement import State, judge
 from sluicegate.consent.standing import NO_STANDINGS, UNDECIDED, Standing, Standings
 from tests.consent.model import model, needs_model
@@ -29,6 +29,12 @@ def stands(state: State, as_of_ms: int, purpose: str = "marketing") -> Standings
 
 def verdict(stamp: StampItems, standings: Standings = NO_STANDINGS, *, time_ms: int = 5, **more: object) -> Verdict:
     return Judge(MARKETING).decide(stamp, standings, time_ms=time_ms, **more)  # type: ignore[arg-type]
+
+
+def state_of(stamp: bool | None, standing: Standing, *, time_ms: int, model: ConsentModel, held: bool = False) -> State:
+    stamped = () if stamp is None else said(marketing=stamp)
+    found = verdict(stamped, Standings({"marketing": standing}), time_ms=time_ms, model=model, held=held)
+    return {Action.DELIVER: G, Action.DROP: D, Action.HOLD: U}[found.action]
 
 
 def test_statement_1_nothing_known_is_held_and_necessary_delivered() -> None:
@@ -105,14 +111,6 @@ def test_a_requirement_without_purposes_delivers_nothing() -> None:
     assert Judge(Requirement()).decide((), NO_STANDINGS, time_ms=5).action is not Action.DELIVER
 
 
-def test_a_batch_is_judged_event_by_event() -> None:
-    stamps = [said(marketing=True), said(marketing=False), ()]
-
-    verdicts = Judge(MARKETING).decide_many(stamps, [NO_STANDINGS, NO_STANDINGS, stands(G, 1)], [5, 5, 5])
-
-    assert [one.action for one in verdicts] == [Action.DELIVER, Action.DROP, Action.DELIVER]
-
-
 purposes = st.sampled_from(["necessary", "measurement", "marketing", "custom"])
 requirements = st.builds(
     Requirement, all=st.lists(purposes, max_size=3).map(tuple), any=st.lists(purposes, max_size=3).map(tuple)
@@ -161,7 +159,7 @@ def test_a_denial_more_never_delivers(
 
 @pytest.mark.parametrize("law", list(ConsentModel))
 def test_no_information_is_granted_under_opt_out_alone(law: ConsentModel) -> None:
-    assert purpose_state(None, UNDECIDED, time_ms=1, model=law) is (G if law is OPT_OUT else U)
+    assert state_of(None, UNDECIDED, time_ms=1, model=law) is (G if law is OPT_OUT else U)
 
 
 @needs_model
@@ -174,7 +172,7 @@ def test_every_purpose_of_every_event_is_judged_as_in_the_model() -> None:
         expected = model()["purpose"](stamp, time_ms, known, law.value, held)
         standing = Standing(NAMES[known[0]], known[1] or 0)
 
-        state = purpose_state(values[stamp], standing, time_ms=time_ms, model=law, held=held)
+        state = state_of(values[stamp], standing, time_ms=time_ms, model=law, held=held)
 
         assert state is NAMES[expected], (known, stamp, time_ms, law, held)
 

@@ -5,7 +5,7 @@ from sluicegate.consent.history import KEEP_AGAIN_MS, erase, forget_old, history
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.slots import Slot, Write
 from tests.consent.conftest import OpenView
-from tests.consent.test_ledger import ANNE, ANNE_ON_PHONE, LAPTOP, NOW_MS, PHONE, D, G, U, identify, seen, state, told
+from tests.consent.saying import ANNE, ANNE_ON_PHONE, LAPTOP, NOW_MS, PHONE, D, G, U, identify, seen, state, told
 
 
 def test_history_tells_who_said_what_when(ledger: Ledger) -> None:

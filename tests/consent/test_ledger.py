@@ -1,57 +1,20 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from sluicegate.consent.evidence import Evidence, Link, Told, decision, stamp_writes, withdrawal
+from sluicegate.consent.evidence import Evidence, Told, decision, withdrawal
 from sluicegate.consent.ledger import Ledger
-from sluicegate.consent.requirement import State
-from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
-from sluicegate.consent.store import MAX_LEARNED, SCHEMA
+from sluicegate.consent.store import MAX_LEARNED
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
-from sluicegate.errors import LogDamaged, LogUnavailable
-from sluicegate.sqlite import connect
 from tests.consent.conftest import OpenView
-from tests.consent.model import model, needs_model
-from tests.consent.test_slots import NAMES
-
-G, D, U = State.GRANTED, State.DENIED, State.UNDECIDED
-ANNE = Subject(user_id="anne")
-PHONE, LAPTOP = Subject(anonymous_id="phone"), Subject(anonymous_id="laptop")
-ANNE_ON_PHONE = Subject("anne", "phone")
-NOW_MS = 1_000
-
-
-def told(subject: Subject, granted: bool, at_ms: int, *, purpose: str = "marketing") -> Told:
-    return Told(subject, decision({purpose: granted}, at_ms, received_ms=NOW_MS), Evidence.API, "web")
-
-
-def seen(subject: Subject, granted: bool, time_ms: int) -> Told:
-    writes = stamp_writes({"marketing": granted}, time_ms=time_ms, received_ms=NOW_MS)
-    return Told(subject, writes, Evidence.STAMP, "web")
-
-
-def identify(anonymous_id: str, user_id: str, at_ms: int = 1) -> Link:
-    return Link(Subject(anonymous_id=anonymous_id), user_id, at_ms)
-
-
-def alias(previous_id: str, user_id: str, at_ms: int = 1) -> Link:
-    return Link(Subject(previous_id, previous_id), user_id, at_ms, Evidence.ALIAS)
-
-
-def state(view: LedgerView, subject: Subject, purpose: str = "marketing") -> State:
-    view.refresh()
-    return view.of(subject).standings(gpc=True, now_ms=NOW_MS).of(purpose).state
+from tests.consent.saying import ANNE, ANNE_ON_PHONE, LAPTOP, NOW_MS, PHONE, D, G, U, alias, identify, seen, state, told
 
 
 def test_what_was_told_is_known_and_nothing_else(ledger: Ledger, open_view: OpenView) -> None:
@@ -235,74 +198,6 @@ def test_more_subjects_than_can_be_remembered_are_still_right(ledger: Ledger, op
     assert {state(view, subject) for subject in subjects} == {D}
 
 
-def test_statement_49_the_files_never_hold_an_id(ledger: Ledger) -> None:
-    ledger.record([told(Subject("anne@example.com", "visitor-4711"), True, 5)], now_ms=NOW_MS)
-
-    files = b"".join(path.read_bytes() for path in ledger.path.parent.iterdir())
-
-    assert b"anne" not in files
-    assert b"4711" not in files
-
-
-def test_statement_32_a_locked_ledger_says_so_and_recovers(
-    ledger: Ledger, open_view: OpenView, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view = open_view()
-    other = Ledger(ledger.path, ledger.path.with_name("consent.key"))
-    other.db.set_busy_timeout(0)
-    ledger.db.execute("BEGIN IMMEDIATE")
-
-    with pytest.raises(LogUnavailable):
-        other.record([told(ANNE, True, 5)], now_ms=NOW_MS)
-    ledger.db.execute("ROLLBACK")
-    other.record([told(ANNE, True, 5)], now_ms=NOW_MS)
-    other.close()
-
-    assert state(view, ANNE) is G
-
-
-def test_statement_32_a_damaged_ledger_says_so(tmp_path: Path) -> None:
-    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
-    Ledger(path, key).close()
-    path.write_bytes(b"x" * 8192)
-
-    with pytest.raises(LogDamaged):
-        LedgerView(path, key, Rules())
-
-
-@pytest.mark.parametrize("create", [True, False])
-@pytest.mark.parametrize("lost", ["consent.db", "consent.key"])
-def test_statement_32_a_ledger_without_its_other_half_is_damage(tmp_path: Path, lost: str, create: bool) -> None:
-    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
-    Ledger(path, key).close()
-    (tmp_path / lost).unlink()
-
-    with pytest.raises(LogDamaged, match="restore"):
-        Ledger(path, key, create=create)
-
-
-def test_a_start_that_ended_before_the_key_was_made_is_made_good(tmp_path: Path) -> None:
-    path, key = tmp_path / "consent.db", tmp_path / "consent.key"
-    connect(path, SCHEMA).close()
-
-    Ledger(path, key).close()
-
-    Ledger(path, key, create=False).close()
-
-
-def test_a_ledger_is_not_read_with_another_key(tmp_path: Path) -> None:
-    Ledger(tmp_path / "consent.db", tmp_path / "consent.key").close()
-    (tmp_path / "consent.key").write_bytes(bytes(32))
-
-    with pytest.raises(LogDamaged, match="restore both"):
-        Ledger(tmp_path / "consent.db", tmp_path / "consent.key")
-
-
-def test_the_key_is_for_the_owner_alone(ledger: Ledger) -> None:
-    assert ledger.path.with_name("consent.key").stat().st_mode & 0o777 == 0o600
-    assert ledger.path.stat().st_mode & 0o777 == 0o600
-
-
 def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: OpenView) -> None:
     for start in range(0, MAX_LEARNED + 200, 100):
         purposes = {f"purpose {n}": True for n in range(start, start + 100)}
@@ -334,87 +229,3 @@ def test_an_entry_that_fails_writes_nothing_of_its_transaction(ledger: Ledger, o
     ledger.record([told(PHONE, True, 5, purpose="newest")], now_ms=NOW_MS)
 
     assert (state(open_view(), ANNE, "newer"), state(open_view(), PHONE, "newest")) == (U, G)
-
-
-def _write_many(path: Path, key: Path, start: int) -> None:
-    ledger = Ledger(path, key)
-    for n in range(50):
-        ledger.record([told(Subject(f"user {n}"), start % 2 == 0, n + start, purpose=f"p{n % 7}")], now_ms=NOW_MS)
-    ledger.close()
-
-
-def test_several_processes_write_and_no_version_is_used_twice(ledger: Ledger, open_view: OpenView) -> None:
-    key = ledger.path.with_name("consent.key")
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write_many, args=(ledger.path, key, start)) for start in (1, 2, 3)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-
-    view = open_view()
-
-    versions = [v for (v,) in ledger.db.execute("SELECT version FROM history ORDER BY version")]
-    assert versions == list(range(1, view.version + 1))
-    assert {state(view, Subject(f"user {n}"), f"p{n % 7}") for n in range(50)} == {D}
-
-
-ids = st.sampled_from([ANNE, PHONE, LAPTOP, ANNE_ON_PHONE, Subject("anne", "laptop"), Subject("ben", "laptop")])
-entries = st.lists(
-    st.one_of(
-        st.builds(told, ids, st.booleans(), st.integers(1, 9)),
-        st.builds(seen, ids, st.booleans(), st.integers(1, 9)),
-        st.builds(identify, st.sampled_from(["phone", "laptop"]), st.sampled_from(["anne", "ben"]), st.integers(1, 9)),
-        st.builds(alias, st.just("ben"), st.just("anne"), st.integers(1, 9)),
-    ),
-    max_size=8,
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
-@given(entries, st.integers(0, 2**32))
-def test_a_warm_view_always_answers_like_a_cold_one(tmp_path_factory: Any, done: list[Any], seed: int) -> None:
-    folder = tmp_path_factory.mktemp("ledger")
-    ledger = Ledger(folder / "consent.db", folder / "consent.key")
-    warm = LedgerView(ledger.path, folder / "consent.key", Rules(), max_remembered=3)
-    chance = random.Random(seed)
-    everyone = [ANNE, PHONE, LAPTOP, ANNE_ON_PHONE, Subject("anne", "laptop"), Subject("ben", "laptop")]
-    for entry in done:
-        chance.shuffle(everyone)
-        warm.of_many(everyone[:3])
-        ledger.record([entry], now_ms=NOW_MS)
-        warm.refresh()
-        cold = LedgerView(ledger.path, folder / "consent.key", Rules())
-        assert [one.slots for one in warm.of_many(everyone)] == [cold.of(subject).slots for subject in everyone]
-        cold.close()
-    warm.close()
-    ledger.close()
-
-
-@needs_model
-@settings(max_examples=25, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(Slot), st.booleans(), st.integers(1, 4), st.sampled_from([PHONE, ANNE_ON_PHONE])),
-        max_size=6,
-    ),
-    st.booleans(),
-)
-def test_the_stored_state_is_that_of_the_model(tmp_path_factory: Any, done: list[Any], at_once: bool) -> None:
-    folder = tmp_path_factory.mktemp("ledger")
-    ledger = Ledger(folder / "consent.db", folder / "consent.key")
-    told_ = [Told(s, {"p": (Write(slot, granted, at_ms),)}, Evidence.API) for slot, granted, at_ms, s in done]
-    for group in [told_] if at_once else [[one] for one in told_]:
-        ledger.record(group, now_ms=NOW_MS)
-    allowed = [
-        (slot.name.lower(), "G" if granted else "D", at_ms)
-        for slot, granted, at_ms, _ in done
-        if not (granted and slot in (Slot.ADMIN, Slot.GPC))
-    ]
-
-    view = LedgerView(ledger.path, folder / "consent.key", Rules())
-    stored = state(view, ANNE_ON_PHONE, "p")
-    view.close()
-    ledger.close()
-
-    assert stored is NAMES[model()["derive"](model()["ledger"](*allowed))[0]]

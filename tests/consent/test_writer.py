@@ -11,7 +11,7 @@ from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.writer import FORGET_EVERY_S, LedgerWriter
 from sluicegate.errors import LogDamaged, LogUnavailable
-from tests.consent.test_ledger import ANNE, told
+from tests.consent.saying import ANNE, told
 
 PATIENCE_S = 10.0
 DAY_S = 86_400.0

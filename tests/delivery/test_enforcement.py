@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
@@ -14,20 +11,11 @@ from sluicegate.destinations.base import Batch
 from sluicegate.errors import Rejected, Retry
 from sluicegate.event import Combo
 from tests.delivery.consenting import EVENT_MS, LATER_MS, identified, record, told
-from tests.delivery.test_worker import NO, World
+from tests.delivery.world import NO, World
 from tests.doubles.vendor import Vendor
 
 SILENT = Combo("track", "web")
 DROP = ConsentConfig(on_undecided=OnUndecided.DROP)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
-    world.bell.close()
-    world.log.close()
 
 
 def outcome(world: World) -> tuple[int, Mapping[str, int], int]:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ from sluicegate.errors import NotReady
 from sluicegate.event import CONSENT_TYPE, Combo
 from tests.delivery.consenting import EVENT_MS, record, told
 from tests.delivery.test_enforcement import SILENT, outcome
-from tests.delivery.test_worker import NO, YES, World
+from tests.delivery.world import NO, YES, World
 from tests.doubles.vendor import Vendor
 
 PLACES = ConsentConfig(
@@ -22,15 +20,6 @@ PLACES = ConsentConfig(
 )
 NOTICE = Combo(CONSENT_TYPE, "web", (("measurement", False),))
 UNASKED = SILENT._replace(unasked=True)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
-    world.bell.close()
-    world.log.close()
 
 
 def delivered(world: World) -> list[str]:

@@ -6,9 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -24,20 +22,11 @@ from sluicegate.fsck.check import check
 from sluicegate.testing.batches import add_event
 from tests.delivery.consenting import identified, record
 from tests.delivery.erasing_harness import ask, erase_all, regulation, traces, unfinished_in
-from tests.delivery.test_worker import YES, World
+from tests.delivery.world import YES, World
 from tests.doubles.vendor import Vendor
 
 ANNE, BEN = "anne-5b21", "ben-77aa"
 CANARY = "secret-of-anne"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
-    world.bell.close()
-    world.log.close()
 
 
 def event_of(id_: str, subject: str, *, size: int = 0, user: str | None = None) -> bytes:

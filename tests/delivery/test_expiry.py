@@ -15,7 +15,7 @@ from sluicegate.event import Combo
 from sluicegate.paths import DataDir
 from sluicegate.registry import open_data
 from sluicegate.testing.batches import batch_of
-from tests.delivery.test_worker import World
+from tests.delivery.world import World
 from tests.doubles.vendor import Vendor
 
 YES = Combo("track", "web", (("measurement", True),))
@@ -93,9 +93,7 @@ def test_loaded_destination_counts_what_expired_before_it_was_read(tmp_path: Pat
     world.start(vendor)
     world.wait_caught_up()
     state = world.state()
-    world.stop()
-    world.bell.close()
-    world.log.close()
+    world.close()
 
     assert (state.cursor, state.expired, state.delivered) == (3, 2, 1)
     assert vendor.events == ["c"]
@@ -109,8 +107,6 @@ def test_loaded_destination_counts_an_empty_log_as_expired(tmp_path: Path) -> No
     world.start(Vendor())
     world.wait_caught_up()
     state = world.state()
-    world.stop()
-    world.bell.close()
-    world.log.close()
+    world.close()
 
     assert (state.cursor, state.expired, state.delivered) == (2, 2, 0)

@@ -19,7 +19,7 @@ from sluicegate.consent.ledger import Ledger
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.event import Combo, EventBatch
 from sluicegate.testing.batches import add_event
-from tests.delivery.test_holding import SILENT, now_ms, says
+from tests.delivery.site import SILENT, now_ms, says
 from tests.delivery.test_sweeper import NO, World
 
 

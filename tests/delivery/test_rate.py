@@ -13,7 +13,7 @@ def test_one_seconds_worth_goes_out_at_once_and_then_no_more() -> None:
 
     rate.take(100, now=5.0)
 
-    assert rate.available(5.0) == 0
+    assert rate.ready_at(1, now=5.0) == 5.01
     assert rate.ready_at(50, now=5.0) == 5.5
 
 

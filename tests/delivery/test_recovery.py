@@ -12,6 +12,7 @@ from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
 from sluicegate.delivery.recovery import Recovery, Suspect
 from sluicegate.delivery.settlement import Stage
+from sluicegate.delivery.underway import Underway
 from sluicegate.errors import Retry
 from sluicegate.eventlog.runs import Events
 from tests.delivery.histories import History, explore
@@ -186,7 +187,7 @@ def test_whatever_dies_with_its_process_only_the_killers_are_lost_and_the_order_
 
 
 def test_histories_notice_calls_of_several_deaths_that_do_not_wait_for_each_other() -> None:
-    with mock.patch.object(Lanes, "_is_behind", lambda self, lane: False):
+    with mock.patch.object(Underway, "_is_behind", lambda self, lane: False):
         found = next(explore(200, seed=2), None)
 
     assert found is not None

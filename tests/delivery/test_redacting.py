@@ -20,7 +20,7 @@ from sluicegate.errors import Rejected, Retry
 from sluicegate.event import Combo, EventBatch
 from sluicegate.testing.batches import add_event
 from tests.delivery.consenting import EVENT_MS, LATER_MS, record, told
-from tests.delivery.test_worker import NO, YES, World
+from tests.delivery.world import NO, YES, World
 from tests.doubles.vendor import Answer, Vendor
 
 SILENT = Combo("track", "web")
@@ -64,9 +64,7 @@ class Redacting(World):
 def world(tmp_path: Path) -> Iterator[Redacting]:
     world = Redacting(tmp_path)
     yield world
-    world.stop()
-    world.bell.close()
-    world.log.close()
+    world.close()
 
 
 def run(world: World, vendor: Vendor) -> None:

@@ -1,25 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from sluicegate.consent.regulation import Kind, SubjectKind
 from sluicegate.delivery.regulating import ErasingThread, described, overall_status, put_in_force
 from tests.delivery.erasing_harness import regulation, traces
 from tests.delivery.test_erasing import ANNE, BEN, CANARY, append
-from tests.delivery.test_worker import World
+from tests.delivery.world import World
 from tests.doubles.vendor import Vendor
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.stop()
-    world.bell.close()
-    world.log.close()
 
 
 def test_what_was_put_in_force_is_erased_by_the_thread_and_told_in_segments_words(world: World) -> None:

@@ -115,7 +115,7 @@ def test_one_row_that_is_too_large_goes_too(clocked: Clocked) -> None:
 def test_low_disk_lets_what_all_have_passed_go_at_once_and_cuts_the_file(clocked: Clocked) -> None:
     for _ in range(20):
         clocked.append(0, n_bytes=1_000_000)
-    clocked.log._checkpoint()
+    clocked.log._checkpoints.move()
     before = clocked.log.path.stat().st_size
 
     trimmed = Retention(LogConfig()).apply(clocked.log, {"a": 19}, now_ms=0, disk_low=True)
@@ -128,7 +128,7 @@ def test_low_disk_lets_what_all_have_passed_go_at_once_and_cuts_the_file(clocked
 def test_file_with_little_to_give_back_is_not_cut(clocked: Clocked) -> None:
     for _ in range(20):
         clocked.append(0, n_bytes=1_000_000)
-    clocked.log._checkpoint()
+    clocked.log._checkpoints.move()
     before = clocked.log.path.stat().st_size
 
     Retention(LogConfig()).apply(clocked.log, {"a": 19}, now_ms=2 * 86_400_000)

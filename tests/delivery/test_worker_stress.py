@@ -9,7 +9,7 @@ import pytest
 from sluicegate.config.declaration import Limits
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import Rejected, Retry
-from tests.delivery.test_worker import NO, YES, World
+from tests.delivery.world import NO, YES, World
 from tests.doubles.vendor import Vendor
 
 N_EVENTS = 3_000

@@ -4,12 +4,12 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.doubles.raw_server import OK, RawServer
+from tests.doubles.raw_server import OK, RawServer, Script
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +39,16 @@ def tls_server(certificate: tuple[Path, Path]) -> Iterator[RawServer]:
     server = RawServer(script)
     yield server
     server.close()
+
+
+@pytest.fixture
+def raw_server() -> Iterator[Callable[[Script], RawServer]]:
+    servers = []
+
+    def start(script: Script) -> RawServer:
+        servers.append(RawServer(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

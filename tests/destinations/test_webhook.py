@@ -34,19 +34,6 @@ def receiver() -> Iterator[HttpReceiver]:
 
 
 @pytest.fixture
-def raw_server() -> Iterator[Callable[[Script], RawServer]]:
-    servers = []
-
-    def start(script: Script) -> RawServer:
-        servers.append(RawServer(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-@pytest.fixture
 def webhook(tmp_path: Path) -> Iterator[Callable[..., Destination]]:
     made = []
 

@@ -97,10 +97,6 @@ class KafkaCluster:
         array = (ctypes.c_int * len(codes))(*codes)
         self._library.rd_kafka_mock_push_request_errors_array(self._cluster, request, len(codes), array)
 
-    def fail_topic(self, topic: str, code: int) -> None:
-        """Say of a topic, whenever it is asked for, that this is wrong with it; 0 for nothing."""
-        self._library.rd_kafka_mock_topic_set_error(self._cluster, topic.encode(), code)
-
     def stop(self) -> None:
         """Listen no more, and end all connections."""
         for number in range(1, self.n_brokers + 1):

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.doubles.kafka_cluster import KafkaCluster
+from tests.doubles.listener import Listener
 
 _API_VERSIONS, _HANDSHAKE, _AUTHENTICATE = 18, 17, 36
 _REFUSED = 58
@@ -47,11 +48,11 @@ class Gate:
         self._open: set[socket.socket] = set()
         self._tls = tls
         self._login = login
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
+        self._listener = Listener(self._serve)
+        self.port = self._listener.port
+        self.close = self._listener.close
         self.brokers = f"127.0.0.1:{self.port}"
         cluster.advertise("127.0.0.1", self.port)
-        threading.Thread(target=self._accept, daemon=True).start()
 
     def change_password(self, password: str) -> None:
         """From now on only this one is right; who is in is thrown out."""
@@ -61,20 +62,7 @@ class Gate:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError, EOFError):
             if self._tls is not None:
                 client = self._tls.wrap_socket(client, server_side=True)

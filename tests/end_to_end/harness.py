@@ -33,6 +33,24 @@ listen = "127.0.0.1:0"
 write_keys = {{ web = "a-write-key" }}
 """
 
+ARCHIVE = """
+[destinations.archive]
+type = "file"
+requires = ["necessary"]
+path = "events.jsonl"
+"""
+CRM = """
+[destinations.crm]
+type = "webhook"
+requires = ["measurement"]
+url = "{url}"
+"""
+ADS = """
+[destinations.ads]
+type = "null"
+requires = ["marketing"]
+"""
+
 ACCOUNTS = ("delivered", "pending", "held", "dead", "denied", "expired")
 
 
@@ -233,3 +251,7 @@ class System:
         command = [sys.executable, "-m", "sluicegate.scripts.admin", *arguments]
         environ = {**self.environ, "SLUICEGATE_CONFIG": str(self.config_path), "COLUMNS": "200"}
         return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, cwd=self.folder)
+
+
+MakeSystem = Callable[..., System]
+"""The fixture `system`: a system with these destinations, as TOML, that is yet to be started."""

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [destinations.archive]
@@ -68,7 +65,7 @@ def test_status_prints_every_field_and_the_counts(system: MakeSystem, receiver: 
     printed = json.loads(answer.stdout)
     assert {d["id"] for d in printed["destinations"]} == {"archive", "crm", "ads"}
     assert all(set(d) >= FIELDS for d in printed["destinations"])
-    assert printed["stats"] == {"registered": 3, "loaded": 2, "loading": 0, "failed": 0, "cached": 2}
+    assert printed["stats"] == {"registered": 3, "loaded": 2, "loading": 0, "failed": 0, "cached": 2, "suppressed": 0}
     assert "crm" in table.stdout and "loaded" in table.stdout
     assert "last_attempt" in one.stdout
 

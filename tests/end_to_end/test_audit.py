@@ -3,32 +3,23 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from sluicegate.delivery.deciding import wait_until_seen
-from tests.end_to_end.harness import WRITE_KEY, System, poll, track
+from tests.end_to_end.harness import ADS, ARCHIVE, CRM, WRITE_KEY, MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 
-MakeSystem = Callable[..., System]
-
-CONFIG = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
-[destinations.ads]
-type = "null"
-requires = ["marketing"]
-[destinations.crm]
-type = "webhook"
-requires = ["measurement"]
-url = "{url}"
+CONFIG = (
+    ARCHIVE
+    + ADS
+    + CRM
+    + """
 batch_size = 20
 in_flight = 2
 [destinations.crm.map]
 skip = ["Skipped"]
 """
+)
 YES, NO = {"measurement": True}, {"measurement": False}
 
 

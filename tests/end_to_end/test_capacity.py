@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from tests.end_to_end.harness import System, poll, track
-
-MakeSystem = Callable[..., System]
+from tests.end_to_end.harness import MakeSystem, poll, track
 
 CONFIG = """
 [supervisor]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,19 +8,9 @@ import pytest
 from sluicegate import Client
 from sluicegate.errors import NotRunning
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents
-from tests.end_to_end.harness import System
+from tests.end_to_end.harness import ADS, ARCHIVE, MakeSystem
 
-MakeSystem = Callable[..., System]
-
-CONFIG = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
-[destinations.ads]
-type = "null"
-requires = ["marketing"]
-"""
+CONFIG = ARCHIVE + ADS
 
 
 def test_client_sends_every_kind_of_event_and_tells_which_were_refused(system: MakeSystem) -> None:

@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import Refused
-from tests.end_to_end.harness import WRITE_KEY, System
-
-CONFIG = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
-"""
+from tests.end_to_end.harness import ARCHIVE, WRITE_KEY, System
 
 
 def states(running: System, user_id: str) -> Any:
@@ -30,7 +23,7 @@ def decide(running: System, **preferences: bool) -> None:
 
 
 def test_decisions_come_from_http_applications_and_operators(system: Callable[..., System]) -> None:
-    running = system(CONFIG).start()
+    running = system(ARCHIVE).start()
 
     decide(running, marketing=True)
     recorded = running.client.set_consent({"measurement": True}, user_id="anne", anonymous_id="phone")
@@ -42,7 +35,7 @@ def test_decisions_come_from_http_applications_and_operators(system: Callable[..
 
 
 def test_applications_are_told_what_cannot_be_recorded(system: Callable[..., System]) -> None:
-    running = system(CONFIG).start()
+    running = system(ARCHIVE).start()
 
     with pytest.raises(Refused, match="neither userId nor anonymousId"):
         running.client.set_consent({"measurement": True})
@@ -51,7 +44,7 @@ def test_applications_are_told_what_cannot_be_recorded(system: Callable[..., Sys
 
 
 def test_statement_31_a_withdrawal_survives_kill_9(system: Callable[..., System]) -> None:
-    running = system(CONFIG).start()
+    running = system(ARCHIVE).start()
     running.client.set_consent({"marketing": True}, user_id="anne", decided_at=datetime(2026, 1, 31, tzinfo=UTC))
     decide(running, marketing=False)
 

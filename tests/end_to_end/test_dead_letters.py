@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from tests.end_to_end.harness import System, track
+from tests.end_to_end.harness import MakeSystem, track
 from tests.end_to_end.receiver import Receiver
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [destinations.crm]

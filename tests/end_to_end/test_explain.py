@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from tests.end_to_end.harness import System, track
+from tests.end_to_end.harness import MakeSystem, System, track
 from tests.end_to_end.receiver import Receiver
 from tests.end_to_end.test_withdrawal import tell
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [consent]

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.harness import System, track
+from tests.end_to_end.harness import MakeSystem, System, track
 from tests.end_to_end.plugins import install
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [supervisor]

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.messages.status import DestinationStatus
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 from tests.end_to_end.test_withdrawal import tell
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [consent]

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,10 @@ import pytest
 
 from sluicegate.actors.processes import processes
 from sluicegate.errors import SluicegateError
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import ARCHIVE, CRM, MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 
-MakeSystem = Callable[..., System]
-
-CONFIG = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
-[destinations.crm]
-type = "webhook"
-requires = ["measurement"]
-url = "{url}"
-"""
+CONFIG = ARCHIVE + CRM
 
 
 class Load:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import ARCHIVE, System, poll, track
 
 if TYPE_CHECKING:
     from tests.doubles.kafka_cluster import KafkaCluster
@@ -39,12 +39,6 @@ url = "s3://events/raw"
 endpoint = "{url}"
 access_key_id = "key-of-tests"
 secret_access_key = "${{S3_SECRET}}"
-"""
-ARCHIVE = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
 """
 ENVIRON = {"S3_SECRET": "secret-of-tests"}
 

@@ -1,25 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from tests.end_to_end.harness import System, track
+from tests.end_to_end.harness import ADS, ARCHIVE, CRM, MakeSystem, track
 from tests.end_to_end.receiver import Receiver
 
-DESTINATIONS = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
-[destinations.crm]
-type = "webhook"
-requires = ["measurement"]
-url = "{url}"
-[destinations.ads]
-type = "null"
-requires = ["marketing"]
-"""
-
-MakeSystem = Callable[..., System]
+DESTINATIONS = ARCHIVE + CRM + ADS
 
 
 def test_destination_starts_with_its_first_permitted_event(system: MakeSystem, receiver: Receiver) -> None:

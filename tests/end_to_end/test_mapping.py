@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
-from tests.end_to_end.harness import System, poll
+from tests.end_to_end.harness import MakeSystem, poll
 from tests.end_to_end.receiver import Receiver
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [destinations.archive]

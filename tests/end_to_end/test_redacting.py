@@ -4,14 +4,11 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import MakeSystem, poll, track
 from tests.end_to_end.receiver import Receiver
 from tests.end_to_end.test_withdrawal import tell
-
-MakeSystem = Callable[..., System]
 
 CONFIG = """
 [destinations.safe]

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.consent.regulation import Kind, SubjectKind
 from sluicegate.delivery.regulating import count_traces, put_in_force
 from sluicegate.paths import DataDir
 from tests.delivery.erasing_harness import traces
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 from tests.end_to_end.test_withdrawal import Held
-
-MakeSystem = Callable[..., System]
 
 KEY = "privacy-key"
 CONFIG = """
@@ -91,9 +89,12 @@ def test_statement_48_nothing_is_taken_of_suppressed_people_by_http_or_by_actors
     running.client.flush()
 
     running.until_delivered("crm", 3)
-    stats = json.loads(running.admin("stats", "--json").stdout)
+    counted = json.loads(running.admin("stats", "--json").stdout)
+    status = json.loads(running.admin("status", "--json").stdout)
+    table = running.admin("status").stdout
     assert (accepted, verdicts) == (3, [])
-    assert stats["suppressed"] == 4
+    assert counted["suppressed"] == status["stats"]["suppressed"] == 4
+    assert "4 events of suppressed people were not taken" in table
     assert traces(running.data_dir, ANNE, CANARY) == []
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +11,7 @@ import pytest
 
 from sluicegate.testing.http_receiver import HttpReceiver, Reply
 from tests.doubles import saas
-from tests.end_to_end.harness import System
-
-MakeSystem = Callable[..., System]
+from tests.end_to_end.harness import MakeSystem, System
 
 CONFIG = """
 [destinations.ga4]

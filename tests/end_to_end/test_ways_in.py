@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
 from tests.consent.test_tcf import core, disclosed, written
-from tests.end_to_end.harness import WRITE_KEY, System, poll, track
+from tests.end_to_end.harness import WRITE_KEY, MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 from tests.end_to_end.test_withdrawal import CONFIG, YES, Held
-
-MakeSystem = Callable[..., System]
 
 PLACES = """
 [consent]

@@ -2,29 +2,23 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from sluicegate.delivery.deciding import wait_until_seen
-from tests.end_to_end.harness import WRITE_KEY, System, poll, track
+from tests.end_to_end.harness import ARCHIVE, CRM, WRITE_KEY, MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 
-MakeSystem = Callable[..., System]
-
-CONFIG = """
-[destinations.archive]
-type = "file"
-requires = ["necessary"]
-path = "events.jsonl"
-[destinations.crm]
-type = "webhook"
-requires = ["measurement"]
-url = "{url}"
+CONFIG = (
+    ARCHIVE
+    + CRM
+    + """
 batch_size = 20
 in_flight = 1
 """
+)
 YES = {"measurement": True}
 
 

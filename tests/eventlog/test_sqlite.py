@@ -11,7 +11,8 @@ import pytest
 
 from sluicegate import sqlite
 from sluicegate.errors import LogDamaged, LogUnavailable
-from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
+from sluicegate.eventlog.schema import SCHEMA
+from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.testing.batches import batch_of
 from sluicegate.testing.disk import FaultyDisk
 from sluicegate.testing.eventlog_contract import read_all
@@ -67,10 +68,10 @@ def test_failed_sync_is_fatal_and_not_tried_again(path: Path, disk: FaultyDisk) 
 def test_failed_sync_of_a_checkpoint_refuses_the_next_append(
     path: Path, disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.eventlog.sqlite.CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr("sluicegate.eventlog.checkpoints.CHECKPOINT_PAGES", 1)
     log = SqliteLog(path)
     log.append([batch_of([b"0"])], received_at_ms=1)
-    monkeypatch.setattr("sluicegate.eventlog.sqlite.AUTO_CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr("sluicegate.eventlog.checkpoints.AUTO_CHECKPOINT_PAGES", 1)
     log._db.pragma("synchronous", "NORMAL")  # so that only the checkpoint syncs
     disk.fail_sync = True
 
@@ -129,7 +130,7 @@ def test_log_that_is_never_idle_checkpoints_by_itself(path: Path) -> None:
 def test_wal_that_readers_kept_from_reuse_is_emptied_when_they_are_done(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.eventlog.sqlite.WAL_MAX_PAGES", 1_100)
+    monkeypatch.setattr("sluicegate.eventlog.checkpoints.WAL_MAX_PAGES", 1_100)
     log = SqliteLog(path)
     log.append([batch_of([b"a"])], received_at_ms=1)
     reader = apsw.Connection(str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -194,13 +194,6 @@ class Checker:
         """From the acknowledgement of an event to its first delivery, sorted; empty for a file."""
         at = {one.id: one.at for one in reversed(self.taken[name])}
         return sorted(at[id_] - acked for id_, acked in self.issued.acked.items() if at.get(id_))
-
-    def repeated_keys(self, name: str) -> Counter[str]:
-        """How often each key was taken, of those that were taken more than once."""
-        journal = self.places[name].journal
-        assert journal is not None
-        entries = (e for e in read_journal(journal) if e["to"] == name and e["outcome"] == "taken")
-        return Counter({key: n for key, n in Counter(entry["key"] for entry in entries).items() if n > 1})
 
     def _expect(self, invariant: str, holds: bool, problem: str) -> None:
         if not holds:

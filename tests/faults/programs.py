@@ -64,8 +64,6 @@ class OracleProgram(Program):
     def __init__(self, gateway: str, seed: str, journal: Path) -> None:
         super().__init__("oracle", gateway, seed, str(journal))
         self.journal = journal
-        self._offset = 0
-        self.acked_at: list[float] = []
 
     def run(self, *, connections: int = 4, pause_s: float = 0.02, timeout_s: float = 5.0, give_up: float = 0.2) -> None:
         """Begin to send."""

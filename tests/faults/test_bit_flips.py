@@ -9,7 +9,8 @@ import pytest
 from sluicegate.errors import LogDamaged
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.quarantine import Quarantine
-from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
+from sluicegate.eventlog.schema import SCHEMA
+from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.starting import check_end
 from sluicegate.fsck.check import check
 from sluicegate.pages import FRAME_HEADER_BYTES, WAL_HEADER_BYTES

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.raw_server import OK, RawServer
+from tests.doubles.raw_server import OK, RawServer, read_request
 from tests.faults.delivering import Delivering, scale_waits
 
 N_SUBJECTS, N_EACH = 50, 40
@@ -40,7 +40,8 @@ class Scripted:
         self.server = RawServer(self._serve)
 
     def _serve(self, connection: socket.socket, number: int) -> None:
-        while (ids := self._read(connection)) is not None:
+        while (request := read_request(connection)) is not None:
+            ids = [event["messageId"] for event in json.loads(request[1])["batch"]]
             with self._lock:
                 self.running += 1
                 self.most_running = max(self.most_running, self.running)
@@ -50,19 +51,6 @@ class Scripted:
                 answer = self._answer(ids)
             if not _send(connection, answer):
                 return
-
-    def _read(self, connection: socket.socket) -> list[str] | None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = connection.recv(65536)
-            if not more:
-                return None
-            data += more
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        while len(body) < length:
-            body += connection.recv(65536)
-        return [event["messageId"] for event in json.loads(body)["batch"]]
 
     def _answer(self, ids: list[str]) -> str:
         steps = [self._left[id_].pop(0) for id_ in ids if self._left[id_]]

@@ -8,7 +8,7 @@ import pytest
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import Rejected
 from sluicegate.testing.disk import FaultyDisk
-from tests.delivery.test_worker import World
+from tests.delivery.world import World
 from tests.doubles.vendor import Vendor
 
 
@@ -24,9 +24,7 @@ def world(tmp_path: Path, disk: FaultyDisk) -> Iterator[World]:
     world = World(tmp_path)
     yield world
     disk.full = False
-    world.stop()
-    world.bell.close()
-    world.log.close()
+    world.close()
 
 
 def fails_to_commit(world: World) -> bool:

@@ -45,19 +45,6 @@ def receiver() -> Iterator[HttpReceiver]:
     receiver.close()
 
 
-@pytest.fixture
-def raw_server() -> Iterator[Callable[[Script], RawServer]]:
-    servers = []
-
-    def start(script: Script) -> RawServer:
-        servers.append(RawServer(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
 def events(n: int) -> list[tuple[str, str]]:
     return [(f"m{number}", f"s{number}") for number in range(n)]
 

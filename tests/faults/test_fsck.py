@@ -19,7 +19,8 @@ from sluicegate.errors import LogTooNew
 from sluicegate.event import Combo
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
-from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
+from sluicegate.eventlog.schema import SCHEMA
+from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.fsck.check import check
 from sluicegate.fsck.databases import cursors
 from sluicegate.fsck.findings import Finding

@@ -12,7 +12,8 @@ import pytest
 from sluicegate.config import Config, load
 from sluicegate.errors import LogDamaged, LogTooNew, SluicegateError
 from sluicegate.eventlog.bell import Bell
-from sluicegate.eventlog.sqlite import SCHEMA, SqliteLog
+from sluicegate.eventlog.schema import SCHEMA
+from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.pages import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
 from sluicegate.paths import DataDir
 from sluicegate.scripts.storage import DirectoryRefused, prepare_directory, prepare_storage

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,10 @@ from sluicegate.accounts import DAMAGED
 from sluicegate.eventlog.quarantine import Quarantine
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.testing.commanded_disk import FOLDER, Commands
-from tests.end_to_end.harness import System, poll, track
+from tests.end_to_end.harness import ADS, CRM, MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 
-MakeSystem = Callable[..., System]
-
-CONFIG = """
-[destinations.crm]
-type = "webhook"
-requires = ["measurement"]
-url = "{url}"
-[destinations.ads]
-type = "null"
-requires = ["marketing"]
-"""
+CONFIG = CRM + ADS
 
 
 def damage(system: System, first: int, column: str) -> None:

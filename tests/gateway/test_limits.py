@@ -240,7 +240,7 @@ def test_too_many_connections_are_503(start_gateway: StartGateway) -> None:
 def _until_seen(running: RunningGateway, client: Client) -> None:
     """Wait until the gateway has the header that this client sent."""
     for _ in range(1_000):
-        if running.call(lambda: any(c._current for c in running.server.traffic.connections if _is(c, client))):
+        if running.call(lambda: any(c._reader.current for c in running.server.traffic.connections if _is(c, client))):
             return
     raise AssertionError("the gateway did not see the request")
 

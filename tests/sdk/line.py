@@ -45,7 +45,7 @@ class Line:
         self.done: set[str] = set()
         """The messages that were answered with 200."""
         self._changed = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"line": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
@@ -92,82 +92,80 @@ def events_in(body: bytes) -> list[dict[str, Any]]:
     return events
 
 
-def _handler(line: Line) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    line: Line
 
-        def do_GET(self) -> None:
-            self._try_to_pass_on(self._body())
+    def do_GET(self) -> None:
+        self._try_to_pass_on(self._body())
 
-        do_OPTIONS = do_GET
+    do_OPTIONS = do_GET
 
-        def do_POST(self) -> None:
-            body = self._body()
-            if self.path.startswith("/v1/m"):
-                self._try_to_pass_on(body)
-                return
-            line.paths.add(self.path.partition("?")[0])
-            fault = line.take_fault()
-            if fault is Fault.REFUSED_429:
-                line.note(429, body)
-                self._say(_OVERLOADED)
-            elif fault is Fault.STORED_500:
-                assert self._ask(body)[0] == 200
-                line.note(500, body)
-                self._say(_FAILED)
-            elif fault is Fault.STORED_RESTART:
-                assert self._ask(body)[0] == 200
-                line.restart()
-                line.note(0, body)
-                self.close_connection = True
-            else:
-                line.note(self._try_to_pass_on(body), body)
+    def do_POST(self) -> None:
+        body = self._body()
+        if self.path.startswith("/v1/m"):
+            self._try_to_pass_on(body)
+            return
+        self.line.paths.add(self.path.partition("?")[0])
+        fault = self.line.take_fault()
+        if fault is Fault.REFUSED_429:
+            self.line.note(429, body)
+            self._say(_OVERLOADED)
+        elif fault is Fault.STORED_500:
+            assert self._ask(body)[0] == 200
+            self.line.note(500, body)
+            self._say(_FAILED)
+        elif fault is Fault.STORED_RESTART:
+            assert self._ask(body)[0] == 200
+            self.line.restart()
+            self.line.note(0, body)
+            self.close_connection = True
+        else:
+            self.line.note(self._try_to_pass_on(body), body)
 
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding") == "chunked":
-                pieces = []
-                while size := int(self.rfile.readline(), 16):
-                    pieces.append(self.rfile.read(size))
-                    self.rfile.readline()
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            pieces = []
+            while size := int(self.rfile.readline(), 16):
+                pieces.append(self.rfile.read(size))
                 self.rfile.readline()
-                return b"".join(pieces)
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.rfile.readline()
+            return b"".join(pieces)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-        def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-            connection = http.client.HTTPConnection(*line.address(), timeout=PATIENCE_S)
-            try:
-                headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
-                connection.request(self.command, self.path, body or None, headers)
-                response = connection.getresponse()
-                return response.status, response.getheaders(), response.read()
-            finally:
-                connection.close()
+    def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(*self.line.address(), timeout=PATIENCE_S)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+            connection.request(self.command, self.path, body or None, headers)
+            response = connection.getresponse()
+            return response.status, response.getheaders(), response.read()
+        finally:
+            connection.close()
 
-        def _try_to_pass_on(self, body: bytes) -> int:
-            """The gateway's status; 0 when there is no gateway, and the client's connection is cut too."""
-            try:
-                return self._pass_on(body)
-            except (OSError, http.client.HTTPException):
-                self.close_connection = True
-                return 0
+    def _try_to_pass_on(self, body: bytes) -> int:
+        """The gateway's status; 0 when there is no gateway, and the client's connection is cut too."""
+        try:
+            return self._pass_on(body)
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True
+            return 0
 
-        def _pass_on(self, body: bytes) -> int:
-            status, headers, answer = self._ask(body)
-            self.send_response_only(status)
-            for name, value in headers:
-                if name.lower() not in _HOP:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            return status
+    def _pass_on(self, body: bytes) -> int:
+        status, headers, answer = self._ask(body)
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in _HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+        return status
 
-        def _say(self, answer: Answer) -> None:
-            origin = self.headers.get("Origin")
-            extra = Cors(("*",)).lines(origin.encode()) if origin else b""
-            self.wfile.write(answer.wire(date=b"Mon, 23 Nov 2026 22:00:00 GMT", extra=extra))
+    def _say(self, answer: Answer) -> None:
+        origin = self.headers.get("Origin")
+        extra = Cors(("*",)).lines(origin.encode()) if origin else b""
+        self.wfile.write(answer.wire(date=b"Mon, 23 Nov 2026 22:00:00 GMT", extra=extra))
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    return Handler
+    def log_message(self, *args: object) -> None:
+        pass

@@ -106,7 +106,7 @@ def settled_events_go_out_again() -> AbstractContextManager[object]:
             original(self, lane, events)
             if not lane.replay and len(events) > 1:
                 lane.parts.append(Part(events))
-                self._n_away += len(events)
+                self._underway.n_away += len(events)
 
         return again
 

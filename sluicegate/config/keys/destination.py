@@ -1,0 +1,142 @@
+"""The keys that every destination has."""
+
+from __future__ import annotations
+
+from sluicegate.config.keys.key import DAY_S, Key, Kind, Table
+from sluicegate.config.model import KIB, MIB, DestinationConfig
+
+DESTINATION = Table(
+    "destinations.ID",
+    "One destination; all keys that are not listed here are the type's own settings.",
+    (
+        Key("type", Kind.SPECIAL, "Which kind of destination; the id when left out.", sample='"webhook"'),
+        Key(
+            "requires",
+            Kind.SPECIAL,
+            'Purposes that must be granted, always to be given: ["a", "b"] or { all = [...] }, or one of several '
+            'with { any = [...] }. ["necessary"] needs no consent.',
+            sample='{ all = ["measurement", "functionality"] }',
+        ),
+        Key("enabled", Kind.FLAG, "Whether events are delivered to it."),
+        Key(
+            "events",
+            Kind.SPECIAL,
+            "Event types that it gets (track, identify, page, screen, group, alias); all when left out.",
+            sample='["track"]',
+        ),
+        Key(
+            "batch_size",
+            Kind.COUNT,
+            "Most events in one delivery; may only lower what the type declares.",
+            "",
+            1,
+            100_000,
+            "a batch is held in memory as a whole",
+            "100",
+        ),
+        Key(
+            "batch_bytes",
+            Kind.SIZE,
+            "Largest delivery, though one event always travels; may only lower what the type declares.",
+            "",
+            KIB,
+            64 * MIB,
+            "a batch is held in memory as a whole",
+            '"100KiB"',
+        ),
+        Key(
+            "batch_age",
+            Kind.DURATION,
+            "How long events wait for others to fill a delivery with; what the type declares when left out, mostly 0s.",
+            "batch_age_s",
+            0,
+            3600,
+            "events lie in the log meanwhile, and are delivered that much later",
+            '"30s"',
+        ),
+        Key(
+            "in_flight",
+            Kind.COUNT,
+            "Deliveries at the same time, each for other subjects; may only lower what the type declares.",
+            "",
+            1,
+            64,
+            "each is a thread",
+            "1",
+        ),
+        Key(
+            "timeout",
+            Kind.DURATION,
+            "How long the vendor may take to answer; less than supervisor.stall_timeout.",
+            "timeout_s",
+            0.05,
+            DAY_S,
+            "a shorter time is over before a connection stands",
+        ),
+        Key(
+            "rate_limit",
+            Kind.RATE,
+            "Most events a second, with bursts of one second's worth; no limit when left out.",
+            "rate_per_s",
+            1 / 3600,
+            1_000_000,
+            "less than one an hour is no delivery",
+            '"100/s"',
+        ),
+        Key(
+            "dead_letter_age",
+            Kind.DURATION,
+            "Dead letters older than this lose their events; they stay counted.",
+            "dead_letter_age_s",
+            60,
+            3650 * DAY_S,
+            "somebody should have the time to look at them",
+        ),
+        Key(
+            "dead_letter_size",
+            Kind.SIZE,
+            "Room for the events of dead letters; beyond it the oldest lose theirs.",
+            "dead_letter_bytes",
+            KIB,
+            1024**4,
+            "they lie on the disk of the event log",
+        ),
+        Key("test_on_load", Kind.FLAG, "Whether the type's connection test runs before the first delivery."),
+        Key(
+            "receives_consent_events",
+            Kind.FLAG,
+            "Whether it is told when somebody's consent changes, whatever that consent is: ids, preferences and time.",
+        ),
+        Key(
+            "tcf_vendor_id",
+            Kind.COUNT,
+            "Its vendor's number in IAB Europe's framework (TCF): then the TC string must allow that vendor too.",
+            "",
+            1,
+            65_535,
+            "the vendor list has 16 bits for it",
+            "755",
+        ),
+        Key(
+            "override_plugin_consent",
+            Kind.FLAG,
+            "Whether `requires` stands alone, without what the type itself requires; logged, and shown in the status.",
+        ),
+        Key(
+            "on_undecided",
+            Kind.SPECIAL,
+            "What becomes of its events while nobody has said yes or no: hold, or drop; as in [consent] when left out.",
+            sample='"drop"',
+        ),
+        Key(
+            "on_denied",
+            Kind.SPECIAL,
+            "What becomes of an event when consent that is required was refused by the time it was collected: drop, or "
+            "redact, which sends it without ids, addresses and traits ([consent.md](consent.md#redacting)).",
+            sample='"drop"',
+            sample_is_default=True,
+        ),
+        Key("map", Kind.SPECIAL, "Changes to events on their way out: a table of its own, see below.", sample="{}"),
+    ),
+    DestinationConfig,
+)
