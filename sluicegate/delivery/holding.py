@@ -119,7 +119,8 @@ class Holding:
         for offset in gone:
             denied.pop(offset, None)
         if denied or gone:
-            self._store.settle_held(self._epoch, HeldChanges(denied=denied, gone=gone))
+            versions = dict.fromkeys(denied, self._seen)
+            self._store.settle_held(self._epoch, HeldChanges(denied=denied, gone=gone, versions=versions))
             self._any = self._store.state.held > 0
 
     def settled(self, ended: Aside) -> None:
@@ -152,7 +153,7 @@ class Holding:
             self._reopened.append(events)
         for one in (judged, unhad):
             for offset, reason in one.denied.items():
-                settlement.end_hold(offset, reason, self._lanes.version)
+                settlement.end_hold(offset, reason, one.versions[offset])
             for offset in one.gone:
                 settlement.lose_hold(offset, damaged=False)
             for offset in one.damaged:
@@ -177,6 +178,7 @@ class Holding:
             released=judged.allowed,
             considered=considered,
             under=self._under,
+            versions=judged.versions,
         )
         if changes:
             self._store.settle_held(self._epoch, changes)

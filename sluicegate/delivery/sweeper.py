@@ -61,7 +61,7 @@ class Sweeper:
         self._destinations = {d.id: d for d in config.destinations.values() if d.enabled}
         self._data_dir = data_dir
         self._on_wanted = on_wanted
-        self._sweep = Sweep(self._decide, self._decide_each, self._hold)
+        self._sweep = Sweep(self._decide, self._decide_each, self._hold, version=lambda: self._ledger.version)
         self._ledger = open_ledger_reader(data_dir, config.consent)
         self._gates = {
             name: Gate(self._ledger, one.requires, consent_of(one, config.consent), redacts_for=redacts_for(one))
@@ -315,7 +315,7 @@ class Sweeper:
             if not self._sweep.n_held():
                 self._held_version = self._ledger.version
             for row in rows:
-                self._sweep.look(row, version=self._ledger.version)
+                self._sweep.look(row)
             if not rows:
                 self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from sluicegate.config.model import ConsentConfig, ConsentModel
+from sluicegate.consent.evidence import Entry
+from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.standing import SubjectConsent
+from sluicegate.event import Combo
+from sluicegate.proof import decisions_about
+from tests.delivery.consenting import EVENT_MS, record, told
+from tests.delivery.test_worker import World
+from tests.doubles.vendor import Vendor
+
+SILENT = Combo("track", "web")
+OPT_OUT = ConsentConfig(model=ConsentModel.OPT_OUT)
+FOREVER = ConsentConfig(ttl_s=1e10)
+Write = Callable[..., None]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.stop()
+    world.bell.close()
+    world.log.close()
+
+
+@pytest.fixture
+def when_looked_up(world: World, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Another process writes to the ledger just before a visitor is looked up, each entry once."""
+    look_up = LedgerReader.of_many
+    due: list[tuple[str, Sequence[Entry]]] = []
+
+    def of_many(reader: LedgerReader, subjects: Sequence[tuple[str | None, str | None]]) -> Sequence[SubjectConsent]:
+        if due and any(visitor == due[0][0] for _, visitor in subjects):
+            record(world.data_dir, due.pop(0)[1])
+        return look_up(reader, subjects)
+
+    monkeypatch.setattr(LedgerReader, "of_many", of_many)
+    return lambda visitor, *entries: due.append((visitor, entries))
+
+
+def decided(world: World, offset: int) -> tuple[str, int]:
+    entries = decisions_about(world.data_dir.store("vendor"), offset)
+    assert entries is not None
+    return entries[-1].word, entries[-1].version
+
+
+def test_denial_that_is_told_during_the_look_up_is_told_by_its_own_version(world: World, when_looked_up: Write) -> None:
+    record(world.data_dir, [told(True, visitor="zoe")])
+    world.append("a", subject="anne")
+    when_looked_up("anne", told(False, visitor="anne"))
+
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert vendor.events == []
+    assert decided(world, 1) == ("denied:withdrawn", 2)
+
+
+def test_grant_that_is_told_during_the_look_up_is_told_by_its_own_version(world: World, when_looked_up: Write) -> None:
+    world.consent = FOREVER
+    record(world.data_dir, [told(True, visitor="zoe")])
+    world.append("a", subject="anne", combo=SILENT)
+    when_looked_up("anne", told(True, visitor="anne", at_ms=EVENT_MS - 1))
+
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert vendor.events == ["a"]
+    assert decided(world, 1) == ("delivered", 2)
+
+
+def test_silent_event_is_denied_by_the_version_that_denied_it(world: World, when_looked_up: Write) -> None:
+    world.consent = OPT_OUT
+    record(world.data_dir, [told(True, visitor="zoe")])
+    world.append("a", subject="anne", combo=SILENT)
+    world.append("b", subject="ben", combo=SILENT)
+    when_looked_up("anne", told(False, visitor="anne"))
+
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert vendor.events == ["b"]
+    assert [decided(world, offset)[1] for offset in (1, 2)] == [2, 2]
+
+
+def test_call_goes_out_by_one_version_for_all_its_events(world: World, when_looked_up: Write) -> None:
+    record(world.data_dir, [told(True, visitor="zoe")])
+    world.append("a", subject="anne")
+    world.append("b", subject="ben")
+    when_looked_up("ben", told(False, visitor="anne"))
+
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert vendor.events == ["b"]
+    assert [decided(world, offset) for offset in (1, 2)] == [("denied:withdrawn", 2), ("delivered", 2)]
+
+
+def test_what_somebody_else_decides_meanwhile_makes_no_difference(world: World, when_looked_up: Write) -> None:
+    record(world.data_dir, [told(True, visitor="zoe")])
+    for visitor in ("anne", "ben", "cleo", "dora"):
+        world.append(visitor, subject=visitor)
+        when_looked_up(visitor, told(False, visitor=f"not {visitor}"))
+
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert vendor.events == ["anne", "ben", "cleo", "dora"]
+    assert len({decided(world, offset) for offset in (1, 2, 3, 4)}) == 1
