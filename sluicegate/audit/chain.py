@@ -46,7 +46,7 @@ SQL = """
     INSERT INTO decisions_before
         SELECT cursor, 0, zeroblob(32), json_patch(
             json_object(
-                'delivered', delivered, 'dead', dead,
+                'delivered', delivered - redacted, 'delivered:redacted', redacted, 'dead', dead,
                 'expired', expired - (SELECT coalesce(sum(n), 0) FROM expired_by)
             ),
             json_patch(

@@ -71,15 +71,6 @@ class LedgerReader:
         except LogError as error:
             raise self._failed(error) from error
 
-    def of_one_version(self, look: Callable[[], T]) -> T:
-        """What several look-ups found together, made again if the ledger moved on meanwhile: all is as of `version`."""
-        for _ in range(MAX_LOOKS):
-            version = self.version
-            found = look()
-            if self.version == version:
-                break
-        return found
-
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """As `LedgerView.changed_since`."""
         if self._view is None:
@@ -122,3 +113,13 @@ class LedgerReader:
     def _failed(self, error: LogError) -> ConsentUnreadable:
         self.close()
         return ConsentUnreadable(f"the consent ledger cannot be read: {error}")
+
+
+def of_one_version(ledger: LedgerReader, look: Callable[[], T]) -> T:
+    """What several look-ups found together, made again if the ledger moved on meanwhile: all is as of its `version`."""
+    for _ in range(MAX_LOOKS):
+        version = ledger.version
+        found = look()
+        if ledger.version == version:
+            break
+    return found

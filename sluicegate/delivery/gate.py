@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.decision import Action, Judge, Reason, Verdict
 from sluicegate.consent.policy import Policies, Policy
-from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.reading import LedgerReader, of_one_version
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standing, Standings, SubjectConsent
 from sluicegate.consent.subject import Subject
@@ -164,7 +164,7 @@ class Gate:
             reasons = self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
             return _with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
 
-        return self.ledger.of_one_version(judge)
+        return of_one_version(self.ledger, judge)
 
     def barred(
         self, subjects: Sequence[tuple[str | None, str | None]], offsets: Sequence[Offset]
@@ -191,8 +191,9 @@ class Gate:
         now_ms = self._clock_ms()
         if not self.completes:
             return self._of_nobody(about, reasons, self._undecided(arrived_ms, now_ms))[skipped:]
-        return self.ledger.of_one_version(
-            lambda: self._completed(about, reasons, skipped, first=first, arrived_ms=arrived_ms, now_ms=now_ms)
+        return of_one_version(
+            self.ledger,
+            lambda: self._completed(about, reasons, skipped, first=first, arrived_ms=arrived_ms, now_ms=now_ms),
         )
 
     def _completed(
@@ -237,7 +238,7 @@ class Gate:
         """
         if not self.ledger.version or part.judged == self.ledger.generation:
             return {}
-        return self.ledger.of_one_version(lambda: self._refused(part))
+        return of_one_version(self.ledger, lambda: self._refused(part))
 
     def _refused(self, part: Part) -> dict[int, str]:
         refused: dict[int, str] = {}

@@ -463,14 +463,11 @@ class Lanes:
     def _deliver(self, lane: Lane, events: Events) -> None:
         self._leave(lane, len(events))
         if lane.origin is not Origin.LOG:
-            aside = self._aside[lane.origin]
-            aside.deliver(events.offsets, lane.version)
-            aside.redacted += sum(run.n_events for run in events.runs if run.redact)
+            for run in events.runs:
+                self._aside[lane.origin].deliver(run.offsets, lane.version, redacted=run.redact)
         else:
             for run in events.runs:
-                self.settlement.deliver(run.offsets, lane.version)
-                if run.redact:
-                    self.settlement.note_redacted(run.offsets)
+                self.settlement.deliver(run.offsets, lane.version, redacted=run.redact)
         if self.gate is not None:
             self.gate.note_delivered(events)
 

@@ -10,7 +10,7 @@ from sluicegate.accounts import DAMAGED, read_accounts
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import EXPIRED, HELD, Final, denied, final, reason_of
 from sluicegate.config import Config
-from sluicegate.config.model import DestinationConfig, OnDenied
+from sluicegate.config.model import DestinationConfig
 from sluicegate.delivery.gate import REDACT, open_ledger_reader
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
@@ -79,8 +79,6 @@ class Fates:
         outcome, decision, note = _outcome(last.word, decisions[-1]), decisions[-1], ""
         if decision is Final.DAMAGED and (damaged := self._damaged(destination, offset)) is not None:
             note = damaged.note
-        if decision is Final.DELIVERED and destination.on_denied is OnDenied.REDACT:
-            note = "without the person, if it was refused by then"
         if decision is Final.HELD and event is not None:
             note = self._held(destination, event)
         if letter is not None and decision is Final.FAILED:

@@ -20,6 +20,8 @@ from sluicegate.explain.times import time_text
 
 _MEANING = {
     Final.DELIVERED: "delivered: the destination has confirmed it",
+    Final.REDACTED: "redacted: delivered without the person in it, because a purpose that is required was refused "
+    "before or when the event was collected",
     Final.DENIED: "denied: a purpose that is required was refused before or when the event was collected",
     Final.UNDECIDED: "not delivered: nobody had said yes or no to a purpose that is required",
     Final.WITHDRAWN: "withdrawn: it was granted when the event was collected, and no more when it was to be sent",

@@ -238,6 +238,7 @@ def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: P
     assert (checked.fault, checked.since) == (None, 20)
     assert before_first(db).counts == {
         "delivered": 8,
+        "delivered:redacted": 0,
         "dead": 2,
         "expired": 3,
         "denied:withdrawn": 3,
@@ -250,6 +251,7 @@ def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: P
     ("word", "decision"),
     [
         ("delivered", Final.DELIVERED),
+        ("delivered:redacted", Final.REDACTED),
         ("dead", Final.FAILED),
         ("expired", Final.EXPIRED),
         ("expired:damaged in the log", Final.DAMAGED),
