@@ -15,6 +15,7 @@ from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED
 from sluicegate.audit.words import denied as denied_word
 from sluicegate.audit.words import expired as expired_word
+from sluicegate.config.model import Requirement
 from sluicegate.delivery.decided import delivered_words, in_order
 from sluicegate.delivery.held import (
     HOLD_LIMIT,
@@ -52,17 +53,21 @@ class DestinationStore:
     (`synchronous=NORMAL`), which moves the cursor back and so repeats deliveries, and loses no event.
     """
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path, *, requires: Requirement | None = None) -> None:
         self.path = path
+        self._requires = requires
         self._db = connection
         self.letters = DeadLetters(connection, path)
         self.held = HeldEvents(connection, path)
         self._knows_deaths = False
 
     @classmethod
-    def open(cls, path: Path, *, start: Offset) -> DestinationStore:
-        """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start."""
-        return cls(connect(path, store_schema(start), synchronous="NORMAL"), path)
+    def open(cls, path: Path, *, start: Offset, requires: Requirement | None = None) -> DestinationStore:
+        """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start.
+
+        `requires` is what the destination requires, for whoever writes decisions: the proof names it with them.
+        """
+        return cls(connect(path, store_schema(start), synchronous="NORMAL"), path, requires=requires)
 
     @property
     def state(self) -> StoreState:
@@ -263,7 +268,7 @@ class DestinationStore:
             reasons = [denied[id_] for id_ in refused]
             words = delivered_words(gone, redacted) | {id_: denied_word(denied[id_]) for id_ in refused}
             offsets, decisions = later((offset_of[id_], word, versions.get(id_, 0)) for id_, word in words.items())
-            add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms)
+            add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms, requires=self._requires)
             fail_letters(self._db, failed, now_ms=now_ms)
             self._db.execute(
                 "UPDATE state SET dead = dead - ?, delivered = delivered + ?",
@@ -285,7 +290,8 @@ class DestinationStore:
     def _prove(self, decisions: Decisions, n_events: int, cursor: Offset) -> None:
         if len(decisions) != n_events:
             raise ValueError(f"{n_events} events are counted, but {len(decisions)} decisions are told")
-        add_decisions(self._db, decisions, last=cursor, now_ms=time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        add_decisions(self._db, decisions, last=cursor, now_ms=now_ms, requires=self._requires)
 
     def _hold(self, held: Holds | None) -> None:
         if held is not None and (refused := insert_held(self._db, held)):
@@ -294,7 +300,8 @@ class DestinationStore:
 
     def _prove_later(self, outcomes: Iterable[tuple[int, str, int]], *, was: str) -> None:
         offsets, decisions = later(outcomes)
-        add_later(self._db, offsets, decisions, was=was, now_ms=time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        add_later(self._db, offsets, decisions, was=was, now_ms=now_ms, requires=self._requires)
 
     def _count_denied(self, denied: Mapping[str, int]) -> None:
         if denied:

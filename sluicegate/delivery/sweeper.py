@@ -277,7 +277,8 @@ class Sweeper:
             store.close()
 
     def _open_store(self, name: str) -> DestinationStore:
-        return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0))
+        requires = self._destinations[name].requires
+        return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0), requires=requires)
 
     def _mind_held(self, event_log: SqliteLog) -> None:
         for name in self._held.look(event_log, now_ms=time.monotonic_ns() // 1_000_000):
@@ -323,7 +324,7 @@ class Sweeper:
 
     def _skip(self, skip: Skip) -> None:
         try:
-            store = DestinationStore.open(self._data_dir.store(skip.id), start=self._starts[skip.id])
+            store = self._open_store(skip.id)
         except SluicegateError as error:
             log.warning("cannot open the store of %s: %s", skip.id, error)
             return
