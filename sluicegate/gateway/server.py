@@ -39,6 +39,7 @@ from sluicegate.gateway.regulations import RegulationDesk
 from sluicegate.gateway.routes import Routes
 from sluicegate.gateway.sources import Sources
 from sluicegate.gateway.status import SupervisorStatus
+from sluicegate.gateway.telling import Telling
 from sluicegate.gateway.traffic import Traffic
 from sluicegate.gateway.withdrawal import Withdrawals
 from sluicegate.memory import collect_seldom, keep_freed_memory
@@ -88,9 +89,10 @@ class Server:
         keys = WriteKeys(config.gateway.write_keys)
         acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._ingest = self._make_ingest(acceptor, keys)
-        self._consent = ConsentDesk(
-            config, keys, after_write=Withdrawals(config).after_write, counts=self.metrics.consent
+        telling = Telling(
+            config, submit=self._writer.submit, taken=self._collecting.taken, then=Withdrawals(config).after_write
         )
+        self._consent = ConsentDesk(config, keys, after_write=telling.after_write, counts=self.metrics.consent)
         self._regulations = RegulationDesk(config)
         sources = Sources(keys, script=config.gateway.analytics_js)
         self._probes = Probes(
