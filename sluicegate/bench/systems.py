@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import sys
 import time
@@ -62,7 +63,7 @@ class Declared:
 
     type: str
     purpose: str
-    settings: Mapping[str, str]
+    settings: Mapping[str, str | int]
 
 
 class Sluicegate:
@@ -126,7 +127,7 @@ def toml(data_dir: Path, port: int, destinations: Mapping[str, Declared]) -> str
     lines.append(f'write_keys = {{ bench = "{WRITE_KEY}" }}')
     for name, declared in destinations.items():
         lines += [f"[destinations.{name}]", f'type = "{declared.type}"', f'requires = ["{declared.purpose}"]']
-        lines += [f'{key} = "{value}"' for key, value in declared.settings.items()]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in declared.settings.items()]
     return "\n".join(lines) + "\n"
 
 
