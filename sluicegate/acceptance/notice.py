@@ -48,12 +48,14 @@ def listeners(config: Config) -> tuple[str, ...]:
 
 
 def notice_of(told: Told, *, received_ms: int) -> EventBatch:
-    """The event about a decision that was told by itself, ready for the log.
+    """The event about a decision that was told by itself, ready for the log; none when nothing was decided.
 
     The same decision (source, ids, preferences and time) has the same message id, so that it is stored once.
     """
+    if not told.writes:
+        return EventBatch()
     preferences = {purpose: all(write.granted for write in writes) for purpose, writes in sorted(told.writes.items())}
-    time_ms = max((write.at_ms for writes in told.writes.values() for write in writes), default=received_ms)
+    time_ms = max(write.at_ms for writes in told.writes.values() for write in writes)
     user_id, anonymous_id = told.subject
     said = msgspec.json.encode([told.source, user_id, anonymous_id, preferences, time_ms])
     message_id = f"consent-{blake2b(said, digest_size=16).hexdigest()}"

@@ -32,6 +32,7 @@ from sluicegate.gateway.control import ControlLine
 from sluicegate.gateway.cors import Cors
 from sluicegate.gateway.ingest import Ingest, Waiting
 from sluicegate.gateway.limits import Limits
+from sluicegate.gateway.notices import Notices
 from sluicegate.gateway.probes import Probes, StatusProvider
 from sluicegate.gateway.protocol import Connection
 from sluicegate.gateway.readiness import Readiness
@@ -39,7 +40,6 @@ from sluicegate.gateway.regulations import RegulationDesk
 from sluicegate.gateway.routes import Routes
 from sluicegate.gateway.sources import Sources
 from sluicegate.gateway.status import SupervisorStatus
-from sluicegate.gateway.telling import Telling
 from sluicegate.gateway.traffic import Traffic
 from sluicegate.gateway.withdrawal import Withdrawals
 from sluicegate.memory import collect_seldom, keep_freed_memory
@@ -89,10 +89,10 @@ class Server:
         keys = WriteKeys(config.gateway.write_keys)
         acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._ingest = self._make_ingest(acceptor, keys)
-        telling = Telling(
+        notices = Notices(
             config, submit=self._writer.submit, taken=self._collecting.taken, then=Withdrawals(config).after_write
         )
-        self._consent = ConsentDesk(config, keys, after_write=telling.after_write, counts=self.metrics.consent)
+        self._consent = ConsentDesk(config, keys, after_write=notices.after_write, counts=self.metrics.consent)
         self._regulations = RegulationDesk(config)
         sources = Sources(keys, script=config.gateway.analytics_js)
         self._probes = Probes(

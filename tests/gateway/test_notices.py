@@ -75,3 +75,9 @@ def test_decision_whose_notice_cannot_be_stored_counts_and_is_to_be_sent_again(
     assert (n_stored, n_recorded) == (0, 1)
     assert (told.status, "untold" in told.json, told.json["version"]) == (200, False, 1)
     assert log.head() == 1
+
+
+def test_nothing_is_told_where_nothing_was_decided(client: Client, log: StubbornLog) -> None:
+    answer = client.post("/v1/consent", {"userId": "anne", "preferences": {"necessary": False}})
+
+    assert (answer.status, log.head()) == (200, 0)

@@ -18,7 +18,7 @@ from sluicegate.gateway.ingest import Waiting
 log = logging.getLogger(__name__)
 
 
-class Telling:
+class Notices:
     """Stores an event about each decision before it is answered for, where anybody wants to hear of it.
 
     `submit` and `taken` are what all events go through, `then` is what follows on a decision. One that could not be
