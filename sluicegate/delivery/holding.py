@@ -133,12 +133,13 @@ class Holding:
     def _find(self) -> None:
         """Which held events the ledger's changes may concern."""
         ledger = self._gate.ledger
+        version = ledger.version  # looking people up may move it on, past changes that were not asked for here
         keys = None if self._under != self._gate.under else ledger.changed_since(self._seen)
         numbers = None if keys is None else {number_of(key) for key in keys}
         self._judge_unpassed(numbers)
         found = self._store.held.of(numbers) if self._any else []
         self._to_judge = sorted({*self._to_judge, *found}.difference(self._on_their_way))
-        self._seen, self._under = ledger.version, self._gate.under
+        self._seen, self._under = version, self._gate.under
 
     def _judge_unpassed(self, numbers: set[int] | None) -> None:
         """The same for those that the cursor has not passed yet: the log is where they wait."""
