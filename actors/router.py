@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from thespian.actors import ActorAddress
 
 from sluicegate.acceptance import Acceptance, Acceptor
 from sluicegate.acceptance.collecting import Collector, UnderWay
+from sluicegate.acceptance.notice import listeners, notice_of
 from sluicegate.acceptance.suppressing import Suppressor
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config import Config
@@ -29,7 +30,7 @@ from sluicegate.consent.writer import LedgerWriter
 from sluicegate.delivery.barrier import Denials, Stopped, denies
 from sluicegate.delivery.regulating import ErasingThread
 from sluicegate.delivery.sweeper import Sweeper
-from sluicegate.errors import ConsentUnreadable, LogError, SluicegateError
+from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable, SluicegateError
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.space import FreeSpace
@@ -64,6 +65,8 @@ class _Deciding:
     request_id: str
     sender: ActorAddress
     told: Told
+    version: int = 0
+    """The ledger's, when it is there."""
 
 
 class RouterActor(SafeActor):
@@ -73,7 +76,8 @@ class RouterActor(SafeActor):
         super().__init__()
         self._supervisor: ActorAddress | None = None
         self._acceptor: Acceptor | None = None
-        self._commits: GroupCommit[_Waiting] | None = None
+        self._commits: GroupCommit[_Waiting | _Deciding] | None = None
+        self._listeners: tuple[str, ...] = ()
         self._space: FreeSpace | None = None
         self._aliases: Mapping[str, str] = {}
         self._ledger: LedgerWriter[_Deciding | _Waiting | None] | None = None
@@ -81,7 +85,7 @@ class RouterActor(SafeActor):
         self._suppressor: Suppressor | None = None
         self._erasing: ErasingThread | None = None
         self._under_way = UnderWay()
-        self._denials: Denials[tuple[_Deciding, int]] | None = None
+        self._denials: Denials[_Deciding] | None = None
         self._sweeper: Sweeper | None = None
         self._wanted: tuple[str, ...] = ()
 
@@ -113,6 +117,7 @@ class RouterActor(SafeActor):
 
     def _open_ledger(self, config: Config, data_dir: DataDir) -> None:
         self._aliases = config.purposes.aliases
+        self._listeners = listeners(config)
         written = self.open_inbox(self._answer_decisions)
         purposes = config.purposes.stored
         self._ledger = LedgerWriter(
@@ -217,11 +222,13 @@ class RouterActor(SafeActor):
         assert self._space is not None
         return self._space.problem(time.monotonic()) or self._space.taking(n_bytes)
 
-    def _answer(self, results: list[tuple[list[tuple[_Waiting, int]], Exception | None]]) -> None:
+    def _answer(self, results: list[tuple[list[tuple[_Waiting | _Deciding, int]], Exception | None]]) -> None:
         """What the writer's thread reports: requests whose events are on disk, or could not be stored."""
         for done, error in results:
             for waiting, offset in done:
-                if error is None:
+                if isinstance(waiting, _Deciding):
+                    self._answer_told(waiting, error)
+                elif error is None:
                     self._answer_one(waiting, offset)
                 else:
                     self.send(waiting.sender, Refused(waiting.request_id, f"not stored, try again: {error}"))
@@ -266,21 +273,49 @@ class RouterActor(SafeActor):
     def _answer_decision(self, one: _Deciding, outcome: Recorded | LogError) -> None:
         if isinstance(outcome, LogError):
             self.send(one.sender, Refused(one.request_id, f"not recorded, try again: {outcome}"))
-        elif denies(one.told) and self._denials is not None:
-            self._denials.pass_on(one.told, (one, outcome.version))
-        else:
-            self.send(one.sender, ConsentRecorded(one.request_id, outcome.version))
+            return
+        one = replace(one, version=outcome.version)
+        if not self._tell_listeners(one):
+            self._put_in_force(one)
 
-    def _answer_denials(self, results: list[tuple[tuple[_Deciding, int], Stopped | None]]) -> None:
+    def _tell_listeners(self, one: _Deciding) -> bool:
+        """Store an event about a decision, after which `_answer_told` is called; False when nobody is to hear of it."""
+        if not self._listeners or self._suppressor is None or self._commits is None:
+            return False
+        batch = notice_of(one.told, received_ms=time.time_ns() // 1_000_000)
+        try:
+            batch = self._suppressor.taken(batch)
+        except ConsentUnreadable as error:
+            log.warning("it is not known whose events are not to be taken: %s", error)
+        if len(batch) and not self._commits.submit(batch, one):
+            self._answer_told(one, LogUnavailable("too many events wait for the disk"))
+        return len(batch) > 0
+
+    def _answer_told(self, one: _Deciding, error: Exception | None) -> None:
+        if error is None:
+            self._put_in_force(one)
+        else:
+            by = ", ".join(self._listeners)
+            self.send(
+                one.sender, Refused(one.request_id, f"recorded, but {by} cannot hear of it: {error}; send it again")
+            )
+
+    def _put_in_force(self, one: _Deciding) -> None:
+        if denies(one.told) and self._denials is not None:
+            self._denials.pass_on(one.told, one)
+        else:
+            self.send(one.sender, ConsentRecorded(one.request_id, one.version))
+
+    def _answer_denials(self, results: list[tuple[_Deciding, Stopped | None]]) -> None:
         """Denials that no call can begin any more without having seen, or that are not known to be."""
-        for (one, version), stopped in results:
+        for one, stopped in results:
             if stopped is None or stopped.late:
                 by = ", ".join(stopped.late) if stopped is not None else "the destinations"
                 text = f"recorded, but not confirmed by {by}; send it again"
                 self.send(one.sender, Refused(one.request_id, text))
             else:
                 found = stopped.stopped, stopped.in_flight, stopped.complete
-                self.send(one.sender, ConsentRecorded(one.request_id, version, *found))
+                self.send(one.sender, ConsentRecorded(one.request_id, one.version, *found))
 
     def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
         """Whoever asked is told."""

@@ -32,6 +32,7 @@ from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent_dry_run import dry_run
+from sluicegate.scripts.consent_notice import tell_listeners
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 
 MAX_SHOWN = 100
@@ -105,13 +106,13 @@ def set_consent(
     """Record what a person decided, for example on paper or by phone."""
     subject = _subject(user_id, anonymous_id)
     where, config = _system(config_path, data_dir)
-    purposes = config.purposes if config else PurposesConfig()
+    purposes = _purposes(config)
     decided = dict.fromkeys(_known(granted, purposes), True) | dict.fromkeys(_known(denied, purposes), False)
     if not decided:
         raise click.UsageError("name at least one purpose with --grant or --deny")
     now_ms = _now_ms()
     writes = decision(decided, _moment_ms(decided_at, now_ms), received_ms=now_ms)
-    _record(where, purposes, subject, writes, now_ms=now_ms)
+    _record(where, config, subject, writes, now_ms=now_ms)
 
 
 @consent.command("withdraw")
@@ -130,12 +131,12 @@ def withdraw(
     """Deny PURPOSES for a person until that person decides anew; undated stamps on events do not end it."""
     subject = _subject(user_id, anonymous_id)
     where, config = _system(config_path, data_dir)
-    known = config.purposes if config else PurposesConfig()
+    known = _purposes(config)
     if everything == bool(purposes):
         raise click.UsageError("name the purposes to withdraw, or all of them with --all")
     names = tuple(name for name in known.known if name != NECESSARY) if everything else _known(purposes, known)
     now_ms = _now_ms()
-    _record(where, known, subject, withdrawal(names, at_ms=now_ms), now_ms=now_ms)
+    _record(where, config, subject, withdrawal(names, at_ms=now_ms), now_ms=now_ms)
 
 
 @consent.command("history")
@@ -179,12 +180,13 @@ def history(
     Console().print(table if changes else "nothing was ever told")
 
 
-def _record(where: DataDir, purposes: PurposesConfig, subject: Subject, writes: Writes, *, now_ms: int) -> None:
+def _record(where: DataDir, config: Config | None, subject: Subject, writes: Writes, *, now_ms: int) -> None:
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
     told = Told(subject, writes, Evidence.OPERATOR, f"cli:{getpass.getuser()}")
-    with _opened(where, purposes, create=True) as ledger:
+    with _opened(where, _purposes(config), create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)
+    tell_listeners(where, config, told, now_ms=now_ms)
     late = wait_until_seen(where.stores).late
     outcome = "recorded" if recorded.changed else "known already, or newer is known"
     click.echo(f"{outcome}; ledger version {recorded.version}")
@@ -207,6 +209,10 @@ def _system(config_path: Path | None, data_dir: Path | None) -> tuple[DataDir, C
 
 def _consent_config(config: Config | None) -> ConsentConfig:
     return config.consent if config else ConsentConfig()
+
+
+def _purposes(config: Config | None) -> PurposesConfig:
+    return config.purposes if config else PurposesConfig()
 
 
 def _require_ledger(where: DataDir) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from sluicegate.audit.chain import SQL as AUDIT_SQL
-from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, denied, expired
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.paths import DataDir
@@ -179,7 +179,8 @@ def read_state(connection: apsw.Connection) -> StoreState:
 def words_of(state: StoreState) -> dict[str, int]:
     """The counts of a store by the words of the audit, which say the same event by event."""
     return {
-        DELIVERED: state.delivered,
+        DELIVERED: state.delivered - state.redacted,
+        REDACTED: state.redacted,
         DEAD: state.dead,
         HELD: state.held,
         EXPIRED: state.expired - sum(state.expired_by.values()),

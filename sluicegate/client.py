@@ -139,7 +139,8 @@ class Client:
 
         When it returns the decision is on disk, and a denial in force: `version` is the ledger's since, `stopped`
         counts by destination the waiting events that will not go now, `in_flight` the calls that had begun before.
-        Raises `Refused` for what cannot be recorded, `NotRunning` when no system answers.
+        Raises `Refused` for what cannot be recorded, or not be passed on to the destinations that want to hear of it,
+        `NotRunning` when no system answers.
         """
         at_ms = None if decided_at is None else int(decided_at.timestamp() * 1_000)
         request = SetConsent(

@@ -7,11 +7,13 @@ A row tells of all events from offset `first` to `last`, in order, as the cursor
 one, of single events between them that had ended otherwise before, such as a dead letter that a replay delivered. Of an
 event the newest later row counts, else the one of the cursor. `story` is msgpack
 
-    [from_ms, words, [n, outcome, n, outcome, ...], [n, version, n, version, ...], was, [offset, distance, ...]]
+    [from_ms, words, [n, outcome, n, outcome, ...], [n, version, n, version, ...], was, [offset, distance, ...],
+     [[purpose, ...], [purpose, ...]]]
 
-as `audit.column` has it; `was` is the word before and the offsets are there in later rows alone. `hash` is the BLAKE2b
-of the hash before and all other columns. The newest row of each kind grows with every commit for up to `GROW_MS`, so
-that a destination that gets one event a second has one row a minute and not sixty.
+as `audit.column` has it; `was` is the word before and the offsets are there in later rows alone. The purposes are what
+the destination required, all of the first and one of the others, null where nothing was decided by that. `hash` is the
+BLAKE2b of the hash before and all other columns. The newest row of each kind grows with every commit for up to
+`GROW_MS`, so that a destination that gets one event a second has one row a minute and not sixty.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import apsw
 import msgpack
 
 from sluicegate.audit.column import Column, Versions, add_versions
+from sluicegate.config.model import Requirement
 from sluicegate.sqlite import fetch
 
 GROW_MS = 60_000
@@ -46,7 +49,7 @@ SQL = """
     INSERT INTO decisions_before
         SELECT cursor, 0, zeroblob(32), json_patch(
             json_object(
-                'delivered', delivered, 'dead', dead,
+                'delivered', delivered - redacted, 'delivered:redacted', redacted, 'dead', dead,
                 'expired', expired - (SELECT coalesce(sum(n), 0) FROM expired_by)
             ),
             json_patch(
@@ -88,30 +91,38 @@ class Row:
 
 @dataclass(slots=True)
 class Story:
-    """What a row tells: `from_ms` is when it was begun; `was` and `offsets` are those of a later row."""
+    """What a row tells: `from_ms` is when it was begun; `was` and `offsets` are those of a later row.
+
+    `requires` is what the destination required, None where nothing was decided by that.
+    """
 
     from_ms: int
     column: Column
     versions: Versions
     was: str = ""
     offsets: list[int] = field(default_factory=list)
+    requires: Requirement | None = None
 
     def packed(self) -> bytes:
         """As it is stored."""
         pieces = [part for piece in self.column.pieces for part in piece]
         versions = [part for run in self.versions for part in run]
         distances = [self.offsets[0], *(b - a for a, b in pairwise(self.offsets))] if self.offsets else []
-        packed: bytes = msgpack.packb([self.from_ms, self.column.words, pieces, versions, self.was, distances])
+        requires = None if self.requires is None else [self.requires.all, self.requires.any]
+        packed: bytes = msgpack.packb(
+            [self.from_ms, self.column.words, pieces, versions, self.was, distances, requires]
+        )
         return packed
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Story:
         """The story in a row; raises `ValueError` for what is none."""
         try:
-            from_ms, words, pieces, versions, was, distances = msgpack.unpackb(packed)
+            from_ms, words, pieces, versions, was, distances, *more = msgpack.unpackb(packed)
             column = Column(words, list(zip(pieces[::2], pieces[1::2], strict=True)))
             runs = list(zip(versions[::2], versions[1::2], strict=True))
-            return cls(from_ms, column, runs, was, list(accumulate(distances)))
+            requires = Requirement(*map(tuple, more[0])) if more and more[0] is not None else None
+            return cls(from_ms, column, runs, was, list(accumulate(distances)), requires)
         except Exception as error:
             raise ValueError(f"it cannot be decoded: {error}") from error
 
@@ -127,14 +138,23 @@ class Decisions:
         return len(self.column)
 
 
-def add_decisions(connection: apsw.Connection, decisions: Decisions, *, last: int, now_ms: int) -> None:
+def add_decisions(
+    connection: apsw.Connection, decisions: Decisions, *, last: int, now_ms: int, requires: Requirement | None = None
+) -> None:
     """Write how the events up to offset `last` ended, which the cursor passes; inside the caller's transaction."""
     if n := len(decisions):
-        _add(connection, Row(0, 0, last - n + 1, last, now_ms, b""), decisions, "", ())
+        story = Story(now_ms, decisions.column, decisions.versions, requires=requires)
+        _add(connection, Row(0, 0, last - n + 1, last, now_ms, b""), story)
 
 
 def add_later(
-    connection: apsw.Connection, offsets: Sequence[int], decisions: Decisions, *, was: str, now_ms: int
+    connection: apsw.Connection,
+    offsets: Sequence[int],
+    decisions: Decisions,
+    *,
+    was: str,
+    now_ms: int,
+    requires: Requirement | None = None,
 ) -> None:
     """Write how single events ended that the cursor had passed as `was`; inside the caller's transaction.
 
@@ -144,7 +164,7 @@ def add_later(
         raise ValueError(f"{len(offsets)} events and {len(decisions)} decisions")
     if offsets:
         row = Row(0, 1, min(offsets), max(offsets), now_ms, b"")
-        _add(connection, row, decisions, was, offsets)
+        _add(connection, row, Story(now_ms, decisions.column, decisions.versions, was, list(offsets), requires))
 
 
 def later(outcomes: Iterable[tuple[int, str, int]]) -> tuple[list[int], Decisions]:
@@ -157,19 +177,18 @@ def later(outcomes: Iterable[tuple[int, str, int]]) -> tuple[list[int], Decision
     return offsets, decisions
 
 
-def _add(connection: apsw.Connection, row: Row, decisions: Decisions, was: str, offsets: Sequence[int]) -> None:
+def _add(connection: apsw.Connection, row: Row, more: Story) -> None:
     newest = [Row(*columns) for columns in fetch(connection, _NEWEST)]
-    growing = _growing(newest, row, decisions, was)
+    growing = _growing(newest, row, more)
     if growing is None:
-        story = Story(row.at_ms, decisions.column, decisions.versions, was, list(offsets))
         number, before = (newest[0].number, newest[0].hash) if newest else _before(connection)
-        rows = [replace(row, number=number + 1, story=story.packed()).hashed(before)]
+        rows = [replace(row, number=number + 1, story=more.packed()).hashed(before)]
     else:
         at, story = growing
         old = newest[at]
-        story.column.extend(decisions.column)
-        add_versions(story.versions, decisions.versions)
-        story.offsets += offsets
+        story.column.extend(more.column)
+        add_versions(story.versions, more.versions)
+        story.offsets += more.offsets
         grown = replace(
             old, first=min(old.first, row.first), last=max(old.last, row.last), at_ms=row.at_ms, story=story.packed()
         )
@@ -180,7 +199,7 @@ def _add(connection: apsw.Connection, row: Row, decisions: Decisions, was: str, 
     connection.executemany(_STORE, [one.columns for one in rows])
 
 
-def _growing(newest: Sequence[Row], row: Row, decisions: Decisions, was: str) -> tuple[int, Story] | None:
+def _growing(newest: Sequence[Row], row: Row, more: Story) -> tuple[int, Story] | None:
     """Which of the newest rows takes these decisions, with its story; None for a new one.
 
     The last one, or the one before it when of the two one is of the cursor and one a later one: the order of later rows
@@ -193,7 +212,8 @@ def _growing(newest: Sequence[Row], row: Row, decisions: Decisions, was: str) ->
             return None
         story = Story.unpacked(old.story)
         young = story.from_ms <= old.at_ms <= row.at_ms < story.from_ms + GROW_MS
-        return (at, story) if young and story.was == was and story.column.fits(decisions.column) else None
+        alike = (story.was, story.requires) == (more.was, more.requires)
+        return (at, story) if young and alike and story.column.fits(more.column) else None
     return None
 
 

@@ -155,6 +155,20 @@ def add_versions(versions: Versions, more: Iterable[tuple[int, int]]) -> None:
         add_version(versions, n, version)
 
 
+def set_version(versions: Versions, place: int, version: int) -> None:
+    """Say that the event at this place was decided under another version."""
+    runs, at = list(versions), 0
+    versions.clear()
+    for n, one in runs:
+        n_before = min(n, max(0, place - at))
+        add_version(versions, n_before, one)
+        if n_before < n and at + n_before == place:
+            add_version(versions, 1, version)
+            n_before += 1
+        add_version(versions, n - n_before, one)
+        at += n
+
+
 def version_at(versions: Sequence[tuple[int, int]], place: int) -> int:
     """The version under which the event at this place was decided; raises `IndexError`."""
     for (_, version), end in zip(versions, accumulate(n for n, _ in versions), strict=True):

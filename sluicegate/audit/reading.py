@@ -13,6 +13,7 @@ import apsw
 
 from sluicegate.audit.chain import GROW_MS, Row, Story
 from sluicegate.audit.column import version_at
+from sluicegate.config.model import Requirement
 from sluicegate.sqlite import fetch
 
 CHUNK = 500
@@ -37,7 +38,8 @@ class Before(NamedTuple):
 class Entry(NamedTuple):
     """One decision about one event: it was taken between two moments (Unix ms), by this version of the ledger.
 
-    `was` is the word that it replaced, empty for the first one. `row` is the number of its row.
+    `was` is the word that it replaced, empty for the first one. `row` is the number of its row, `requires` what the
+    destination required, None where that is not known or nothing was decided by it.
     """
 
     word: str
@@ -46,6 +48,7 @@ class Entry(NamedTuple):
     until_ms: int
     row: int
     was: str = ""
+    requires: Requirement | None = None
 
 
 @dataclass(slots=True)
@@ -219,4 +222,4 @@ def _entry(row: Row, story: Story, place: int) -> Entry:
         word, version = story.column.word_at(place), version_at(story.versions, place)
     except (IndexError, ValueError) as error:
         raise ValueError(f"row {row.number} is broken: {error}") from error
-    return Entry(word, version, story.from_ms, row.at_ms, row.number, story.was)
+    return Entry(word, version, story.from_ms, row.at_ms, row.number, story.was, story.requires)

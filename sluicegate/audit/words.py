@@ -1,7 +1,8 @@
 """The words in which decisions are kept, and what each comes to.
 
 A word is the account that the event is counted in, with the reason after a colon where there is one: `delivered`,
-`denied:withdrawn`. So the words add up to the accounts, whatever reasons destinations and configurations invent.
+`denied:withdrawn`, `delivered:redacted`. So the words add up to the accounts, whatever reasons destinations and
+configurations invent.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 DELIVERED = "delivered"
+REDACTED = "delivered:redacted"
 DEAD = "dead"
 EXPIRED = "expired"
 HELD = "held"
@@ -19,6 +21,8 @@ class Final(StrEnum):
     """How an event ended at a destination."""
 
     DELIVERED = "delivered"
+    REDACTED = "redacted"
+    """It was delivered without the person in it, because a purpose that is required was refused by its collection."""
     DENIED = "denied"
     """A purpose that is required was refused, before or when the event was collected."""
     UNDECIDED = "undecided"
@@ -48,6 +52,7 @@ class Final(StrEnum):
 
 _BY_WORD = {
     DELIVERED: Final.DELIVERED,
+    REDACTED: Final.REDACTED,
     DEAD: Final.FAILED,
     EXPIRED: Final.EXPIRED,
     HELD: Final.HELD,

@@ -10,12 +10,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 USERS = 5_000
 """Distinct users; even, so that a user's parity is the event's."""
 
 PURPOSES = ("measurement", "functionality", "marketing")
 """What the three webhook destinations need, in their order."""
+
+FREE = "necessary"
+"""What every event grants."""
 
 WRITE_KEY = "bench-write-key-0000"
 
@@ -30,12 +34,22 @@ _PROPERTIES = (
 )
 
 
+class Says(StrEnum):
+    """What the events say about consent."""
+
+    MIXED = "mixed"
+    """All is granted, but half of the users refuse marketing: what the benchmark sends."""
+    GRANTED = "granted"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The events of one run: its name (at most 12 of `[a-z0-9]`), and the time they claim (RFC 3339, UTC)."""
+    """The events of one run: its name (at most 12 of `[a-z0-9]`), the time they claim (RFC 3339, UTC), consent."""
 
     run: str
     timestamp: str = "2026-01-05T12:00:00.000Z"
+    says: Says = Says.MIXED
 
     def message_id(self, number: int) -> str:
         """The id of an event; unique over all runs with different names."""
@@ -44,13 +58,17 @@ class Workload:
     def event(self, number: int) -> bytes:
         """The JSON object of one event: about 520 bytes, 20 properties, its send time zero."""
         user = user_of(number)
-        marketing = "true" if permitted(number, "marketing") else "false"
+        marketing = "true" if self.says is Says.GRANTED or permitted(number, "marketing") else "false"
+        context = (
+            f'"consent":{{"categoryPreferences":{{"functionality":true,"measurement":true,"marketing":{marketing}}}}}'
+            if self.says is not Says.NOTHING
+            else ""
+        )
         return (
             f'{{"type":"track","event":"Product Added","userId":"user-{user:06d}",'
             f'"anonymousId":"anon-{user:06d}","messageId":"{self.message_id(number)}",'
             f'"properties":{{"sent_ns":"{0:0{SENT_WIDTH}d}",{_PROPERTIES}}},"timestamp":"{self.timestamp}",'
-            f'"context":{{"consent":{{"categoryPreferences":'
-            f'{{"functionality":true,"measurement":true,"marketing":{marketing}}}}}}}}}'
+            f'"context":{{{context}}}}}'
         ).encode()
 
     def requests(self, count: int, *, per_request: int, host: str) -> Iterator[bytes]:

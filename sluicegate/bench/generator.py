@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 
 from sluicegate.bench.errors import BenchError
-from sluicegate.bench.events import Workload, stamp
+from sluicegate.bench.events import Says, Workload, stamp
 from sluicegate.bench.peer import Peer
 from sluicegate.bench.response import ResponseParser
 from sluicegate.bench.tally import percentiles_ms
@@ -45,6 +45,7 @@ class LoadPlan:
     per_request: int = 100
     connections: int = 8
     rate: float = 0.0
+    says: Says = Says.MIXED
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Connection(Peer):
 
 async def run_load(plan: LoadPlan) -> None:
     """Follow the plan, speaking to the parent over standard input and output."""
-    workload = Workload(plan.run, plan.timestamp)
+    workload = Workload(plan.run, plan.timestamp, plan.says)
     host = f"{plan.host}:{plan.port}"
     load = Load(plan, workload.requests(plan.count, per_request=plan.per_request, host=host))
     loop = asyncio.get_running_loop()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from sluicegate.bench.processes import Helper, end, spawn
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+PROGRAM = ("-m", "sluicegate.scripts.admin")
+"""What Python runs: the `sluicegate` command."""
 
 
 class System(Protocol):
@@ -60,7 +63,7 @@ class Declared:
 
     type: str
     purpose: str
-    settings: Mapping[str, str]
+    settings: Mapping[str, str | int]
 
 
 class Sluicegate:
@@ -68,13 +71,13 @@ class Sluicegate:
 
     name = "sluicegate"
 
-    def __init__(self, folder: Path, destinations: Mapping[str, Declared]) -> None:
+    def __init__(self, folder: Path, destinations: Mapping[str, Declared], *, program: Sequence[str] = PROGRAM) -> None:
         folder.mkdir(parents=True)
         self.port = free_port()
         self._log = folder / "serve.log"
         config = folder / "bench.toml"
         config.write_text(toml(folder / "data", self.port, destinations))
-        command = [sys.executable, "-m", "sluicegate.scripts.admin", "serve", "--config", str(config)]
+        command = [sys.executable, *program, "serve", "--config", str(config)]
         command += ["--data-dir", str(folder / "data"), "--listen", f"127.0.0.1:{self.port}"]
         with self._log.open("wb") as log:
             self._process = spawn(command, output=log, piped_input=False)
@@ -104,10 +107,10 @@ class Sluicegate:
         return "\n" + "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
 
-def hooks(ports: list[int]) -> dict[str, Declared]:
-    """The three webhook destinations at these loopback ports."""
+def hooks(ports: list[int], *, requires: str | None = None) -> dict[str, Declared]:
+    """The three webhook destinations at these loopback ports, which need a purpose each, or all the same one."""
     return {
-        f"hook-{purpose}": Declared("webhook", purpose, {"url": f"http://127.0.0.1:{port}/hook"})
+        f"hook-{purpose}": Declared("webhook", requires or purpose, {"url": f"http://127.0.0.1:{port}/hook"})
         for purpose, port in zip(PURPOSES, ports, strict=True)
     }
 
@@ -124,7 +127,7 @@ def toml(data_dir: Path, port: int, destinations: Mapping[str, Declared]) -> str
     lines.append(f'write_keys = {{ bench = "{WRITE_KEY}" }}')
     for name, declared in destinations.items():
         lines += [f"[destinations.{name}]", f'type = "{declared.type}"', f'requires = ["{declared.purpose}"]']
-        lines += [f'{key} = "{value}"' for key, value in declared.settings.items()]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in declared.settings.items()]
     return "\n".join(lines) + "\n"
 
 

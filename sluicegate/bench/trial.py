@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from sluicegate.bench.events import PURPOSES, Workload, n_permitted
+from sluicegate.bench.events import FREE, PURPOSES, Says, Workload, n_permitted
 from sluicegate.bench.generator import LoadPlan, LoadReport
 from sluicegate.bench.measure import tree_cpu_s
 from sluicegate.bench.processes import Helper
@@ -34,6 +34,12 @@ class Shape:
     rate: float = 0.0
     connections: int = 8
     delays_ms: tuple[float, ...] = (0.0, 0.0, 0.0)
+    says: Says = Says.MIXED
+
+    @property
+    def purposes(self) -> tuple[str, ...]:
+        """What an event must have granted to arrive at each receiver; where nobody refuses anything all arrive."""
+        return PURPOSES if self.says is Says.MIXED else tuple(FREE for _ in PURPOSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +106,14 @@ def run_trial(system: System, receivers: Sequence[Helper], *, run: str, shape: S
         receiver.ask({"do": "reset", "delay_ms": delay_ms})
     generator = Helper("generator")
     try:
-        plan = LoadPlan(
-            "127.0.0.1", system.port, run, timestamp, shape.count, shape.per_request, shape.connections, shape.rate
-        )
+        amount = shape.count, shape.per_request, shape.connections, shape.rate
+        plan = LoadPlan("127.0.0.1", system.port, run, timestamp, *amount, shape.says)
         generator.ask(asdict(plan))
         before_s = tree_cpu_s(system.pid)
         load = msgspec.convert(generator.ask({}, timeout_s=LOAD_TIMEOUT_S), LoadReport)
     finally:
         generator.stop()
-    reports = _wait_for_arrivals(receivers, Workload(run, timestamp), shape)
+    reports = _wait_for_arrivals(receivers, Workload(run, timestamp, shape.says), shape)
     time.sleep(SETTLE_S)
     return Trial(system.name, run, shape, tree_cpu_s(system.pid) - before_s, load, reports)
 
@@ -119,7 +124,7 @@ def _wait_for_arrivals(receivers: Sequence[Helper], workload: Workload, shape: S
     Bytes are looked at first, since counting ids costs CPU that the system may still need.
     """
     size = len(workload.event(0))
-    due = [size * n_permitted(shape.count, purpose) for purpose in PURPOSES]
+    due = [size * n_permitted(shape.count, purpose) for purpose in shape.purposes]
     seen: list[int] = []
     counted: list[int] = []
     changed_at = time.monotonic()
@@ -129,14 +134,14 @@ def _wait_for_arrivals(receivers: Sequence[Helper], workload: Workload, shape: S
             seen, changed_at = arrived, time.monotonic()
         if arrived != counted and all(has >= needs for has, needs in zip(arrived, due, strict=True)):
             counted = arrived
-            reports = _count(receivers, workload.run, shape.count)
+            reports = _count(receivers, workload.run, shape)
             if not any(report.lost for report in reports):
                 return reports
         time.sleep(POLL_S)
-    return _count(receivers, workload.run, shape.count)
+    return _count(receivers, workload.run, shape)
 
 
-def _count(receivers: Sequence[Helper], run: str, count: int) -> tuple[ReceiverReport, ...]:
-    for receiver, purpose in zip(receivers, PURPOSES, strict=True):
-        receiver.tell({"do": "count", "run": run, "count": count, "purpose": purpose})
+def _count(receivers: Sequence[Helper], run: str, shape: Shape) -> tuple[ReceiverReport, ...]:
+    for receiver, purpose in zip(receivers, shape.purposes, strict=True):
+        receiver.tell({"do": "count", "run": run, "count": shape.count, "purpose": purpose})
     return tuple(msgspec.convert(receiver.answer(timeout_s=300.0), ReceiverReport) for receiver in receivers)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import open_ledger
 from sluicegate.consent.subject import Ids, Subject, SubjectKeys
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogError
+
+T = TypeVar("T")
+
+MAX_LOOKS = 8
+"""While the ledger moves on; it does so once more only when one of the same subjects is written about again."""
 
 
 class LedgerReader:
@@ -29,7 +35,7 @@ class LedgerReader:
 
     @property
     def version(self) -> int:
-        """The ledger's version at the last `refresh`; 0 when it has never held anything."""
+        """The ledger's version as of which everything is told; 0 when it has never held anything."""
         return 0 if self._view is None else self._view.version
 
     @property
@@ -58,7 +64,10 @@ class LedgerReader:
         if self._view is None or not self._view.version:
             return [UNKNOWN_SUBJECT] * len(subjects)
         try:
-            return self._view.of_many(subjects)
+            version = self._view.version
+            found = self._view.of_many(subjects)
+            self.generation += self._view.version != version
+            return found
         except LogError as error:
             raise self._failed(error) from error
 
@@ -85,7 +94,10 @@ class LedgerReader:
         if self._view is None:
             return {}
         try:
-            return self._view.newest_denials(subject, purposes, gpc=gpc)
+            version = self._view.version
+            found = self._view.newest_denials(subject, purposes, gpc=gpc)
+            self.generation += self._view.version != version
+            return found
         except LogError as error:
             raise self._failed(error) from error
 
@@ -110,3 +122,13 @@ class LedgerReader:
     def _failed(self, error: LogError) -> ConsentUnreadable:
         self.close()
         return ConsentUnreadable(f"the consent ledger cannot be read: {error}")
+
+
+def of_one_version(ledger: LedgerReader, look: Callable[[], T]) -> T:
+    """What several look-ups found together, made again if the ledger moved on meanwhile: all is as of its `version`."""
+    for _ in range(MAX_LOOKS):
+        version = ledger.version
+        found = look()
+        if ledger.version == version:
+            break
+    return found

@@ -51,8 +51,10 @@ class Changes(NamedTuple):
 class LedgerView:
     """Reads the ledger at `path`; one instance belongs to one thread, any number may read while others write.
 
-    What was looked up is remembered until `refresh` finds that it has changed. All methods raise `LogUnavailable` or
-    `LogDamaged` when the ledger cannot be read: then nothing is known, and nothing may be delivered that needs consent.
+    What was looked up is remembered until it has changed: `refresh` finds that, and so does a look into the file for
+    what is not remembered. So whatever it tells is as of `version` when it returns. All methods
+    raise `LogUnavailable` or `LogDamaged` when the ledger cannot be read: then nothing is known, and nothing may be
+    delivered that needs consent.
     """
 
     def __init__(self, path: Path, key_path: Path, rules: Rules, *, max_remembered: int = MAX_REMEMBERED) -> None:
@@ -68,7 +70,7 @@ class LedgerView:
         self.has_suppressed = False
         """Whether anybody is suppressed."""
         self.version = 0
-        """The ledger's version at the last `refresh`; what is looked up is never older."""
+        """The ledger's version as of which everything is told; look-ups move it on too."""
         self.refresh()
 
     def refresh(self) -> Changes | None:
@@ -89,6 +91,12 @@ class LedgerView:
                 changes = self._changes()
             finally:
                 self._db.execute("COMMIT")
+        self._forget(changes)
+        self._data_version = data_version
+        return changes if changes.keys is None or changes.keys else None
+
+    def _forget(self, changes: Changes) -> None:
+        """Forget what has changed."""
         if changes.keys is None:
             self._known.clear()
         else:
@@ -96,8 +104,13 @@ class LedgerView:
                 self._known.forget(key)
         # Last: what fails half-way is done again.
         self.version = changes.version
-        self._data_version = data_version
-        return changes if changes.keys is None or changes.keys else None
+
+    def _move_on(self) -> bool:
+        """Take note of what has changed, inside the transaction of a look-up; whether anything had."""
+        if fetch(self._db, _VERSION)[0][0] == self.version:
+            return False
+        self._forget(self._changes())
+        return True
 
     def _changes(self) -> Changes:
         version, forgotten = fetch(self._db, _VERSION)[0]
@@ -111,8 +124,7 @@ class LedgerView:
 
     def of(self, subject: Subject) -> SubjectConsent:
         """What is known of one subject."""
-        known = self._known.get(subject)
-        return known if known is not None else self._look_up([subject])[subject]
+        return self.of_many([subject])[0]
 
     def of_many(self, subjects: Sequence[Ids]) -> list[SubjectConsent]:
         """What is known of each of these subjects, as (user id, anonymous id).
@@ -122,14 +134,21 @@ class LedgerView:
         found: list[Any] = self._known.get_all(subjects)
         if None not in found:
             return found
-        missing = [subject for subject, known in zip(subjects, found, strict=True) if known is None]
-        read = self._look_up(missing)
+        with errors_of(self.path):
+            self._db.execute("BEGIN")
+            try:
+                if self._move_on():
+                    found = self._known.get_all(subjects)
+                missing = [subject for subject, known in zip(subjects, found, strict=True) if known is None]
+                read = self._look_up(missing)
+            finally:
+                self._db.execute("COMMIT")
         return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
 
     def note_clear(self, subjects: Iterable[Ids]) -> None:
         """Remember, until something changes of them, that there is nothing against these subjects.
 
-        They have been looked up since the last `refresh`; what there could be is the caller's to say.
+        They have been looked up; what there could be is the caller's to say.
         """
         self._known.clear_ones.update(subjects)
 
@@ -153,15 +172,20 @@ class LedgerView:
         What was only seen of another device does not count, as in `of`, and Global Privacy Control with `gpc` alone.
         """
         records: dict[bytes, Record | None] = {}
+        newest: dict[str, int] = {}
+        keys = self.keys.of(subject)
         with errors_of(self.path):
-            keys = self.keys.of(subject)
-            self._read(set(keys), records)
-            self._read_owners(records)
-            newest: dict[str, int] = {}
-            for place, key in enumerate(_with_owners(keys, records)):
-                found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
-                newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
-            return newest
+            self._db.execute("BEGIN")
+            try:
+                self._move_on()
+                self._read(set(keys), records)
+                self._read_owners(records)
+                for place, key in enumerate(_with_owners(keys, records)):
+                    found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
+                    newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
+            finally:
+                self._db.execute("COMMIT")
+        return newest
 
     def close(self) -> None:
         """Release the file."""
@@ -170,19 +194,15 @@ class LedgerView:
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def _look_up(self, subjects: Sequence[Ids]) -> dict[Ids, SubjectConsent]:
+        """Read what is not remembered, inside the caller's transaction."""
         keys_of = {subject: self.keys.of(subject) for subject in subjects}
         records: dict[bytes, Record | None] = {}
         bounds: dict[bytes, tuple[int, int]] = {}
-        with errors_of(self.path):
-            self._db.execute("BEGIN")
-            try:
-                own = {key for keys in keys_of.values() for key in keys}
-                self._read(own, records)
-                if self.has_regulated:
-                    bounds = {key: bound for key in own if (bound := self._bounds(key)) != _UNREGULATED}
-                owners = self._read_owners(records)
-            finally:
-                self._db.execute("COMMIT")
+        own = {key for keys in keys_of.values() for key in keys}
+        self._read(own, records)
+        if self.has_regulated:
+            bounds = {key: bound for key in own if (bound := self._bounds(key)) != _UNREGULATED}
+        owners = self._read_owners(records)
         found = {}
         for subject, keys in keys_of.items():
             regulated = [bounds[key] for key in keys if key in bounds] if bounds else ()

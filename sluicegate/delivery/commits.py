@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from sluicegate import failpoints
+from sluicegate.audit.column import set_version
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
 from sluicegate.delivery.decided import decisions_of
@@ -136,6 +137,7 @@ class Commits:
             if reason is not None:
                 gathered.denied[reason] = gathered.denied.get(reason, 0) + 1
                 gathered.codes[one.offset - first] = self._lanes.settlement.code(reason)
+                set_version(gathered.versions, one.offset - first, gate.ledger.version)
         gathered.dead = [one for one, reason in zip(gathered.dead, reasons, strict=True) if reason is None]
 
     def take_replays(self, permits: Decide) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from sluicegate.accounts import DAMAGED as DAMAGED_REASON
 from sluicegate.audit.chain import Decisions
 from sluicegate.audit.column import add_version, add_versions
-from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, denied, expired
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired
 from sluicegate.delivery import settlement
 from sluicegate.delivery.settlement import Progress
 
@@ -17,6 +17,7 @@ WORDS = {
     settlement.EXPIRED: EXPIRED,
     settlement.DAMAGED: expired(DAMAGED_REASON),
     settlement.HELD: HELD,
+    settlement.REDACTED: REDACTED,
 }
 """What the states of a settlement that stand for no reason of denial come to."""
 
@@ -30,6 +31,11 @@ def decisions_of(progress: Progress, reasons: Sequence[str]) -> Decisions:
     return decisions
 
 
+def delivered_words(numbers: Iterable[int], redacted: Set[int]) -> dict[int, str]:
+    """The words of delivered events, by the numbers that stand for them; some went redacted."""
+    return {number: REDACTED if number in redacted else DELIVERED for number in numbers}
+
+
 def in_order(
     delivered: int,
     expired_: int,
@@ -37,11 +43,16 @@ def in_order(
     denied_by: Mapping[str, int],
     *,
     held: int = 0,
+    redacted: int = 0,
     dead: Sequence[int] = (),
     first: int = 0,
 ) -> Decisions:
-    """Decisions of events that ended one kind after the other; those that are dead lie where they are, from `first`."""
-    others = [(DELIVERED, delivered), (EXPIRED, expired_), (expired(DAMAGED_REASON), damaged), (HELD, held)]
+    """Decisions of events that ended one kind after the other; those that are dead lie where they are, from `first`.
+
+    `redacted` of the `delivered` went redacted.
+    """
+    others = [(DELIVERED, delivered - redacted), (REDACTED, redacted)]
+    others += [(EXPIRED, expired_), (expired(DAMAGED_REASON), damaged), (HELD, held)]
     others += [(denied(reason), n) for reason, n in denied_by.items()]
     others = [(word, n) for word, n in others if n]
     if dead:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.decision import Action, Judge, Reason, Verdict
 from sluicegate.consent.policy import Policies, Policy
-from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.reading import LedgerReader, of_one_version
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standing, Standings, SubjectConsent
 from sluicegate.consent.subject import Subject
@@ -151,16 +151,20 @@ class Gate:
     def reasons(
         self, about: About, *, arrived_ms: int = NEVER_ARRIVED_MS, offsets: Sequence[Offset] = ()
     ) -> Sequence[str | None]:
-        """For each event None when it may go, `HELD`, `REDACT`, or why not; by the ledger as of the last `refresh`.
+        """For each event None when it may go, `HELD`, `REDACT`, or why not; by the ledger as of its `version` then.
 
         With their places in the log it is also told which were erased, and which may not go because of whose they are.
         """
         if not self.completes:
             said = [self._of_stamp(combo) for combo in about.combos]
             return self._of_nobody(about, said, self._undecided(arrived_ms, self._clock_ms()))
-        known = self.ledger.of_many(about.whose)
-        reasons = self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
-        return _with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
+
+        def judge() -> Sequence[str | None]:
+            known = self.ledger.of_many(about.whose)
+            reasons = self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
+            return _with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
+
+        return of_one_version(self.ledger, judge)
 
     def barred(
         self, subjects: Sequence[tuple[str | None, str | None]], offsets: Sequence[Offset]
@@ -187,6 +191,14 @@ class Gate:
         now_ms = self._clock_ms()
         if not self.completes:
             return self._of_nobody(about, reasons, self._undecided(arrived_ms, now_ms))[skipped:]
+        return of_one_version(
+            self.ledger,
+            lambda: self._completed(about, reasons, skipped, first=first, arrived_ms=arrived_ms, now_ms=now_ms),
+        )
+
+    def _completed(
+        self, about: About, reasons: Sequence[str | None], skipped: int, *, first: Offset, arrived_ms: int, now_ms: int
+    ) -> list[str | None]:
         found: list[str | None] = []
         for start in range(skipped, len(about.codes), _PIECE):
             piece = slice(start, start + _PIECE)
@@ -222,11 +234,13 @@ class Gate:
         """The places of events that were permitted and may not go out any more, each with its reason.
 
         `REDACT` is that of one that may only go redacted from now on.
-        The ledger is taken as of the last `refresh`; a part that was looked at since its last change costs nothing.
+        The ledger is taken as of its `version` then; a part that was looked at since its last change costs nothing.
         """
-        ledger = self.ledger
-        if not ledger.version or part.judged == ledger.generation:
+        if not self.ledger.version or part.judged == self.ledger.generation:
             return {}
+        return of_one_version(self.ledger, lambda: self._refused(part))
+
+    def _refused(self, part: Part) -> dict[int, str]:
         refused: dict[int, str] = {}
         at, settled = 0, True
         for run in part.events.runs:
@@ -234,7 +248,7 @@ class Gate:
             settled = settled and not is_open
             refused.update({at + i: _final(reason) for i, reason in enumerate(reasons) if reason is not None})
             at += run.n_events
-        part.judged = ledger.generation if settled and not refused else -1
+        part.judged = self.ledger.generation if settled and not refused else -1
         return refused
 
     def note_delivered(self, events: Events) -> None:

@@ -8,7 +8,7 @@ then read from the log.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,8 +66,8 @@ class HeldChanges:
     under: str = ""
     versions: Mapping[Offset, int] = field(default_factory=dict)
     """Of the ledger, by which was decided; where it is not told that is `considered`."""
-    redacted: int = 0
-    """How many of the delivered went redacted."""
+    redacted: Set[Offset] = frozenset()
+    """Those of the delivered that went redacted."""
 
     def __bool__(self) -> bool:
         ended = self.delivered or self.denied or self.dead or self.gone or self.damaged

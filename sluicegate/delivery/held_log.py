@@ -31,6 +31,12 @@ class Judged:
     denied: dict[Offset, str] = field(default_factory=dict)
     gone: list[Offset] = field(default_factory=list)
     damaged: list[Offset] = field(default_factory=list)
+    versions: dict[Offset, int] = field(default_factory=dict)
+    """Of the ledger, by which each was denied."""
+
+    def deny(self, offset: Offset, reason: str, version: int) -> None:
+        """This one may never go."""
+        self.denied[offset], self.versions[offset] = reason, version
 
     def __len__(self) -> int:
         return len(self.allowed) + len(self.denied) + len(self.gone) + len(self.damaged)
@@ -48,7 +54,7 @@ class HeldLog:
         self._decide = decide
 
     def judge(self, offsets: Sequence[Offset]) -> Judged:
-        """Decide on held events, which ascend, by the ledger as of the gate's last `refresh`."""
+        """Decide on held events, which ascend, by the ledger as it is."""
         judged = Judged()
         for row, places in self._rows(offsets, judged):
             try:
@@ -61,7 +67,7 @@ class HeldLog:
                 if reason is None:
                     judged.allowed.append(row.first + place)
                 elif reason != HELD:
-                    judged.denied[row.first + place] = reason
+                    judged.deny(row.first + place, reason, self._gate.ledger.version)
         return judged
 
     def events(self, offsets: Sequence[Offset], *, max_bytes: int | None = None) -> tuple[Events, Judged]:
@@ -99,7 +105,9 @@ class HeldLog:
         if not any(fixed):
             return places
         reasons = [(place, fixed[row.meta.combo_of[place]]) for place in places]
-        judged.denied.update({row.first + place: reason for place, reason in reasons if reason is not None})
+        for place, reason in reasons:
+            if reason is not None:
+                judged.deny(row.first + place, reason, self._gate.ledger.version)
         return [place for place, reason in reasons if reason is None]
 
     def _reasons(self, row: Row, about: About, offsets: Sequence[Offset]) -> list[str | None]:

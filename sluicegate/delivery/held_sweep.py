@@ -161,6 +161,7 @@ class HeldSweep:
                 released=judged.allowed,
                 considered=None if rest else watched.considered,
                 under=watched.under,
+                versions=judged.versions,
             )
             if changes:
                 store.settle_held(watched.epoch, changes)
@@ -182,6 +183,7 @@ class HeldSweep:
         late = store.held.expired(arrived_before_ms=gate.expired_before_ms(), limit=EXPIRE_PER_PASS)
         denied = dict.fromkeys(sorted(set(late).difference(gone)), Reason.HOLD_EXPIRED.value)
         if gone or denied:
-            store.settle_held(watched.epoch, HeldChanges(denied=denied, gone=gone))
+            versions = dict.fromkeys(denied, watched.considered)
+            store.settle_held(watched.epoch, HeldChanges(denied=denied, gone=gone, versions=versions))
             if len(gone) == EXPIRE_PER_PASS or len(denied) == EXPIRE_PER_PASS:
                 watched.due_ms = 0

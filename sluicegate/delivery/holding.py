@@ -119,7 +119,8 @@ class Holding:
         for offset in gone:
             denied.pop(offset, None)
         if denied or gone:
-            self._store.settle_held(self._epoch, HeldChanges(denied=denied, gone=gone))
+            versions = dict.fromkeys(denied, self._seen)
+            self._store.settle_held(self._epoch, HeldChanges(denied=denied, gone=gone, versions=versions))
             self._any = self._store.state.held > 0
 
     def settled(self, ended: Aside) -> None:
@@ -132,12 +133,13 @@ class Holding:
     def _find(self) -> None:
         """Which held events the ledger's changes may concern."""
         ledger = self._gate.ledger
+        version = ledger.version  # looking people up may move it on, past changes that were not asked for here
         keys = None if self._under != self._gate.under else ledger.changed_since(self._seen)
         numbers = None if keys is None else {number_of(key) for key in keys}
         self._judge_unpassed(numbers)
         found = self._store.held.of(numbers) if self._any else []
         self._to_judge = sorted({*self._to_judge, *found}.difference(self._on_their_way))
-        self._seen, self._under = ledger.version, self._gate.under
+        self._seen, self._under = version, self._gate.under
 
     def _judge_unpassed(self, numbers: set[int] | None) -> None:
         """The same for those that the cursor has not passed yet: the log is where they wait."""
@@ -152,7 +154,7 @@ class Holding:
             self._reopened.append(events)
         for one in (judged, unhad):
             for offset, reason in one.denied.items():
-                settlement.end_hold(offset, reason, self._lanes.version)
+                settlement.end_hold(offset, reason, one.versions[offset])
             for offset in one.gone:
                 settlement.lose_hold(offset, damaged=False)
             for offset in one.damaged:
@@ -177,6 +179,7 @@ class Holding:
             released=judged.allowed,
             considered=considered,
             under=self._under,
+            versions=judged.versions,
         )
         if changes:
             self._store.settle_held(self._epoch, changes)

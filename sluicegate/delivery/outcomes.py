@@ -42,15 +42,9 @@ class Outcomes:
 
     def deliver(self, lane: Lane, events: Events) -> None:
         """These of the lane were delivered."""
-        if lane.origin is not Origin.LOG:
-            aside = self._aside[lane.origin]
-            aside.deliver(events.offsets, lane.version)
-            aside.redacted += sum(run.n_events for run in events.runs if run.redact)
-        else:
-            for run in events.runs:
-                self.settlement.deliver(run.offsets, lane.version)
-                if run.redact:
-                    self.settlement.note_redacted(run.offsets)
+        into = self.settlement if lane.origin is Origin.LOG else self._aside[lane.origin]
+        for run in events.runs:
+            into.deliver(run.offsets, lane.version, redacted=run.redact)
 
     def deny(self, lane: Lane, offset: int, reason: str, version: int) -> None:
         """This one of the lane is not for the destination, by this version of the ledger."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import NamedTuple
 
+from sluicegate.consent.reading import MAX_LOOKS
 from sluicegate.delivery.gate import HELD as HOLD
 from sluicegate.delivery.gate import REDACT, Gate
 from sluicegate.delivery.held_log import Numbers
@@ -38,7 +39,8 @@ class Reader:
     """Reads what follows the last known offset; decides once per combination, and fetches no event bytes in vain.
 
     Of events whose stamp leaves open what the destination requires, the lanes' gate decides each. `may_go_on` is asked
-    between reading and deciding, after the gate has taken note of the ledger; when it says no, nothing is taken.
+    between reading and deciding, after the gate has taken note of the ledger, and again when that has moved on; when it
+    says no, nothing more is taken.
     """
 
     def __init__(
@@ -66,7 +68,8 @@ class Reader:
             return 0
         for row in rows:
             try:
-                self._take(row)
+                if not self._take(row):
+                    break
             except RowGone:
                 break  # it shows as a gap at the next look
             except RowDamaged:
@@ -88,9 +91,11 @@ class Reader:
         lanes.expire(row.first - lanes.settlement.last - 1)
         lanes.lose(row.last - lanes.settlement.last)
 
-    def _take(self, row: Row) -> None:
+    def _take(self, row: Row) -> bool:
+        """Settle or pass on a row; False when held events have to go before it."""
         if row.damage is not None:
-            return self._lose(row)
+            self._lose(row)
+            return True
         lanes, meta = self._lanes, row.meta
         states = meta.combo_of.translate(self._table(meta.combos))
         known = max(0, lanes.settlement.last + 1 - row.first)
@@ -98,7 +103,10 @@ class Reader:
         held: Sequence[HeldRow] = ()
         to_redact: Sequence[int] = ()
         if lanes.gate is not None:
-            states, held, to_redact = self._completed(lanes.gate, row, states)
+            completed = self._in_order(lanes.gate, row, states)
+            if completed is None:
+                return False
+            states, held, to_redact = completed
         n_permitted = states.count(UNFINISHED)
         events = Events()
         if n_permitted:
@@ -113,6 +121,22 @@ class Reader:
         lanes.expire(row.first - lanes.settlement.last - 1)
         lanes.settlement.hold(held)
         lanes.add(states, events)
+        return True
+
+    def _in_order(self, gate: Gate, row: Row, states: bytes) -> _Completed | None:
+        """The states with what the ledger says; where it moved on meanwhile, held events are let go of before.
+
+        None when there are more of those than go at once.
+        """
+        completed = None
+        for _ in range(MAX_LOOKS):
+            version = gate.ledger.version
+            completed = self._completed(gate, row, states)
+            if gate.ledger.version == version:
+                break
+            if not self._may_go_on():
+                return None
+        return completed
 
     def _completed(self, gate: Gate, row: Row, states: bytes) -> _Completed:
         """The states with what the ledger says of the events that say nothing themselves."""

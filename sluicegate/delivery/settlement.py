@@ -21,8 +21,10 @@ DEAD = 2
 EXPIRED = 3
 DAMAGED = 4
 HELD = 5
-FIRST_REASON = 6
-"""The first byte that stands for a reason of denial; there is room for 249 of them and "other"."""
+REDACTED = 6
+"""Delivered without the person in it."""
+FIRST_REASON = 7
+"""The first byte that stands for a reason of denial; there is room for 248 of them and "other"."""
 
 
 class Stage(StrEnum):
@@ -114,8 +116,8 @@ class Aside:
     denied: dict[int, str] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
     """Of the ledger, by which each was decided."""
-    redacted: int = 0
-    """How many of the delivered went redacted."""
+    redacted: set[int] = field(default_factory=set)
+    """Those of the delivered that went redacted."""
 
     def __bool__(self) -> bool:
         return bool(self.delivered or self.dead or self.denied)
@@ -129,11 +131,13 @@ class Aside:
         self.dead += later.dead
         self.denied |= later.denied
         self.versions |= later.versions
-        self.redacted += later.redacted
+        self.redacted |= later.redacted
 
-    def deliver(self, numbers: Sequence[int], version: int) -> None:
+    def deliver(self, numbers: Sequence[int], version: int, *, redacted: bool = False) -> None:
         """These were delivered, by this version of the ledger."""
         self.delivered += numbers
+        if redacted:
+            self.redacted.update(numbers)
         self.versions.update(dict.fromkeys(numbers, version))
 
     def deny(self, number: int, reason: str, version: int) -> None:
@@ -159,7 +163,6 @@ class Settlement:
         self._version = 0
         self._versions: array[int] | None = None
         """Of each offset, while they are not all decided under `_version`."""
-        self._redacted: list[int] = []
 
     def __len__(self) -> int:
         return len(self._states)
@@ -175,7 +178,7 @@ class Settlement:
         return self._reasons
 
     def code(self, reason: str) -> int:
-        """The byte that stands for a reason of denial; the 250th and later reasons share "other"."""
+        """The byte that stands for a reason of denial; the 249th and later reasons share "other"."""
         if reason not in self._reasons:
             if len(self._reasons) == 255 - FIRST_REASON:
                 self._reasons.append("other")
@@ -198,22 +201,19 @@ class Settlement:
         """Add offsets that are in the log but damaged."""
         self.extend(bytes((DAMAGED,)) * count, self._version)
 
-    def deliver(self, offsets: Sequence[int], version: int = 0) -> None:
-        """Mark unfinished offsets, which ascend, as delivered by this version of the ledger."""
+    def deliver(self, offsets: Sequence[int], version: int = 0, *, redacted: bool = False) -> None:
+        """Mark unfinished offsets, which ascend, as delivered by this version of the ledger, perhaps redacted."""
         if not offsets:
             return
         self._decide(offsets, version)
         states, before = self._states, self.cursor + 1
         first, last = offsets[0] - before, offsets[-1] - before
+        state = REDACTED if redacted else DELIVERED
         if last - first + 1 == len(offsets):
-            states[first : last + 1] = b"\x01" * len(offsets)
+            states[first : last + 1] = bytes((state,)) * len(offsets)
         else:
             for offset in offsets:
-                states[offset - before] = DELIVERED
-
-    def note_redacted(self, offsets: Iterable[int]) -> None:
-        """Say of delivered offsets that they went redacted."""
-        self._redacted += offsets
+                states[offset - before] = state
 
     def deny(self, offset: int, reason: str, version: int = 0) -> None:
         """Mark an unfinished offset as denied."""
@@ -270,9 +270,6 @@ class Settlement:
         self._pass_versions(length, progress.versions)
         if progress.delivered < length:
             self._count_rest(passed, progress)
-        if self._redacted:
-            still = [offset for offset in self._redacted if offset > self.cursor]
-            progress.redacted, self._redacted = len(self._redacted) - len(still), still
         return progress
 
     def _extend_versions(self, count: int, version: int) -> None:
@@ -309,6 +306,8 @@ class Settlement:
             self._versions = None
 
     def _count_rest(self, passed: bytearray, progress: Progress) -> None:
+        progress.redacted = passed.count(REDACTED)
+        progress.delivered += progress.redacted
         progress.expired = passed.count(EXPIRED)
         progress.damaged = passed.count(DAMAGED)
         for code, reason in enumerate(self._reasons, FIRST_REASON):

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import apsw
 
 from sluicegate.accounts import DAMAGED, StoreState, read_state, store_schema
 from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
-from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED
 from sluicegate.audit.words import denied as denied_word
 from sluicegate.audit.words import expired as expired_word
-from sluicegate.delivery.decided import in_order
+from sluicegate.config.model import Requirement
+from sluicegate.delivery.decided import delivered_words, in_order
 from sluicegate.delivery.held import (
     HOLD_LIMIT,
     HeldChanges,
@@ -52,17 +53,21 @@ class DestinationStore:
     (`synchronous=NORMAL`), which moves the cursor back and so repeats deliveries, and loses no event.
     """
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path, *, requires: Requirement | None = None) -> None:
         self.path = path
+        self._requires = requires
         self._db = connection
         self.letters = DeadLetters(connection, path)
         self.held = HeldEvents(connection, path)
         self._knows_deaths = False
 
     @classmethod
-    def open(cls, path: Path, *, start: Offset) -> DestinationStore:
-        """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start."""
-        return cls(connect(path, store_schema(start), synchronous="NORMAL"), path)
+    def open(cls, path: Path, *, start: Offset, requires: Requirement | None = None) -> DestinationStore:
+        """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start.
+
+        `requires` is what the destination requires, for whoever writes decisions: the proof names it with them.
+        """
+        return cls(connect(path, store_schema(start), synchronous="NORMAL"), path, requires=requires)
 
     @property
     def state(self) -> StoreState:
@@ -162,7 +167,8 @@ class DestinationStore:
                 offsets = [letter.offset for letter in dead_letters]
                 first = cursor - counted + 1
                 n_held = _n_held(held)
-                decisions = in_order(delivered, expired, damaged, denied, held=n_held, dead=offsets, first=first)
+                counts = delivered, expired, damaged, denied
+                decisions = in_order(*counts, held=n_held, redacted=redacted, dead=offsets, first=first)
             self._prove(decisions, counted, cursor)
             self._hold(held)
             if retries is not None:
@@ -215,7 +221,7 @@ class DestinationStore:
             letters = [dead for dead in changes.dead if dead.offset in there]
             insert_letters(self._db, letters)
             words = dict.fromkeys(there, DEAD)
-            words |= dict.fromkeys(remove_held(self._db, changes.delivered), DELIVERED)
+            words |= delivered_words(remove_held(self._db, changes.delivered), changes.redacted)
             words |= dict.fromkeys(remove_held(self._db, changes.damaged), expired_word(DAMAGED))
             words |= dict.fromkeys(remove_held(self._db, changes.gone), EXPIRED)
             refused = remove_held(self._db, changes.denied)
@@ -224,13 +230,13 @@ class DestinationStore:
             n_damaged = ended[expired_word(DAMAGED)]
             self._db.execute(
                 "UPDATE state SET delivered = delivered + ?, dead = dead + ?, expired = expired + ?",
-                (ended[DELIVERED], len(letters), ended[EXPIRED] + n_damaged),
+                (ended[DELIVERED] + ended[REDACTED], len(letters), ended[EXPIRED] + n_damaged),
             )
             self._count_denied(Counter([changes.denied[offset] for offset in refused]))
             self._count_damaged(n_damaged)
             version_of, otherwise = changes.versions, changes.considered or 0
             self._prove_later([(o, word, version_of.get(o, otherwise)) for o, word in words.items()], was=HELD)
-            self._count_redacted(changes.redacted)
+            self._count_redacted(ended[REDACTED])
             release_held(self._db, changes.released)
             if changes.considered is not None:
                 self._db.execute("UPDATE state SET considered = ?, held_under = ?", (changes.considered, changes.under))
@@ -244,11 +250,11 @@ class DestinationStore:
         denied: Mapping[int, str],
         now_ms: int,
         versions: Mapping[int, int] = _NO_VERSIONS,
-        redacted: int = 0,
+        redacted: Set[int] = frozenset(),
     ) -> None:
         """Say how replays ended, by letter id: `failed` has the new reason, `denied` the reason of the denial.
 
-        `versions` has the ledger versions by which that was decided.
+        `versions` has the ledger versions by which that was decided; `redacted` are those delivered that went redacted.
         Delivered and denied letters are removed and counted as such instead of as dead. Ids that are not there, or were
         settled already, change nothing. Raises `StaleEpoch` like `commit`.
         """
@@ -260,16 +266,16 @@ class DestinationStore:
             n_delivered = len(gone)
             refused = remove_letters(self._db, list(denied))
             reasons = [denied[id_] for id_ in refused]
-            words = dict.fromkeys(gone, DELIVERED) | {id_: denied_word(denied[id_]) for id_ in refused}
+            words = delivered_words(gone, redacted) | {id_: denied_word(denied[id_]) for id_ in refused}
             offsets, decisions = later((offset_of[id_], word, versions.get(id_, 0)) for id_, word in words.items())
-            add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms)
+            add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms, requires=self._requires)
             fail_letters(self._db, failed, now_ms=now_ms)
             self._db.execute(
                 "UPDATE state SET dead = dead - ?, delivered = delivered + ?",
                 (n_delivered + len(reasons), n_delivered),
             )
             self._count_denied({reason: reasons.count(reason) for reason in set(reasons)})
-            self._count_redacted(redacted)
+            self._count_redacted(list(words.values()).count(REDACTED))
 
     def data_version(self) -> int:
         """A number that changes when another connection has changed the store; about 5 us."""
@@ -284,7 +290,8 @@ class DestinationStore:
     def _prove(self, decisions: Decisions, n_events: int, cursor: Offset) -> None:
         if len(decisions) != n_events:
             raise ValueError(f"{n_events} events are counted, but {len(decisions)} decisions are told")
-        add_decisions(self._db, decisions, last=cursor, now_ms=time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        add_decisions(self._db, decisions, last=cursor, now_ms=now_ms, requires=self._requires)
 
     def _hold(self, held: Holds | None) -> None:
         if held is not None and (refused := insert_held(self._db, held)):
@@ -293,7 +300,8 @@ class DestinationStore:
 
     def _prove_later(self, outcomes: Iterable[tuple[int, str, int]], *, was: str) -> None:
         offsets, decisions = later(outcomes)
-        add_later(self._db, offsets, decisions, was=was, now_ms=time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        add_later(self._db, offsets, decisions, was=was, now_ms=now_ms, requires=self._requires)
 
     def _count_denied(self, denied: Mapping[str, int]) -> None:
         if denied:

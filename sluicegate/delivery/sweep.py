@@ -86,12 +86,15 @@ class Sweep:
         decide: Decide,
         decide_each: DecideEach = lambda name, row, skipped: None,
         hold: Holder = lambda name, row, places: (),
+        *,
+        version: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`version` is asked after each decision for that of the ledger by which it was taken."""
         self._decide = decide
         self._decide_each = decide_each
         self._hold = hold
         self._watches: dict[str, _Watch] = {}
-        self._version = 0
+        self._version = version
 
     def watch(self, destination_id: str, *, epoch: int, cursor: Offset, wanted: bool = False) -> None:
         """Mind this destination from its store's cursor on; `wanted` when something else than the log waits for it."""
@@ -126,12 +129,8 @@ class Sweep:
                 watch.expire(tail - 1)
                 watch.wanted = watch.always_wanted  # what it was wanted for may be gone: look again
 
-    def look(self, row: Row, *, version: int = 0) -> None:
-        """Judge one row for all destinations that have not seen it; rows come in order.
-
-        `version` is that of the ledger by which is judged.
-        """
-        self._version = version
+    def look(self, row: Row) -> None:
+        """Judge one row for all destinations that have not seen it; rows come in order."""
         histogram = Counter(row.meta.combo_of)
         for name, watch in self._watches.items():
             if watch.wanted or watch.seen >= row.last:
@@ -159,10 +158,10 @@ class Sweep:
             for index, count in histogram.items():
                 watch.denied[reasons[index] or ""] += count
             if len(histogram) == 1:
-                watch.gathered.add_run(denied(reasons[row.meta.combo_of[0]] or ""), row.count, self._version)
+                watch.gathered.add_run(denied(reasons[row.meta.combo_of[0]] or ""), row.count, self._version())
             else:
                 words = [denied(reason or "") for reason in reasons]
-                watch.gathered.add_coded(row.meta.combo_of, words, self._version)
+                watch.gathered.add_coded(row.meta.combo_of, words, self._version())
             watch.seen = row.last
             return
         self._count(name, watch, row, [reasons[index] for index in row.meta.combo_of[skipped:]])
@@ -177,7 +176,7 @@ class Sweep:
         watch.denied.update({reason or "": n for reason, n in passed.items()})
         words = [HELD_WORD if reason == HELD else denied(reason or "") for reason in reasons[:n_passed]]
         if words:
-            watch.gathered.add_each(words, self._version)
+            watch.gathered.add_each(words, self._version())
         watch.seen += n_passed
         watch.wanted = n_passed < len(reasons)
 

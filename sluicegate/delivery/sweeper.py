@@ -61,7 +61,7 @@ class Sweeper:
         self._destinations = {d.id: d for d in config.destinations.values() if d.enabled}
         self._data_dir = data_dir
         self._on_wanted = on_wanted
-        self._sweep = Sweep(self._decide, self._decide_each, self._hold)
+        self._sweep = Sweep(self._decide, self._decide_each, self._hold, version=lambda: self._ledger.version)
         self._ledger = open_ledger_reader(data_dir, config.consent)
         self._gates = {
             name: Gate(self._ledger, one.requires, consent_of(one, config.consent), redacts_for=redacts_for(one))
@@ -277,7 +277,8 @@ class Sweeper:
             store.close()
 
     def _open_store(self, name: str) -> DestinationStore:
-        return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0))
+        requires = self._destinations[name].requires
+        return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0), requires=requires)
 
     def _mind_held(self, event_log: SqliteLog) -> None:
         for name in self._held.look(event_log, now_ms=time.monotonic_ns() // 1_000_000):
@@ -315,7 +316,7 @@ class Sweeper:
             if not self._sweep.n_held():
                 self._held_version = self._ledger.version
             for row in rows:
-                self._sweep.look(row, version=self._ledger.version)
+                self._sweep.look(row)
             if not rows:
                 self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:
@@ -323,7 +324,7 @@ class Sweeper:
 
     def _skip(self, skip: Skip) -> None:
         try:
-            store = DestinationStore.open(self._data_dir.store(skip.id), start=self._starts[skip.id])
+            store = self._open_store(skip.id)
         except SluicegateError as error:
             log.warning("cannot open the store of %s: %s", skip.id, error)
             return

@@ -114,7 +114,10 @@ class DeliveryWorker:
             return Report(ReportKind.FAILED, error_text(error), permanent=isinstance(error, NotInstalled))
         except CredentialsRefused as error:
             plugin, refusal = None, error_text(error)
-        store = DestinationStore.open(self._data_dir.store(self._destination.id), start=self._start_offset)
+        destination = self._destination
+        store = DestinationStore.open(
+            self._data_dir.store(destination.id), start=self._start_offset, requires=destination.requires
+        )
         try:
             cursor = store.claim(self._epoch).cursor
             if plugin is None:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from sluicegate.acceptance.times import read_ms
-from sluicegate.destinations.plan import FOREIGN, Broken, Foreign, Numbered, Plan
+from sluicegate.destinations.plan import FOREIGN, TOO_OLD, Broken, Foreign, Numbered, Plan, TooOld
 
 T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
@@ -146,15 +146,21 @@ def uuid_of(message_id: str) -> str:
 
 
 def consents(event: Mapping[str, Any]) -> dict[str, bool]:
-    """What the client said about consent, by category (`context.consent`, `context.consentManagement`)."""
-    found = {}
-    for name in ("deniedConsentIds", "allowedConsentIds"):
+    """What the client said about consent, by category; a refusal counts, wherever it is.
+
+    It is read where Segment, RudderStack, c15t and walkerOS have it.
+    """
+    found: dict[str, bool] = {}
+    for said in (at(event, "context.consent.categoryPreferences"), event.get("consent")):
+        if isinstance(said, dict):
+            for name, granted in said.items():
+                if isinstance(granted, bool):
+                    found[name] = granted and found.get(name, True)
+    for name in ("allowedConsentIds", "deniedConsentIds"):
         ids = at(event, f"context.consentManagement.{name}")
-        if isinstance(ids, list):
-            found.update({one: name == "allowedConsentIds" for one in ids if isinstance(one, str)})
-    preferences = at(event, "context.consent.categoryPreferences")
-    if isinstance(preferences, dict):
-        found.update({name: value for name, value in preferences.items() if isinstance(value, bool)})
+        for one in ids if isinstance(ids, list) else ():
+            if isinstance(one, str):
+                found[one] = name == "allowedConsentIds" and found.get(one, True)
     return found
 
 
@@ -167,7 +173,7 @@ def encoded(record: Mapping[str, Any], *, max_bytes: int) -> bytes:
 
 
 def each(plan: Plan, batch: Sequence[Numbered], make: Callable[[Numbered], T]) -> Iterable[tuple[int, T]]:
-    """What `make` gives for each event; `Broken` and `Foreign` go into the plan."""
+    """What `make` gives for each event; `Broken`, `Foreign` and `TooOld` go into the plan."""
     for one in batch:
         try:
             yield one.index, make(one)
@@ -175,3 +181,5 @@ def each(plan: Plan, batch: Sequence[Numbered], make: Callable[[Numbered], T]) -
             plan.rejected[one.index] = str(error)
         except Foreign:
             plan.skipped[one.index] = FOREIGN
+        except TooOld:
+            plan.skipped[one.index] = TOO_OLD

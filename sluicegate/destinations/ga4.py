@@ -30,7 +30,7 @@ from sluicegate.destinations.fields import (
     traits,
     words,
 )
-from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request
+from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, TooOld
 from sluicegate.destinations.vendor import VendorDestination
 from sluicegate.destinations.vendor_settings import Ga4Settings
 
@@ -168,7 +168,7 @@ class Ga4(VendorDestination):
         at_ms = time_ms(event)
         if at_ms is not None:
             if at_ms < now_ms - OLDEST_MS:
-                raise Broken("the event is older than the 72 hours that GA4 takes")
+                raise TooOld
             if at_ms > now_ms + NEWEST_MS:
                 raise Broken("the event is more than 15 minutes ahead")
             made["timestamp_micros"] = at_ms * 1_000
@@ -204,7 +204,7 @@ class Ga4(VendorDestination):
     def _consent(self, event: dict[str, Any]) -> dict[str, str]:
         said = consents(event).get(self.settings.consent_category)
         known = {"granted": "GRANTED", "denied": "DENIED", "unsaid": None}
-        known["event"] = None if said is None else ("GRANTED" if said else "DENIED")
+        known["event"] = "GRANTED" if said else "DENIED"  # who was not asked has not agreed
         fields = {
             "ad_user_data": known[self.settings.ad_user_data],
             "ad_personalization": known[self.settings.ad_personalization],

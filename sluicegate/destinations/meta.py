@@ -29,7 +29,7 @@ from sluicegate.destinations.fields import (
     traits,
 )
 from sluicegate.destinations.http import Answer
-from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, packs
+from sluicegate.destinations.plan import Broken, Foreign, Numbered, Plan, Request, TooOld, packs
 from sluicegate.destinations.vendor import VendorDestination, Verdict
 from sluicegate.destinations.vendor_settings import MetaSettings
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
@@ -259,7 +259,7 @@ def _time(event: Mapping[str, Any], source: str, now_ms: int) -> int:
         raise Broken("no event_time: the event has no timestamp")
     in_store = source == "physical_store"
     if at_ms < now_ms - (OLDEST_IN_STORE_MS if in_store else OLDEST_MS):
-        raise Broken(f"the event is older than the {62 if in_store else 7} days that Meta takes")
+        raise TooOld
     if at_ms > now_ms + NEWEST_MS:
         raise Broken("the event is more than a minute ahead")
     return at_ms

@@ -11,6 +11,8 @@ from sluicegate.destinations.base import Batch
 JSON = "application/json"
 FOREIGN = "no counterpart at the vendor"
 """The reason for which events are skipped whose kind a vendor knows nothing like."""
+TOO_OLD = "too_old"
+"""The reason for which events are skipped that are older than a vendor takes; a replay would come later still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,7 @@ class Broken(ValueError):
 
 class Foreign(Exception):
     """An event is of a kind that the vendor has nothing like."""
+
+
+class TooOld(Exception):
+    """An event is older than the vendor takes."""

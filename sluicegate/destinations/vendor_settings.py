@@ -134,8 +134,8 @@ class Ga4Settings(Settings):
     """`api_secret` with the `measurement_id` of a web stream, or the `firebase_app_id` of an app.
 
     `event_names` gives events other names, `user_properties` are names of traits that go along, `currency` is that of
-    values that come without one. `ad_user_data` and `ad_personalization`: what is said about consent, as the event
-    has it for `consent_category`, always the same, or nothing.
+    values that come without one. `ad_user_data` and `ad_personalization`: what is said about consent, granted where
+    the event grants `consent_category` and else denied, always the same, or nothing.
     """
 
     api_secret: Secret

@@ -19,7 +19,8 @@ class Fate:
 
     `outcome` is the account that it is counted in, or will be; `decision` what it comes to, None while nothing is
     final, with its `reason`. `note` says what else there is to say. `decided` has the decisions that the audit keeps,
-    the final one last.
+    the final one last. `requires` is what the destination requires now, `required` what it required when the event was
+    decided, where that was something else.
     """
 
     destination: str
@@ -28,9 +29,15 @@ class Fate:
     reason: str = ""
     note: str = ""
     requires: Requirement | None = None
+    required: Requirement | None = None
     decided: tuple[Entry, ...] = ()
     ledger: LedgerStory | None = None
     letter: DeadLetter | None = None
+
+    @property
+    def decided_by(self) -> Requirement | None:
+        """What was required when it was decided; what is required now, while it is not."""
+        return self.required or self.requires
 
 
 def letter_outcome(letter: DeadLetter) -> str:

@@ -10,7 +10,7 @@ from sluicegate.accounts import DAMAGED, read_accounts
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import EXPIRED, HELD, Final, denied, final, reason_of
 from sluicegate.config import Config
-from sluicegate.config.model import DestinationConfig, OnDenied
+from sluicegate.config.model import DestinationConfig, Requirement
 from sluicegate.delivery.gate import REDACT, open_ledger_reader
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
@@ -79,15 +79,25 @@ class Fates:
         outcome, decision, note = _outcome(last.word, decisions[-1]), decisions[-1], ""
         if decision is Final.DAMAGED and (damaged := self._damaged(destination, offset)) is not None:
             note = damaged.note
-        if decision is Final.DELIVERED and destination.on_denied is OnDenied.REDACT:
-            note = "without the person, if it was refused by then"
         if decision is Final.HELD and event is not None:
             note = self._held(destination, event)
         if letter is not None and decision is Final.FAILED:
             outcome = letter_outcome(letter)
         version, at_ms = last.version, last.until_ms
-        ledger = self._teller.tell(event, requires, version=version, at_ms=at_ms, decisions=decisions)
-        return Fate(name, outcome, decision, reason_of(last.word), note, requires, tuple(entries), ledger, letter)
+        required = next((entry.requires for entry in reversed(entries) if entry.requires is not None), requires)
+        ledger = self._teller.tell(event, required, version=version, at_ms=at_ms, decisions=decisions)
+        return Fate(
+            name,
+            outcome,
+            decision,
+            reason_of(last.word),
+            note,
+            requires,
+            None if _same(required, requires) else required,
+            tuple(entries),
+            ledger,
+            letter,
+        )
 
     def _held(self, destination: DestinationConfig, event: StoredEvent) -> str:
         """Until when an event is held; or that it is not any more, but not delivered either."""
@@ -146,6 +156,11 @@ class Fates:
 def _outcome(word: str, decision: Final) -> str:
     """The account; but what the destination did not want was not denied it."""
     return decision.value if decision in (Final.SKIPPED, Final.NOT_SELECTED) else word.partition(":")[0]
+
+
+def _same(one: Requirement, other: Requirement) -> bool:
+    """Whether two requirements mean the same, in whatever order their purposes are named."""
+    return (set(one.all), set(one.any)) == (set(other.all), set(other.any))
 
 
 def offsets_of_letters(config: Config, data_dir: DataDir, message_id: str) -> list[Offset]:

@@ -16,7 +16,7 @@ from sluicegate.event import Combo
 from sluicegate.explain.find import StoredEvent
 from sluicegate.paths import DataDir
 
-_DENIALS = frozenset({Final.WITHDRAWN, Final.DENIED, Final.DENIED_AT_COLLECTION})
+_DENIALS = frozenset({Final.WITHDRAWN, Final.DENIED, Final.DENIED_AT_COLLECTION, Final.REDACTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,6 @@ class LedgerTeller:
         changes: Sequence[Change] = ()
         if released or last in _DENIALS:
             changes = past.changes(event.subject, purposes, granted=released, up_to=version)
-            if not changes and (by_then := past.version_at(at_ms)) > version:
-                # Who decides looks for changes first and then people up: what is written in between counts already.
-                changes = past.changes(event.subject, purposes, granted=released, up_to=by_then)
-                version = changes[0].version if changes else version
         known = past.of(event.subject, version, gpc=policy.honors_gpc, now_ms=at_ms)
         return LedgerStory(version, policy.model, place, accepted_version, known, next(iter(changes), None))
 

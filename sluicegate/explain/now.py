@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sluicegate.config.model import ConsentConfig, DestinationConfig, Requirement, consent_of
+from sluicegate.config.model import ConsentConfig, DestinationConfig, Requirement, consent_of, redacts_for
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.delivery.gate import Gate
 from sluicegate.event import About
@@ -29,11 +29,15 @@ class Considering:
         requires: Requirement | None = None,
     ) -> None:
         self._destination = destination if requires is None else replace(destination, requires=requires)
-        self._gate = Gate(reader, self._destination.requires, consent_of(destination, consent))
-        self._gate.refresh()
+        consent = consent_of(destination, consent)
+        self._gate = Gate(reader, self._destination.requires, consent, redacts_for=redacts_for(destination))
+        reader.refresh()  # and not the gate, which would begin a ledger to redact by
 
     def reasons(self, about: About, offsets: range, *, arrived_ms: int) -> list[str | None]:
-        """For each event at these offsets None when it would go, `held`, or why not; they arrived together."""
+        """For each event at these offsets None when it would go, `HELD`, `REDACT`, or why not.
+
+        They arrived together.
+        """
         fixed = [self._but_for_consent(decide(combo, self._destination)) for combo in about.combos]
         if all(fixed):
             return [fixed[code] for code in about.codes]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sluicegate.audit.words import DELIVERED, Final, denied, final
-from sluicegate.delivery.gate import HELD
+from sluicegate.audit.words import DELIVERED, REDACTED, Final, denied, final
+from sluicegate.delivery.gate import HELD, REDACT
 from sluicegate.errors import RowDamaged
 from sluicegate.eventlog.base import EventLog, Row
 from sluicegate.explain.now import Considering
@@ -80,8 +80,8 @@ def _judge(row: Row, now: Considering, then: Considering, found: WhatIf) -> None
 
 
 def _final(reason: str | None) -> Final:
-    if reason is None:
-        return final(DELIVERED)
+    if reason is None or reason == REDACT:
+        return final(DELIVERED if reason is None else REDACTED)
     return final(reason if reason == HELD else denied(reason))
 
 

@@ -20,6 +20,8 @@ from sluicegate.explain.times import time_text
 
 _MEANING = {
     Final.DELIVERED: "delivered: the destination has confirmed it",
+    Final.REDACTED: "redacted: delivered without the person in it, because a purpose that is required was refused "
+    "before or when the event was collected",
     Final.DENIED: "denied: a purpose that is required was refused before or when the event was collected",
     Final.UNDECIDED: "not delivered: nobody had said yes or no to a purpose that is required",
     Final.WITHDRAWN: "withdrawn: it was granted when the event was collected, and no more when it was to be sent",
@@ -49,7 +51,7 @@ def why(fate: Fate, event: StoredEvent | None) -> str:
     letter = fate.letter
     if letter is not None and fate.decision is Final.FAILED:
         return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
-    parts = [fate.note, requirement_text(fate.requires) if fate.requires else ""]
+    parts = [fate.note, *_required(fate)]
     parts.append(stamp_text(event.combo) if event is not None else "the event is gone from the log")
     parts.append(_ledger_text(fate, event))
     text = "; ".join(part for part in parts if part)
@@ -61,7 +63,7 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
     if fate.requires is None:
         yield fate.note
         return
-    yield f"{fate.destination} {requirement_text(fate.requires)}"
+    yield from (f"{fate.destination} {text}" for text in _required(fate))
     yield stamp_text(event.combo) if event is not None else _GONE
     if fate.ledger is not None and event is not None:
         yield from _ledger_story(fate, fate.ledger, event)
@@ -79,10 +81,10 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
 
 def _ledger_text(fate: Fate, event: StoredEvent | None) -> str:
     """How the person stood, on what is required and what the event left open."""
-    if event is None or fate.requires is None or fate.ledger is None or fate.ledger.known is None:
+    if event is None or fate.decided_by is None or fate.ledger is None or fate.ledger.known is None:
         return ""
     said = dict(event.combo.stamp)
-    asked = [purpose for purpose in fate.requires.purposes if purpose not in said and purpose != NECESSARY]
+    asked = [purpose for purpose in fate.decided_by.purposes if purpose not in said and purpose != NECESSARY]
     states = [f"{purpose}: {fate.ledger.known.of(purpose).state}" for purpose in asked]
     return f"the ledger says {', '.join(states)}" if states else ""
 
@@ -97,6 +99,7 @@ def as_json(fate: Fate, event: StoredEvent | None) -> dict[str, Any]:
         "decision": fate.decision,
         "reason": fate.reason,
         "requires": None if fate.requires is None else asdict(fate.requires),
+        "required": None if fate.decided_by is None else asdict(fate.decided_by),
         "decided": [_entry_json(entry) for entry in fate.decided],
         "ledger": None if fate.ledger is None else _ledger_json(fate.ledger),
         "deadLetter": None
@@ -106,12 +109,24 @@ def as_json(fate: Fate, event: StoredEvent | None) -> dict[str, Any]:
     }
 
 
-def requirement_text(requires: Requirement) -> str:
-    """What a destination requires."""
-    required = [*requires.all]
+def requirement_text(requires: Requirement, *, then: bool = False) -> str:
+    """What a destination requires, or required then."""
+    purposes = [*requires.all]
     if requires.any:
-        required.append("one of " + ", ".join(requires.any))
-    return "needs no consent" if required == [NECESSARY] else f"requires {' and '.join(required)}"
+        purposes.append("one of " + ", ".join(requires.any))
+    if purposes == [NECESSARY]:
+        return "needed no consent" if then else "needs no consent"
+    return f"{'required' if then else 'requires'} {' and '.join(purposes)}"
+
+
+def _required(fate: Fate) -> list[str]:
+    """What was required when the event was decided, and what is now where that is something else."""
+    if fate.requires is None:
+        return []
+    now = requirement_text(fate.requires)
+    if fate.required is None:
+        return [now]
+    return [f"{requirement_text(fate.required, then=True)} when this was decided", f"{now} now"]
 
 
 def stamp_text(combo: Combo) -> str:
@@ -123,7 +138,7 @@ def stamp_text(combo: Combo) -> str:
 def _ledger_story(fate: Fate, ledger: LedgerStory, event: StoredEvent) -> Iterator[str]:
     place = "" if not ledger.place else " elsewhere" if ledger.place == UNLISTED else f" in {ledger.place}"
     yield _MODELS[ledger.model] + place
-    purposes = [purpose for purpose in fate.requires.purposes if purpose != NECESSARY] if fate.requires else []
+    purposes = [purpose for purpose in fate.decided_by.purposes if purpose != NECESSARY] if fate.decided_by else []
     if not purposes:
         return
     if event.subject.is_nobody:
@@ -174,6 +189,7 @@ def _decided(entry: Entry) -> str:
 def _entry_json(entry: Entry) -> dict[str, Any]:
     return {
         "decision": final(entry.word),
+        "requires": None if entry.requires is None else asdict(entry.requires),
         "word": entry.word,
         "reason": reason_of(entry.word),
         "ledgerVersion": entry.version,

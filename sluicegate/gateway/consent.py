@@ -161,5 +161,6 @@ class ConsentDesk:
 
 
 def _answer(exchange: Exchange, recorded: Recorded, more: Mapping[str, object]) -> None:
-    status = 202 if more.get("late") else 200  # recorded, and not known to be in force everywhere
+    is_known = not (more.get("late") or more.get("untold"))
+    status = 200 if is_known else 202  # recorded, and not known to be in force, or heard of, everywhere
     exchange.reply(Answer(status, msgspec.json.encode({"success": True, "version": recorded.version, **more})))

@@ -45,10 +45,18 @@ _DROPPED = Answer(200, b'{"success":true}')
 _Accept = Callable[[bytes, str, Signals], Acceptance]
 
 
+class Answered(Protocol):
+    """Who waits for an answer: an `Exchange`, or whoever goes on when an event is stored."""
+
+    def reply(self, answer: Answer) -> None:
+        """Take the answer."""
+        ...
+
+
 class Waiting(NamedTuple):
     """Requests whose events are on their way to the disk, as one batch; all get the same answer."""
 
-    exchanges: Sequence[Exchange]
+    exchanges: Sequence[Answered]
     answer: Answer
     n_events: int
     since: float
@@ -300,7 +308,7 @@ class Ingest:
             )
 
 
-def _reply(exchanges: Sequence[Exchange], answer: Answer) -> None:
+def _reply(exchanges: Sequence[Answered], answer: Answer) -> None:
     for exchange in exchanges:
         exchange.reply(answer)
 

@@ -32,6 +32,7 @@ from sluicegate.gateway.control import ControlLine
 from sluicegate.gateway.cors import Cors
 from sluicegate.gateway.ingest import Ingest, Waiting
 from sluicegate.gateway.limits import Limits
+from sluicegate.gateway.notices import Notices
 from sluicegate.gateway.probes import Probes, StatusProvider
 from sluicegate.gateway.protocol import Connection
 from sluicegate.gateway.readiness import Readiness
@@ -82,9 +83,10 @@ class Server:
         keys = WriteKeys(config.gateway.write_keys)
         acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._ingest = self._make_ingest(acceptor, keys)
-        self._consent = ConsentDesk(
-            config, keys, after_write=Withdrawals(config).after_write, counts=self.metrics.consent
+        notices = Notices(
+            config, submit=self._writer.submit, taken=self._collecting.taken, then=Withdrawals(config).after_write
         )
+        self._consent = ConsentDesk(config, keys, after_write=notices.after_write, counts=self.metrics.consent)
         self._regulations = RegulationDesk(config)
         sources = Sources(keys, script=config.gateway.analytics_js)
         self._probes = Probes(

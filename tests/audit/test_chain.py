@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import apsw
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,8 @@ from sluicegate.audit.column import add_version
 from sluicegate.audit.reading import Checked, before_first, check, counts_of, entries_of, ranges, rows_after
 from sluicegate.audit.trim import forget_decisions
 from sluicegate.audit.words import Final, final
+from sluicegate.config.model import Requirement
+from sluicegate.delivery.decided import in_order
 from sluicegate.sqlite import connect, transaction
 
 START = 100
@@ -238,6 +241,7 @@ def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: P
     assert (checked.fault, checked.since) == (None, 20)
     assert before_first(db).counts == {
         "delivered": 8,
+        "delivered:redacted": 0,
         "dead": 2,
         "expired": 3,
         "denied:withdrawn": 3,
@@ -250,6 +254,7 @@ def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: P
     ("word", "decision"),
     [
         ("delivered", Final.DELIVERED),
+        ("delivered:redacted", Final.REDACTED),
         ("dead", Final.FAILED),
         ("expired", Final.EXPIRED),
         ("expired:damaged in the log", Final.DAMAGED),
@@ -277,3 +282,27 @@ def test_row_that_contradicts_itself_is_told(told: Chain, break_it: Callable[[ch
 
     with pytest.raises(ValueError, match="it has"):
         counts_of(chain.Row(1, 0, row.first, row.last, 0, story.packed()))
+
+
+def test_each_decision_is_told_with_what_was_required_when_it_was_taken(tmp_path: Path) -> None:
+    db = connect(tmp_path / "crm.db", store_schema(0))
+    loose, strict = Requirement(("measurement",)), Requirement(("measurement",), ("marketing", "experience"))
+    with transaction(db):
+        for last, requires in ((1, loose), (2, loose), (3, strict), (4, None)):
+            add_decisions(db, in_order(1, 0, 0, {}), last=last, now_ms=0, requires=requires)
+        add_later(db, *later([(2, DENIED, 1)]), was=DELIVERED, now_ms=0, requires=strict)
+
+    found = [[entry.requires for entry in entries_of(db, offset)] for offset in (1, 2, 3, 4)]
+
+    assert found == [[loose], [loose, strict], [strict], [None]]
+    assert len(rows(db)) == 4
+    db.close()
+
+
+def test_row_from_before_requirements_were_kept_is_read(told: Chain) -> None:
+    (row, *_) = rows(told.db)
+    packed = msgpack.packb(msgpack.unpackb(row.story)[:6])
+
+    story = chain.Story.unpacked(packed)
+
+    assert (story.requires, story.column.counts()) == (None, chain.Story.unpacked(row.story).column.counts())

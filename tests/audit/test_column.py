@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.audit.column import MERGE_EVENTS, Column, Versions, add_version, version_at
+from sluicegate.audit.column import MERGE_EVENTS, Column, Versions, add_version, set_version, version_at
 from sluicegate.audit.gathering import Gathering
 
 WORDS = {1: "delivered", 2: "dead", 5: "denied:consent_denied", 6: "denied:withdrawn", 200: "denied:other"}
@@ -123,3 +123,19 @@ def test_gathering_tells_what_came_and_keeps_what_is_not_written_yet(runs: list[
     assert told(before.column) == expected
     assert sum(n for n, _ in before.versions) == len(expected)
     assert told(gathering.told().column) == expected[len(expected) - kept :]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=6), st.data())
+def test_one_event_can_be_told_by_another_version(runs: list[tuple[int, int]], data: st.DataObject) -> None:
+    versions: Versions = []
+    for n, version in runs:
+        add_version(versions, n, version)
+    each = [version for n, version in runs for _ in range(n)]
+    place, other = data.draw(st.integers(0, len(each) - 1)), data.draw(st.integers(0, 4))
+
+    set_version(versions, place, other)
+
+    expected = [*each[:place], other, *each[place + 1 :]]
+    assert [version_at(versions, at) for at in range(len(each))] == expected
+    assert sum(n for n, _ in versions) == len(each)
+    assert all(before[1] != after[1] for before, after in pairwise(versions))

@@ -229,3 +229,29 @@ def test_an_entry_that_fails_writes_nothing_of_its_transaction(ledger: Ledger, o
     ledger.record([told(PHONE, True, 5, purpose="newest")], now_ms=NOW_MS)
 
     assert (state(open_view(), ANNE, "newer"), state(open_view(), PHONE, "newest")) == (U, G)
+
+
+def test_look_up_of_somebody_new_moves_the_view_on_as_a_whole(ledger: Ledger, open_view: OpenView) -> None:
+    ledger.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+    view = open_view()
+    before = view.of(ANNE)
+    ledger.record([told(ANNE, False, 6), told(PHONE, True, 6)], now_ms=NOW_MS)
+
+    same, phone = view.of(ANNE), view.of(PHONE)
+    now = view.of(ANNE)
+
+    marketing = [one.standings(gpc=True, now_ms=NOW_MS).of("marketing").state for one in (before, same, phone, now)]
+    assert marketing == [G, G, G, D]
+    assert view.version == ledger.version() == 3
+
+
+def test_one_look_up_of_many_is_of_one_version(ledger: Ledger, open_view: OpenView) -> None:
+    ledger.record([told(ANNE, True, 5)], now_ms=NOW_MS)
+    view = open_view()
+    view.of(ANNE)
+    ledger.record([told(ANNE, False, 6)], now_ms=NOW_MS)
+
+    anne, _ = view.of_many([ANNE, PHONE])
+
+    assert anne.standings(gpc=True, now_ms=NOW_MS).of("marketing").state is D
+    assert view.version == 2

@@ -18,6 +18,7 @@ from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import Rejected, Retry
 from sluicegate.event import Combo, EventBatch
+from sluicegate.proof import decisions_about, verify
 from sluicegate.testing.batches import add_event
 from tests.delivery.consenting import EVENT_MS, LATER_MS, record, told
 from tests.delivery.world import NO, YES, World
@@ -72,6 +73,14 @@ def run(world: World, vendor: Vendor) -> None:
     world.wait_caught_up()
 
 
+def proof(world: World, *offsets: int) -> list[str]:
+    """The newest decision about these events; the whole proof comes to the accounts."""
+    store, head = world.data_dir.store("vendor"), world.log.head()
+    (one,) = verify(world.data_dir, head=head)
+    assert one.fault is None
+    return [(decisions_about(store, offset) or [])[-1].word for offset in offsets]
+
+
 def counts(world: World) -> tuple[int, int, dict[str, int]]:
     state = world.state()
     return state.delivered, state.redacted, dict(state.denied)
@@ -91,6 +100,7 @@ def test_refused_events_go_redacted_between_whole_ones_in_order(world: Redacting
     assert second == {"type": "track", "event": "Paid", "messageId": second["messageId"], "properties": {"total": 9}}
     assert len(second["messageId"]) == 32
     assert counts(world) == (3, 1, {})
+    assert proof(world, 1, 2, 3) == ["delivered", "delivered:redacted", "delivered"]
 
 
 def test_same_event_has_the_same_message_id_and_key_in_every_attempt_and_process(world: Redacting) -> None:
@@ -274,6 +284,7 @@ def test_a_dead_letter_that_is_refused_since_goes_redacted_when_it_is_replayed(w
 
     assert "anonymousId" not in vendor.bodies[-1]
     assert counts(world) == (1, 1, {})
+    assert proof(world, 1) == ["delivered:redacted"]
 
 
 def test_other_destinations_drop_what_was_refused(world: Redacting) -> None:

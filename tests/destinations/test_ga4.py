@@ -102,7 +102,6 @@ def test_order_becomes_a_purchase(tmp_path: Path) -> None:
         ({"event": "session_start"}, "reserved"),
         ({"event": "Google_thing"}, "reserved"),
         ({"event": ""}, "no name"),
-        ({"event": "A", "timestamp": "2026-01-11T10:20:30Z"}, "72 hours"),
         ({"event": "A", "timestamp": "2026-01-14T10:36:00Z"}, "15 minutes"),
         ({"event": "A", "anonymousId": None}, "client_id"),
         ({"event": "Order Completed", "properties": {"order_id": "1", "total": 5}}, "currency"),
@@ -139,17 +138,56 @@ def test_parameters_keep_the_limits(tmp_path: Path) -> None:
     assert not {"_own", "$x"} & set(params)
 
 
-@pytest.mark.parametrize(("said", "sent"), [(True, "GRANTED"), (False, "DENIED")])
-def test_consent_of_the_event_goes_along(tmp_path: Path, said: bool, sent: str) -> None:
-    context = {"consent": {"categoryPreferences": {"marketing": said}}}
+def segment(**said: object) -> dict[str, Any]:
+    return {"context": {"consent": {"categoryPreferences": said}}}
 
-    body = only(plan(tmp_path, {"event": "A", "context": context}))
+
+def rudderstack(**ids: list[str]) -> dict[str, Any]:
+    return {"context": {"consentManagement": ids}}
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        pytest.param({}, "DENIED", id="nothing"),
+        pytest.param(segment(marketing=True), "GRANTED", id="Segment-granted"),
+        pytest.param(segment(marketing=False), "DENIED", id="Segment-denied"),
+        pytest.param(segment(marketing="true"), "DENIED", id="Segment-no-boolean"),
+        pytest.param(segment(measurement=True), "DENIED", id="Segment-another-purpose"),
+        pytest.param(rudderstack(allowedConsentIds=["marketing"]), "GRANTED", id="RudderStack-granted"),
+        pytest.param(
+            rudderstack(allowedConsentIds=["marketing"], deniedConsentIds=["marketing"]),
+            "DENIED",
+            id="RudderStack-both",
+        ),
+        pytest.param({"consent": {"marketing": True, "givenAt": 1}}, "GRANTED", id="c15t-granted"),
+        pytest.param({"consent": {"marketing": False}}, "DENIED", id="walkerOS-denied"),
+        pytest.param({"consent": {"marketing": False}, **segment(marketing=True)}, "DENIED", id="dialects-disagree"),
+        pytest.param({"consent": ["marketing"]}, "DENIED", id="wrong-type"),
+    ],
+)
+def test_statement_46_ga4_is_always_told_and_denied_unless_marketing_is_granted(
+    tmp_path: Path, said: dict[str, Any], sent: str
+) -> None:
+    body = only(plan(tmp_path, {"event": "A", **said}))
 
     assert body["consent"] == {"ad_user_data": sent, "ad_personalization": sent}
 
 
-def test_consent_that_nobody_gave_or_refused_is_left_out(tmp_path: Path) -> None:
-    assert "consent" not in only(plan(tmp_path, {"event": "A"}))
+def test_statement_46_each_request_has_the_consent_of_its_own_events(tmp_path: Path) -> None:
+    found = plan(tmp_path, {"event": "A", **segment(marketing=True)}, {"event": "B"})
+
+    bodies = [msgspec.json.decode(request.body) for request in found.requests]
+    assert [(body["consent"]["ad_user_data"], body["events"][0]["name"]) for body in bodies] == [
+        ("GRANTED", "A"),
+        ("DENIED", "B"),
+    ]
+
+
+def test_consent_can_be_left_out_by_configuration(tmp_path: Path) -> None:
+    body = only(plan(tmp_path, {"event": "A"}, ad_user_data="unsaid", ad_personalization="unsaid"))
+
+    assert "consent" not in body
 
 
 def test_names_can_be_configured(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class TestMeta(VendorContract):
         return [event["event_id"] for event in body["data"]]
 
     def broken_event(self) -> bytes | None:
-        return track("m-2").replace(b'"timestamp":"2', b'"timestamp":"1')
+        return track("m-2").replace(b'"timestamp":"2', b'"timestamp":"3')
 
     def test_one_event_that_fails_the_batch_is_found(self, destination: Destination) -> None:
         def answer(request: Request) -> Reply:
@@ -129,7 +129,6 @@ def test_data_use_is_limited_when_consent_says_no(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"timestamp": "2026-01-01T00:00:00Z"}, "7 days"),
         ({"timestamp": "2026-01-14T10:22:00Z"}, "minute ahead"),
         ({"properties": {}}, "currency and value"),
         ({"context": {"page": {"url": "https://shop.example"}}}, "userAgent"),

@@ -12,7 +12,7 @@ from sluicegate.destinations.base import Destination
 from sluicegate.destinations.ga4 import Ga4
 from sluicegate.destinations.meta import Meta
 from sluicegate.destinations.mixpanel import Mixpanel
-from sluicegate.destinations.plan import Plan, Plans
+from sluicegate.destinations.plan import TOO_OLD, Plan, Plans
 from sluicegate.destinations.posthog import Posthog
 from sluicegate.destinations.segment import Segment
 from sluicegate.testing.destination_contract import make_batch, make_destination
@@ -44,7 +44,6 @@ SETTINGS: Mapping[type[Destination], Mapping[str, Any]] = {
 }
 RULES = [
     (Segment, "too big", HUGE, "larger than the 32768 bytes"),
-    (Ga4, "too old", OLD, "older than the 72 hours"),
     (Ga4, "ahead", AHEAD, "more than 15 minutes ahead"),
     (Ga4, "nobody", NOBODY, "no client_id"),
     (Ga4, "reserved", {"event": "user_engagement"}, "is reserved"),
@@ -66,7 +65,6 @@ RULES = [
     (Mixpanel, "too big", HUGE, "larger than the 1048576 bytes"),
     (Mixpanel, "many properties", MANY, "more than 255 properties"),
     (Mixpanel, "nameless", NAMELESS, "no name"),
-    (Meta, "too old", OLD, "older than the 7 days"),
     (Meta, "ahead", AHEAD, "more than a minute ahead"),
     (Meta, "nobody", {**NOBODY, "context": {}}, "nothing to match a person by"),
     (Meta, "no browser", {"context": {"page": {"url": "https://shop.example/p"}}}, "context.userAgent"),
@@ -89,6 +87,28 @@ def test_event_that_breaks_a_rule_is_rejected_by_itself_with_the_rule(
     assert {index for request in found.requests for index in request.indices} == {0, 2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "old", "young"),
+    [
+        pytest.param(Ga4, {}, "2026-01-11T10:20:31.499Z", "2026-01-11T10:20:31.501Z", id="Ga4"),
+        pytest.param(Meta, {}, "2026-01-07T10:20:31.499Z", "2026-01-07T10:20:31.501Z", id="Meta"),
+        pytest.param(
+            Meta, {"action_source": "physical_store"}, "2025-11-13T10:20:31Z", "2025-11-13T10:20:32Z", id="Meta-store"
+        ),
+    ],
+)
+def test_statement_47_event_that_is_too_old_is_left_out_alone(
+    kind: type[Destination], settings: Mapping[str, Any], old: str, young: str, tmp_path: Path
+) -> None:
+    events = [GOOD, {**GOOD, "timestamp": old}, {**GOOD, "timestamp": young}]
+
+    found = planned(kind, tmp_path, *events, **settings)
+
+    assert found.skipped == {1: TOO_OLD}
+    assert found.rejected == {}
+    assert {index for request in found.requests for index in request.indices} == {0, 2}
+
+
 @pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
 def test_same_event_goes_out_the_same_whenever_it_is_sent_again(kind: type[Destination], tmp_path: Path) -> None:
     first, again = (planned(kind, tmp_path, dict(GOOD)).requests for _ in range(2))
@@ -96,8 +116,8 @@ def test_same_event_goes_out_the_same_whenever_it_is_sent_again(kind: type[Desti
     assert [request.body for request in first] == [request.body for request in again]
 
 
-def planned(kind: type[Destination], tmp_path: Path, *events: Mapping[str, Any]) -> Plan:
-    destination = make_destination(kind, tmp_path, **SETTINGS[kind])
+def planned(kind: type[Destination], tmp_path: Path, *events: Mapping[str, Any], **settings: Any) -> Plan:
+    destination = make_destination(kind, tmp_path, **SETTINGS[kind], **settings)
     assert isinstance(destination, Plans)
     raws = [msgspec.json.encode(event) for event in events]
     return destination.preview(make_batch([f"m-{n}" for n in range(len(raws))], raws=raws), NOW_MS)

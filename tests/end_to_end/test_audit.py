@@ -45,7 +45,13 @@ def exported(running: System, destination: str) -> dict[int, str]:
 
 def words_of(running: System, name: str) -> Counter[str]:
     one = running.status(name)
-    words = {"delivered": one.delivered, "dead": one.dead, "expired": one.expired, "held": one.held}
+    words = {
+        "delivered": one.delivered - one.redacted,
+        "delivered:redacted": one.redacted,
+        "dead": one.dead,
+        "expired": one.expired,
+        "held": one.held,
+    }
     return +Counter(words | {f"denied:{reason}": n for reason, n in (one.denied_by or {}).items()})
 
 

@@ -167,3 +167,34 @@ def test_refused_event_is_told_with_its_dead_letter_and_after_a_replay_with_both
     assert told["outcome"] == "delivered"
     assert [entry["word"] for entry in told["decided"]] == ["dead", "delivered"]
     assert "First it was given up, and a dead letter, " in text
+
+
+def test_explain_tells_what_was_required_when_it_was_decided_and_what_is_now(
+    system: MakeSystem, receiver: Receiver
+) -> None:
+    running = system(CONFIG.format(url=receiver.url)).start()
+    before, held = track(1, consent=YES, subject="anne"), track(2, subject="ben")
+    running.post([before, held])
+    running.until("crm", "done", lambda one: one.delivered == 1 and one.held == 1)
+    running.stop()
+    loose = 'type = "webhook"\nrequires = ["measurement"]'
+    strict = 'type = "webhook"\nrequires = ["measurement", "marketing"]'
+    running.config_path.write_text(running.config_path.read_text().replace(loose, strict))
+    running.start()
+    after = track(3, consent={**YES, "marketing": False}, subject="anne")
+    running.post([after])
+    tell(running, "ben", measurement=True, marketing=True)
+    running.until("crm", "done", lambda one: (one.delivered, one.held, one.denied) == (2, 0, 1))
+
+    old, new, released = (explained(running, event, "crm") for event in (before, after, held))
+    text = running.admin("explain", before["messageId"], "crm").stdout
+
+    both = {"all": ["measurement", "marketing"], "any": []}
+    measurement = {"all": ["measurement"], "any": []}
+    assert (old["required"], old["requires"]) == (measurement, both)
+    assert (new["required"], new["requires"]) == (both, both)
+    assert [entry["requires"] for entry in released["decided"]] == [measurement, both]
+    assert "Crm required measurement when this was decided." in text
+    assert "Crm requires measurement and marketing now." in text
+    assert "required measurement when this was decided; requires measurement and marketing now" in old["why"]
+    assert new["why"].startswith("consent_denied: requires measurement and marketing; the event says")

@@ -8,6 +8,8 @@ from typing import Any
 
 from tests.end_to_end.harness import MakeSystem, poll, track
 from tests.end_to_end.receiver import Receiver
+from tests.end_to_end.test_audit import exported, verified, words_of
+from tests.end_to_end.test_explain import explained
 from tests.end_to_end.test_withdrawal import tell
 
 CONFIG = """
@@ -102,3 +104,36 @@ def test_after_kill_9_a_refused_event_comes_again_redacted_with_the_same_id(
     assert len({event["messageId"] for event in seen}) == 1
     assert not told_of(seen, "anne-the-first")
     assert safe.redacted == 1
+
+
+def test_proof_and_explain_say_what_went_redacted_and_why(system: MakeSystem, receiver: Receiver) -> None:
+    running = system(CONFIG.format(url=receiver.url)).start()
+    by_stamp, whole = person(1, subject="anne", consent=NO), person(2, subject="ben", consent=YES)
+    running.post([by_stamp, whole])
+    running.until_delivered("safe", 2)
+    tell(running, "cleo", measurement=False)
+    by_ledger = person(3, subject="cleo", consent=None)
+    running.post([by_ledger])
+    running.until_delivered("safe", 3)
+    assert running.admin("pause", "safe").returncode == 0
+    waiting = person(4, subject="anne", consent=NO)
+    running.post([waiting])
+
+    found = verified(running)["safe"]
+    words = exported(running, "safe")
+    why = [explained(running, event, "safe") for event in (by_stamp, whole, by_ledger, waiting)]
+    story = running.admin("explain", by_ledger["messageId"], "safe").stdout
+
+    assert found["decided"] == {"delivered": 1, "redacted": 2}
+    assert [words[offset] for offset in (1, 2, 3)] == ["delivered:redacted", "delivered", "delivered:redacted"]
+    assert +words_of(running, "safe") == {"delivered": 1, "delivered:redacted": 2}
+    assert [(one["outcome"], one["decision"]) for one in why] == [
+        ("delivered", "redacted"),
+        ("delivered", "delivered"),
+        ("delivered", "redacted"),
+        ("pending", None),
+    ]
+    assert why[0]["why"].startswith("redacted: requires measurement; the event says measurement: denied")
+    assert why[3]["why"].startswith("paused by an operator, and will go without the person")
+    assert "Redacted: delivered without the person in it, because a purpose that is required was refused" in story
+    assert "The denial is version" in story

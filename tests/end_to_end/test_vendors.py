@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -83,7 +83,7 @@ def test_vendors_are_told_what_people_consented_to(running: System, vendors: dic
 
     yes, no = ({"ad_user_data": said, "ad_personalization": said} for said in ("GRANTED", "DENIED"))
     consents = {body["client_id"]: body.get("consent") for body in sent(vendors["ga4"])}
-    assert consents == {"visitor-yes": yes, "visitor-no": no, "visitor-unasked": None}
+    assert consents == {"visitor-yes": yes, "visitor-no": no, "visitor-unasked": no}
     assert (ga4.denied, meta.denied, meta.held) == (1, 2, 1)
     (conversion,) = (event for body in sent(vendors["meta"]) for event in body["data"])
     assert "data_processing_options" not in conversion
@@ -143,3 +143,21 @@ def test_secrets_of_vendors_are_in_no_log_and_no_letter(running: System, vendors
 
     assert "bad: ***" in shown
     assert not any(secret in shown + running.log() for secret in ("amplitude-secret", "mixpanel-token", "meta-secret"))
+
+
+def test_statement_47_event_older_than_vendors_take_is_dropped_alone(
+    running: System, vendors: dict[str, HttpReceiver]
+) -> None:
+    events = [track("Tested", f"visitor-{n}") for n in range(5)]
+    old = track("Tested", "visitor-old")
+    old["timestamp"] = (datetime.now(UTC) - timedelta(days=30)).isoformat()
+
+    running.post([*events[:2], old, *events[2:]])
+    for name in ("ga4", "meta"):
+        running.until(name, "settled", lambda one: one.pending == 0 and one.accepted == 6)
+    told = running.admin("explain", old["messageId"], "ga4").stdout
+
+    statuses = running.statuses()
+    found = {name: (statuses[name].delivered, statuses[name].dead, statuses[name].denied) for name in ("ga4", "meta")}
+    assert found == {"ga4": (5, 0, 1), "meta": (5, 0, 1)}
+    assert "older than the destination takes" in told

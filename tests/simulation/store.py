@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -286,7 +286,7 @@ class ModelStore:
         denied: Mapping[int, str],
         now_ms: int,
         versions: Mapping[int, int] | None = None,
-        redacted: int = 0,
+        redacted: Set[int] = frozenset(),
     ) -> None:
         assert not redacted, "nothing goes redacted in the model"
         self.enter()
