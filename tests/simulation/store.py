@@ -19,6 +19,7 @@ from sluicegate.delivery.held import Holds
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.recovery import Suspect
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.errors import StaleEpoch
 
 
@@ -49,6 +50,7 @@ class _Content:
     letters: dict[int, DeadLetter] = field(default_factory=dict)
     last_letter: int = 0
     retries: Sequence[PendingRetry] = ()
+    restraint: Restraint | None = None
     deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
     """By offset and epoch the number of the call, and whether the event was alone."""
 
@@ -184,6 +186,7 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        restraint: Restraint | None = None,
         held: Holds | None = None,
         decisions: Decisions | None = None,
         redacted: int = 0,
@@ -210,6 +213,7 @@ class ModelStore:
             content.letters[content.last_letter] = replace(letter, id=content.last_letter)
         if retries is not None:
             content.retries = [replace(retry, offsets=list(retry.offsets)) for retry in retries]
+        content.restraint = restraint or content.restraint
         self._forget_deaths(content)
         self.file.watcher.moved(
             self.file.id, epoch, Moved(before, cursor, delivered, expired, dict(denied), dead_letters)
