@@ -111,6 +111,14 @@ class StoreFile:
         now = self.content
         return StoreState(now.epoch, now.start, now.cursor, now.delivered, now.dead, now.expired, dict(now.denied))
 
+    def restrained_s(self, now: float) -> float:
+        """How long the vendor is left alone yet, by what is remembered."""
+        restraint = self.content.restraint
+        if restraint is None:
+            return 0.0
+        open_until = now if restraint.outage is None else restraint.outage.until
+        return max(0.0, restraint.not_before - now, open_until - now)
+
     def change(self) -> _Content:
         """The content, to be changed in one transaction that the caller completes."""
         self._before.append(self.content.copy())
