@@ -46,7 +46,8 @@ _STORE_SQL = """
     CREATE INDEX dead_letters_replay ON dead_letters (id) WHERE status = 'replay';
     {on_their_way};
     {held};
-    {audit}
+    {audit};
+    {restraint}
 """
 
 _MORE_ABOUT_LETTERS = (
@@ -83,6 +84,12 @@ _HELD = """
     CREATE INDEX held_also ON held (also) WHERE also IS NOT NULL;
     CREATE INDEX held_released ON held (log_offset) WHERE released = 1
 """
+_RESTRAINT = """
+    CREATE TABLE restraint (
+        config_hash TEXT NOT NULL, at_ms INTEGER, open_until_ms INTEGER, open_ms INTEGER, general INTEGER,
+        not_before_ms INTEGER, tokens REAL
+    ) STRICT
+"""
 _UPGRADES = (
     (
         1,
@@ -91,6 +98,7 @@ _UPGRADES = (
         + _ON_THEIR_WAY,
     ),
     (2, "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE) + _HELD + ";" + AUDIT_SQL),
+    (3, _RESTRAINT),
 )
 
 # One statement, so that counts and cursor are of one moment.
@@ -154,7 +162,7 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=3,
+        version=4,
         sql=_STORE_SQL.format(
             start=int(start),
             more_about_state="".join(f", {column}" for column in _MORE_ABOUT_STATE),
@@ -162,6 +170,7 @@ def store_schema(start: Offset) -> Schema:
             on_their_way=_ON_THEIR_WAY,
             held=_HELD,
             audit=AUDIT_SQL,
+            restraint=_RESTRAINT,
         ),
         upgrades=_UPGRADES,
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
@@ -13,6 +12,7 @@ from msgspec import Raw, Struct
 
 from sluicegate.acceptance.combining import Told
 from sluicegate.acceptance.head import ABSENT, LooseContext, said
+from sluicegate.acceptance.pieces import TOKEN, depth_exceeds, separators
 from sluicegate.acceptance.repeats import (
     BACKSLASH,
     CONSENT,
@@ -27,18 +27,11 @@ from sluicegate.acceptance.times import read_ms
 from sluicegate.consent.stamp import Parts
 from sluicegate.errors import BodyRefused
 
-TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
-"""Strings as a whole, and the characters that give JSON its structure; a string that never ends is read once only."""
-
 MAX_KEYS = 10_000
 """Of one event; Segment's limit."""
 KEYED_BYTES = MAX_KEYS * len('"":0,')
 """An event of this size at most has no more keys than that."""
 
-DEEPEST_BESIDE = 64
-"""Where the search for events in a body that cannot be decoded gives up, beside the events."""
-
-OPENING = b"{["
 BRACKET, BRACE = b"[{"
 
 
@@ -142,22 +135,6 @@ def write_key_of(body: bytes) -> str | None:
     return _text(found.writeKey)
 
 
-def depth_exceeds(raw: bytes, limit: int) -> bool:
-    """Whether JSON is nested more deeply than this; counts before it looks."""
-    if raw.count(b"{") + raw.count(b"[") <= limit:
-        return False
-    depth = 0
-    for token in TOKEN.finditer(raw):
-        character = raw[token.start()]
-        if character in OPENING:
-            depth += 1
-            if depth > limit:
-                return True
-        elif character in b"}]":
-            depth -= 1
-    return False
-
-
 def too_many_keys(raw: bytes) -> bool:
     """Whether the objects in an event have more than `MAX_KEYS` keys together; counts before it looks."""
     return len(raw) > KEYED_BYTES and sum(token[0] == b":" for token in TOKEN.finditer(raw)) > MAX_KEYS
@@ -179,38 +156,11 @@ def _salvage(body: bytes, *, max_events: int) -> tuple[_Body, list[bytes]]:
 
 def _without_events(body: bytes) -> tuple[bytes, list[bytes]]:
     """The body with an empty `batch`, and what stood in it; the body itself when it has none that ends."""
-    places = list(_separators(body))
+    places = list(separators(body))
     if not places or body[places[-1]] != 0x5D:
         return body, []
     events = [body[start + 1 : end].strip(WHITESPACE) for start, end in pairwise(places)]
     return body[: places[0] + 1] + body[places[-1] :], [] if events == [b""] else events
-
-
-def _separators(body: bytes) -> Iterator[int]:
-    """Where the list `batch` opens, has its commas, and closes; ends early for a body that does not close it."""
-    depth, key, text, inside = 0, b"", b"", False
-    for token in TOKEN.finditer(body):
-        place = token.start()
-        character = body[place]
-        if character in OPENING:
-            depth += 1
-            if depth > DEEPEST_BESIDE and not inside:
-                return
-            if depth == 2 and character == 0x5B and key == b'"batch"':
-                inside = True
-                yield place
-        elif character in b"}]":
-            depth -= 1
-            if inside and depth == 1:
-                yield place
-                return
-        elif inside:
-            if depth == 2 and character == 0x2C:
-                yield place
-        elif depth == 1 and character == 0x22:
-            text = token[0]
-        elif depth == 1:
-            key = text if character == 0x3A else b""
 
 
 def _context(raw: Raw) -> LooseContext:

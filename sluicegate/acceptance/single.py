@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw
 
-from sluicegate.acceptance.body import depth_exceeds, too_many_keys
+from sluicegate.acceptance.body import too_many_keys
 from sluicegate.acceptance.combining import Combined, Key, More, Scope, Telling, read_integrations
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead, said
 from sluicegate.acceptance.message_id import MessageIds
 from sluicegate.acceptance.notice import CONSENT_EVENT, notice
+from sluicegate.acceptance.pieces import depth_exceeds
 from sluicegate.acceptance.repeats import WHITESPACE, has_duplicate, may_repeat, more_repeats
 from sluicegate.acceptance.screen import fit, surely_fit
 from sluicegate.acceptance.times import Clock, EventTime, read_ms, write_ms

@@ -14,6 +14,8 @@ import math
 from collections import deque
 from enum import StrEnum
 
+from sluicegate.delivery.restraint import Outage
+
 WINDOW_CALLS = 100
 MIN_CALLS = 10
 FAILED_SHARE = 0.5
@@ -74,6 +76,20 @@ class Breaker:
     def suspects_one_event(self) -> bool:
         """Whether all that has failed since the last success is one event."""
         return self._failed is not None and not self._general
+
+    @property
+    def outage(self) -> Outage | None:
+        """What the next process has to know of it; None when it is closed."""
+        if self.state is BreakerState.CLOSED:
+            return None
+        return Outage(self.until, self._open_s, self._general)
+
+    def resume(self, outage: Outage, *, now: float) -> None:
+        """Go on where an earlier process ended; one that was half-open begins with a single event again."""
+        self._open_s = min(max(outage.open_s, OPEN_S), OPEN_CAP_S)
+        self._general = outage.general
+        self._open(now)
+        self.until = min(outage.until, self.until)  # by a clock that was set back it would be long
 
     def admits(self, now: float) -> bool:
         """Whether a call may go out; an open breaker whose time is over becomes half-open."""

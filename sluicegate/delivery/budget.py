@@ -24,11 +24,11 @@ class RetryBudget:
 
     def ready_at(self, cost: float, *, now: float) -> float:
         """When there are enough tokens, if no call succeeds in between; may lie in the past."""
-        return now + (cost - self._left(now)) / REFILL_PER_S
+        return now + (cost - self.left(now)) / REFILL_PER_S
 
     def take(self, cost: float, *, now: float) -> bool:
         """Pay for a retry, if there are enough tokens."""
-        left = self._left(now)
+        left = self.left(now)
         if left + _ROUNDING < cost:
             return False
         self._tokens, self._at = max(0.0, left - cost), max(now, self._at)
@@ -37,8 +37,13 @@ class RetryBudget:
     def give(self, tokens: float, *, now: float) -> None:
         """A call has succeeded: what its retry cost comes back, `FRESH_GAIN` when it was none."""
         if self._tokens < CAPACITY:
-            self._tokens, self._at = min(CAPACITY, self._left(now) + tokens), max(now, self._at)
+            self._tokens, self._at = min(CAPACITY, self.left(now) + tokens), max(now, self._at)
 
-    def _left(self, now: float) -> float:
+    def resume(self, tokens: float, *, at: float, now: float) -> None:
+        """Go on with what an earlier process had left."""
+        self._tokens, self._at = min(max(0.0, tokens), CAPACITY), min(at, now)
+
+    def left(self, now: float) -> float:
+        """Tokens there are."""
         # Of a full bucket the time does not matter: it stays full until something is taken.
         return min(CAPACITY, self._tokens + max(0.0, now - self._at) * REFILL_PER_S)

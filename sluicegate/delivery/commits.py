@@ -20,6 +20,7 @@ from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.plugin import MAX_RESPONSE_CHARS, Mask
 from sluicegate.delivery.reader import Decide, Reader
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.delivery.settlement import Aside, Dead, Progress
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.walltime import wall_ms
@@ -56,6 +57,8 @@ class Commits:
         self._replayed = Aside()
         self._released = Aside()
         self._retries: list[PendingRetry] | None = None
+        self._restraint: Restraint | None = None
+        self._outage = lanes.breaker.outage
         self._store_version: int | None = None
         self.more_replays = False
         """Whether letters waited for replay beyond those that were taken, and these have been settled."""
@@ -65,7 +68,8 @@ class Commits:
     @property
     def pending(self) -> bool:
         """Whether there is something to commit."""
-        return bool(len(self._gathered) or self._replayed or self._released or self._retries is not None)
+        changed = self._retries is not None or self._restraint is not None
+        return bool(len(self._gathered) or self._replayed or self._released or changed)
 
     @property
     def holds_some(self) -> bool:
@@ -86,6 +90,9 @@ class Commits:
         retries = self._lanes.retries(now, anyway=last)
         if retries is not None:
             self._retries = [replace(retry, first_error=self._mask(retry.first_error)) for retry in retries]
+        outage = self._lanes.breaker.outage
+        if retries is not None or outage != self._outage:
+            self._outage, self._restraint = outage, self._lanes.restraint(now)
         return self.pending
 
     def commit(self) -> None:
@@ -93,7 +100,7 @@ class Commits:
         if failpoints.ARMED:
             failpoints.hit(failpoints.Point.BEFORE_CURSOR_COMMIT)
         gathered = self._gathered
-        if len(gathered) or self._retries is not None:
+        if len(gathered) or self._retries is not None or self._restraint is not None:
             self._bar(gathered)
             letters = self._letters(gathered.dead)
             self._store.commit(
@@ -105,6 +112,7 @@ class Commits:
                 denied=gathered.denied,
                 dead_letters=letters,
                 retries=self._retries,
+                restraint=self._restraint,
                 held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
                 decisions=decisions_of(gathered, self._lanes.settlement.reasons),
                 redacted=gathered.redacted,
@@ -112,7 +120,7 @@ class Commits:
             trace.dead(letters)
             if self._holding is not None:
                 self._holding.n_gathered = 0
-            self._retries = None
+            self._retries = self._restraint = None
             self._gathered = Progress(gathered.cursor)
             self.cursor = gathered.cursor
             self.delivered += gathered.delivered

@@ -29,6 +29,7 @@ from sluicegate.delivery.outcomes import Outcomes
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.recovery import Recovery
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.delivery.result import Result, checked
 from sluicegate.delivery.settlement import Aside, Progress
 from sluicegate.delivery.underway import Underway
@@ -69,6 +70,8 @@ class Lanes:
         self.gate = gate
         self._emptied = False
         self._pace = Pace(limits.max_events, rate_per_s)
+        if recovery is not None and recovery.restraint is not None:
+            self._pace.resume(recovery.restraint, now=recovery.began_at)
         self._limits = replace(limits, max_events=self._pace.max_events)
         self._random = random
         self._backlog = Backlog(max_events=self._limits.max_events, max_bytes=limits.max_bytes)
@@ -125,6 +128,10 @@ class Lanes:
     def breaker(self) -> Breaker:
         """Whether calls go out at all."""
         return self._pace.breaker
+
+    def restraint(self, now: float) -> Restraint:
+        """What the next process has to know of when calls may go out."""
+        return self._pace.restraint(now)
 
     @property
     def version(self) -> int:
@@ -184,6 +191,7 @@ class Lanes:
         for one in dead:
             self.settlement.bury(one, self.version)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
+            lane.due = self._pace.not_before
             self._underway.add(lane)
         if not recovery.pending:
             self._recovery = None

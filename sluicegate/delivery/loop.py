@@ -84,7 +84,7 @@ class DeliveryLoop:
         self._stop = stop
         self._vitals = vitals
         self._lanes = Lanes(cursor, plugin.limits, rate_per_s=rate_per_s, recovery=recovery, gate=gate)
-        self._breaker_state = self._lanes.breaker.state
+        self._breaker_state = BreakerState.CLOSED
         self._gate = gate
         self._reader = Reader(log, plugin.permits, self._lanes, may_go_on=self._catch_up)
         held_log = HeldLog(log, gate, plugin.permits)
@@ -105,6 +105,7 @@ class DeliveryLoop:
 
     def run(self) -> str | None:
         """Deliver until asked to stop, then finish; the reason when the vendor has refused us, else None."""
+        self._look_at_breaker()
         while not self._stop.asked.is_set() and self._lanes.halted is None:
             began = time.monotonic()
             try:
@@ -310,4 +311,5 @@ def reason_of(breaker: Breaker) -> str | None:
         return "circuit breaker half open: single calls try whether the vendor works again"
     until = datetime.fromtimestamp(wall_ms(breaker.until) / 1000, UTC).isoformat(timespec="seconds")
     n_failed, n_calls = breaker.failures
-    return f"circuit breaker open until {until}: {n_failed} of the last {n_calls} calls failed"
+    why = f"{n_failed} of the last {n_calls} calls failed" if n_calls else "it was when the process before this ended"
+    return f"circuit breaker open until {until}: {why}"

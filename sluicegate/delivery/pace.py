@@ -11,6 +11,7 @@ from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.budget import FRESH_GAIN, THROTTLED_COST, TRANSIENT_COST, RetryBudget
 from sluicegate.delivery.lane import Lane
 from sluicegate.delivery.rate import RateLimit
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.errors import DestinationError, Retry
 
 RETRY_AFTER_CAP_S = 3600.0
@@ -41,6 +42,17 @@ class Pace:
     def fast(self) -> bool:
         """Whether the vendor answers so fast that one call at a time is best."""
         return self.service_s < FAST_S
+
+    def resume(self, restraint: Restraint, *, now: float) -> None:
+        """Go on where an earlier process ended."""
+        if restraint.outage is not None:
+            self.breaker.resume(restraint.outage, now=now)
+        self.not_before = min(restraint.not_before, now + RETRY_AFTER_CAP_S)
+        self._budget.resume(restraint.tokens, at=restraint.at, now=now)
+
+    def restraint(self, now: float) -> Restraint:
+        """What the next process has to know."""
+        return Restraint(now, self.breaker.outage, self.not_before, self._budget.left(now))
 
     @property
     def limited(self) -> bool:

@@ -1,7 +1,9 @@
-"""What a store remembers of events that are not settled: how they failed, and which processes died of them."""
+"""What a store remembers of events that are not settled: how they failed, which processes died of them, and what held
+calls back."""
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -9,6 +11,7 @@ import apsw
 
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.recovery import Suspect
+from sluicegate.delivery.restraint import Outage, Restraint
 from sluicegate.delivery.walltime import monotonic_s, wall_ms
 from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import fetch
@@ -62,3 +65,41 @@ def load_suspects(connection: apsw.Connection) -> list[Suspect]:
         "SELECT log_offset, count(*), sum(alone), min(epoch), call FROM deaths GROUP BY log_offset ORDER BY log_offset",
     )
     return [Suspect(offset, deaths, alone, (epoch, call)) for offset, deaths, alone, epoch, call in rows]
+
+
+def save_restraint(connection: apsw.Connection, restraint: Restraint) -> None:
+    """Replace what is remembered of the configuration that runs, inside the caller's transaction."""
+    outage, tokens = restraint.outage, restraint.tokens
+    connection.execute(
+        "UPDATE restraint SET at_ms = ?, open_until_ms = ?, open_ms = ?, general = ?, not_before_ms = ?, tokens = ?",
+        (
+            wall_ms(restraint.at),
+            None if outage is None else wall_ms(outage.until),
+            None if outage is None else round(outage.open_s * 1000),
+            None if outage is None else outage.general,
+            wall_ms(restraint.not_before) if restraint.not_before > restraint.at else None,
+            tokens if math.isfinite(tokens) else None,
+        ),
+    )
+
+
+def take_restraint(connection: apsw.Connection, config_hash: str) -> Restraint | None:
+    """What is remembered of this configuration; what is of another is forgotten, inside the caller's transaction."""
+    rows = fetch(
+        connection,
+        "SELECT at_ms, open_until_ms, open_ms, general, not_before_ms, tokens FROM restraint WHERE config_hash = ?",
+        (config_hash,),
+    )
+    if not rows:
+        connection.execute("DELETE FROM restraint")
+        connection.execute("INSERT INTO restraint (config_hash) VALUES (?)", (config_hash,))
+        return None
+    at_ms, until_ms, open_ms, general, not_before_ms, tokens = rows[0]
+    if at_ms is None:
+        return None
+    return Restraint(
+        monotonic_s(at_ms),
+        None if until_ms is None else Outage(monotonic_s(until_ms), open_ms / 1000, bool(general)),
+        -math.inf if not_before_ms is None else monotonic_s(not_before_ms),
+        math.inf if tokens is None else tokens,
+    )

@@ -17,7 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sluicegate.delivery.budget import TRANSIENT_COST
 from sluicegate.delivery.lane import Lane, Part, PendingRetry
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.delivery.settlement import Dead, Stage
 from sluicegate.eventlog.runs import Events
 
@@ -59,6 +61,8 @@ class Recovery:
     suspects: Sequence[Suspect] = ()
     began_at: float = 0.0
     """When this process took over (monotonic)."""
+    restraint: Restraint | None = None
+    """What held calls back then."""
     _plans: list[Plan] = field(init=False)
     _wanted: frozenset[int] = field(init=False)
     _doomed: frozenset[int] = field(init=False)
@@ -113,7 +117,9 @@ class Recovery:
             events = self._held.select(bytes([offset in wanted for offset in offsets]))
             parts.extend(Part.again(call, history) for call in calls_of(events))
         failures = parts[0].attempts if parts else 0
-        return Lane(parts, careful=plan.careful, scattered=True, behind=True, remembered=True, failures=failures)
+        lane = Lane(parts, careful=plan.careful, scattered=True, behind=True, remembered=True, failures=failures)
+        lane.retry_cost = TRANSIENT_COST if failures else 0
+        return lane
 
     def _dead(self, one: Events) -> Dead:
         (offset,), (message_id,), raw = one.offsets, one.message_ids, one.joined()

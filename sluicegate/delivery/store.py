@@ -36,8 +36,16 @@ from sluicegate.delivery.letters import (
     letter_offsets,
     remove_letters,
 )
-from sluicegate.delivery.pending import add_deaths, load_retries, load_suspects, save_retries
+from sluicegate.delivery.pending import (
+    add_deaths,
+    load_retries,
+    load_suspects,
+    save_restraint,
+    save_retries,
+    take_restraint,
+)
 from sluicegate.delivery.recovery import Suspect
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.errors import StaleEpoch
 from sluicegate.eventlog.base import Offset
 from sluicegate.sqlite import connect, errors_of, transaction
@@ -117,6 +125,13 @@ class DestinationStore:
             self._knows_deaths = bool(suspects)
             return load_retries(self._db), suspects
 
+    def restrained(self, epoch: int, config_hash: str) -> Restraint | None:
+        """What held calls back when the last process ended; None when the destination was configured otherwise."""
+        with errors_of(self.path), transaction(self._db):
+            if read_state(self._db).epoch != epoch:
+                self._refuse(epoch, "")
+            return take_restraint(self._db, config_hash)
+
     def remember_refusal(self, epoch: int, config_hash: str) -> None:
         """The vendor refuses us as a whole, as we are configured now."""
         with errors_of(self.path), transaction(self._db):
@@ -136,15 +151,17 @@ class DestinationStore:
         denied: Mapping[str, int] = _NOTHING,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        restraint: Restraint | None = None,
         held: Holds | None = None,
         decisions: Decisions | None = None,
         redacted: int = 0,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
-        `damaged` counts as expired, for that reason; `retries`, if given, replace those remembered. Of `held` those are
-        denied for which there is no room. `redacted` of the delivered events went redacted. `decisions` tells of every
-        event what is counted here, in order; who leaves it out has settled them in the order of the counts.
+        `damaged` counts as expired, for that reason; `retries` and `restraint`, if given, replace those remembered. Of
+        `held` those are denied for which there is no room. `redacted` of the delivered events went redacted.
+        `decisions` tells of every event what is counted here, in order; who leaves it out has settled them in the order
+        of the counts.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
@@ -173,6 +190,8 @@ class DestinationStore:
             self._hold(held)
             if retries is not None:
                 save_retries(self._db, retries)
+            if restraint is not None:
+                save_restraint(self._db, restraint)
             if self._knows_deaths:
                 self._db.execute("DELETE FROM deaths WHERE log_offset <= ?", (cursor,))
 

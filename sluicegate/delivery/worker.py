@@ -188,7 +188,8 @@ class DeliveryWorker:
                 self._epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY, released=released
             )
         retries, suspects = store.unsettled()
-        return Recovery(retries, suspects, time.monotonic())
+        restraint = store.restrained(self._epoch, config_hash(self._destination))
+        return Recovery(retries, suspects, time.monotonic(), restraint)
 
     def _halted(self, store: DestinationStore, reason: str) -> Report:
         """The vendor refuses us as we are configured now."""

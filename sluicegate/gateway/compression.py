@@ -8,6 +8,10 @@ from sluicegate.gateway.answer import Answer, refusal
 
 MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
+_SIZE_BYTES = 4
+"""A gzip member ends with the size of its content (RFC 1952, 2.3.1)."""
+_MAX_RATIO = 1032
+"""Deflate cannot do better (zlib.net/zlib_tech.html)."""
 _PLAIN = (b"", b"identity")
 _GZIP = (b"gzip", b"x-gzip")
 
@@ -45,8 +49,12 @@ def gunzip(data: bytes, *, max_bytes: int) -> bytes:
     """The content of one gzip member; never allocates much more than `max_bytes`.
 
     Raises `BodyTooLarge`, or `BadGzip` for damaged, cut or further data after the member, be it a second member or
-    garbage: what another party might read differently is refused.
+    garbage: what another party might read differently is refused. What says by itself that it is too large, and can be,
+    is not looked at any further.
     """
+    told = int.from_bytes(data[-_SIZE_BYTES:], "little")
+    if max_bytes < told <= _MAX_RATIO * len(data):
+        raise BodyTooLarge
     inflater = zlib.decompressobj(_GZIP_WBITS)
     try:
         plain = inflater.decompress(data, max_bytes + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -239,9 +240,8 @@ class Ingest:
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance, *, image: bool) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected
-        for rejection in rejected:
-            self._metrics.rejected[rejection.reason.name.lower()] += 1
-            log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
+        if rejected:
+            self._note(rejected)
         self._metrics.consent.malformed += acceptance.malformed_consent
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
         if image:
@@ -251,6 +251,13 @@ class Ingest:
             return
         self.bring_in()  # these came before
         self._take_over([exchange], acceptance, answer)
+
+    def _note(self, rejected: Sequence[Rejection]) -> None:
+        for reason, n in Counter([rejection.reason for rejection in rejected]).items():
+            self._metrics.rejected[reason.name.lower()] += n
+        if log.isEnabledFor(logging.DEBUG):
+            for rejection in rejected:
+                log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
 
     def _accepted_together(self, exchanges: Sequence[Exchange], acceptance: Acceptance) -> None:
         """One event of each of these requests."""

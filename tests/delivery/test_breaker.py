@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.delivery.breaker import ALONE_FAILURES, CLOSING_SUCCESSES, OPEN_CAP_S, Breaker, BreakerState
+from sluicegate.delivery.restraint import Outage
 
 
 def opened(max_events: int = 100, *, now: float = 0.0) -> Breaker:
@@ -154,3 +155,77 @@ def test_no_more_than_its_window_is_needed_to_stop_a_vendor_that_fails(
         if not ok and breaker.state is BreakerState.CLOSED:
             assert n_calls < 10 or n_failed < n_calls / 2 or not n_failed
         assert breaker.stopped_s(now) == pytest.approx(before)
+
+
+def successor(breaker: Breaker, now: float) -> Breaker:
+    """The breaker of the next process."""
+    heir = Breaker(100)
+    if breaker.outage is not None:
+        heir.resume(breaker.outage, now=now)
+    return heir
+
+
+def test_next_process_waits_for_the_end_of_the_open_time_and_then_longer_if_its_probe_fails() -> None:
+    breaker = opened()
+    breaker.admits(60.0)
+    breaker.failed(3, now=60.0)
+
+    heir = successor(breaker, now=100.0)
+
+    assert (heir.state, heir.until) == (BreakerState.OPEN, 180.0)
+    assert not heir.admits(179.9)
+    assert heir.admits(180.0)
+    assert heir.max_events == 1
+    heir.failed(4, now=180.0)
+    assert heir.until == 180.0 + 240.0
+
+
+def test_process_that_takes_over_from_a_half_open_breaker_sends_a_single_event_at_once() -> None:
+    breaker = opened()
+    breaker.admits(60.0)
+    breaker.succeeded()
+
+    heir = successor(breaker, now=61.0)
+
+    assert heir.admits(61.0)
+    assert (heir.state, heir.max_events) == (BreakerState.HALF_OPEN, 1)
+
+
+def test_closed_breaker_leaves_nothing_to_the_next_process() -> None:
+    breaker = opened(1)
+    breaker.admits(60.0)
+
+    breaker.succeeded()
+
+    assert breaker.outage is None
+
+
+def test_clock_that_was_set_back_prolongs_no_outage() -> None:
+    heir = Breaker(100)
+
+    heir.resume(Outage(until=90_000.0, open_s=120.0, general=True), now=0.0)
+
+    assert heir.until == 120.0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ok", "fail", "wait", "die"]), st.integers(1, 3)), max_size=200))
+def test_deaths_never_let_out_a_call_that_one_long_life_would_not_have_made(steps: list[tuple[str, int]]) -> None:
+    """`lived` never dies; `dying` does now and then, and both see the same calls."""
+    lived, dying, now = opened(), opened(), 0.0
+    for what, number in steps:
+        if what == "wait":
+            now += number * 25.0
+        elif what == "die" and dying.state is not BreakerState.CLOSED:
+            dying = successor(dying, now)
+        admitted = lived.admits(now), dying.admits(now)
+        assert admitted[0] or not admitted[1]
+        assert lived.state is not BreakerState.HALF_OPEN or dying.max_events <= lived.max_events
+        assert lived.general is dying.general
+        if what in ("ok", "fail") and all(admitted):
+            for breaker in (lived, dying):
+                if what == "ok":
+                    breaker.succeeded()
+                else:
+                    breaker.failed(number, now=now)
+        if BreakerState.CLOSED in (lived.state, dying.state):
+            break  # what is in the window of a closed breaker is not kept

@@ -62,3 +62,30 @@ def test_waiting_as_long_as_told_always_helps(tries: list[tuple[float, int]]) ->
     for wait, cost in tries:
         now = max(now + wait, budget.ready_at(cost, now=now + wait))
         assert budget.take(cost, now=now)
+
+
+def test_next_process_goes_on_with_what_was_left_and_what_time_has_added_since() -> None:
+    budget = drained(now=100.0)
+    heir = RetryBudget(now=130.0)
+
+    heir.resume(budget.left(100.0), at=100.0, now=130.0)
+
+    assert heir.left(130.0) == budget.left(130.0)
+    assert heir.take(TRANSIENT_COST, now=130.0)
+
+
+def test_budget_of_a_time_to_come_is_that_of_now() -> None:
+    heir = RetryBudget()
+
+    heir.resume(3.0, at=5_000.0, now=10.0)
+
+    assert heir.left(10.0) == 3.0
+    assert heir.left(20.0) == 3.0 + 10 * REFILL_PER_S
+
+
+def test_full_budget_stays_full_in_the_next_process() -> None:
+    heir = RetryBudget()
+
+    heir.resume(float("inf"), at=0.0, now=0.0)
+
+    assert heir.left(0.0) == CAPACITY

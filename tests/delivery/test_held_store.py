@@ -156,7 +156,7 @@ def test_store_of_version_2_is_brought_up_and_readers_cope_with_it(tmp_path: Pat
     connection = apsw.Connection(str(path))
     for column in ("held", "considered", "held_under", "redacted"):
         connection.execute(f"ALTER TABLE state DROP COLUMN {column}")
-    connection.execute("DROP TABLE held; PRAGMA user_version = 2")
+    connection.execute("DROP TABLE held; DROP TABLE restraint; PRAGMA user_version = 2")
     connection.close()
 
     before = read_accounts(data_dir, {"crm": Registration("crm", 2, 0)}, head=9)["crm"]

@@ -49,7 +49,7 @@ def find(data_dir: Path) -> Running | None:
 
 
 def send(gateway: str, key: str) -> None:
-    connection = http.client.HTTPConnection(gateway, timeout=10)
+    connection = http.client.HTTPConnection(gateway, timeout=30)
     token = base64.b64encode(f"{key}:".encode()).decode()
     event = json.dumps({"event": "Hello", "anonymousId": "me"})
     connection.request("POST", "/v1/track", event, {"Authorization": f"Basic {token}"})

@@ -23,7 +23,7 @@ def subjects(connection: int) -> list[str]:
 
 @fault("F37", "consent withdrawn for events that are queued, in retry backoff and while the actor starts")
 def denied_while_waiting(run: Run) -> None:
-    run.crm.set("crm", "status", status=503)
+    run.crm.set("crm", "status", status=429)  # no failure to the circuit breaker, which would stay open over restarts
     run.start()
     run.oracle.run()
     run.oracle.more(run.pick(100, 1_000))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.end_to_end.harness import poll
 
-GONE_S = 10.0
+GONE_S = 30.0
 
 
 class NotFired(AssertionError):

@@ -75,7 +75,7 @@ def gateway_stopped(run: Run) -> None:
 
 @fault("F23", "everything stands still, as in a paused virtual machine")
 def everything_stopped(run: Run) -> None:
-    run.crm.set("crm", "status", status=503)
+    run.crm.set("crm", "status", status=429)  # no failure to the circuit breaker, which would stay open for a minute
     run.start()
     run.oracle.run(timeout_s=1)
     run.oracle.more(100)

@@ -59,9 +59,9 @@ def test_f25_refused_connections_open_the_breaker_and_nothing_is_lost(
     world: Delivering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scale_waits(monkeypatch, 200.0)
-    server = socket.create_server(("127.0.0.1", 0))
-    port = server.getsockname()[1]
-    server.close()
+    nobody = socket.socket()
+    nobody.bind(("127.0.0.1", 0))  # keeps the port, and refuses who connects to it
+    port = nobody.getsockname()[1]
     world.append(events(50))
     world.start(f"http://127.0.0.1:{port}/hook")
     worker = world.worker
@@ -70,6 +70,7 @@ def test_f25_refused_connections_open_the_breaker_and_nothing_is_lost(
     reason = worker.snapshot().reason or ""
     during = world.state()
 
+    nobody.close()
     receiver = HttpReceiver(port=port)
     world.wait_settled()
     world.append([(f"more{n}", f"s{n}") for n in range(2_000)])
@@ -257,8 +258,8 @@ def test_f33_refusal_of_us_halts_with_what_to_look_at_and_resuming_delivers_all(
     world.append(events(20))
     world.start(receiver.url)
     assert world.worker is not None
-    assert world.worker.join(20)
-    reports = [world.reports.get(timeout=10) for _ in range(2)]
+    assert world.worker.join(30)
+    reports = [world.reports.get(timeout=30) for _ in range(2)]
     refused = world.state()
 
     receiver.answer = lambda request: Reply()

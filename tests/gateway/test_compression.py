@@ -5,6 +5,8 @@ import json
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sluicegate.gateway.compression import BadGzip, BodyTooLarge, gunzip
 from tests.gateway.conftest import StartGateway
@@ -77,3 +79,27 @@ def test_empty_member_is_an_empty_body() -> None:
     assert gunzip(gzip.compress(b""), max_bytes=10) == b""
     with pytest.raises(BadGzip):
         gunzip(b"", max_bytes=10)
+
+
+def test_member_that_says_it_is_small_is_not_decompressed_beyond_the_limit() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    lying = bomb[:-4] + (10).to_bytes(4, "little")
+
+    with pytest.raises(BodyTooLarge):
+        gunzip(lying, max_bytes=1_000)
+
+
+def test_garbage_at_the_end_is_not_taken_for_a_size_that_cannot_be() -> None:
+    with pytest.raises(BadGzip, match="more data after its end"):
+        gunzip(gzip.compress(PLAIN) + b"\xff\xff\xff\xff", max_bytes=1_000)
+
+
+@given(st.binary(max_size=5_000), st.integers(1, 5_000), st.integers(0, 9))
+def test_what_is_within_the_limit_comes_back_and_nothing_else(plain: bytes, limit: int, level: int) -> None:
+    data = gzip.compress(plain, level)
+
+    if len(plain) > limit:
+        with pytest.raises(BodyTooLarge):
+            gunzip(data, max_bytes=limit)
+    elif not plain.startswith(b"\x1f\x8b"):
+        assert gunzip(data, max_bytes=limit) == plain

@@ -10,12 +10,27 @@ from tests.hostile.case import BASIC, CHUNKED, HOST, MIB, Case, answered, bad_bo
 
 _BODY = batch(event())
 _GZIP = b"Content-Encoding: gzip\r\n"
+_LIMIT = 500_000
+"""What a batch may have, decompressed, and some."""
 
 
 @lru_cache
 def _bomb(n_mib: int) -> bytes:
     """This many MiB of zeros in a thousandth of that."""
     return gzip.compress(bytes(n_mib * MIB), mtime=0)
+
+
+def _bomb_of(n_bytes: int) -> bytes:
+    return gzip.compress(bytes(n_bytes), mtime=0)
+
+
+def _large_gzip() -> bytes:
+    return gzip.compress(batch(event(properties={"a": "".join(map(chr, range(32, 127))) * 200})), 0, mtime=0)
+
+
+def _lying(member: bytes, n_bytes: int) -> bytes:
+    """The member with another size at its end."""
+    return member[:-4] + n_bytes.to_bytes(4, "little")
 
 
 @lru_cache
@@ -78,7 +93,7 @@ def _compressed() -> list[Case]:
         "brotli's name with gzip's magic": (zipped, b"Content-Encoding: br\r\n", 415, "unsupported_encoding"),
         "deflate, not said": (deflated, b"", 400, "not_utf8"),
         "encoding of commas": (zipped, b"Content-Encoding: ,,\r\n", 415, "unsupported_encoding"),
-        "gzip bomb of two bytes a byte": (gzip.compress(bytes(600_000)), _GZIP, 413, "too_large"),
+        "gzip bomb of two bytes a byte": (gzip.compress(bytes(600_000)), _GZIP, 413, "body_too_large"),
     }
     found = [
         answered(name, _zipped(body, fields=fields), status, code)
@@ -89,7 +104,13 @@ def _compressed() -> list[Case]:
         answered("gzip bomb, not said", lambda: _zipped(_bomb(50), fields=b""), 413, "body_too_large"),
         answered("gzip bomb of JSON", lambda: _zipped(_json_bomb()), 413, "body_too_large"),
         answered("gzip bomb, twice", lambda: _zipped(gzip.compress(_bomb(50))), 400, "bad_gzip"),
-        answered("gzip bomb in many members", lambda: _zipped(_bomb(1) * 50), 400, "bad_gzip"),
+        answered("gzip bomb in many members", lambda: _zipped(_bomb(1) * 50), 413, "body_too_large"),
+        answered("gzip bomb in members of a right size", lambda: _zipped(_bomb_of(_LIMIT) * 50), 400, "bad_gzip"),
+        answered("gzip bomb that says it is small", lambda: _zipped(_lying(_bomb(50), 10)), 413, "body_too_large"),
+        answered("gzip that says it is a bomb", lambda: _zipped(_lying(zipped, 60_000_000)), 400, "bad_gzip"),
+        answered(
+            "gzip that says it is too large", lambda: _zipped(_lying(_large_gzip(), 600_000)), 413, "body_too_large"
+        ),
         answered("gzip", _zipped(zipped), 200),
         answered("gzip, not said", _zipped(zipped, fields=b""), 200),
         answered("gzip in capitals", _zipped(zipped, fields=b"Content-Encoding: GZIP\r\n"), 200),

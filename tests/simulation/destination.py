@@ -187,7 +187,7 @@ class DestinationProcess:
             died = self.site.flight.epoch
             self._store.note_deaths(self.epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY)
         retries, suspects = self._store.unsettled()
-        return Recovery(retries, suspects, self._world.clock.now)
+        return Recovery(retries, suspects, self._world.clock.now, self.site.store.content.restraint)
 
     def _fail(self, reason: str) -> None:
         self.supervisor.tell_failed(self, reason)

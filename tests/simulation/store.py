@@ -19,6 +19,7 @@ from sluicegate.delivery.held import Holds
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.recovery import Suspect
+from sluicegate.delivery.restraint import Restraint
 from sluicegate.errors import StaleEpoch
 
 
@@ -49,6 +50,7 @@ class _Content:
     letters: dict[int, DeadLetter] = field(default_factory=dict)
     last_letter: int = 0
     retries: Sequence[PendingRetry] = ()
+    restraint: Restraint | None = None
     deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
     """By offset and epoch the number of the call, and whether the event was alone."""
 
@@ -108,6 +110,14 @@ class StoreFile:
     def state(self) -> StoreState:
         now = self.content
         return StoreState(now.epoch, now.start, now.cursor, now.delivered, now.dead, now.expired, dict(now.denied))
+
+    def restrained_s(self, now: float) -> float:
+        """How long the vendor is left alone yet, by what is remembered."""
+        restraint = self.content.restraint
+        if restraint is None:
+            return 0.0
+        open_until = now if restraint.outage is None else restraint.outage.until
+        return max(0.0, restraint.not_before - now, open_until - now)
 
     def change(self) -> _Content:
         """The content, to be changed in one transaction that the caller completes."""
@@ -184,6 +194,7 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         dead_letters: Sequence[DeadLetter] = (),
         retries: Sequence[PendingRetry] | None = None,
+        restraint: Restraint | None = None,
         held: Holds | None = None,
         decisions: Decisions | None = None,
         redacted: int = 0,
@@ -210,6 +221,7 @@ class ModelStore:
             content.letters[content.last_letter] = replace(letter, id=content.last_letter)
         if retries is not None:
             content.retries = [replace(retry, offsets=list(retry.offsets)) for retry in retries]
+        content.restraint = restraint or content.restraint
         self._forget_deaths(content)
         self.file.watcher.moved(
             self.file.id, epoch, Moved(before, cursor, delivered, expired, dict(denied), dead_letters)

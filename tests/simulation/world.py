@@ -362,6 +362,7 @@ class World:
             limit_s += self.supervisor_config.stall_timeout_s
         if not self.ever_active.isdisjoint((*PEOPLE, Fault.EVENT_SICK)):  # all has ended, but the vendor is left alone
             limit_s += OPEN_CAP_S
+        limit_s += max(site.store.restrained_s(self.clock.now) for site in self.sites.values())
         self._until(arrived, limit_s, "a fresh event does not arrive")
         self._until(self._settled, FRESH_LIMIT_S, "a fresh event is not settled")
 
