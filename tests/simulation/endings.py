@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, denied
+from sluicegate.consent.regulation import Kind
 from sluicegate.eventlog.base import Offset
 from tests.simulation.clock import Violation
 from tests.simulation.judge import ERASED, HOLD_EXPIRED, HOLD_LIMIT, SUPPRESSED, UNDECIDED, kind_of
@@ -75,7 +76,9 @@ class Endings:
         if kind == UNDECIDED and case.hold_ms is not None:  # it waits, unless it was on its way already
             return {None, UNDECIDED} <= case.outcomes
         if kind in (ERASED, SUPPRESSED):
-            self._seen[kind] += 1
+            self._seen[f"denied: {kind}"] += 1
+        if kind == ERASED and kind not in case.outcomes and SUPPRESSED in case.outcomes:  # while that is done all goes that still comes
+            return any(one.kind is Kind.SUPPRESS_WITH_DELETE for one in self._world.consent.about(case.event.subject))
         return kind in case.outcomes
 
     def exact(self, id: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Regulation as StoredRegulation
 from sluicegate.consent.regulation import SubjectKind
+from sluicegate.consent.standing import NO_END
 from sluicegate.delivery.erasing import SETTLE_S, Eraser, Report, _is_erased
 from sluicegate.delivery.regulating import LOOK_EVERY_S
 from sluicegate.delivery.whose import Whose
@@ -52,11 +53,17 @@ class LedgerFile:
         """Whom it is to erase."""
         return frozenset((key_of(self.regulation(id_).subject),))
 
+    def suppressed_to(self, id_: str) -> Offset:
+        """Until when its subject is suppressed."""
+        consent = self._world.consent
+        return consent.of(self.regulation(id_).subject, consent.version).suppressed_to
+
     def finish(self, id_: str, report: Report) -> None:
         """Nothing is left; what a suppressed person has said since goes too."""
         world, regulation = self._world, self.regulation(id_)
         regulation.finished = True
-        if regulation.kind.suppresses and remembered(world.consent.of_subject[regulation.subject]):
+        suppressed = regulation.kind.suppresses and self.suppressed_to(id_) == NO_END
+        if suppressed and remembered(world.consent.of_subject[regulation.subject]):
             world.oracle.written(
                 world.consent.write(Forgotten(subject=regulation.subject, recorded_ms=world.now_ms(), answered=True))
             )

@@ -128,6 +128,10 @@ class ModelLedger:
             known = self._known[entries[0].subject, n] = _standing(entries[:n])
         return known
 
+    def about(self, subject: str) -> list[Regulation]:
+        """What was regulated about a subject."""
+        return [one for one in self.of_subject.get(subject, ()) if isinstance(one, Regulation)]
+
     def regulations(self) -> list[Regulation]:
         """Those whose files are still to be erased, the oldest first."""
         return [one for one in self.entries if isinstance(one, Regulation) and one.is_open]

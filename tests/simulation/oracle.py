@@ -94,8 +94,10 @@ class Oracle:
         self.seen["erased"] += 1
         self.seen["erased events"] += report.events
         self.seen["erased letters"] += report.letters
-        everything = regulation.kind is Kind.SUPPRESS_WITH_DELETE
-        end = self._world.log.head() if everything else regulation.head
+        end = regulation.head
+        if regulation.kind is Kind.SUPPRESS_WITH_DELETE:
+            consent = self._world.consent
+            end = max(end, consent.of(regulation.subject, consent.version).suppressed_to)
         who = b'"%s"' % regulation.subject.encode()
         for first, raws in self._world.log.payloads():
             for offset, raw in enumerate(raws, first):

@@ -140,6 +140,8 @@ class Router:
                 return
 
     def _mind_held(self, now: float) -> None:
+        if self._sweep.watched():
+            self._ledger.refresh()
         for id in self._held.look(self._world.log, now_ms=int(now * 1000)):
             self._sweep.want(id)
         for id in self._sweep.watched() - self._held.watched():

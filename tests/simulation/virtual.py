@@ -42,6 +42,11 @@ def _keys_to_erase(ledger: Any, id_: str) -> frozenset[bytes]:
     return found
 
 
+def _suppressed_to(ledger: Any, id_: str) -> int:
+    found: int = ledger.suppressed_to(id_)
+    return found
+
+
 def _note(ledger: Any, id_: str, report: Mapping[str, Any]) -> None:
     ledger.regulation(id_).report = dict(report)
 
@@ -61,6 +66,7 @@ def virtual(world: World) -> Iterator[None]:
         (commits, "wall_ms", _wall_ms),
         (holding, "time", clock),
         (erasing, "keys_to_erase", _keys_to_erase),
+        (erasing, "suppressed_to", _suppressed_to),
         (erasing, "note", _note),
         (erasing, "finish", _finish),
     ]
