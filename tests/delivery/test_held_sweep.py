@@ -20,7 +20,7 @@ from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.event import Combo, EventBatch
 from sluicegate.testing.batches import add_event
 from tests.delivery.test_holding import SILENT, now_ms, says
-from tests.delivery.test_sweeper import NO, World
+from tests.delivery.test_sweeper import NO, YES, World
 
 
 class Site(World):
@@ -184,3 +184,23 @@ def test_more_than_fits_into_memory_is_stored_piece_by_piece(tmp_path: Path, mon
 
     site.sweeper.stop()
     site.log.close()
+
+
+def test_a_grant_is_noticed_while_every_destination_waits_to_be_started(site: Site) -> None:
+    site.collect("a")
+    site.until(1, {})
+    site.collect("b", combo=YES)
+    site.wait(lambda: site.wanted == [("ads", "crm")])
+
+    site.decide(says(True))
+
+    site.wait(lambda: 1 in released(site))
+    assert site.account() == (1, {})
+
+
+def released(site: Site) -> list[int]:
+    store = site.store("ads")
+    try:
+        return list(store.held.released(limit=10))
+    finally:
+        store.close()
