@@ -169,7 +169,7 @@ class Lanes:
         return bool(self._aside[Origin.LETTERS]) or any(lane.replay for lane in self._lanes)
 
     def release(self, events: Events, origin: Origin, *, careful: bool = False) -> None:
-        """Deliver events that had to wait, before all newer ones of their subjects that are in no call yet; they ascend.
+        """Deliver events that had to wait, before all newer ones of their subjects that are in no call; they ascend.
 
         Those from the log have been reopened, and go behind older ones that wait. `careful` ones are in calls of their
         own, and nothing else goes out then.

@@ -75,9 +75,9 @@ class People:
 
     def _commit(self, made: Entry) -> None:
         world = self._world
-        if isinstance(made, Regulation) and made.kind is Kind.UNSUPPRESS:
-            if not world.consent.of(made.subject, world.consent.version).is_suppressed:
-                return
+        ends = isinstance(made, Regulation) and made.kind is Kind.UNSUPPRESS
+        if ends and not world.consent.of(made.subject, world.consent.version).is_suppressed:
+            return
         world.consent.write(made)
         world.oracle.written(made)
         if isinstance(made, Decision) and all(made.said.values()):

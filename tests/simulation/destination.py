@@ -7,32 +7,20 @@ the order of things (`_cycle`, `_wait`, `_finish`) is that of `delivery.loop`, r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from sluicegate.config.declaration import Settings
-from sluicegate.consent.reading import LedgerReader
-from sluicegate.delivery.commits import Commits
-from sluicegate.delivery.gate import Gate
-from sluicegate.delivery.held import HoldBounds
-from sluicegate.delivery.held_log import HeldLog
-from sluicegate.delivery.holding import Holding
 from sluicegate.delivery.lane import Work
-from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
 from sluicegate.delivery.pacing import PACE_S
-from sluicegate.delivery.plugin import Mask, permits_of
-from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.recovery import Recovery
-from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.worker import DIED_IN_REPLAY
 from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, StaleEpoch
 from tests.simulation.calls import Call, Phase
 from tests.simulation.clock import Timer
 from tests.simulation.consent import ModelDeciding
+from tests.simulation.core import Core
 from tests.simulation.faults import Fault
 from tests.simulation.flight import ModelFlight
-from tests.simulation.ledger import ModelReader
 from tests.simulation.process import Process
 from tests.simulation.reporting import Reporter
 from tests.simulation.site import Site
@@ -74,12 +62,7 @@ class DestinationProcess(Process):
         self._n_started = 0
         self._looked_at = self._committed_at = self._batched_at = self._resume_at = -math.inf
         self._few = site.limits.max_events // 2
-        self._commits: Commits | None = None
-        self._lanes: Lanes | None = None
-        self._gate: Gate | None = None
-        self._reader: Reader | None = None
-        self._holding: Holding | None = None
-        self._permits = permits_of(site.config, Settings)
+        self._parts: Core | None = None
 
     # What others do to it
 
@@ -114,7 +97,7 @@ class DestinationProcess(Process):
     @property
     def delivered(self) -> int:
         """Events that this process has delivered and committed."""
-        return 0 if self._commits is None else self._commits.delivered
+        return 0 if self._parts is None else self._core.commits.delivered
 
     @property
     def delivers(self) -> bool:
@@ -152,18 +135,15 @@ class DestinationProcess(Process):
         return None
 
     def _build(self, cursor: int, recovery: Recovery) -> None:
-        """What `DeliveryLoop` is made of."""
-        world, log, permits = self._world, self._world.log, self._permits
-        store = cast(DestinationStore, self._store)
         self._flight = self.site.flight = ModelFlight(self.epoch)
-        ledger = cast(LedgerReader, ModelReader(world))
-        gate = self._gate = Gate(ledger, self.site.config.requires, world.consent_config, clock_ms=world.now_ms)
-        lanes = self._lanes = Lanes(cursor, self.site.limits, recovery=recovery, gate=gate, random=world.jitter)
-        self._reader = Reader(log, permits, lanes, may_go_on=self._catch_up)
-        held_log, bounds = HeldLog(log, gate, permits), HoldBounds.of(world.consent_config)
-        self._holding = Holding(store, log, gate, lanes, held_log, epoch=self.epoch, bounds=bounds)
-        self._commits = Commits(
-            store, lanes, self._reader, epoch=self.epoch, mask=Mask(), holding=self._holding
+        self._parts = Core.of(
+            self._world,
+            self.site,
+            store=self._store,
+            epoch=self.epoch,
+            cursor=cursor,
+            recovery=recovery,
+            may_go_on=self._catch_up,
         )
 
     def _recover(self) -> Recovery:
@@ -214,7 +194,7 @@ class DestinationProcess(Process):
             if now >= self._resume_at:
                 self._read(now)
                 self._start_calls(now)
-                self._commit(now, at_once=self._core.careful)
+                self._commit(now, at_once=self._core.lanes.careful)
         except ConsentUnreadable as error:
             self._reporter.set_error(str(error))
             self._resume_at = now + STORE_RETRY_S
@@ -222,66 +202,50 @@ class DestinationProcess(Process):
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
             return self._lose(error)
-        if self._core.halted is not None:
+        if self._core.lanes.halted is not None:
             self._finish()
         else:
             self._wait(now)
         return None
 
     @property
-    def _core(self) -> Lanes:
-        assert self._lanes is not None
-        return self._lanes
-
-    @property
-    def _committing(self) -> Commits:
-        assert self._commits is not None
-        return self._commits
+    def _core(self) -> Core:
+        assert self._parts is not None
+        return self._parts
 
     def _read(self, now: float) -> None:
         if now >= self._looked_at + LOOK_EVERY_S:
             self._looked_at = now
             self._unread = True
-            self._committing.take_replays(self._permits)
+            self._core.commits.take_replays(self._core.permits)
             self._look_at_held()
-        elif self._held.more:
-            self._deciding_gate.refresh()
+        elif self._core.holding.more:
+            self._core.gate.refresh()
             self._catch_up()
         if self._unread and self._wants_more:
-            assert self._reader is not None
-            self._unread = self._reader.fill() > 0 or self._held.more
+            self._unread = self._core.reader.fill() > 0 or self._core.holding.more
 
     @property
     def _wants_more(self) -> bool:
-        return self._core.wants_more and not self._held.more
+        return self._core.lanes.wants_more and not self._core.holding.more
 
     def _look_at_held(self) -> None:
-        if self._held.any:
-            self._deciding_gate.refresh()
+        if self._core.holding.any:
+            self._core.gate.refresh()
             self._catch_up()
-            self._held.expire()
+            self._core.holding.expire()
 
     def _catch_up(self) -> bool:
-        if self._held.is_due:
-            self._committing.gather(self._world.clock.now)
-            if self._committing.holds_some:
-                self._committing.commit()
-        return self._held.catch_up()
-
-    @property
-    def _held(self) -> Holding:
-        assert self._holding is not None
-        return self._holding
-
-    @property
-    def _deciding_gate(self) -> Gate:
-        assert self._gate is not None
-        return self._gate
+        if self._core.holding.is_due:
+            self._core.commits.gather(self._world.clock.now)
+            if self._core.commits.holds_some:
+                self._core.commits.commit()
+        return self._core.holding.catch_up()
 
     def _start_calls(self, now: float) -> None:
         self.deciding.add(1)
         try:
-            works = self._core.next_batches(now)
+            works = self._core.lanes.next_batches(now)
             self.deciding.add(len(works))
         finally:
             self.deciding.add(-1)
@@ -327,7 +291,7 @@ class DestinationProcess(Process):
         assert self._flight is not None
         self._flight.ended(call.work)
         self._note(call, answer, now)
-        self._core.complete(call.work, answer.error, now=now)
+        self._core.lanes.complete(call.work, answer.error, now=now)
         self.last_event_at = now
         self._reporter.set_error(None if answer.error is None else str(answer.error))
         if self.phase is Phase.DELIVERING:
@@ -351,7 +315,7 @@ class DestinationProcess(Process):
                 self.settled.update(call.offsets)
 
     def _commit(self, now: float, *, at_once: bool = False) -> None:
-        commits = self._committing
+        commits = self._core.commits
         pending = commits.gather(now, last=at_once)
         if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
             self._committed_at = now
@@ -361,7 +325,7 @@ class DestinationProcess(Process):
             if commits.more_replays:
                 self._looked_at = -math.inf
             pending = False
-        settled = self._core.idle and not self._held.more
+        settled = self._core.lanes.idle and not self._core.holding.more
         self._reporter.set_caught_up(not pending and not self._unread and settled)
 
     def _trouble(self, error: LogUnavailable, now: float) -> None:
@@ -372,7 +336,7 @@ class DestinationProcess(Process):
         now = self._world.clock.now
         if now < self._resume_at:
             self._wait_for(self._resume_at - now, bell=False)
-        elif self._n_started > self._few or self._held.busy:
+        elif self._n_started > self._few or self._core.holding.busy:
             self._wait_for(5e-5, bell=False)
         elif self._unread and self._wants_more:
             self._wait_for(began + PACE_S - now, bell=False)
@@ -387,8 +351,8 @@ class DestinationProcess(Process):
             self._wait_for(self._due() - now, bell=True)
 
     def _due(self) -> float:
-        due = min(self._looked_at + LOOK_EVERY_S, self._core.next_due(self._batched_at))
-        return min(due, self._committed_at + COMMIT_EVERY_S) if self._committing.pending else due
+        due = min(self._looked_at + LOOK_EVERY_S, self._core.lanes.next_due(self._batched_at))
+        return min(due, self._committed_at + COMMIT_EVERY_S) if self._core.commits.pending else due
 
     def _finish(self) -> None:
         self.phase = Phase.FINISHING
@@ -412,8 +376,8 @@ class DestinationProcess(Process):
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
             return self._lose(error)
-        if self._core.halted is not None:
-            return self._halt(self._core.halted)
+        if self._core.lanes.halted is not None:
+            return self._halt(self._core.lanes.halted)
         return self._leave()
 
     # Its own time

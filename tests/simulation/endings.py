@@ -77,8 +77,9 @@ class Endings:
             return {None, UNDECIDED} <= case.outcomes
         if kind in (ERASED, SUPPRESSED):
             self._seen[f"denied: {kind}"] += 1
-        if kind == ERASED and kind not in case.outcomes and SUPPRESSED in case.outcomes:  # while that is done all goes that still comes
-            return any(one.kind is Kind.SUPPRESS_WITH_DELETE for one in self._world.consent.about(case.event.subject))
+        if kind == ERASED and kind not in case.outcomes and SUPPRESSED in case.outcomes:
+            regulations = self._world.consent.about(case.event.subject)  # while one erases all goes that still comes
+            return any(one.kind is Kind.SUPPRESS_WITH_DELETE for one in regulations)
         return kind in case.outcomes
 
     def exact(self, id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from sluicegate.delivery.lane import Origin, Work
@@ -38,4 +39,4 @@ class ModelFlight:
     def interrupted(self) -> Interrupted:
         """The calls that had not ended."""
         of = {origin: [ids for work, ids in self._calls.items() if work.lane.origin is origin] for origin in Origin}
-        return Interrupted(of[Origin.LOG], sum(of[Origin.LETTERS], []), sum(of[Origin.HELD], []))
+        return Interrupted(of[Origin.LOG], [*chain(*of[Origin.LETTERS])], [*chain(*of[Origin.HELD])])

@@ -58,7 +58,7 @@ class HeldTable:
     def state(self) -> HeldState:
         """What is in it."""
         if self._db is None:
-            return _NOTHING
+            return NOTHING_HELD
         rows = fetch(self._db, "SELECT log_offset, subject, also, arrived_at_ms, released, deaths FROM held")
         (counts,) = fetch(self._db, "SELECT held, considered, held_under FROM state")
         return HeldState(tuple(map(OneHeld._make, rows)), *counts)
@@ -114,4 +114,4 @@ def _empty_store() -> bytes:
     return db.serialize("main")
 
 
-_NOTHING = HeldState()
+NOTHING_HELD = HeldState()

@@ -13,7 +13,7 @@ from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.eventlog.base import Offset
-from tests.simulation.held import HeldState, HeldTable
+from tests.simulation.held import NOTHING_HELD, HeldState, HeldTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Content:
     retries: Sequence[PendingRetry] = ()
     deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
     """By offset and epoch the number of the call, and whether the event was alone."""
-    held: HeldState = HeldState()
+    held: HeldState = NOTHING_HELD
     decided: list[str] = field(default_factory=list)
     """How each event after `start` up to the cursor stands, in the words of the audit."""
 

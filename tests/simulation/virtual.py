@@ -78,5 +78,3 @@ def virtual(world: World) -> Iterator[None]:
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
-
-

@@ -11,14 +11,14 @@ from sluicegate.config.declaration import Limits
 from sluicegate.config.model import ConsentConfig, DestinationConfig, OnUndecided, Requirement, SupervisorConfig
 from sluicegate.consent.regulation import Kind
 from sluicegate.delivery.breaker import OPEN_CAP_S
-from sluicegate.event import Combo
 from sluicegate.loading.status import State
+from tests.simulation.client import YES, Clients
 from tests.simulation.clock import Clock, Trace, Violation
 from tests.simulation.consent import People
 from tests.simulation.destination import DestinationProcess
 from tests.simulation.endings import Ledger
 from tests.simulation.erasing import Erasing
-from tests.simulation.eventlog import Gateway, ModelLog, SimEvent
+from tests.simulation.eventlog import Gateway, ModelLog
 from tests.simulation.faults import PEOPLE, Fault, Swarm
 from tests.simulation.ledger import ModelLedger
 from tests.simulation.oracle import JITTER_FLOOR, Oracle
@@ -35,15 +35,12 @@ HEAL_LIMIT_S = 900.0
 """Within so much time after the last fault all must have ended: a lane may wait 300 s by its own backoff."""
 BLAME_LIMIT_S = 3_600.0
 """The same where an event must be found out and buried: eight attempts, or four deaths and a quarantine."""
-TRICKLE_S = 20.0
-"""Fresh events come this often while an event is to be found out: without others that go through it is not blamed."""
 FRESH_LIMIT_S = 60.0
 """A fresh event then makes its way within so much time."""
 RACE_LIMIT_S = 5.0
 DRAIN_LIMIT_S = 30.0
 IDS = ("a", "b", "c", "d")
 REQUIREMENTS = (("necessary",), ("analytics",), ("analytics",), ("marketing",), ("analytics", "marketing"))
-YES = Combo("track", "web", (("analytics", True), ("marketing", True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +90,8 @@ class World:
         self.supervisor = Supervisor(self)
         self.router = Router(self)
         self.erasing = Erasing(self)
-        self._n_events = 0
-        self._n_left = random.randrange(5, 50)
-        self._pace_s = random.choice((0.02, 0.2, 1.0))
-        self.subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
-        self._combos = [self._combo() for _ in range(random.randrange(1, 5))]
-        self._healing = self._trickling = False
+        self.clients = Clients(self)
+        self.subjects = self.clients.subjects
 
     @property
     def _holds(self) -> bool:
@@ -133,14 +126,6 @@ class World:
         self.oracle.ledgers[id] = Ledger()
         self.sites[id] = Site(config, limits, StoreFile(id, 0, self.oracle), Vendor(self, id))
 
-    def _combo(self) -> Combo:
-        random = self.random
-        answers = (True, False, None, None, None) if self._holds else (True, True, True, False, None)
-        said = {purpose: random.choice(answers) for purpose in ("analytics", "marketing")}
-        stamp = tuple((purpose, answer) for purpose, answer in said.items() if answer is not None)
-        off = tuple(id for id in self.sites if random.random() < 0.1)
-        return Combo(random.choice(("track", "track", "page", "identify")), "web", stamp, off)
-
     # What others use
 
     def now_ms(self) -> int:
@@ -169,40 +154,6 @@ class World:
         for hear in (*hearers, self.router.hear_bell):
             if not self.swarm.chance(Fault.BELL_LOST):
                 self.clock.after(self.random.uniform(0.0001, 0.001), "", hear)
-
-    # Clients
-
-    def _client(self) -> None:
-        if self._healing or not self._n_left:
-            return
-        events = [self._event() for _ in range(min(self._n_left, self.random.choice((1, 1, 2, 5, 12))))]
-        self._n_left -= len(events)
-        self.trace.say(self.clock.now, f"client: {events[0].message_id} to {events[-1].message_id}")
-        self.gateway.submit(events)
-        self.clock.after(self.random.expovariate(1.0 / self._pace_s), "", self._client)
-
-    def _event(self, combo: Combo | None = None, subject: str = "") -> SimEvent:
-        random = self.random
-        self._n_events += 1
-        message_id = f"m{self._n_events}"
-        if combo is None:
-            combo = random.choice(self._combos)
-            for site in self.sites.values():
-                self._spoil(site.vendor, message_id)
-        subject = subject or random.choice(self.subjects)
-        who, at_ms, pad = subject.encode(), self.now_ms(), b"x" * random.choice((0, 5, 40))
-        raw = b'{"n":%d,"anonymousId":"%s","timestamp":%d,"pad":"%s"}' % (self._n_events, who, at_ms, pad)
-        return SimEvent(message_id, subject, combo, raw, at_ms)
-
-    def _spoil(self, vendor: Vendor, message_id: str) -> None:
-        """Perhaps there is something about this event; one at most is deadly and one sick, so that all ends in time."""
-        chance = self.swarm.chance
-        if chance(Fault.VENDOR_400):
-            vendor.spoil(message_id)
-        if not vendor.deadly and chance(Fault.EVENT_KILLS):
-            vendor.deadly.add(message_id)
-        if not vendor.ever_sick and chance(Fault.EVENT_SICK):
-            vendor.sicken(message_id)
 
     # Faults out of the blue, and operators
 
@@ -330,7 +281,7 @@ class World:
             self._misbehave()
             self._heal()
             self._until(self._settled, self._heal_limit_s(), "not everything has ended")
-            self._trickling = False
+            self.clients.end_trickle()
             self._fresh()
             self._race()
             self.oracle.finish()
@@ -342,7 +293,7 @@ class World:
         )
 
     def _misbehave(self) -> None:
-        self.clock.after(0.0, "", self._client)
+        self.clock.after(0.0, "", self.clients.send)
         self.clock.after(self.random.random() * self.swarm.blue_period_s, "", self._out_of_the_blue)
         self.clock.after(self.random.random() * self.swarm.operator_period_s, "", self._operator)
         self.clock.after(self.random.random() * self.swarm.people_period_s, "", self._person)
@@ -352,23 +303,17 @@ class World:
 
     def _heal(self) -> None:
         self.trace.say(self.clock.now, "ALL FAULTS END")
-        self._healing = True
+        self.clients.stop()
         self.swarm.heal()
         for process in self.processes:
             process.thaw()
         self.supervisor.thaw()
         if any(site.vendor.sick for site in self.sites.values()):
-            self._trickling = True
-            self._trickle()
+            self.clients.trickle()
 
     def _heal_limit_s(self) -> float:
         blamed = any(site.vendor.sick or site.vendor.deadly for site in self.sites.values())
         return BLAME_LIMIT_S if blamed else HEAL_LIMIT_S
-
-    def _trickle(self) -> None:
-        if self._trickling:
-            self.gateway.submit([self._event(YES, "regular")])
-            self.clock.after(TRICKLE_S, "", self._trickle)
 
     def _settled(self) -> bool:
         if not (self.supervisor.alive and self.router.alive and self.gateway.idle):
@@ -381,7 +326,7 @@ class World:
         return not (self.supervisor.open_requests or self.consent.regulations())
 
     def _fresh(self) -> None:
-        event = self._event(YES, "newcomer")
+        event = self.clients.event(YES, "newcomer")
         self.gateway.submit([event])
         waiting = [id for id, site in self.sites.items() if not site.config.events or "track" in site.config.events]
 
@@ -425,7 +370,8 @@ class World:
                 cursors = {id: content.cursor for id, content in stores.items()}
                 held = {id: content.held.rows for id, content in stores.items() if content.held.rows}
                 states = {id: str(self.supervisor.table.status(id).state) for id in self.sites}
-                raise Violation(f"{otherwise} within {limit_s:g} s: head {head}, cursors {cursors}, {states}, held {held}")
+                where = f"head {head}, cursors {cursors}, {states}, held {held}"
+                raise Violation(f"{otherwise} within {limit_s:g} s: {where}")
 
 
 def run(seed: int, *, trace: bool = False) -> Result:
