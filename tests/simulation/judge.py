@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sluicegate.config.model import DestinationConfig
@@ -79,6 +79,10 @@ class Case:
     def refusal(self, entries: Sequence[Entry]) -> str | None:
         """Why it may not go after these."""
         return _barred(self.offset, entries) or self.static or self._by_consent(entries)
+
+    def refusal_again(self, entries: Sequence[Entry], tried_ms: int) -> str | None:
+        """The same of its dead letter, which knows when it was first tried, and not when it arrived."""
+        return replace(self, arrived_ms=tried_ms).refusal(entries)
 
     def _by_consent(self, entries: Sequence[Entry]) -> str | None:
         decided = _remembered(entries)
@@ -163,6 +167,11 @@ class Judge:
     def now(self, offset: int, id: str) -> str | None:
         """Why it may not go now, None when it may."""
         return self.of(offset, id).now
+
+    def of_letter(self, offset: int, id: str, tried_ms: int) -> str | None:
+        """Why its dead letter may not go now, which says that it was first tried at this time."""
+        case = self.of(offset, id)
+        return case.now and case.refusal_again(self._world.consent.of_subject[case.event.subject], tried_ms)
 
     def outcomes(self, offset: int, id: str) -> set[str | None]:
         """Everything that could rightly be said of it at some time since it was stored."""

@@ -115,7 +115,11 @@ class Oracle:
         store = self._world.sites[id].store.content
         released = {row.offset for row in store.held.rows if row.released}
         for offset in offsets:
-            reason = self.judge.now(offset, id)
+            if replay:
+                tried_ms = next((one.first_attempt_at_ms for one in store.letters.values() if one.offset == offset), 0)
+                reason = self.judge.of_letter(offset, id, tried_ms)
+            else:
+                reason = self.judge.now(offset, id)
             self._must(reason is None, f"{id} is sent event {offset}, which it may not have: {reason}")
             if replay:
                 continue
