@@ -165,7 +165,8 @@ class Holding:
         some, rest = self._to_judge[:AT_A_TIME], self._to_judge[AT_A_TIME:]
         judged = self._held_log.judge(some)
         considered = None if rest else self._seen
-        if judged or self._persisted != considered:
+        is_news = not rest and (self._persisted, self._persisted_under) != (self._seen, self._under)
+        if judged or is_news:
             self._change(judged, considered)
         self._to_judge = rest
         self._untaken = self._untaken or bool(judged.allowed)

@@ -204,3 +204,26 @@ def released(site: Site) -> list[int]:
         return list(store.held.released(limit=10))
     finally:
         store.close()
+
+
+def test_what_is_still_to_be_judged_is_judged_by_whoever_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.held_sweep.JUDGE_AT_A_TIME", 1)
+    monkeypatch.setattr("sluicegate.delivery.held_sweep.JUDGE_PER_PASS", 1)
+    monkeypatch.setattr("sluicegate.delivery.sweeper.SKIP_EVERY_S", 0.0)
+    first = Site(tmp_path, ConsentConfig())
+    first.collect("a", "b")
+    first.sweeper._pass(first.log)
+    first.decide(says(True))
+    first.collect("c", subject="ben")
+    first.sweeper._pass(first.log)  # judges one of two, and holds a third
+    assert (first.account(), released(first)) == ((3, {}), [1])
+    first.sweeper._ledger.close()
+    first.log.close()
+
+    second = Site(tmp_path, ConsentConfig())
+    second.sweeper.start()
+    second.wait(lambda: released(second) == [1, 2])
+    second.sweeper.stop()
+    second.log.close()
