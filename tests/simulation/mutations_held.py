@@ -17,15 +17,16 @@ from sluicegate.delivery import held as held_module
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.erasing import Eraser, Report
 from sluicegate.delivery.gate import Gate
-from sluicegate.delivery.held import HoldBounds, Holds
+from sluicegate.delivery.held import HeldEvents, HoldBounds, Holds
 from sluicegate.delivery.held_sweep import HeldSweep
 from sluicegate.delivery.holding import Holding
 from sluicegate.delivery.lane import Lane, Origin, Part
 from sluicegate.delivery.lanes import Lanes
-from sluicegate.delivery.settlement import Dead
+from sluicegate.delivery.settlement import Dead, HeldRow
 from sluicegate.delivery.whose import Whose
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.runs import Events
+from sluicegate.sqlite import fetch
 from tests.simulation import store as store_module
 from tests.simulation.erasing import LedgerFile
 from tests.simulation.flight import Interrupted, ModelFlight
@@ -108,6 +109,25 @@ def what_is_held_no_more_is_counted_again() -> AbstractContextManager[object]:
         return again
 
     return _replace(store_module, "remove_held", remove)
+
+
+def released_events_can_expire() -> AbstractContextManager[object]:
+    def expired(self: HeldEvents, *, arrived_before_ms: int, limit: int) -> list[Offset]:
+        rows = fetch(self._db, "SELECT log_offset, arrived_at_ms FROM held ORDER BY log_offset LIMIT ?", (limit,))
+        return [offset for offset, arrived_ms in rows if arrived_ms < arrived_before_ms]
+
+    return mock.patch.object(HeldEvents, "expired", expired)
+
+
+def what_is_still_to_be_judged_counts_as_judged() -> AbstractContextManager[object]:
+    def holds(self: HeldSweep, name: str, rows: tuple[HeldRow, ...], *, judged_by: int) -> Holds | None:
+        watched = self._watched.get(name)
+        if not rows or watched is None:
+            return Holds(rows, 0, "", self._bounds) if rows else None
+        watched.any = True
+        return Holds(rows, self._ledger.version, self._gates[name].under, self._bounds)
+
+    return mock.patch.object(HeldSweep, "holds", holds)
 
 
 def subjects_may_have_as_many_held_as_they_like() -> AbstractContextManager[object]:
@@ -213,6 +233,8 @@ FOUND_WITHIN: dict[Mutation, range] = {
     held_events_are_forgotten_at_a_start: range(2_000),
     held_events_are_not_found_by_their_subject: range(2_000),
     newer_events_do_not_wait_for_released_ones: range(2_000),
+    released_events_can_expire: range(2_000),
+    what_is_still_to_be_judged_counts_as_judged: range(2_000),
     released_events_are_not_judged_again: range(2_000),
     released_events_go_newest_first: range(2_000),
     reopened_events_go_before_older_ones: range(2_000),

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from sluicegate.delivery import backlog, commits, erasing, holding, pace
+from sluicegate.delivery import backlog, commits, erasing, held_sweep, holding, pace
 from sluicegate.delivery.erasing import Report
 
 if TYPE_CHECKING:
@@ -26,6 +26,18 @@ _WHO_SPREADS = [
     for name, module in list(sys.modules.items())
     if name.startswith("sluicegate.delivery.") and getattr(module, "slots_of", None) is _slots_of
 ]
+
+
+_AT_A_TIME = (
+    (holding, "AT_A_TIME"),
+    (holding, "LANES"),
+    (holding, "EXPIRE_AT_A_TIME"),
+    (holding, "CAREFUL_AT_A_TIME"),
+    (held_sweep, "JUDGE_AT_A_TIME"),
+    (held_sweep, "JUDGE_PER_PASS"),
+    (held_sweep, "EXPIRE_PER_PASS"),
+)
+"""Of how much the product takes at a time, which a run has little of."""
 
 
 def _spread(subjects: Iterable[str]) -> bytes:
@@ -70,6 +82,7 @@ def virtual(world: World) -> Iterator[None]:
         (erasing, "note", _note),
         (erasing, "finish", _finish),
     ]
+    places += [(module, name, min(getattr(module, name), world.n_at_a_time)) for module, name in _AT_A_TIME]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
     for owner, name, value in places:
         setattr(owner, name, value)

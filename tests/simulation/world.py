@@ -66,6 +66,7 @@ class World:
         self.swarm = Swarm(random)
         self.consent_config = self._consent_config()
         self.hold_ms = int(self.consent_config.hold_ttl_s * 1000) if self._holds else None
+        self.n_at_a_time = random.choice((1, 2, 5, 1_000_000))
         self.ever_active = self.swarm.active
         self.give_up_after_s = GIVE_UP_AFTER_S
         self.oracle = Oracle(self)
