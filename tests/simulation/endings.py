@@ -76,7 +76,8 @@ class Endings:
         if kind == UNDECIDED and case.hold_ms is not None:  # it waits, unless it was on its way already
             return {None, UNDECIDED} <= case.outcomes
         if kind in (ERASED, SUPPRESSED):
-            self._seen[f"denied: {kind}"] += 1
+            tried = offset in self._ledgers[id].tried
+            self._seen[f"{kind} after it was tried" if tried else f"denied: {kind}"] += 1
         if kind == ERASED and kind not in case.outcomes and SUPPRESSED in case.outcomes:
             regulations = self._world.consent.about(case.event.subject)  # while one erases all goes that still comes
             return any(one.kind is Kind.SUPPRESS_WITH_DELETE for one in regulations)

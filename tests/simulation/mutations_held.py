@@ -193,17 +193,6 @@ def dead_letters_of_the_erased_stay() -> AbstractContextManager[object]:
     return mock.patch.object(StoreFile, "erase", lambda self, is_theirs, was_erased: 0)
 
 
-def what_was_on_its_way_is_not_erased() -> AbstractContextManager[object]:
-    def erase_log(original: Callable[..., None]) -> Callable[..., None]:
-        def once(self: Eraser, whose: Any, report: Report, end: Offset | None, regulation_id: str) -> None:
-            if not report.looked_at:
-                original(self, whose, report, end, regulation_id)
-
-        return once
-
-    return _replace(Eraser, "_erase_log", erase_log)
-
-
 def erasing_goes_on_where_an_earlier_process_was() -> AbstractContextManager[object]:
     def begin(self: Eraser, regulation: Any) -> Report:
         report = Report.of(regulation.report)
@@ -242,5 +231,4 @@ FOUND_WITHIN: dict[Mutation, range] = {
     total_of_held_events_is_not_bounded: range(2_000),
     what_is_held_no_more_is_counted_again: range(2_000),
     what_is_late_is_given_up_before_the_ledger_is_looked_at: range(2_000),
-    what_was_on_its_way_is_not_erased: range(2_000),
 }

@@ -21,7 +21,7 @@ from tests.simulation.calls import Call
 from tests.simulation.clock import Violation
 from tests.simulation.endings import Endings, Ledger
 from tests.simulation.eventlog import SimEvent
-from tests.simulation.faults import EXCUSES_KILL, EXCUSES_STALE_ROUTER
+from tests.simulation.faults import EXCUSES_KILL, EXCUSES_STALE_ROUTER, Fault
 from tests.simulation.judge import DENIED, ERASED, SUPPRESSED, UNDECIDED, Judge
 from tests.simulation.ledger import Entry, Regulation
 from tests.simulation.storefile import Moved
@@ -49,6 +49,9 @@ class Oracle:
         self.judge = Judge(world)
         self.seen: Counter[str] = Counter()
         """Rare things that are to happen in some run: without them the runs would prove little."""
+        self._erased_to: dict[str, Offset] = {}
+        """By subject up to where its events can be read no more."""
+        self._n_erased: Counter[str] = Counter()
         self._endings = Endings(world, self.ledgers, self.trimmed, self.seen)
 
     # The log
@@ -90,22 +93,35 @@ class Oracle:
             self.seen["regulated while dead"] += any(letter.offset in theirs for letter in letters)
 
     def erased(self, regulation: Regulation, report: Report) -> None:
-        """A regulation has ended: nothing of its subject can be read any more."""
+        """A regulation has ended: nothing of its subject can be read any more, now or later."""
+        subject, end = regulation.subject, regulation.head
         self.seen["erased"] += 1
         self.seen["erased events"] += report.events
         self.seen["erased letters"] += report.letters
-        end = regulation.head
         if regulation.kind is Kind.SUPPRESS_WITH_DELETE:
             consent = self._world.consent
-            end = max(end, consent.of(regulation.subject, consent.version).suppressed_to)
-        who = b'"%s"' % regulation.subject.encode()
-        for first, raws in self._world.log.payloads():
+            end = max(end, consent.of(subject, consent.version).suppressed_to)
+        self._erased_to[subject] = max(min(end, self._world.log.head()), self._erased_to.get(subject, 0))
+        self._n_erased[subject] += report.events
+        if not self._world.swarm.fired[Fault.POWER_CUT]:  # it can make erasing begin again
+            n_events = sum(event.subject == subject for event in self.events.values())
+            self._must(self._n_erased[subject] <= n_events, f"events of {subject} are erased twice")
+        self._unreadable()
+
+    def _unreadable(self) -> None:
+        """What was erased is neither in the log nor among dead letters."""
+        world = self._world
+        for first, raws in world.log.payloads():
             for offset, raw in enumerate(raws, first):
-                self._must(offset > end or who not in raw, f"event {offset} of {regulation.subject} can still be read")
-        for id, site in self._world.sites.items():
+                self._must(not self._shows(offset, raw), f"event {offset} can still be read, which was erased")
+        for id, site in world.sites.items():
             for letter in site.store.content.letters.values():
-                theirs = letter.offset <= end and who in letter.event
-                self._must(not theirs, f"{id}: the dead letter of event {letter.offset} can still be read")
+                shows = self._shows(letter.offset, letter.event)
+                self._must(not shows, f"{id}: the dead letter of event {letter.offset} can still be read")
+
+    def _shows(self, offset: Offset, raw: bytes) -> bool:
+        event = self.events[offset]
+        return offset <= self._erased_to.get(event.subject, 0) and b'"%s"' % event.subject.encode() in raw
 
     # Calls
 
@@ -231,6 +247,7 @@ class Oracle:
             self._endings.check(id, offset, word, now=True)
             self.seen[f"held, then {word}"] += 1
         for letter in letters:
+            self.seen[f"held, then dead: {letter.stage}"] += 1
             self._buried(id, letter)
         self._endings.exact(id)
 
@@ -309,6 +326,7 @@ class Oracle:
 
     def finish(self) -> None:
         """All is quiet: everything has ended somewhere."""
+        self._unreadable()
         head = self._world.log.head()
         for message_id in self.acked:
             self._must(message_id in self.offset_of, f"{message_id} was answered 200 and is not in the log")

@@ -13,6 +13,7 @@ from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.eventlog.base import Offset
+from tests.simulation.clock import Violation
 from tests.simulation.held import NOTHING_HELD, HeldState, HeldTable
 
 
@@ -62,7 +63,7 @@ class Content:
         """An event that the cursor has passed goes from one account to another."""
         at = offset - self.start - 1
         if self.decided[at] != was:
-            raise AssertionError(f"event {offset} goes from {was} to {word}, but it was {self.decided[at]}")
+            raise Violation(f"event {offset} goes from {was} to {word}, but it was {self.decided[at]}")
         self.decided[at] = word
 
 

@@ -104,6 +104,8 @@ class World:
             return ConsentConfig(on_undecided=OnUndecided.DROP)
         if random.random() < 0.8:  # most are asked, and answer some time
             self.swarm.invite(Fault.CONSENT_GIVEN, share=random.choice((2, 10)))
+        if random.random() < 0.4:
+            self.swarm.invite(Fault.CONSENT_WITHDRAWN, share=random.choice((1, 4)))
         return ConsentConfig(
             on_undecided=OnUndecided.HOLD,
             hold_ttl_s=random.choice((2.0, 8.0, 30.0)),
