@@ -180,6 +180,20 @@ def keys_to_erase(ledger: Ledger, id_: str) -> frozenset[bytes]:
         return frozenset(key for (key,) in fetch(ledger.db, "SELECT key FROM erasing WHERE regulation = ?", (id_,)))
 
 
+def suppressed_to(ledger: Ledger, id_: str) -> int:
+    """Up to which offset all subjects of an unfinished regulation are suppressed, `NO_END` while they still are.
+
+    What came after the suppression of one of them had ended is nothing that the regulation was about.
+    """
+    with errors_of(ledger.path):
+        ends = fetch(
+            ledger.db,
+            "SELECT max(suppressed_to) FROM erasing JOIN regulated USING (key) WHERE regulation = ? GROUP BY key",
+            (id_,),
+        )
+    return min((end for (end,) in ends), default=NO_END)
+
+
 def note(ledger: Ledger, id_: str, report: Mapping[str, Any]) -> None:
     """Remember how far a regulation has come, for the case that another process has to go on with it."""
     with errors_of(ledger.path):
@@ -189,14 +203,16 @@ def note(ledger: Ledger, id_: str, report: Mapping[str, Any]) -> None:
 def finish(ledger: Ledger, id_: str, report: Mapping[str, Any], *, now_ms: int) -> None:
     """Nothing is left of the subjects of a regulation; `report` tells what there was.
 
-    What events that were on their way to the log have told the ledger since is erased too.
+    What events that were on their way to the log have told the ledger since is erased too, unless they are no longer
+    suppressed.
     """
     keys = keys_to_erase(ledger, id_)
+    ended = suppressed_to(ledger, id_) != NO_END
     with errors_of(ledger.path):
         try:
             with transaction(ledger.db):
                 regulation = find_regulation(ledger, id_)
-                if regulation is not None and regulation.kind.suppresses:
+                if regulation is not None and regulation.kind.suppresses and not ended:
                     announce(ledger, erase_keys(ledger, keys), Evidence.ERASED, now_ms=now_ms)
                 ledger.db.execute("DELETE FROM erasing WHERE regulation = ?", (id_,))
                 values = (now_ms, json.dumps(report), id_)

@@ -7,6 +7,7 @@ and gets whole rows without a look at each event.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Set
 from itertools import compress, count, islice
@@ -52,6 +53,14 @@ class Backlog:
     def extend(self, events: Events) -> None:
         """Append events, whose offsets must be higher than all before."""
         self._runs.extend(events.runs)
+        self._n_events += len(events)
+        self.n_bytes += events.n_bytes
+
+    def merge(self, events: Events) -> None:
+        """Put events, which ascend, among those that wait, where they belong by their offsets."""
+        self._compact()
+        self._runs = deque(_merged(self._runs, deque(events.runs)))
+        self._slots.clear()
         self._n_events += len(events)
         self.n_bytes += events.n_bytes
 
@@ -160,6 +169,20 @@ class _Call:
     def events(self) -> Events:
         """What was added."""
         return Events(self._runs)
+
+
+def _merged(one: deque[Run], other: deque[Run]) -> Iterator[Run]:
+    """The runs of both, cut so that their offsets ascend; both are used up."""
+    while one and other:
+        if one[0].offsets[0] > other[0].offsets[0]:
+            one, other = other, one
+        run = one.popleft()
+        n_before = bisect_left(run.offsets, other[0].offsets[0])
+        yield run.slice(0, n_before)
+        if n_before < run.n_events:
+            one.appendleft(run.slice(n_before, run.n_events))
+    yield from one
+    yield from other
 
 
 def _tables(wanted: bytes) -> tuple[bytes, bytes]:

@@ -134,19 +134,23 @@ class Commits:
 
     def _bar(self, gathered: Progress) -> None:
         """What was erased during its last call is no dead letter, which would keep it."""
-        gate = self._lanes.gate
-        if not gathered.dead or gate is None:
-            return
-        members = [envelope(one.raw) for one in gathered.dead]
-        subjects = [(text_id(one.get("userId")), text_id(one.get("anonymousId"))) for one in members]
-        reasons = gate.barred(subjects, [one.offset for one in gathered.dead])
+        reasons = self._barred(gathered.dead)
         first = gathered.cursor - len(gathered) + 1
         for one, reason in zip(gathered.dead, reasons, strict=True):
             if reason is not None:
                 gathered.denied[reason] = gathered.denied.get(reason, 0) + 1
                 gathered.codes[one.offset - first] = self._lanes.settlement.code(reason)
-                set_version(gathered.versions, one.offset - first, gate.ledger.version)
+                set_version(gathered.versions, one.offset - first, self._lanes.version)
         gathered.dead = [one for one, reason in zip(gathered.dead, reasons, strict=True) if reason is None]
+
+    def _barred(self, dead: Sequence[Dead]) -> Sequence[str | None]:
+        """For each why it may go nowhere and so must not be kept, None for most."""
+        gate = self._lanes.gate
+        if not dead or gate is None:
+            return [None] * len(dead)
+        members = [envelope(one.raw) for one in dead]
+        subjects = [(text_id(one.get("userId")), text_id(one.get("anonymousId"))) for one in members]
+        return gate.barred(subjects, [one.offset for one in dead])
 
     def take_replays(self, permits: Decide) -> None:
         """Give the lanes the dead letters that wait for replay, if the store was changed by others since the last time.
@@ -182,10 +186,12 @@ class Commits:
         )
 
     def _settle_released(self, ended: Aside) -> None:
-        letters = self._letters(ended.dead)
+        reasons = self._barred(ended.dead)
+        letters = self._letters([one for one, reason in zip(ended.dead, reasons, strict=True) if reason is None])
+        barred = {one.offset: reason for one, reason in zip(ended.dead, reasons, strict=True) if reason is not None}
         changes = HeldChanges(
             delivered=ended.delivered,
-            denied=ended.denied,
+            denied=ended.denied | barred,
             dead=letters,
             redacted=ended.redacted,
             versions=ended.versions,

@@ -26,7 +26,8 @@ import apsw
 
 from sluicegate import failpoints
 from sluicegate.consent.ledger import Ledger
-from sluicegate.consent.regulation import Kind, Regulation, finish, keys_to_erase, note
+from sluicegate.consent.regulation import Kind, Regulation, finish, keys_to_erase, note, suppressed_to
+from sluicegate.consent.standing import NO_END
 from sluicegate.delivery.erasing_store import erase_in_store, leave_nothing_in
 from sluicegate.delivery.erasing_texts import erase_in_text
 from sluicegate.delivery.store import DestinationStore
@@ -123,9 +124,11 @@ class Eraser:
         return report
 
     def _erase(self, whose: Whose, regulation: Regulation, report: Report) -> None:
-        everything = regulation.kind is Kind.SUPPRESS_WITH_DELETE
-        self._erase_log(whose, report, None if everything else regulation.head, regulation.id)
-        self._erase_stores(whose, report, (1 << 62) if everything else regulation.head)
+        end = regulation.head
+        if regulation.kind is Kind.SUPPRESS_WITH_DELETE:  # also what was on its way, until they are taken again
+            end = suppressed_to(self._ledger, regulation.id)
+        self._erase_log(whose, report, None if end == NO_END else end, regulation.id)
+        self._erase_stores(whose, report, end)
         for path in sorted(self._data_dir.logs.glob("*")):
             report.words += erase_in_text(path, whose)
         report.files += _remove_leftovers(self._data_dir)

@@ -41,6 +41,8 @@ class _Watched:
     any: bool
     considered: int
     under: str
+    stored: tuple[int, str]
+    """What the store may say of the two while `to_judge` has events, which were not judged by that yet."""
     due_ms: int = 0
     """When to look for what has expired, on the clock of `look`; 0 for at once."""
     judge_ms: int = 0
@@ -71,9 +73,10 @@ class HeldSweep:
     def watch(self, name: str, state: StoreState | None) -> None:
         """Mind a destination, with the state of its store if it has one."""
         if state is None:
-            self._watched[name] = _Watched(0, False, 0, "")
+            self._watched[name] = _Watched(0, False, 0, "", (0, ""))
         else:
-            self._watched[name] = _Watched(state.epoch, state.held > 0, state.considered, state.held_under)
+            stored = state.considered, state.held_under
+            self._watched[name] = _Watched(state.epoch, state.held > 0, *stored, stored)
 
     def forget(self, name: str) -> None:
         """The destination minds itself."""
@@ -97,8 +100,11 @@ class HeldSweep:
             return Holds(rows, 0, "", self._bounds)
         if not watched.any:
             watched.considered, watched.under, watched.any = judged_by, self._gates[name].under, True
+            watched.stored = judged_by, watched.under
         watched.considered = min(watched.considered, judged_by)
-        return Holds(rows, watched.considered, watched.under, self._bounds)
+        considered, under = watched.stored if watched.to_judge else (watched.considered, watched.under)
+        watched.stored = min(considered, judged_by), under
+        return Holds(rows, *watched.stored, self._bounds)
 
     def look(self, log: EventLog, *, now_ms: int) -> list[str]:
         """Do what is due, a bounded part of it; the destinations that have something to deliver now.
@@ -165,6 +171,8 @@ class HeldSweep:
             )
             if changes:
                 store.settle_held(watched.epoch, changes)
+            if not rest:
+                watched.stored = watched.considered, watched.under
             watched.to_judge = rest
             wakes = wakes or bool(judged.allowed)
         return wakes

@@ -61,7 +61,7 @@ class Holding:
         state = store.state
         self._any = self._untaken = state.held > 0
         self._seen = self._persisted = state.considered
-        self._under = state.held_under
+        self._under = self._persisted_under = state.held_under
         self._to_judge: list[Offset] = []
         self._reopened: list[Events] = []
         self._on_their_way: set[Offset] = set()
@@ -93,8 +93,9 @@ class Holding:
     def holds(self, rows: Sequence[HeldRow]) -> Holds:
         """These events, to be written with the cursor that passes them."""
         self._any = True
-        considered = self._persisted if self._to_judge else self._seen
-        return Holds(rows, considered, self._gate.under, self._bounds)
+        if self._to_judge:  # not judged by what is seen now, which another process must learn
+            return Holds(rows, self._persisted, self._persisted_under, self._bounds)
+        return Holds(rows, self._seen, self._gate.under, self._bounds)
 
     def catch_up(self) -> bool:
         """Judge what the ledger has changed and give the lanes what may go; whether newer events may follow.
@@ -166,7 +167,8 @@ class Holding:
         some, rest = self._to_judge[:AT_A_TIME], self._to_judge[AT_A_TIME:]
         judged = self._held_log.judge(some)
         considered = None if rest else self._seen
-        if judged or self._persisted != considered:
+        is_news = not rest and (self._persisted, self._persisted_under) != (self._seen, self._under)
+        if judged or is_news:
             self._change(judged, considered)
         self._to_judge = rest
         self._untaken = self._untaken or bool(judged.allowed)
@@ -183,7 +185,8 @@ class Holding:
         )
         if changes:
             self._store.settle_held(self._epoch, changes)
-            self._persisted = self._persisted if considered is None else considered
+            if considered is not None:
+                self._persisted, self._persisted_under = considered, self._under
             self._any = self._store.state.held > 0
 
     # -- letting go -------------------------------------------------------------------------------------------------

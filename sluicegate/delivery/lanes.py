@@ -166,10 +166,14 @@ class Lanes:
         return self._outcomes.has_replayed or self._underway.replaying
 
     def release(self, events: Events, origin: Origin, *, careful: bool = False) -> None:
-        """Deliver events that had to wait, before all newer ones of their subjects; they ascend.
+        """Deliver events that had to wait, before all newer ones of their subjects that are in no call; they ascend.
 
-        Those from the log have been reopened. `careful` ones are in calls of their own, and nothing else goes out then.
+        Those from the log have been reopened, and go behind older ones that wait. `careful` ones are in calls of their
+        own, and nothing else goes out then.
         """
+        if origin is Origin.LOG:
+            self._backlog.merge(events)
+            return
         if careful:
             groups = [events.slice(index, index + 1) for index in range(len(events))]
         else:

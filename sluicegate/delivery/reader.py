@@ -147,7 +147,9 @@ class Reader:
         first = row.count - len(states)
         places = [place for place, state in enumerate(states) if state == undecided]
         about = row.meta.about.pick([first + place for place in places])
-        reasons = gate.reasons(about, arrived_ms=row.received_at_ms)
+        at = row.first + first
+        offsets = [at + place for place in places] if gate.ledger.has_regulated else ()
+        reasons = gate.reasons(about, arrived_ms=row.received_at_ms, offsets=offsets)
         completed = bytearray(states)
         known: dict[str | None, int] = {None: UNFINISHED, HOLD: HELD, REDACT: UNFINISHED}
         for place, reason in zip(places, reasons, strict=True):
@@ -159,10 +161,10 @@ class Reader:
         if HOLD not in reasons:
             return _Completed(bytes(completed), (), to_redact)
         waiting = [i for i, reason in enumerate(reasons) if reason == HOLD]
-        offsets = [row.first + first + places[i] for i in waiting]
         if self._numbers is None:
             self._numbers = Numbers(gate.ledger)
-        rows = self._numbers.rows(about.pick(waiting), offsets, arrived_ms=row.received_at_ms)
+        to_hold = [at + places[i] for i in waiting]
+        rows = self._numbers.rows(about.pick(waiting), to_hold, arrived_ms=row.received_at_ms)
         return _Completed(bytes(completed), rows, to_redact)
 
     def _table(self, combos: tuple[Combo, ...]) -> bytes:

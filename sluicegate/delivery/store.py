@@ -107,7 +107,7 @@ class DestinationStore:
 
         May be told twice. Raises `StaleEpoch` like `commit`.
         """
-        alone = len(calls) == 1 and len(calls[0]) == 1 and not replayed
+        alone = len(calls) == 1 and len(calls[0]) == 1 and not (replayed or released)
         with errors_of(self.path), transaction(self._db):
             state = read_state(self._db)
             if state.epoch != epoch:

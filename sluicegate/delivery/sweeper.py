@@ -281,6 +281,8 @@ class Sweeper:
         return DestinationStore.open(self._data_dir.store(name), start=self._starts.get(name, 0), requires=requires)
 
     def _mind_held(self, event_log: SqliteLog) -> None:
+        if self._sweep.watched():
+            self._ledger.refresh()  # where all are wanted nothing was read, and what was granted must not expire
         for name in self._held.look(event_log, now_ms=time.monotonic_ns() // 1_000_000):
             self._sweep.want(name)
         for name in self._sweep.watched() - self._held.watched():

@@ -70,3 +70,24 @@ def test_nothing_is_lost_doubled_or_overtaken_within_a_subject(steps: list[tuple
 
     assert taken == added
     assert (len(backlog), backlog.n_bytes) == (0, 0)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(0, 20))
+def test_merged_events_stand_where_their_offsets_belong(is_late: list[bool], n_taken: int) -> None:
+    late = [offset for offset, chosen in enumerate(is_late) if chosen]
+    whole = events(0, [f"s{offset % 5}" for offset in range(len(is_late))])
+    backlog = Backlog(max_events=7, max_bytes=1_000)
+    backlog.extend(whole.select(bytes([not chosen for chosen in is_late])))
+    backlog.count_free({1})
+    taken = backlog.take_head(n_taken).offsets if n_taken else []
+
+    backlog.merge(whole.select(bytes(is_late)))
+
+    groups = [group.offsets for group, _ in backlog.take_groups(2, {0, 1, 2})]
+    rest = []
+    while len(backlog):
+        rest += backlog.take_head().offsets
+    assert rest == sorted(rest)
+    assert all(group == sorted(group) for group in groups)
+    assert sorted([*taken, *rest, *(offset for group in groups for offset in group)]) == list(range(len(is_late)))
+    assert (late == [] or len(backlog) == 0) and backlog.n_bytes == 0

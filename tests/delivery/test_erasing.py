@@ -20,8 +20,9 @@ from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.erasing import EMPTY
 from sluicegate.fsck.check import check
 from sluicegate.testing.batches import add_event
-from tests.delivery.consenting import identified, record
+from tests.delivery.consenting import identified, record, told
 from tests.delivery.erasing_harness import ask, erase_all, regulation, traces, unfinished_in
+from tests.delivery.site import SILENT, now_ms
 from tests.delivery.world import YES, World
 from tests.doubles.vendor import Vendor
 
@@ -35,12 +36,12 @@ def event_of(id_: str, subject: str, *, size: int = 0, user: str | None = None) 
     return json.dumps({"type": "track", "anonymousId": subject, "userId": user, "c": canary, "x": noise}).encode()
 
 
-def append(world: World, *subjects: str, size: int = 0, combo: Combo = YES) -> None:
+def append(world: World, *subjects: str, size: int = 0, combo: Combo = YES, received_at_ms: int = 1) -> None:
     batch = EventBatch()
     for subject in subjects:
         id_ = f"{subject}-{world.log.head()}-{len(batch)}"
         add_event(batch, event_of(id_, subject, size=size), message_id=id_, combo=combo, anonymous_id=subject)
-    world.log.append([batch], received_at_ms=1)
+    world.log.append([batch], received_at_ms=received_at_ms)
     world.bell.ring()
 
 
@@ -311,3 +312,56 @@ def test_one_process_erases_at_a_time(world: World) -> None:
 
 def test_a_report_of_a_newer_version_can_be_read() -> None:
     assert Report.of({"events": 3, "unknown": 1}) == Report(events=3)
+
+
+def test_an_event_of_the_erased_that_is_read_before_it_is_gone_is_not_held(world: World) -> None:
+    append(world, ANNE, combo=SILENT, received_at_ms=now_ms())
+    ask(world.data_dir, ANNE, kind=Kind.DELETE_ONLY)
+
+    world.start(Vendor())
+    world.wait(lambda: world.state().cursor == 1)
+
+    assert (world.state().held, world.state().denied) == (0, {"erased": 1})
+
+
+def test_a_held_event_that_is_refused_after_it_was_erased_is_no_dead_letter(world: World) -> None:
+    release = threading.Event()
+
+    def refuse(batch: Batch) -> None:
+        release.wait(10)
+        raise Rejected("bad")
+
+    append(world, ANNE, combo=SILENT, received_at_ms=now_ms())
+    vendor = Vendor(refuse)
+    world.start(vendor)
+    world.wait(lambda: world.state().held == 1)
+    record(world.data_dir, [told(True, visitor=ANNE, at_ms=now_ms())])
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    ask(world.data_dir, ANNE)
+    erase_all(world.data_dir)
+
+    release.set()
+    world.wait(lambda: world.state().held == 0)
+    world.stop()
+
+    assert (world.state().dead, world.state().denied) == (0, {"erased": 1})
+    assert CANARY.encode() not in world.data_dir.store("vendor").read_bytes()
+
+
+def test_what_comes_after_a_suppression_has_ended_is_not_erased_with_it(world: World) -> None:
+    append(world, ANNE)
+    ask(world.data_dir, ANNE)
+    append(world, ANNE)  # was on its way
+    ask(world.data_dir, ANNE, kind=Kind.UNSUPPRESS, id_="r2")
+    append(world, ANNE)
+    append(world, ANNE, combo=SILENT, received_at_ms=now_ms())
+    record(world.data_dir, [told(True, visitor=ANNE, at_ms=now_ms())])
+
+    (report,) = erase_all(world.data_dir)
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert [event == EMPTY for event in events(world)] == [True, True, False, False]
+    assert (report.events, len(vendor.events)) == (2, 2)
+    assert world.state().denied == {"erased": 2}

@@ -196,3 +196,12 @@ def test_the_cursor_passes_held_events_with_their_entries(
     assert [row.offset for row in first.held] == sorted(still)
     assert first.denied.get("no", 0) == len(refused)
     assert (first.cursor, len(first), settlement.n_held) == (len(states), len(states), 0)
+
+
+def test_an_event_was_not_alone_when_a_released_one_was_on_its_way_too(store: DestinationStore) -> None:
+    store.commit(1, cursor=2, held=holds(rows(1, 2)))
+    store.settle_held(1, HeldChanges(released=[1]))
+
+    store.note_deaths(1, 0, calls=[[3]], replayed=[], reason="", released=[1])
+
+    assert [(suspect.offset, suspect.alone) for suspect in store.unsettled()[1]] == [(3, 0)]

@@ -20,7 +20,7 @@ from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.event import Combo, EventBatch
 from sluicegate.testing.batches import add_event
 from tests.delivery.site import SILENT, now_ms, says
-from tests.delivery.test_sweeper import NO, World
+from tests.delivery.test_sweeper import NO, YES, World
 
 
 class Site(World):
@@ -184,3 +184,46 @@ def test_more_than_fits_into_memory_is_stored_piece_by_piece(tmp_path: Path, mon
 
     site.sweeper.stop()
     site.log.close()
+
+
+def test_a_grant_is_noticed_while_every_destination_waits_to_be_started(site: Site) -> None:
+    site.collect("a")
+    site.until(1, {})
+    site.collect("b", combo=YES)
+    site.wait(lambda: site.wanted == [("ads", "crm")])
+
+    site.decide(says(True))
+
+    site.wait(lambda: 1 in released(site))
+    assert site.account() == (1, {})
+
+
+def released(site: Site) -> list[int]:
+    store = site.store("ads")
+    try:
+        return list(store.held.released(limit=10))
+    finally:
+        store.close()
+
+
+def test_what_is_still_to_be_judged_is_judged_by_whoever_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.held_sweep.JUDGE_AT_A_TIME", 1)
+    monkeypatch.setattr("sluicegate.delivery.held_sweep.JUDGE_PER_PASS", 1)
+    monkeypatch.setattr("sluicegate.delivery.sweeper.SKIP_EVERY_S", 0.0)
+    first = Site(tmp_path, ConsentConfig())
+    first.collect("a", "b")
+    first.sweeper._pass(first.log)
+    first.decide(says(True))
+    first.collect("c", subject="ben")
+    first.sweeper._pass(first.log)  # judges one of two, and holds a third
+    assert (first.account(), released(first)) == ((3, {}), [1])
+    first.sweeper._ledger.close()
+    first.log.close()
+
+    second = Site(tmp_path, ConsentConfig())
+    second.sweeper.start()
+    second.wait(lambda: released(second) == [1, 2])
+    second.sweeper.stop()
+    second.log.close()

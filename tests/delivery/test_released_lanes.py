@@ -101,3 +101,30 @@ def test_events_that_processes_have_died_of_go_alone(in_flight: int) -> None:
 
     assert [work.batch.offsets for work in works] == [[1]]
     assert lanes.next_batches(0.0) == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    n_events=st.integers(1, 60),
+    n_subjects=st.integers(1, 6),
+    in_flight=st.integers(1, 4),
+    batch=st.integers(1, 9),
+)
+def test_reopened_events_overtake_no_older_ones_of_their_subject_that_wait(
+    seed: int, n_events: int, n_subjects: int, in_flight: int, batch: int
+) -> None:
+    random = Random(seed)
+    lanes = Lanes(0, Limits(max_events=batch, in_flight=in_flight), random=random.random)
+    reopened = [offset for offset in range(1, n_events + 1) if random.random() < 0.4]
+    fresh = [offset for offset in range(1, n_events + 1) if offset not in reopened]
+    lanes.add(bytes([UNFINISHED]) * n_events, events_of(fresh, n_subjects))
+    lanes.release(events_of(reopened, n_subjects), Origin.LOG)
+
+    delivered = drive(lanes, random)
+
+    order = defaultdict(list)
+    for offset in delivered:
+        order[offset % n_subjects].append(offset)
+    assert all(offsets == sorted(offsets) for offsets in order.values())
+    assert (len(delivered), lanes.progress().delivered, lanes.idle) == (n_events, n_events, True)

@@ -1,21 +1,17 @@
-"""The model ledger: what people decided, who has read it, and whoever withdraws waits until it is in force.
+"""People who give and take back their consent, or have themselves erased: each is answered when that is in force.
 
-The rules are the product's (`Gate`, `SubjectConsent`); the file, its readers and the numbers of `delivery.deciding`
-are modelled. A reader sees what was written up to its last look and nothing newer, which is the worst that is allowed.
+The numbers of `delivery.deciding` are modelled; who writes a denial or a regulation waits for them as in the product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sluicegate.consent.evidence import decision
-from sluicegate.consent.slots import EMPTY, Slots, join, joined
-from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
+from sluicegate.consent.regulation import Kind
 from sluicegate.delivery.deciding import TIMEOUT_S
-from sluicegate.errors import ConsentUnreadable
-from tests.simulation.faults import Fault
+from tests.simulation.ledger import Decision, Entry, Regulation
 
 if TYPE_CHECKING:
     from tests.simulation.destination import DestinationProcess
@@ -23,73 +19,6 @@ if TYPE_CHECKING:
 
 FIRST_LOOK_S = 0.0005
 LAST_LOOK_S = 0.05
-
-
-@dataclass(slots=True, eq=False)
-class Decision:
-    """What somebody said about some purposes, at a time by their own clock; `number` counts from 1."""
-
-    number: int
-    subject: str
-    said: dict[str, bool]
-    at_ms: int
-    answered: bool = False
-    late: frozenset[str] = frozenset()
-    """Destinations of which the answer said that they had not confirmed."""
-
-
-@dataclass(slots=True)
-class ModelLedger:
-    """The ledger on disk; what was committed stays, whatever happens."""
-
-    decisions: list[Decision] = field(default_factory=list)
-    of_subject: dict[str, list[Decision]] = field(default_factory=dict)
-
-    def write(self, subject: str, said: dict[str, bool], at_ms: int) -> Decision:
-        """Commit a decision."""
-        made = Decision(len(self.decisions) + 1, subject, said, at_ms)
-        self.decisions.append(made)
-        self.of_subject.setdefault(subject, []).append(made)
-        return made
-
-    def of(self, subject: str | None, version: int) -> SubjectConsent:
-        """What was known of a subject at a version."""
-        known = [one for one in self.of_subject.get(subject or "", ()) if one.number <= version]
-        if not known:
-            return UNKNOWN_SUBJECT
-        slots: dict[str, Slots] = {}
-        for one in known:
-            for purpose, writes in decision(one.said, one.at_ms, received_ms=one.at_ms).items():
-                slots[purpose] = join(slots.get(purpose, EMPTY), joined(writes))
-        return SubjectConsent(slots, Rules())
-
-
-class ModelReader:
-    """The ledger as one process reads it: the same contract as `consent.reading.LedgerReader`."""
-
-    has_regulated = False
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.version = 0
-        self.generation = 0
-
-    def refresh(self) -> None:
-        """Take note of what was committed."""
-        self._may_fail()
-        newest = len(self._world.consent.decisions)
-        if newest != self.version:
-            self.version = newest
-            self.generation += 1
-
-    def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> list[SubjectConsent]:
-        """What is known of each, as of the last look."""
-        self._may_fail()
-        return [self._world.consent.of(visitor, self.version) for _, visitor in subjects]
-
-    def _may_fail(self) -> None:
-        if self._world.swarm.chance(Fault.LEDGER_UNREADABLE):
-            raise ConsentUnreadable("the ledger is locked")
 
 
 @dataclass(slots=True)
@@ -106,8 +35,8 @@ class ModelDeciding:
             self.number += 1
 
 
-class Withdrawals:
-    """People who give and take back their consent, by calls that are answered when they are in force."""
+class People:
+    """Those whom the events are of, and operators who act for them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -123,7 +52,17 @@ class Withdrawals:
         self._later(
             fsync_s,
             f"{subject} {'grants' if granted else 'denies'} {purposes}",
-            lambda: self._commit(subject, said, at_ms),
+            lambda: self._commit(Decision(subject=subject, said=said, at_ms=at_ms, recorded_ms=world.now_ms())),
+        )
+
+    def regulate(self, kind: Kind) -> None:
+        """Somebody is erased or suppressed, or no longer; the call is answered after the barrier."""
+        world, random = self._world, self._world.random
+        subject, head = random.choice(world.subjects), world.log.head()
+        self._later(
+            random.uniform(0.001, 0.02),
+            f"{kind} {subject}, whose events up to {head} are there",
+            lambda: self._commit(Regulation(subject=subject, kind=kind, head=head, recorded_ms=world.now_ms())),
         )
 
     def crash(self) -> None:
@@ -134,18 +73,24 @@ class Withdrawals:
         life = self._life
         self._world.clock.after(delay_s, what, lambda: call() if self._life == life else None)
 
-    def _commit(self, subject: str, said: dict[str, bool], at_ms: int) -> None:
+    def _commit(self, made: Entry) -> None:
         world = self._world
-        made = world.consent.write(subject, said, at_ms)
-        if all(said.values()):
+        ends = isinstance(made, Regulation) and made.kind is Kind.UNSUPPRESS
+        if ends and not world.consent.of(made.subject, world.consent.version).is_suppressed:
+            return
+        world.consent.write(made)
+        world.oracle.written(made)
+        if isinstance(made, Decision) and all(made.said.values()):
             made.answered = True
             return
+        if isinstance(made, Regulation) and made.kind.deletes:
+            world.erasing.begin()
         waiting = {p: p.deciding.number for p in world.processes if p.alive and p.deciding.number & 1}
         if waiting:
             world.oracle.seen["withdrawal that waited"] += 1
         self._wait(made, waiting, world.clock.now + TIMEOUT_S, FIRST_LOOK_S)
 
-    def _wait(self, made: Decision, waiting: dict[DestinationProcess, int], deadline: float, look_s: float) -> None:
+    def _wait(self, made: Entry, waiting: dict[DestinationProcess, int], deadline: float, look_s: float) -> None:
         world = self._world
         waiting = {p: n for p, n in waiting.items() if p.alive and p.deciding.number == n}
         if waiting and world.clock.now < deadline:
@@ -155,4 +100,4 @@ class Withdrawals:
         made.answered = True
         made.late = frozenset(process.id for process in waiting)
         world.oracle.seen["withdrawal answered late"] += bool(waiting)
-        world.trace.say(world.clock.now, f"decision {made.number} of {made.subject} is answered, late: {made.late}")
+        world.trace.say(world.clock.now, f"change {made.number} of {made.subject} is answered, late: {made.late}")

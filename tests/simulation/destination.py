@@ -7,29 +7,21 @@ the order of things (`_cycle`, `_wait`, `_finish`) is that of `delivery.loop`, r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from sluicegate.config.declaration import Settings
-from sluicegate.config.model import ConsentConfig, OnUndecided
-from sluicegate.consent.reading import LedgerReader
-from sluicegate.delivery.commits import Commits
-from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Work
-from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
 from sluicegate.delivery.pacing import PACE_S
-from sluicegate.delivery.plugin import Mask, permits_of
-from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.recovery import Recovery
-from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.worker import DIED_IN_REPLAY
 from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, StaleEpoch
 from tests.simulation.calls import Call, Phase
 from tests.simulation.clock import Timer
-from tests.simulation.consent import ModelDeciding, ModelReader
+from tests.simulation.consent import ModelDeciding
+from tests.simulation.core import Core
 from tests.simulation.faults import Fault
 from tests.simulation.flight import ModelFlight
+from tests.simulation.process import Process
 from tests.simulation.reporting import Reporter
 from tests.simulation.site import Site
 from tests.simulation.store import ModelStore
@@ -43,19 +35,15 @@ FAREWELL_S = 0.1
 CALL_TIMEOUT_S = 10.0
 
 
-class DestinationProcess:
+class DestinationProcess(Process):
     """One start of one destination."""
 
     def __init__(self, world: World, site: Site, epoch: int, supervisor: Supervisor) -> None:
-        self._world = world
+        super().__init__(world, f"{site.config.id}#{epoch}")
         self.site = site
         self.id = site.config.id
         self.epoch = epoch
         self.supervisor = supervisor
-        self.name = f"{self.id}#{epoch}"
-        self.alive = True
-        self._frozen_until = -math.inf
-        self._late: list[Callable[[], object]] = []
         self.phase = Phase.STARTING
         self.calls: list[Call] = []
         self.settled: set[int] = set()
@@ -74,8 +62,7 @@ class DestinationProcess:
         self._n_started = 0
         self._looked_at = self._committed_at = self._batched_at = self._resume_at = -math.inf
         self._few = site.limits.max_events // 2
-        self._commits: Commits | None = None
-        self._lanes: Lanes | None = None
+        self._parts: Core | None = None
 
     # What others do to it
 
@@ -103,38 +90,14 @@ class DestinationProcess:
         else:
             self._bell_rang = True  # inotify keeps it until somebody waits for it
 
-    def receive(self, call: Callable[[], object]) -> None:
-        """Something reaches it: at once, after it thaws, or never."""
-        if not self.alive:
-            return
-        if self._world.clock.now < self._frozen_until:
-            self._late.append(call)
-        else:
-            call()
-
-    def freeze(self, seconds: float) -> None:
-        until = self._world.clock.now + seconds
-        if until > self._frozen_until:
-            self._frozen_until = until
-            self._world.clock.after(seconds, "", lambda: self.thaw() if self._frozen_until == until else None)
-
-    def thaw(self) -> None:
-        self._frozen_until = -math.inf
-        late, self._late = self._late, []
-        for call in late:
-            self.receive(call)
-
-    def die(self) -> None:
-        """It ends, however it came to that."""
-        if self.alive:
-            self.alive = False
-            self._world.trace.say(self._world.clock.now, f"{self.name}: is gone")
-            self.supervisor.hear_exit(self)
+    def ended(self) -> None:
+        """It is gone."""
+        self.supervisor.hear_exit(self)
 
     @property
     def delivered(self) -> int:
         """Events that this process has delivered and committed."""
-        return 0 if self._commits is None else self._commits.delivered
+        return 0 if self._parts is None else self._core.commits.delivered
 
     @property
     def delivers(self) -> bool:
@@ -157,18 +120,10 @@ class DestinationProcess:
             return None
         if chance(Fault.LOAD_REFUSED):
             return self._halt("401 while loading")
-        world, random = self._world, self._world.random
         try:
-            recovery = self._recover()
+            self._build(cursor, self._recover())
         except (StaleEpoch, LogUnavailable) as error:
             return self._fail(str(error))
-        self._flight = self.site.flight = ModelFlight(self.epoch)
-        ledger = cast(LedgerReader, ModelReader(world))
-        rules = ConsentConfig(on_undecided=OnUndecided.DROP)
-        gate = Gate(ledger, self.site.config.requires, rules, clock_ms=world.now_ms)
-        self._lanes = Lanes(cursor, self.site.limits, recovery=recovery, gate=gate, random=world.jitter)
-        reader = Reader(self._world.log, permits_of(self.site.config, Settings), self._lanes)
-        self._commits = Commits(cast(DestinationStore, self._store), self._lanes, reader, epoch=self.epoch, mask=Mask())
         self.phase = Phase.DELIVERING
         self.supervisor.tell(
             f"{self.name}: loaded", lambda t, now: t.loaded(self.id, self.epoch, now=now, pid=self.epoch)
@@ -176,16 +131,30 @@ class DestinationProcess:
         if self._stop_deadline_s is not None:
             self._finish()
         else:
-            self._wait_for(random.uniform(0.0, 0.001), bell=False)
+            self._wait_for(self._world.random.uniform(0.0, 0.001), bell=False)
         return None
+
+    def _build(self, cursor: int, recovery: Recovery) -> None:
+        self._flight = self.site.flight = ModelFlight(self.epoch)
+        self._parts = Core.of(
+            self._world,
+            self.site,
+            store=self._store,
+            epoch=self.epoch,
+            cursor=cursor,
+            recovery=recovery,
+            may_go_on=self._catch_up,
+        )
 
     def _recover(self) -> Recovery:
         """What earlier processes have left, as `worker` finds it."""
-        calls, replayed = self.site.flight.interrupted()
-        if calls or replayed:
-            self._world.oracle.died(self.id, self.site.flight.epoch, calls, replayed)
+        calls, replayed, released = self.site.flight.interrupted()
+        if calls or replayed or released:
             died = self.site.flight.epoch
-            self._store.note_deaths(self.epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY)
+            self._world.oracle.died(self.id, died, calls, replayed=replayed, released=released)
+            self._store.note_deaths(
+                self.epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY, released=released
+            )
         retries, suspects = self._store.unsettled()
         return Recovery(retries, suspects, self._world.clock.now, self.site.store.content.restraint)
 
@@ -225,7 +194,7 @@ class DestinationProcess:
             if now >= self._resume_at:
                 self._read(now)
                 self._start_calls(now)
-                self._commit(now, at_once=self._core.careful)
+                self._commit(now, at_once=self._core.lanes.careful)
         except ConsentUnreadable as error:
             self._reporter.set_error(str(error))
             self._resume_at = now + STORE_RETRY_S
@@ -233,34 +202,50 @@ class DestinationProcess:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
             return self._lose(error)
-        if self._core.halted is not None:
+        if self._core.lanes.halted is not None:
             self._finish()
         else:
             self._wait(now)
         return None
 
     @property
-    def _core(self) -> Lanes:
-        assert self._lanes is not None
-        return self._lanes
-
-    @property
-    def _committing(self) -> Commits:
-        assert self._commits is not None
-        return self._commits
+    def _core(self) -> Core:
+        assert self._parts is not None
+        return self._parts
 
     def _read(self, now: float) -> None:
         if now >= self._looked_at + LOOK_EVERY_S:
             self._looked_at = now
             self._unread = True
-            self._committing.take_replays(permits_of(self.site.config, Settings))
-        if self._unread and self._core.wants_more:
-            self._unread = self._committing._reader.fill() > 0
+            self._core.commits.take_replays(self._core.permits)
+            self._look_at_held()
+        elif self._core.holding.more:
+            self._core.gate.refresh()
+            self._catch_up()
+        if self._unread and self._wants_more:
+            self._unread = self._core.reader.fill() > 0 or self._core.holding.more
+
+    @property
+    def _wants_more(self) -> bool:
+        return self._core.lanes.wants_more and not self._core.holding.more
+
+    def _look_at_held(self) -> None:
+        if self._core.holding.any:
+            self._core.gate.refresh()
+            self._catch_up()
+            self._core.holding.expire()
+
+    def _catch_up(self) -> bool:
+        if self._core.holding.is_due:
+            self._core.commits.gather(self._world.clock.now)
+            if self._core.commits.holds_some:
+                self._core.commits.commit()
+        return self._core.holding.catch_up()
 
     def _start_calls(self, now: float) -> None:
         self.deciding.add(1)
         try:
-            works = self._core.next_batches(now)
+            works = self._core.lanes.next_batches(now)
             self.deciding.add(len(works))
         finally:
             self.deciding.add(-1)
@@ -275,8 +260,8 @@ class DestinationProcess:
         """A call is decided on; it is entered at once, or when a thread has come to it."""
         world, replay = self._world, work.lane.replay
         offsets = [world.oracle.offset_of[message_id] for message_id in work.batch.message_ids]
-        world.oracle.attempt(self, offsets, replay=replay)
-        version = len(world.consent.decisions)
+        world.oracle.attempt(self, offsets, origin=work.lane.origin)
+        version = world.consent.version
         call = Call(work, now, offsets, {world.oracle.events[offset].subject for offset in offsets}, replay, version)
         self.calls.append(call)
         assert self._flight is not None
@@ -306,7 +291,7 @@ class DestinationProcess:
         assert self._flight is not None
         self._flight.ended(call.work)
         self._note(call, answer, now)
-        self._core.complete(call.work, answer.error, now=now)
+        self._core.lanes.complete(call.work, answer.error, now=now)
         self.last_event_at = now
         self._reporter.set_error(None if answer.error is None else str(answer.error))
         if self.phase is Phase.DELIVERING:
@@ -330,7 +315,7 @@ class DestinationProcess:
                 self.settled.update(call.offsets)
 
     def _commit(self, now: float, *, at_once: bool = False) -> None:
-        commits = self._committing
+        commits = self._core.commits
         pending = commits.gather(now, last=at_once)
         if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
             self._committed_at = now
@@ -340,21 +325,22 @@ class DestinationProcess:
             if commits.more_replays:
                 self._looked_at = -math.inf
             pending = False
-        self._reporter.set_caught_up(not pending and not self._unread and self._core.idle)
+        settled = self._core.lanes.idle and not self._core.holding.more
+        self._reporter.set_caught_up(not pending and not self._unread and settled)
 
     def _trouble(self, error: LogUnavailable, now: float) -> None:
         self._reporter.set_error(str(error))
         self._resume_at = now + STORE_RETRY_S
 
     def _wait(self, began: float) -> None:
-        now, core = self._world.clock.now, self._core
+        now = self._world.clock.now
         if now < self._resume_at:
             self._wait_for(self._resume_at - now, bell=False)
-        elif self._n_started > self._few:
+        elif self._n_started > self._few or self._core.holding.busy:
             self._wait_for(5e-5, bell=False)
-        elif self._unread and core.wants_more:
+        elif self._unread and self._wants_more:
             self._wait_for(began + PACE_S - now, bell=False)
-        elif not core.wants_more:
+        elif not self._wants_more:
             self._unread = True
             self._wait_for(self._due() - now, bell=False)
         elif self._bell_rang:
@@ -365,8 +351,8 @@ class DestinationProcess:
             self._wait_for(self._due() - now, bell=True)
 
     def _due(self) -> float:
-        due = min(self._looked_at + LOOK_EVERY_S, self._core.next_due(self._batched_at))
-        return min(due, self._committed_at + COMMIT_EVERY_S) if self._committing.pending else due
+        due = min(self._looked_at + LOOK_EVERY_S, self._core.lanes.next_due(self._batched_at))
+        return min(due, self._committed_at + COMMIT_EVERY_S) if self._core.commits.pending else due
 
     def _finish(self) -> None:
         self.phase = Phase.FINISHING
@@ -390,8 +376,8 @@ class DestinationProcess:
             self._trouble(error, now)
         except (StaleEpoch, ValueError) as error:
             return self._lose(error)
-        if self._core.halted is not None:
-            return self._halt(self._core.halted)
+        if self._core.lanes.halted is not None:
+            return self._halt(self._core.lanes.halted)
         return self._leave()
 
     # Its own time
@@ -401,9 +387,6 @@ class DestinationProcess:
             self._timer.cancel()
         self._hears_bell = bell
         self._timer = self.later(delay_s, "", self._cycle)
-
-    def later(self, delay_s: float, what: str, call: Callable[[], None]) -> Timer:
-        return self._world.clock.after(delay_s, what and f"{self.name}: {what}", lambda: self.receive(call))
 
     def _enter_store(self) -> None:
         if self._world.swarm.chance(Fault.STORE_UNAVAILABLE):

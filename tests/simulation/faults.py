@@ -31,6 +31,7 @@ class Fault(StrEnum):
     STORE_UNAVAILABLE = "store unavailable"
     LOG_UNAVAILABLE = "log unavailable"
     LEDGER_UNREADABLE = "consent ledger unreadable"
+    ERASING_INTERRUPTED = "erasing interrupted"
     # Vendors
     VENDOR_SLOW = "slow answer"
     VENDOR_500 = "500"
@@ -57,6 +58,9 @@ class Fault(StrEnum):
     # People
     CONSENT_GIVEN = "consent given"
     CONSENT_WITHDRAWN = "consent withdrawn"
+    ERASED = "person erased"
+    SUPPRESSED = "person suppressed"
+    UNSUPPRESSED = "suppression ended"
     # Operators
     PAUSE = "pause"
     RESUME = "resume"
@@ -79,7 +83,14 @@ OUT_OF_THE_BLUE = (
     Fault.CLOCK_LEAP,
     Fault.LOG_TRIMMED,
 )
-PEOPLE = (Fault.CONSENT_GIVEN, Fault.CONSENT_WITHDRAWN, Fault.CONSENT_WITHDRAWN)
+PEOPLE = (
+    *(Fault.CONSENT_GIVEN,) * 3,
+    *(Fault.CONSENT_WITHDRAWN,) * 4,
+    Fault.ERASED,
+    Fault.SUPPRESSED,
+    Fault.UNSUPPRESSED,
+)
+"""By how often they act."""
 OPERATORS = (
     Fault.PAUSE,
     Fault.RESUME,
@@ -133,6 +144,11 @@ class Swarm:
         self.blue_period_s = random.choice(_PERIODS_S)
         self.operator_period_s = random.choice(_PERIODS_S)
         self.people_period_s = random.choice(_PERIODS_S) / 4
+
+    def invite(self, kind: Fault, *, share: int) -> None:
+        """People do this more often than other things, by so many shares."""
+        self.active |= {kind}
+        self.people += (kind,) * share
 
     def chance(self, kind: Fault) -> bool:
         """Whether this fault happens now."""

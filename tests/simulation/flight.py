@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
-from sluicegate.delivery.lane import Work
+from sluicegate.delivery.lane import Origin, Work
+
+
+class Interrupted(NamedTuple):
+    """The offsets of each call, the letters that were replayed, and the offsets of events that had been held."""
+
+    calls: list[list[int]]
+    replayed: list[int]
+    released: list[int]
 
 
 @dataclass(slots=True)
@@ -26,8 +36,7 @@ class ModelFlight:
         """The process ends on purpose, or power was cut and nothing is known."""
         self._calls.clear()
 
-    def interrupted(self) -> tuple[list[list[int]], list[int]]:
-        """The offsets of each call that had not ended, and the letters whose replay had not."""
-        calls = [offsets for work, offsets in self._calls.items() if not work.lane.replay]
-        replayed = [id for work, ids in self._calls.items() if work.lane.replay for id in ids]
-        return calls, replayed
+    def interrupted(self) -> Interrupted:
+        """The calls that had not ended."""
+        of = {origin: [ids for work, ids in self._calls.items() if work.lane.origin is origin] for origin in Origin}
+        return Interrupted(of[Origin.LOG], [*chain(*of[Origin.LETTERS])], [*chain(*of[Origin.HELD])])

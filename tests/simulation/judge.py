@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sluicegate.config.model import DestinationConfig
-from tests.simulation.consent import Decision
+from sluicegate.consent.regulation import Kind
 from tests.simulation.eventlog import SimEvent
+from tests.simulation.ledger import Decision, Entry, Regulation
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DENIED = "denied"
 UNDECIDED = "undecided"
+ERASED = "erased"
+SUPPRESSED = "suppressed"
+HOLD_EXPIRED = "hold_expired"
+HOLD_LIMIT = "hold_limit"
 _WORDS = {"consent_denied": DENIED, "withdrawn": DENIED, "consent_undecided": UNDECIDED}
 
 
@@ -22,84 +28,159 @@ def kind_of(reason: str) -> str:
     return _WORDS.get(reason, reason)
 
 
-def refusal(event: SimEvent, destination: DestinationConfig, decisions: Iterable[Decision] = ()) -> str | None:
-    """Why a destination may not have an event after these decisions, None when it may."""
-    if destination.events and event.combo.type not in destination.events:
-        return "event_type"
-    if destination.id in event.combo.integrations_off:
-        return "integrations"
-    said = dict(event.combo.stamp)
-    decided = list(decisions)
-    answers = [
-        True if purpose == "necessary" else _answer(said.get(purpose), purpose, event.at_ms, decided)
-        for purpose in destination.requires.all
-    ]
-    if False in answers:
-        return DENIED
-    return None if answers and all(answers) else UNDECIDED
+@dataclass(slots=True)
+class Case:
+    """One event at one destination, and what could be said of it after each change that concerned its subject."""
+
+    event: SimEvent
+    destination: DestinationConfig
+    offset: int
+    arrived_ms: int
+    hold_ms: int | None
+    """How long undecided events wait; None where they do not."""
+    since: int
+    """The ledger's version when it was stored."""
+    static: str | None = None
+    """Why it may not go whatever is decided."""
+    n_known: int = -1
+    now: str | None = None
+    """Why it may not go now, None when it may."""
+    outcomes: set[str | None] = field(default_factory=set)
+    """Everything that could rightly be said of it at some time since it was stored."""
+    free_from: int = 0
+    """The version from which on it has been permitted all the time, if it is."""
+
+    def __post_init__(self) -> None:
+        if self.destination.events and self.event.combo.type not in self.destination.events:
+            self.static = "event_type"
+        elif self.destination.id in self.event.combo.integrations_off:
+            self.static = "integrations"
+
+    def learn(self, entries: Sequence[Entry]) -> None:
+        """Take note of all that was written about the subject."""
+        if len(entries) == self.n_known:
+            return
+        if self.n_known < 0:
+            self.n_known = sum(one.number <= self.since for one in entries)
+            self._say(entries[: self.n_known], self.since)
+        while self.n_known < len(entries):
+            self.n_known += 1
+            self._say(entries[: self.n_known], entries[self.n_known - 1].number)
+
+    def _say(self, entries: Sequence[Entry], version: int) -> None:
+        before, self.now = self.now, self.refusal(entries)
+        if before is not None or not self.outcomes:
+            self.free_from = version
+        self.outcomes.add(self.now)
+        if self.now in (ERASED, SUPPRESSED):  # what was refused anyway may be counted so
+            anyway = self.static or self._by_consent(entries)
+            self.outcomes |= {anyway} - {None}
+
+    def refusal(self, entries: Sequence[Entry]) -> str | None:
+        """Why it may not go after these."""
+        return _barred(self.offset, entries) or self.static or self._by_consent(entries)
+
+    def refusal_again(self, entries: Sequence[Entry], tried_ms: int) -> str | None:
+        """The same of its dead letter, which knows when it was first tried, and not when it arrived."""
+        return replace(self, arrived_ms=tried_ms).refusal(entries)
+
+    def _by_consent(self, entries: Sequence[Entry]) -> str | None:
+        decided = _remembered(entries)
+        answers = [self._answer(purpose, decided) for purpose in self.destination.requires.all]
+        if "no" in answers:
+            return DENIED
+        if "" in answers:
+            return UNDECIDED
+        if "later" not in answers:
+            return None
+        refused = {
+            purpose
+            for one in decided
+            if one.recorded_ms >= self.arrived_ms
+            for purpose, granted in one.said.items()
+            if not granted
+        }
+        return None if refused.isdisjoint(self.destination.requires.all) else DENIED
+
+    def _answer(self, purpose: str, decided: Sequence[Decision]) -> str:
+        """The newest decision denies for good; a grant completes what the event left open when it is not newer, or
+        came while the event could wait for it."""
+        if purpose == "necessary":
+            return "yes"
+        stamped = dict(self.event.combo.stamp).get(purpose)
+        about = [one for one in decided if purpose in one.said]
+        newest = max(about, key=lambda one: (one.at_ms, not one.said[purpose]), default=None)
+        if stamped is False or (newest is not None and not newest.said[purpose]):
+            return "no"
+        if stamped or (newest is not None and newest.at_ms <= self.event.at_ms):
+            return "yes"
+        waits = self.hold_ms is not None and newest is not None and newest.at_ms <= self.arrived_ms + self.hold_ms
+        return "later" if waits else ""
 
 
-def _answer(stamped: bool | None, purpose: str, at_ms: int, decisions: list[Decision]) -> bool | None:
-    """The newest decision denies for good; a grant completes what the event left open when it is not newer."""
-    about = [one for one in decisions if purpose in one.said]
-    newest = max(about, key=lambda one: (one.at_ms, not one.said[purpose]), default=None)
-    if stamped is False or (newest is not None and not newest.said[purpose]):
-        return False
-    if stamped or (newest is not None and newest.at_ms <= at_ms):
-        return True
-    return None
+def _remembered(entries: Sequence[Entry]) -> list[Decision]:
+    """The decisions since the last time that anybody erased them."""
+    decided: list[Decision] = []
+    for one in entries:
+        if isinstance(one, Decision):
+            decided.append(one)
+        elif not (isinstance(one, Regulation) and one.kind is Kind.SUPPRESS_ONLY):
+            decided = []
+    return decided
+
+
+def _barred(offset: int, entries: Sequence[Entry]) -> str | None:
+    """Whether an event was erased, or may not go because of whose it is."""
+    barred = None
+    for one in entries:
+        if not isinstance(one, Regulation):
+            continue
+        if one.kind in (Kind.DELETE_ONLY, Kind.SUPPRESS_WITH_DELETE) and offset <= one.head:
+            return ERASED
+        if one.kind in (Kind.SUPPRESS_ONLY, Kind.SUPPRESS_WITH_DELETE):
+            barred = SUPPRESSED
+        elif one.kind is Kind.UNSUPPRESS and offset > one.head:
+            barred = None
+    return barred
 
 
 class Judge:
-    """Knows all events and all decisions."""
+    """Knows all events and all that was written about their subjects."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._since: dict[int, int] = {}
-        self._static: dict[tuple[int, str], str | None] = {}
-        self._outcomes: dict[tuple[int, str], tuple[int, set[str | None]]] = {}
+        self._cases: dict[tuple[int, str], Case] = {}
 
     def appended(self, offset: int, event: SimEvent) -> None:
         """An event is in the log; decisions count from here on."""
-        for id in self._world.sites:
-            self._outcomes.pop((offset, id), None)  # a power cut gives offsets anew
-        self._since[offset] = len(self._world.consent.decisions)
-        for id, site in self._world.sites.items():
-            self._static[offset, id] = refusal(event, site.config)
+        world = self._world
+        for id, site in world.sites.items():  # a power cut gives offsets anew
+            since = world.consent.version
+            self._cases[offset, id] = Case(event, site.config, offset, world.now_ms(), world.hold_ms, since)
+
+    def of(self, offset: int, id: str) -> Case:
+        """What can be said of an event now."""
+        case = self._cases[offset, id]
+        case.learn(self._world.consent.of_subject.get(case.event.subject, ()))
+        return case
 
     def now(self, offset: int, id: str) -> str | None:
         """Why it may not go now, None when it may."""
-        decisions = self._about(offset)
-        return self._refusal(offset, id, decisions) if decisions else self._static[offset, id]
+        return self.of(offset, id).now
 
-    def at_entry(self, offset: int, id: str, version: int) -> str | None:
-        """The same by what was known at `version`, and by all that was answered to people since."""
-        decisions = [
-            one for one in self._about(offset) if one.number <= version or (one.answered and id not in one.late)
-        ]
-        return self._refusal(offset, id, decisions) if decisions else self._static[offset, id]
+    def of_letter(self, offset: int, id: str, tried_ms: int) -> str | None:
+        """Why its dead letter may not go now, which says that it was first tried at this time."""
+        case = self.of(offset, id)
+        return case.now and case.refusal_again(self._world.consent.of_subject[case.event.subject], tried_ms)
 
     def outcomes(self, offset: int, id: str) -> set[str | None]:
         """Everything that could rightly be said of it at some time since it was stored."""
-        decisions = self._about(offset)
-        if not decisions:
-            return {self._static[offset, id]}
-        known = self._outcomes.get((offset, id))
-        if known is None or known[0] != len(decisions):
-            known = self._outcomes[offset, id] = len(decisions), self._work_out(offset, id, decisions)
-        return known[1]
+        return self.of(offset, id).outcomes
 
-    def _work_out(self, offset: int, id: str, decisions: list[Decision]) -> set[str | None]:
-        since = self._since[offset]
-        before = [one for one in decisions if one.number <= since]
-        found = {self._refusal(offset, id, before)}
-        for one in decisions[len(before) :]:
-            before.append(one)
-            found.add(self._refusal(offset, id, before))
-        return found
-
-    def _about(self, offset: int) -> list[Decision]:
-        return self._world.consent.of_subject.get(self._world.oracle.events[offset].subject, [])
-
-    def _refusal(self, offset: int, id: str, decisions: Iterable[Decision]) -> str | None:
-        return refusal(self._world.oracle.events[offset], self._world.sites[id].config, decisions)
+    def at_entry(self, offset: int, id: str, version: int) -> str | None:
+        """Why it may not go by what was known at `version`, and by all that was answered to people since."""
+        case = self.of(offset, id)
+        entries = self._world.consent.of_subject.get(case.event.subject, [])
+        if not entries or entries[-1].number <= version:
+            return case.now
+        return case.refusal([one for one in entries if one.number <= version or (one.answered and id not in one.late)])

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from sluicegate.audit.words import DEAD, DELIVERED, HELD
+from sluicegate.consent.regulation import Kind
+from sluicegate.delivery.erasing import Report
+from sluicegate.delivery.holding import DEATHS_TO_BURY as RELEASED_DEATHS_TO_BURY
+from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.pace import GIVE_UP_ATTEMPTS
 from sluicegate.delivery.recovery import DEATHS_TO_BURY
 from sluicegate.delivery.settlement import Stage
+from sluicegate.eventlog.base import Offset
 from sluicegate.loading.effects import Kill, Spawn
 from tests.simulation.calls import Call
 from tests.simulation.clock import Violation
+from tests.simulation.endings import Endings, Ledger
 from tests.simulation.eventlog import SimEvent
-from tests.simulation.faults import EXCUSES_KILL, EXCUSES_STALE_ROUTER
-from tests.simulation.judge import DENIED, UNDECIDED, Judge, kind_of
-from tests.simulation.store import Moved
+from tests.simulation.faults import EXCUSES_KILL, EXCUSES_STALE_ROUTER, Fault
+from tests.simulation.judge import DENIED, ERASED, SUPPRESSED, UNDECIDED, Judge
+from tests.simulation.ledger import Entry, Regulation
+from tests.simulation.storefile import Moved
 
 if TYPE_CHECKING:
     from tests.simulation.destination import DestinationProcess
@@ -27,67 +34,6 @@ if TYPE_CHECKING:
 JITTER_FLOOR = 0.1
 """The least that the simulated random number of a backoff is: full jitter could be 0, and hide a missing backoff."""
 MAX_RETRY_AFTER_S = 3600.0
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What is known about one destination."""
-
-    taken: set[int] = field(default_factory=set)
-    """Offsets that the vendor has."""
-    newest_of: dict[str, int] = field(default_factory=dict)
-    """The newest offset of each subject that the vendor has got in its turn."""
-    n_duplicates: int = 0
-    moved_under_it: int = 0
-    """How far the router has moved the cursor of a running process, which cannot know."""
-    tried: dict[int, list[float]] = field(default_factory=dict)
-    """By offset when it went out, replays aside."""
-    died_alone: dict[int, set[int]] = field(default_factory=dict)
-    """By offset the epochs of processes that ended while it was alone on its way."""
-    failed_at: float | None = None
-    """When the destination last failed to load or crashed, while nobody has forgiven it."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a move of a cursor may have counted: of most events it is certain, of some there were several truths."""
-
-    n_taken: int = 0
-    n_surely_taken: int = 0
-    n_gone: int = 0
-    n_missing: int = 0
-    """Neither taken nor denied for sure."""
-    denied: Counter[str] = field(default_factory=Counter)
-    maybe_denied: Counter[str] = field(default_factory=Counter)
-
-    def add(self, outcomes: set[str | None], *, taken: bool, gone: bool) -> None:
-        """One event that was passed."""
-        certain = len(outcomes) == 1
-        reasons = [outcome for outcome in outcomes if outcome is not None]
-        if certain and reasons and not gone:
-            self.denied[reasons[0]] += 1
-            return
-        self.n_gone += gone
-        self.n_taken += taken
-        self.n_surely_taken += taken and certain and not gone
-        self.n_missing += not taken and not reasons
-        self.maybe_denied.update(reasons)
-
-    def check(self, change: Moved, fail: Callable[[str], object]) -> None:
-        """Whether this may be what was counted."""
-        counted: Counter[str] = Counter()
-        for reason, n in change.denied.items():
-            counted[kind_of(reason)] += n
-        if not self.n_surely_taken <= change.delivered <= self.n_taken:
-            fail(f"{change} is counted, where {self.n_surely_taken} to {self.n_taken} were delivered")
-        if change.expired > self.n_gone:
-            fail(f"{change.expired} expired are counted, of {self.n_gone}")
-        for reason in counted | self.denied:
-            least, most = self.denied[reason], self.denied[reason] + self.maybe_denied[reason]
-            if not least <= counted[reason] <= most:
-                fail(f"{change} is counted, where {least} to {most} were {reason}")
-        if change.expired + sum(counted.values()) - sum(self.denied.values()) < self.n_missing:
-            fail(f"{self.n_missing} events are gone, and not counted: {change}")
 
 
 class Oracle:
@@ -103,6 +49,10 @@ class Oracle:
         self.judge = Judge(world)
         self.seen: Counter[str] = Counter()
         """Rare things that are to happen in some run: without them the runs would prove little."""
+        self._erased_to: dict[str, Offset] = {}
+        """By subject up to where its events can be read no more."""
+        self._n_erased: Counter[str] = Counter()
+        self._endings = Endings(world, self.ledgers, self.trimmed, self.seen)
 
     # The log
 
@@ -126,19 +76,73 @@ class Oracle:
         self.trimmed.update(range(before, tail))
         self.seen["expired"] += 1
 
+    # Regulations
+
+    def written(self, entry: Entry) -> None:
+        """The ledger has something new."""
+        if not isinstance(entry, Regulation):
+            return
+        self.seen[f"regulated: {entry.kind}"] += 1
+        for id, site in self._world.sites.items():
+            theirs = {offset for offset, event in self.events.items() if event.subject == entry.subject}
+            processes = [process for process in self._world.processes if process.alive and process.id == id]
+            on_their_way = {offset for process in processes for call in process.calls for offset in call.offsets}
+            self.seen["regulated in flight"] += not theirs.isdisjoint(on_their_way)
+            self.seen["regulated while held"] += any(row.offset in theirs for row in site.store.content.held.rows)
+            letters = site.store.content.letters.values()
+            self.seen["regulated while dead"] += any(letter.offset in theirs for letter in letters)
+
+    def erased(self, regulation: Regulation, report: Report) -> None:
+        """A regulation has ended: nothing of its subject can be read any more, now or later."""
+        subject, end = regulation.subject, regulation.head
+        self.seen["erased"] += 1
+        self.seen["erased events"] += report.events
+        self.seen["erased letters"] += report.letters
+        if regulation.kind is Kind.SUPPRESS_WITH_DELETE:
+            consent = self._world.consent
+            end = max(end, consent.of(subject, consent.version).suppressed_to)
+        self._erased_to[subject] = max(min(end, self._world.log.head()), self._erased_to.get(subject, 0))
+        self._n_erased[subject] += report.events
+        if not self._world.swarm.fired[Fault.POWER_CUT]:  # it can make erasing begin again
+            n_events = sum(event.subject == subject for event in self.events.values())
+            self._must(self._n_erased[subject] <= n_events, f"events of {subject} are erased twice")
+        self._unreadable()
+
+    def _unreadable(self) -> None:
+        """What was erased is neither in the log nor among dead letters."""
+        world = self._world
+        for first, raws in world.log.payloads():
+            for offset, raw in enumerate(raws, first):
+                self._must(not self._shows(offset, raw), f"event {offset} can still be read, which was erased")
+        for id, site in world.sites.items():
+            for letter in site.store.content.letters.values():
+                shows = self._shows(letter.offset, letter.event)
+                self._must(not shows, f"{id}: the dead letter of event {letter.offset} can still be read")
+
+    def _shows(self, offset: Offset, raw: bytes) -> bool:
+        event = self.events[offset]
+        return offset <= self._erased_to.get(event.subject, 0) and b'"%s"' % event.subject.encode() in raw
+
     # Calls
 
-    def attempt(self, process: DestinationProcess, offsets: Sequence[int], *, replay: bool) -> None:
+    def attempt(self, process: DestinationProcess, offsets: Sequence[int], *, origin: Origin) -> None:
         """A call is decided on."""
-        id, now = process.id, self._world.clock.now
+        id, now, replay = process.id, self._world.clock.now, origin is Origin.LETTERS
         store = self._world.sites[id].store.content
+        released = {row.offset for row in store.held.rows if row.released}
         for offset in offsets:
-            reason = self.judge.now(offset, id)
+            if replay:
+                tried_ms = next((one.first_attempt_at_ms for one in store.letters.values() if one.offset == offset), 0)
+                reason = self.judge.of_letter(offset, id, tried_ms)
+            else:
+                reason = self.judge.now(offset, id)
             self._must(reason is None, f"{id} is sent event {offset}, which it may not have: {reason}")
             if replay:
                 continue
             self.ledgers[id].tried.setdefault(offset, []).append(now)
-            if process.epoch == store.epoch:
+            if process.epoch == store.epoch and origin is Origin.HELD:
+                self._must(offset in released, f"{id} is sent event {offset}, which is not there to be released")
+            elif process.epoch == store.epoch:
                 cursor = 0 if self.ledgers[id].moved_under_it >= store.cursor else store.cursor
                 self._must(offset > cursor, f"{id} is sent event {offset} again: its cursor is {cursor}")
             self._must(offset not in process.settled, f"{process.name} sends event {offset} again, which was settled")
@@ -150,13 +154,19 @@ class Oracle:
         """A call begins: nothing is in it that was withdrawn by an answered call before."""
         for offset in call.offsets:
             outcome = self.judge.at_entry(offset, process.id, call.version)
-            self._must(outcome != DENIED, f"{process.name} starts event {offset} after its withdrawal was answered")
+            barred = outcome in (DENIED, ERASED, SUPPRESSED)
+            self._must(not barred, f"{process.name} starts event {offset} after it was answered that it is {outcome}")
 
-    def died(self, id: str, epoch: int, calls: Sequence[Sequence[int]], replayed: Sequence[int]) -> None:
+    def died(
+        self, id: str, epoch: int, calls: Sequence[Sequence[int]], *, replayed: Sequence[int], released: Sequence[int]
+    ) -> None:
         """A process finds that the one of this epoch has ended during these calls."""
         self.seen["death in a call"] += 1
-        if len(calls) == 1 and len(calls[0]) == 1 and not replayed:
-            self.ledgers[id].died_alone.setdefault(calls[0][0], set()).add(epoch)
+        ledger = self.ledgers[id]
+        if len(calls) == 1 and len(calls[0]) == 1 and not (replayed or released):
+            ledger.died_alone.setdefault(calls[0][0], set()).add(epoch)
+        for offset in released:
+            ledger.died_released.setdefault(offset, set()).add(epoch)
 
     def _limits(self, process: DestinationProcess, offsets: Sequence[int], *, replay: bool) -> None:
         limits = process.site.limits
@@ -181,17 +191,24 @@ class Oracle:
             ledger.taken.add(offset)
             if replay or self._lost_its_turn(id, offset):
                 continue  # it has lost its turn
-            newest = ledger.newest_of.get(event.subject, 0)
-            self._must(newest < offset, f"{id} gets event {offset} of {event.subject} after event {newest}")
-            ledger.newest_of[event.subject] = offset
+            turns, free_from = ledger.turns_of.setdefault(event.subject, []), self.judge.of(offset, id).free_from
+            for newer, newer_from in turns:
+                if newer > offset and free_from <= newer_from:
+                    self._must(False, f"{id} gets event {offset} of {event.subject} after event {newer}")
+            turns.append((offset, free_from))
+            self.seen["completed after it had waited"] += UNDECIDED in self.judge.outcomes(offset, id)
 
     def _lost_its_turn(self, id: str, offset: int) -> bool:
         """Whether it may have been given up, which a crash can take back, or denied or buried during a call."""
         vendor, message_id = self._world.sites[id].vendor, self.events[offset].message_id
         if message_id in vendor.ever_bad or message_id in vendor.ever_sick or offset in self.trimmed:
             return True
-        n_deaths = len(self.ledgers[id].died_alone.get(offset, ()))
-        return n_deaths >= DEATHS_TO_BURY or self.judge.outcomes(offset, id) != {None}
+        ledger = self.ledgers[id]
+        n_alone, n_released = len(ledger.died_alone.get(offset, ())), len(ledger.died_released.get(offset, ()))
+        if n_alone >= DEATHS_TO_BURY or n_released >= RELEASED_DEATHS_TO_BURY:
+            return True
+        case = self.judge.of(offset, id)
+        return case.now is not None or not case.outcomes <= {None, UNDECIDED}
 
     # Stores
 
@@ -200,7 +217,7 @@ class Oracle:
 
     def moved(self, id: str, epoch: int, change: Moved) -> None:
         """A cursor has moved: what it passed must have ended as it was counted."""
-        world, ledger = self._world, self.ledgers[id]
+        world = self._world
         if world.trace.on:
             world.trace.say(world.clock.now, f"{id}: epoch {epoch} moves the cursor {change}")
         newest = world.sites[id].store.content.epoch
@@ -209,22 +226,35 @@ class Oracle:
         if change.by_router:
             self._router_moved(id, epoch, change)
         letters = {letter.offset: letter for letter in change.letters}
-        passed = range(change.before + 1, change.after + 1)
-        self._must(letters.keys() <= set(passed), f"{id}: letters from nowhere")
-        tally = Tally()
-        for offset in passed:
-            outcomes = self.judge.outcomes(offset, id)
-            if offset in letters:
-                self._must(None in outcomes, f"{id}: event {offset} is dead but was denied: {outcomes}")
-                continue
-            gone, taken = offset in self.trimmed, offset in ledger.taken
-            known = taken or gone or outcomes != {None}
-            self._must(known, f"{id}: event {offset} was passed, and the vendor never got it")
-            tally.add(outcomes, taken=taken, gone=gone)
-        tally.check(change, lambda text: self._must(False, f"{id}: {text}"))
-        for letter in letters.values():
+        for offset, word in enumerate(change.words, change.before + 1):
+            if (word == DEAD) != (offset in letters):
+                raise Violation(f"{id}: event {offset} is {word}, and letters are of {[*letters]}")
+            self._endings.check(id, offset, word)
+            self.seen["held"] += word == HELD
+        for letter in change.letters:
             self._buried(id, letter)
-        self.exact(id)
+        if change.refused:
+            self._endings.had_no_room(id, change.refused)
+        self.seen["hold limit"] += len(change.refused)
+        self._endings.exact(id)
+
+    def unheld(self, id: str, epoch: int, words: Mapping[Offset, str], letters: Sequence[DeadLetter]) -> None:
+        """Events that were held have ended."""
+        world = self._world
+        if world.trace.on:
+            world.trace.say(world.clock.now, f"{id}: epoch {epoch} ends what was held: {words}")
+        for offset, word in words.items():
+            self._endings.check(id, offset, word, now=True)
+            self.seen[f"held, then {word}"] += 1
+        for letter in letters:
+            self.seen[f"held, then dead: {letter.stage}"] += 1
+            self._buried(id, letter)
+        self._endings.exact(id)
+
+    def released(self, id: str, offsets: Sequence[Offset]) -> None:
+        """Held events may go out."""
+        for offset in offsets:
+            self._must(None in self.judge.outcomes(offset, id), f"{id}: event {offset} is released, and may not go")
 
     def _router_moved(self, id: str, epoch: int, change: Moved) -> None:
         world = self._world
@@ -239,10 +269,13 @@ class Oracle:
         event, ledger, offset = self.events[letter.offset], self.ledgers[id], letter.offset
         self.seen[f"dead letter: {letter.stage}"] += 1
         self._must(event.raw == letter.event, f"{id}: the dead letter of event {offset} is of another event")
+        barred = self.judge.now(offset, id) in (ERASED, SUPPRESSED)
+        self._must(not barred, f"{id}: event {offset} is kept as a dead letter, and nothing of its subject may be kept")
         match letter.stage:
             case Stage.CRASHED:
-                n_deaths = len(ledger.died_alone.get(offset, ()))
-                self._must(n_deaths >= DEATHS_TO_BURY, f"{id}: event {offset} is buried after {n_deaths} deaths alone")
+                n_alone, n_held = len(ledger.died_alone.get(offset, ())), len(ledger.died_released.get(offset, ()))
+                enough = n_alone >= DEATHS_TO_BURY or n_held >= RELEASED_DEATHS_TO_BURY
+                self._must(enough, f"{id}: event {offset} is buried after {n_alone} deaths alone")
             case Stage.GIVEN_UP:
                 self._given_up(id, offset, ledger.tried[offset])
             case _:
@@ -269,17 +302,6 @@ class Oracle:
                 continue
             self._must(letter.offset in ledger.taken, f"{id}: event {letter.offset} was replayed, and never sent")
 
-    def exact(self, id: str) -> None:
-        """accepted = delivered + pending + dead + denied + expired, and every count is at least 0."""
-        content, head = self._world.sites[id].store.content, self._world.log.head()
-        counts = [content.delivered, content.dead, content.expired, *content.denied.values()]
-        settled = sum(counts)
-        self._must(min(counts) >= 0, f"{id}: a count is negative: {content}")
-        accepted, pending = head - content.start, head - content.cursor
-        self._must(accepted == settled + pending, f"{id}: accepted {accepted} != {settled} + pending {pending}")
-        n_letters = len(content.letters)
-        self._must(content.dead == n_letters, f"{id}: {content.dead} dead are counted, of {n_letters} letters")
-
     # Processes
 
     def spawns(self, supervisor: Supervisor, effect: Spawn) -> None:
@@ -304,20 +326,20 @@ class Oracle:
 
     def finish(self) -> None:
         """All is quiet: everything has ended somewhere."""
+        self._unreadable()
         head = self._world.log.head()
         for message_id in self.acked:
             self._must(message_id in self.offset_of, f"{message_id} was answered 200 and is not in the log")
         for id, site in self._world.sites.items():
-            self.exact(id)
+            self._endings.exact(id)
             content, ledger = site.store.content, self.ledgers[id]
             self._must(content.cursor == head, f"{id}: {head - content.cursor} events are still pending")
-            dead = {letter.offset for letter in content.letters.values()}
-            for offset in range(content.start + 1, head + 1):
-                outcomes = self.judge.outcomes(offset, id)
-                ended = offset in ledger.taken or offset in dead or offset in self.trimmed
-                self._must(ended or outcomes != {None}, f"{id}: event {offset} is lost")
-                self.seen["withdrawn in time"] += not ended and {None, DENIED} <= outcomes
-                self.seen["completed by the ledger"] += offset in ledger.taken and UNDECIDED in outcomes
+            for offset, word in enumerate(content.decided, content.start + 1):
+                case, taken = self.judge.of(offset, id), offset in ledger.taken
+                self._must(word != HELD, f"{id}: event {offset} is held for ever")
+                self._must(word != DELIVERED or taken, f"{id}: event {offset} is lost")
+                self.seen["withdrawn in time"] += not taken and {None, DENIED} <= case.outcomes
+                self.seen["completed by the ledger"] += taken and UNDECIDED in case.outcomes
             self.seen["duplicate"] += ledger.n_duplicates
             self.seen["delivered"] += len(ledger.taken)
 

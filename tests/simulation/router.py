@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from sluicegate.config.model import ConsentConfig, OnUndecided
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.held import HoldBounds
+from sluicegate.delivery.held_log import Numbers
+from sluicegate.delivery.held_sweep import HeldSweep
+from sluicegate.delivery.settlement import HeldRow
+from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.sweeper import (
     LOOK_EVERY_S,
@@ -22,8 +27,8 @@ from sluicegate.event import Combo
 from sluicegate.eventlog.base import Row
 from sluicegate.routing import Decision, RoutingTable
 from tests.simulation.clock import Timer
-from tests.simulation.consent import ModelReader
 from tests.simulation.faults import Fault
+from tests.simulation.ledger import ModelReader
 from tests.simulation.store import ModelStore
 
 if TYPE_CHECKING:
@@ -40,12 +45,17 @@ class Router:
         self._world = world
         self.alive = True
         self._routes = RoutingTable(site.config for site in world.sites.values())
-        self._sweep = Sweep(self._decide, self._decide_each)
+        self._sweep = Sweep(self._decide, self._decide_each, self._hold)
         self._ledger = ModelReader(world)
-        ledger, rules = cast(LedgerReader, self._ledger), ConsentConfig(on_undecided=OnUndecided.DROP)
+        ledger, rules = cast(LedgerReader, self._ledger), world.consent_config
         self._gates = {
             id: Gate(ledger, site.config.requires, rules, clock_ms=world.now_ms) for id, site in world.sites.items()
         }
+        self._held = HeldSweep(
+            ledger, self._gates, HoldBounds.of(rules), self._decide, lambda id: cast(DestinationStore, self._open(id))
+        )
+        self._numbers = Numbers(ledger)
+        self._held_version = 0
         self._running: frozenset[str] | None = None
         self._wanted: tuple[str, ...] = ()
         self._next_skip = self._next_replays = 0.0
@@ -83,6 +93,7 @@ class Router:
             self._follow_running()
             with contextlib.suppress(ConsentUnreadable):
                 self._look()
+                self._mind_held(now)
             if now >= self._next_replays:
                 self._next_replays = now + REPLAYS_EVERY_S
                 self._find_replays()
@@ -97,26 +108,30 @@ class Router:
         except LogUnavailable:
             self._pass_in(LOOK_EVERY_S)
             return
-        due = bool(self._sweep.skips(at_most=1))
-        self._pass_in(max(PASS_EVERY_S, self._next_skip - now) if due else LOOK_EVERY_S)
+        wait_s = max(PASS_EVERY_S, self._next_skip - now) if self._sweep.has_skips else LOOK_EVERY_S
+        self._pass_in(PASS_EVERY_S if self._held.busy else wait_s)
 
     def _follow_running(self) -> None:
         if self._running is None:
             return
         for id in self._sweep.watched() & self._running:
             self._sweep.forget(id)
+            self._held.forget(id)
         watched = self._sweep.watched()
         for id in self._world.sites:
             if id not in watched and id not in self._running:
                 store = self._open(id)
                 state = store.state
-                wanted = bool(store.letters.replays(limit=1))
+                wanted = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
                 self._sweep.watch(id, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
+                self._held.watch(id, state)
 
     def _look(self) -> None:
         while (position := self._sweep.position()) is not None:
             rows = self._world.log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
             self._ledger.refresh()
+            if not self._sweep.n_held():
+                self._held_version = self._ledger.version
             for row in rows:
                 self._sweep.look(row)
             if not rows:
@@ -124,10 +139,20 @@ class Router:
             if not rows or self._sweep.position() == position:
                 return
 
+    def _mind_held(self, now: float) -> None:
+        if self._sweep.watched():
+            self._ledger.refresh()
+        for id in self._held.look(self._world.log, now_ms=int(now * 1000)):
+            self._sweep.want(id)
+        for id in self._sweep.watched() - self._held.watched():
+            self._sweep.forget(id)
+
     def _find_replays(self) -> None:
         for id in self._world.sites:
-            if id in self._sweep.watched() and self._open(id).letters.replays(limit=1):
-                self._sweep.want(id)
+            if id in self._sweep.watched():
+                store = self._open(id)
+                if store.letters.replays(limit=1) or store.held.released(limit=1):
+                    self._sweep.want(id)
 
     def _skip(self, skip: Skip) -> None:
         moved = self._open(skip.id).skip(
@@ -136,6 +161,7 @@ class Router:
             cursor=skip.to,
             denied=skip.denied,
             expired=skip.expired,
+            held=self._held.holds(skip.id, tuple(skip.held), judged_by=self._held_version),
             decisions=skip.decisions,
         )
         if moved:
@@ -143,6 +169,7 @@ class Router:
             self._sweep.skipped(skip)
         elif skip.id not in (self._running or ()):
             self._sweep.forget(skip.id)
+            self._held.forget(skip.id)
 
     def _ask(self) -> None:
         world, wanted = self._world, self._wanted
@@ -164,9 +191,15 @@ class Router:
 
     def _decide_each(self, id: str, row: Row, skipped: int) -> list[str | None] | None:
         gate, reasons = self._gates[id], [self._decide(id, combo) for combo in row.meta.combos]
-        if not gate.completes or not any(reason in (None, Decision.CONSENT_UNDECIDED) for reason in reasons):
+        if not any(reason in (None, Decision.CONSENT_UNDECIDED) for reason in reasons):
             return None
-        return gate.completed(row.meta.about, reasons, skipped)
+        if not gate.completes and not (gate.holds and Decision.CONSENT_UNDECIDED in reasons):
+            return None
+        return gate.completed(row.meta.about, reasons, skipped, first=row.first, arrived_ms=row.received_at_ms)
+
+    def _hold(self, id: str, row: Row, places: Sequence[int]) -> Sequence[HeldRow]:
+        offsets = [row.first + place for place in places]
+        return self._numbers.rows(row.meta.about.pick(places), offsets, arrived_ms=row.received_at_ms)
 
     def _decide(self, id: str, combo: Combo) -> str | None:
         decision = self._routes.decide(combo, id)

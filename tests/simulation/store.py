@@ -1,154 +1,49 @@
 """The model of a destination's store: the same contract as `sluicegate.delivery.store`, with a disk that forgets.
 
-`test_store_model` holds it against the real one.
+What holding does is the product's own (`delivery.held`); `test_store_model` holds all of it against the real store.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 from sluicegate.accounts import StoreState
 from sluicegate.audit.chain import Decisions
-from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED
+from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD
 from sluicegate.audit.words import denied as denied_word
 from sluicegate.delivery.decided import in_order
-from sluicegate.delivery.held import Holds
+from sluicegate.delivery.held import (
+    HOLD_LIMIT,
+    HeldChanges,
+    Holds,
+    insert_held,
+    note_held_deaths,
+    release_held,
+    remove_held,
+)
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.recovery import Suspect
 from sluicegate.delivery.restraint import Restraint
 from sluicegate.errors import StaleEpoch
+from sluicegate.eventlog.base import Offset
+from tests.simulation.held import ModelHeld
+from tests.simulation.storefile import Content, Moved, StoreFile
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A cursor that has moved, and what was counted for it."""
-
-    before: int
-    after: int
-    delivered: int
-    expired: int
-    denied: Mapping[str, int]
-    letters: Sequence[DeadLetter] = field(repr=False)  # they have times of the real clock
-    by_router: bool = False
-
-
-@dataclass(slots=True)
-class _Content:
-    """What one store's file holds."""
-
-    epoch: int
-    start: int
-    cursor: int
-    delivered: int = 0
-    dead: int = 0
-    expired: int = 0
-    denied: Counter[str] = field(default_factory=Counter)
-    letters: dict[int, DeadLetter] = field(default_factory=dict)
-    last_letter: int = 0
-    retries: Sequence[PendingRetry] = ()
-    restraint: Restraint | None = None
-    deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
-    """By offset and epoch the number of the call, and whether the event was alone."""
-
-    decided: list[str] = field(default_factory=list)
-    """How each event after `start` ended when the cursor passed it, in the words of the audit."""
-
-    def copy(self) -> _Content:
-        return replace(
-            self,
-            denied=Counter(self.denied),
-            letters=dict(self.letters),
-            deaths=dict(self.deaths),
-            decided=list(self.decided),
-        )
-
-
-def _told(
-    delivered: int,
-    expired: int,
-    denied: Mapping[str, int],
-    *,
-    dead: Sequence[DeadLetter],
-    decisions: Decisions | None,
-) -> list[str]:
-    """The decisions, which say of every event what is counted of them all."""
-    if decisions is None:
-        decisions = in_order(delivered, expired, 0, denied)
-        for _ in dead:
-            decisions.column.add_run(DEAD, 1)
+def _told(counted: Mapping[str, int], decisions: Decisions) -> list[str]:
+    """The decisions, one a word, which say of every event what is counted of them all."""
     told = [word for word, n in decisions.column.runs() for _ in range(n)]
-    counted = {DELIVERED: delivered, EXPIRED: expired, DEAD: len(dead)}
-    counted |= {denied_word(reason): n for reason, n in denied.items()}
     if Counter(told) != Counter(counted):
         raise AssertionError(f"{Counter(told)} is told, but {counted} is counted")
     return told
 
 
-class Watcher(Protocol):
-    """Hears of every change of a store."""
-
-    def claimed(self, id: str, epoch: int) -> None: ...
-    def moved(self, id: str, epoch: int, change: Moved) -> None: ...
-    def replayed(self, id: str, letters: Sequence[DeadLetter], *, delivered: bool) -> None: ...
-
-
-class StoreFile:
-    """One destination's store on disk; what was committed last may not be synced yet."""
-
-    def __init__(self, id: str, start: int, watcher: Watcher) -> None:
-        self.id = id
-        self.watcher = watcher
-        self.content = _Content(0, start, start)
-        self.version = 0
-        self._before: list[_Content] = []
-
-    @property
-    def state(self) -> StoreState:
-        now = self.content
-        return StoreState(now.epoch, now.start, now.cursor, now.delivered, now.dead, now.expired, dict(now.denied))
-
-    def restrained_s(self, now: float) -> float:
-        """How long the vendor is left alone yet, by what is remembered."""
-        restraint = self.content.restraint
-        if restraint is None:
-            return 0.0
-        open_until = now if restraint.outage is None else restraint.outage.until
-        return max(0.0, restraint.not_before - now, open_until - now)
-
-    def change(self) -> _Content:
-        """The content, to be changed in one transaction that the caller completes."""
-        self._before.append(self.content.copy())
-        if len(self._before) > 3:
-            del self._before[0]
-        self.version += 1
-        return self.content
-
-    def sync(self) -> None:
-        """A checkpoint: a power cut keeps everything up to here."""
-        self._before.clear()
-
-    def cut(self, choose: Callable[[int], int]) -> None:
-        """Power is gone, and with it the last commits, as many as `choose` says."""
-        kept = [*self._before, self.content]
-        self.content = kept[choose(len(kept))].copy()
-        self._before.clear()
-
-    def replays(self) -> list[DeadLetter]:
-        """The letters that wait for replay, oldest first."""
-        return [letter for letter in self.content.letters.values() if letter.status is LetterStatus.REPLAY]
-
-    def mark_replay(self) -> int:
-        """Ask for delivery again of all dead letters, as an operator does; return how many were marked."""
-        dead = [letter for letter in self.content.letters.values() if letter.status is LetterStatus.DEAD]
-        if dead:
-            letters = self.change().letters
-            for letter in dead:
-                letters[letter.id] = replace(letter, status=LetterStatus.REPLAY)
-        return len(dead)
+def _counted(delivered: int, expired: int, denied: Mapping[str, int], *, dead: int, held: int) -> dict[str, int]:
+    counted = {DELIVERED: delivered, EXPIRED: expired, DEAD: dead, HELD: held}
+    return counted | {denied_word(reason): n for reason, n in denied.items()}
 
 
 class _Letters:
@@ -169,6 +64,7 @@ class ModelStore:
         self.file = file
         self.enter = enter
         self.letters = _Letters(self)
+        self.held = ModelHeld(self)
         self._own_changes = 0
 
     @property
@@ -201,39 +97,94 @@ class ModelStore:
     ) -> None:
         assert not damaged, "the model log does not decay"
         assert not redacted, "nothing goes redacted in the model"
-        assert held is None, "nobody decides later in the model"
         self.enter()
         denied = denied or {}
         before = self.file.content.cursor
         self.check_epoch(epoch)
-        if delivered + expired + sum(denied.values()) + len(dead_letters) != cursor - before:
+        counted = _counted(
+            delivered, expired, denied, dead=len(dead_letters), held=0 if held is None else len(held.rows)
+        )
+        if sum(counted.values()) != cursor - before:
             raise ValueError(f"the cursor moves from {before} to {cursor} but other counts are given")
-        told = _told(delivered, expired, denied, dead=dead_letters, decisions=decisions)
+        if decisions is None:
+            dead = [letter.offset for letter in dead_letters]
+            decisions = in_order(delivered, expired, 0, denied, held=counted[HELD], dead=dead, first=before + 1)
+        told = _told(counted, decisions)
         content = self._change()
         content.decided += told
         content.cursor = cursor
         content.delivered += delivered
         content.expired += expired
         content.denied.update(denied)
-        content.dead += len(dead_letters)
-        for letter in dead_letters:
-            content.last_letter += 1
-            content.letters[content.last_letter] = replace(letter, id=content.last_letter)
+        self._bury(content, dead_letters)
         if retries is not None:
             content.retries = [replace(retry, offsets=list(retry.offsets)) for retry in retries]
         content.restraint = restraint or content.restraint
         self._forget_deaths(content)
-        self.file.watcher.moved(
-            self.file.id, epoch, Moved(before, cursor, delivered, expired, dict(denied), dead_letters)
-        )
+        refused = self._hold(content, held)
+        self.file.watcher.moved(self.file.id, epoch, Moved(before, cursor, told, dead_letters, refused))
+
+    def _hold(self, content: Content, held: Holds | None) -> list[Offset]:
+        """Hold these, as they were counted; those for which there is no room are denied, and returned."""
+        if held is None:
+            return []
+        refused = insert_held(self.file.table.db, held)
+        content.held = self.file.table.state()
+        for offset in refused:
+            content.decide(offset, denied_word(HOLD_LIMIT), was=HELD)
+            content.denied[HOLD_LIMIT] += 1
+        return refused
+
+    def settle_held(self, epoch: int, changes: HeldChanges) -> None:
+        assert not changes.damaged, "the model log does not decay"
+        assert not changes.redacted, "nothing goes redacted in the model"
+        self.enter()
+        self.check_epoch(epoch)
+        content, db = self._change(), self.file.table.db
+        there = set(remove_held(db, [dead.offset for dead in changes.dead]))
+        letters = [dead for dead in changes.dead if dead.offset in there]
+        words = dict.fromkeys(there, DEAD)
+        words |= dict.fromkeys(remove_held(db, changes.delivered), DELIVERED)
+        words |= dict.fromkeys(remove_held(db, changes.gone), EXPIRED)
+        words |= {offset: denied_word(changes.denied[offset]) for offset in remove_held(db, changes.denied)}
+        release_held(db, changes.released)
+        if changes.considered is not None:
+            db.execute("UPDATE state SET considered = ?, held_under = ?", (changes.considered, changes.under))
+        content.held = self.file.table.state()
+        self._unhold(content, words, letters)
+        self.file.watcher.unheld(self.file.id, epoch, words, letters)
+        self.file.watcher.released(self.file.id, changes.released)
+
+    def _unhold(self, content: Content, words: Mapping[Offset, str], letters: Sequence[DeadLetter]) -> None:
+        for offset, word in words.items():
+            content.decide(offset, word, was=HELD)
+            account, _, reason = word.partition(":")
+            content.delivered += account == DELIVERED
+            content.expired += account == EXPIRED
+            if reason:
+                content.denied[reason] += 1
+        self._bury(content, letters)
+
+    def _bury(self, content: Content, letters: Sequence[DeadLetter]) -> None:
+        content.dead += len(letters)
+        for letter in letters:
+            content.last_letter += 1
+            content.letters[content.last_letter] = replace(letter, id=content.last_letter)
 
     def note_deaths(
-        self, epoch: int, died: int, *, calls: Sequence[Sequence[int]], replayed: Sequence[int], reason: str
+        self,
+        epoch: int,
+        died: int,
+        *,
+        calls: Sequence[Sequence[int]],
+        replayed: Sequence[int],
+        reason: str,
+        released: Sequence[Offset] = (),
     ) -> None:
         self.enter()
         self.check_epoch(epoch)
         content = self._change()
-        alone = len(calls) == 1 and len(calls[0]) == 1 and not replayed
+        alone = len(calls) == 1 and len(calls[0]) == 1 and not (replayed or released)
         for number, call in enumerate(calls):
             for offset in call:
                 if offset > content.cursor:
@@ -244,6 +195,9 @@ class ModelStore:
                 content.letters[id] = replace(
                     letter, status=LetterStatus.DEAD, reason=reason, attempts=letter.attempts + 1
                 )
+        if released:
+            note_held_deaths(self.file.table.db, released)
+            content.held = self.file.table.state()
 
     def unsettled(self) -> tuple[list[PendingRetry], list[Suspect]]:
         self.enter()
@@ -257,7 +211,7 @@ class ModelStore:
             suspects.append(Suspect(offset, len(deaths), alone, (first, deaths[first][0])))
         return list(content.retries), suspects
 
-    def _forget_deaths(self, content: _Content) -> None:
+    def _forget_deaths(self, content: Content) -> None:
         if content.deaths:
             content.deaths = {key: how for key, how in content.deaths.items() if key[0] > content.cursor}
 
@@ -270,14 +224,16 @@ class ModelStore:
         denied: Mapping[str, int] | None = None,
         expired: int = 0,
         damaged: int = 0,
+        held: Holds | None = None,
         decisions: Decisions | None = None,
     ) -> bool:
         assert not damaged, "the model log does not decay"
         self.enter()
         denied = denied or {}
-        if expired + sum(denied.values()) != cursor - expected_cursor:
+        counted = _counted(0, expired, denied, dead=0, held=0 if held is None else len(held.rows))
+        if sum(counted.values()) != cursor - expected_cursor:
             raise ValueError(f"the cursor moves by {cursor - expected_cursor} but other counts are given")
-        told = _told(0, expired, denied, dead=(), decisions=decisions)
+        told = _told(counted, decisions or in_order(0, expired, 0, denied, held=counted[HELD]))
         if (self.file.content.epoch, self.file.content.cursor) != (expected_epoch, expected_cursor):
             return False
         content = self._change()
@@ -285,7 +241,7 @@ class ModelStore:
         content.cursor = cursor
         content.expired += expired
         content.denied.update(denied)
-        change = Moved(expected_cursor, cursor, 0, expired, dict(denied), (), by_router=True)
+        change = Moved(expected_cursor, cursor, told, (), self._hold(content, held), by_router=True)
         self.file.watcher.moved(self.file.id, expected_epoch, change)
         return True
 
@@ -313,6 +269,10 @@ class ModelStore:
         content.delivered += len(taken)
         content.dead -= len(taken) + len(refused)
         content.denied.update(denied[i] for i in refused)
+        for one in taken:
+            content.decide(one.offset, DELIVERED, was=DEAD)
+        for one in denied_letters:
+            content.decide(one.offset, denied_word(denied[one.id]), was=DEAD)
         for i, reason in failed.items():
             letter = content.letters.get(i)
             if letter is not None and letter.status is LetterStatus.REPLAY:
@@ -326,6 +286,9 @@ class ModelStore:
         self.file.watcher.replayed(self.file.id, taken, delivered=True)
         self.file.watcher.replayed(self.file.id, denied_letters, delivered=False)
 
+    def close(self) -> None:
+        """Nothing to release."""
+
     def data_version(self) -> int:
         self.enter()
         return self.file.version - self._own_changes
@@ -335,6 +298,6 @@ class ModelStore:
         if epoch != self.file.content.epoch:
             raise StaleEpoch(f"{self.file.id}: epoch {epoch} was replaced by epoch {self.file.content.epoch}")
 
-    def _change(self) -> _Content:
+    def _change(self) -> Content:
         self._own_changes += 1
         return self.file.change()

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -9,11 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sluicegate.accounts import words_of
+from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import StaleEpoch
 from sluicegate.event import Combo
-from tests.simulation.store import ModelStore, Moved, StoreFile
+from sluicegate.eventlog.base import Offset
+from tests.simulation.store import ModelStore
+from tests.simulation.storefile import Moved, StoreFile
 
 
 class Deaf:
@@ -21,11 +27,36 @@ class Deaf:
 
     def claimed(self, id: str, epoch: int) -> None: ...
     def moved(self, id: str, epoch: int, change: Moved) -> None: ...
+    def unheld(self, id: str, epoch: int, words: Mapping[Offset, str], letters: Sequence[DeadLetter]) -> None: ...
+    def released(self, id: str, offsets: Sequence[Offset]) -> None: ...
     def replayed(self, id: str, letters: Sequence[DeadLetter], *, delivered: bool) -> None: ...
 
 
 def letter(offset: int) -> DeadLetter:
     return DeadLetter(offset, f"m{offset}", Combo("track", "web"), b"{}", "400", 1, 0, 0, 0)
+
+
+def holds(before: Offset, random: Random) -> Holds | None:
+    """Some events to hold after an offset, of which there may be no room for all."""
+    n_held = random.randrange(4)
+    rows = [HeldRow(before + 1 + i, random.randrange(2), None, before + i) for i in range(n_held)]
+    bounds = HoldBounds(random.choice((1, 2, 9)), random.choice((2, 5, 99)))
+    return Holds(rows, random.randrange(9), "rule", bounds) if n_held else None
+
+
+def held_changes(offsets: Sequence[Offset], random: Random) -> HeldChanges:
+    """Something happens to each of the held events, and to one that is not held."""
+    how = {offset: random.randrange(6) for offset in (*offsets, 99_999)}
+    chosen = [[offset for offset, one in how.items() if one == kind] for kind in range(5)]
+    return HeldChanges(
+        delivered=chosen[0],
+        denied=dict.fromkeys(chosen[1], "withdrawn"),
+        dead=[letter(offset) for offset in chosen[2]],
+        gone=chosen[3],
+        released=chosen[4],
+        considered=random.choice((None, 7)),
+        under="other",
+    )
 
 
 def outcome(call: Callable[[], object]) -> object:
@@ -50,22 +81,29 @@ class Pair:
         real, model = self.real.letters.list(limit=1_000), list(self.file.content.letters.values())
         assert list(real) == model
         assert list(self.real.letters.replays(limit=9)) == list(self.model.letters.replays(limit=9))
+        assert self.real.held.of(None) == self.model.held.of(None)
+        assert self.real.held.released(limit=9) == self.model.held.released(limit=9)
+        assert self.real.held.oldest() == self.model.held.oldest()
+        words = dict(Counter(self.file.content.decided))
+        assert {word: n for word, n in words_of(self.real.state).items() if n} == words
 
 
 def act(pair: Pair, random: Random) -> None:
     epoch = random.randrange(4)
     state = pair.model.state
-    match random.randrange(6):
+    match random.randrange(8):
         case 0:
             pair.both(lambda store: store.claim(epoch))
         case 1 | 2:
             counts = [random.randrange(3) for _ in range(4)]
             letters = [letter(state.cursor + 1 + i) for i in range(counts[3])]
             wrong = random.random() < 0.2
+            held = holds(state.cursor + counts[0] + counts[1] + counts[3], random)
             pair.both(
                 lambda store: store.commit(
                     epoch,
-                    cursor=state.cursor + sum(counts) + wrong,
+                    cursor=state.cursor + sum(counts) + wrong + (len(held.rows) if held else 0),
+                    held=held,
                     delivered=counts[0],
                     expired=counts[1],
                     denied={"no": counts[2]} if counts[2] else {},
@@ -74,16 +112,24 @@ def act(pair: Pair, random: Random) -> None:
             )
         case 3:
             expired, denied, at = random.randrange(2), random.randrange(3), state.cursor - random.randrange(2)
+            held = holds(at + expired, random)
             pair.both(
                 lambda store: store.skip(
                     expected_epoch=epoch,
                     expected_cursor=at,
-                    cursor=at + expired + denied,
+                    cursor=at + expired + denied + (len(held.rows) if held else 0),
+                    held=held,
                     denied={"nope": denied} if denied else {},
                     expired=expired,
                 )
             )
         case 4:
+            changes = held_changes(pair.real.held.of(None), random)
+            pair.both(lambda store: store.settle_held(epoch, changes))
+        case 5:
+            ids = pair.real.held.of(None)[:2]
+            pair.both(lambda store: store.note_deaths(epoch, 0, calls=[], replayed=[], reason="", released=ids))
+        case 6:
             assert pair.real.letters.mark_replay() == pair.file.mark_replay()
             pair.both(lambda store: store.state)
         case _:

@@ -6,45 +6,41 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from unittest import mock
 
 from sluicegate.config.declaration import Limits
-from sluicegate.config.model import DestinationConfig, Requirement, SupervisorConfig
-from sluicegate.delivery import pace
+from sluicegate.config.model import ConsentConfig, DestinationConfig, OnUndecided, Requirement, SupervisorConfig
+from sluicegate.consent.regulation import Kind
 from sluicegate.delivery.breaker import OPEN_CAP_S
-from sluicegate.event import Combo
 from sluicegate.loading.status import State
+from tests.simulation.client import YES, Clients
 from tests.simulation.clock import Clock, Trace, Violation
-from tests.simulation.consent import ModelLedger, Withdrawals
+from tests.simulation.consent import People
 from tests.simulation.destination import DestinationProcess
-from tests.simulation.eventlog import Gateway, ModelLog, SimEvent
+from tests.simulation.endings import Ledger
+from tests.simulation.erasing import Erasing
+from tests.simulation.eventlog import Gateway, ModelLog
 from tests.simulation.faults import PEOPLE, Fault, Swarm
-from tests.simulation.oracle import JITTER_FLOOR, Ledger, Oracle
+from tests.simulation.ledger import ModelLedger
+from tests.simulation.oracle import JITTER_FLOOR, Oracle
 from tests.simulation.router import Router
-from tests.simulation.site import Site, same_everywhere
-from tests.simulation.store import StoreFile
+from tests.simulation.site import Site
+from tests.simulation.storefile import StoreFile
 from tests.simulation.supervisor import Supervisor
 from tests.simulation.vendor import Vendor
+from tests.simulation.virtual import EPOCH_MS, GIVE_UP_AFTER_S, virtual
 
-EPOCH_MS = 1_600_000_000_000
-"""When every run begins, in Unix milliseconds."""
 FAULT_STEPS = 500
 """The phase with faults ends after so many steps at the latest."""
 HEAL_LIMIT_S = 900.0
 """Within so much time after the last fault all must have ended: a lane may wait 300 s by its own backoff."""
 BLAME_LIMIT_S = 3_600.0
 """The same where an event must be found out and buried: eight attempts, or four deaths and a quarantine."""
-GIVE_UP_AFTER_S = 40.0
-"""Stands in for the product's 24 hours."""
-TRICKLE_S = 20.0
-"""Fresh events come this often while an event is to be found out: without others that go through it is not blamed."""
 FRESH_LIMIT_S = 60.0
 """A fresh event then makes its way within so much time."""
 RACE_LIMIT_S = 5.0
 DRAIN_LIMIT_S = 30.0
 IDS = ("a", "b", "c", "d")
 REQUIREMENTS = (("necessary",), ("analytics",), ("analytics",), ("marketing",), ("analytics", "marketing"))
-YES = Combo("track", "web", (("analytics", True), ("marketing", True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +64,16 @@ class World:
         self.trace = Trace(on=trace)
         self.clock = Clock(random, self.trace)
         self.swarm = Swarm(random)
+        self.consent_config = self._consent_config()
+        self.hold_ms = int(self.consent_config.hold_ttl_s * 1000) if self._holds else None
+        self.n_at_a_time = random.choice((1, 2, 5, 1_000_000))
         self.ever_active = self.swarm.active
         self.give_up_after_s = GIVE_UP_AFTER_S
         self.oracle = Oracle(self)
         self.log = ModelLog(self)
         self.gateway = Gateway(self)
         self.consent = ModelLedger()
-        self.withdrawals = Withdrawals(self)
+        self.people = People(self)
         self.supervisor_config = SupervisorConfig(
             idle_ttl_s=random.choice((0.0, 0.5, 2.0, 20.0)),
             max_loaded=random.choice((1, 2, 4)),
@@ -91,12 +90,28 @@ class World:
             self._add_site(id)
         self.supervisor = Supervisor(self)
         self.router = Router(self)
-        self._n_events = 0
-        self._n_left = random.randrange(5, 50)
-        self._pace_s = random.choice((0.02, 0.2, 1.0))
-        self.subjects = [f"s{number}" for number in range(random.choice((1, 3, 6)))]
-        self._combos = [self._combo() for _ in range(random.randrange(1, 5))]
-        self._healing = self._trickling = False
+        self.erasing = Erasing(self)
+        self.clients = Clients(self)
+        self.subjects = self.clients.subjects
+
+    @property
+    def _holds(self) -> bool:
+        return self.consent_config.on_undecided is OnUndecided.HOLD
+
+    def _consent_config(self) -> ConsentConfig:
+        random = self.random
+        if random.random() < 0.4:
+            return ConsentConfig(on_undecided=OnUndecided.DROP)
+        if random.random() < 0.8:  # most are asked, and answer some time
+            self.swarm.invite(Fault.CONSENT_GIVEN, share=random.choice((2, 10)))
+        if random.random() < 0.4:
+            self.swarm.invite(Fault.CONSENT_WITHDRAWN, share=random.choice((1, 4)))
+        return ConsentConfig(
+            on_undecided=OnUndecided.HOLD,
+            hold_ttl_s=random.choice((2.0, 8.0, 30.0)),
+            hold_max=random.choice((1, 3, 200)),
+            hold_total=random.choice((4, 20, 1_000)),
+        )
 
     def _add_site(self, id: str) -> None:
         random = self.random
@@ -113,13 +128,6 @@ class World:
         )
         self.oracle.ledgers[id] = Ledger()
         self.sites[id] = Site(config, limits, StoreFile(id, 0, self.oracle), Vendor(self, id))
-
-    def _combo(self) -> Combo:
-        random = self.random
-        said = {purpose: random.choice((True, True, True, False, None)) for purpose in ("analytics", "marketing")}
-        stamp = tuple((purpose, answer) for purpose, answer in said.items() if answer is not None)
-        off = tuple(id for id in self.sites if random.random() < 0.1)
-        return Combo(random.choice(("track", "track", "page", "identify")), "web", stamp, off)
 
     # What others use
 
@@ -150,40 +158,6 @@ class World:
             if not self.swarm.chance(Fault.BELL_LOST):
                 self.clock.after(self.random.uniform(0.0001, 0.001), "", hear)
 
-    # Clients
-
-    def _client(self) -> None:
-        if self._healing or not self._n_left:
-            return
-        events = [self._event() for _ in range(min(self._n_left, self.random.choice((1, 1, 2, 5, 12))))]
-        self._n_left -= len(events)
-        self.trace.say(self.clock.now, f"client: {events[0].message_id} to {events[-1].message_id}")
-        self.gateway.submit(events)
-        self.clock.after(self.random.expovariate(1.0 / self._pace_s), "", self._client)
-
-    def _event(self, combo: Combo | None = None, subject: str = "") -> SimEvent:
-        random = self.random
-        self._n_events += 1
-        message_id = f"m{self._n_events}"
-        if combo is None:
-            combo = random.choice(self._combos)
-            for site in self.sites.values():
-                self._spoil(site.vendor, message_id)
-        subject = subject or random.choice(self.subjects)
-        who, at_ms, pad = subject.encode(), self.now_ms(), b"x" * random.choice((0, 5, 40))
-        raw = b'{"n":%d,"anonymousId":"%s","timestamp":%d,"pad":"%s"}' % (self._n_events, who, at_ms, pad)
-        return SimEvent(message_id, subject, combo, raw, at_ms)
-
-    def _spoil(self, vendor: Vendor, message_id: str) -> None:
-        """Perhaps there is something about this event; one at most is deadly and one sick, so that all ends in time."""
-        chance = self.swarm.chance
-        if chance(Fault.VENDOR_400):
-            vendor.spoil(message_id)
-        if not vendor.deadly and chance(Fault.EVENT_KILLS):
-            vendor.deadly.add(message_id)
-        if not vendor.ever_sick and chance(Fault.EVENT_SICK):
-            vendor.sicken(message_id)
-
     # Faults out of the blue, and operators
 
     def _out_of_the_blue(self) -> None:
@@ -210,9 +184,10 @@ class World:
             case Fault.ROUTER_CRASH:
                 self.router.alive = False
                 self.router = Router(self)
+                self.erasing = Erasing(self)
             case Fault.GATEWAY_CRASH:
                 self.gateway.crash()
-                self.withdrawals.crash()
+                self.people.crash()
             case Fault.POWER_CUT:
                 return self._cut_power()
             case Fault.CLOCK_LEAP:
@@ -243,7 +218,7 @@ class World:
             process.alive = False
         self.supervisor.alive = self.router.alive = False
         self.gateway.crash()
-        self.withdrawals.crash()
+        self.people.crash()
         self.log.cut()
         self.oracle.cut(self.log.head())
         for site in self.sites.values():
@@ -257,6 +232,7 @@ class World:
         self._new_supervisor()
         if not self.router.alive:
             self.router = Router(self)
+            self.erasing = Erasing(self)
 
     def _outgrow(self) -> bool:
         tail = self.log.tail()
@@ -282,7 +258,15 @@ class World:
         if self.swarm.people:
             kind = self.random.choice(self.swarm.people)
             self.swarm.fired[kind] += 1
-            self.withdrawals.decide(granted=kind is Fault.CONSENT_GIVEN)
+            match kind:
+                case Fault.ERASED:
+                    self.people.regulate(Kind.DELETE_ONLY)
+                case Fault.SUPPRESSED:
+                    self.people.regulate(self.random.choice((Kind.SUPPRESS_ONLY, Kind.SUPPRESS_WITH_DELETE)))
+                case Fault.UNSUPPRESSED:
+                    self.people.regulate(Kind.UNSUPPRESS)
+                case _:
+                    self.people.decide(granted=kind is Fault.CONSENT_GIVEN)
             self.clock.after(self.random.expovariate(1.0 / self.swarm.people_period_s), "", self._person)
 
     def _replay(self, id: str) -> None:
@@ -296,11 +280,11 @@ class World:
 
     def run(self) -> Result:
         """Both phases; raises `Violation` at the step that breaks a rule."""
-        with same_everywhere(), mock.patch.object(pace, "GIVE_UP_AFTER_S", GIVE_UP_AFTER_S):
+        with virtual(self):
             self._misbehave()
             self._heal()
             self._until(self._settled, self._heal_limit_s(), "not everything has ended")
-            self._trickling = False
+            self.clients.end_trickle()
             self._fresh()
             self._race()
             self.oracle.finish()
@@ -312,7 +296,7 @@ class World:
         )
 
     def _misbehave(self) -> None:
-        self.clock.after(0.0, "", self._client)
+        self.clock.after(0.0, "", self.clients.send)
         self.clock.after(self.random.random() * self.swarm.blue_period_s, "", self._out_of_the_blue)
         self.clock.after(self.random.random() * self.swarm.operator_period_s, "", self._operator)
         self.clock.after(self.random.random() * self.swarm.people_period_s, "", self._person)
@@ -322,34 +306,30 @@ class World:
 
     def _heal(self) -> None:
         self.trace.say(self.clock.now, "ALL FAULTS END")
-        self._healing = True
+        self.clients.stop()
         self.swarm.heal()
         for process in self.processes:
             process.thaw()
         self.supervisor.thaw()
         if any(site.vendor.sick for site in self.sites.values()):
-            self._trickling = True
-            self._trickle()
+            self.clients.trickle()
 
     def _heal_limit_s(self) -> float:
         blamed = any(site.vendor.sick or site.vendor.deadly for site in self.sites.values())
         return BLAME_LIMIT_S if blamed else HEAL_LIMIT_S
-
-    def _trickle(self) -> None:
-        if self._trickling:
-            self.gateway.submit([self._event(YES, "regular")])
-            self.clock.after(TRICKLE_S, "", self._trickle)
 
     def _settled(self) -> bool:
         if not (self.supervisor.alive and self.router.alive and self.gateway.idle):
             return False
         head = self.log.head()
         stores = [site.store for site in self.sites.values()]
-        done = all(store.content.cursor == head and not store.replays() for store in stores)
-        return done and not self.supervisor.open_requests
+        for store in stores:
+            if store.content.cursor != head or store.content.held.rows or store.replays():
+                return False
+        return not (self.supervisor.open_requests or self.consent.regulations())
 
     def _fresh(self) -> None:
-        event = self._event(YES, "newcomer")
+        event = self.clients.event(YES, "newcomer")
         self.gateway.submit([event])
         waiting = [id for id, site in self.sites.items() if not site.config.events or "track" in site.config.events]
 
@@ -390,9 +370,12 @@ class World:
                 self.supervisor.operate(Fault.RESUME, id)
             if not self.clock.step() or self.clock.now > limit:
                 head = self.log.head()
-                cursors = {id: site.store.content.cursor for id, site in self.sites.items()}
+                stores = {id: site.store.content for id, site in self.sites.items()}
+                cursors = {id: content.cursor for id, content in stores.items()}
+                held = {id: content.held.rows for id, content in stores.items() if content.held.rows}
                 states = {id: str(self.supervisor.table.status(id).state) for id in self.sites}
-                raise Violation(f"{otherwise} within {limit_s:g} s: head {head}, cursors {cursors}, {states}")
+                where = f"head {head}, cursors {cursors}, {states}, held {held}"
+                raise Violation(f"{otherwise} within {limit_s:g} s: {where}")
 
 
 def run(seed: int, *, trace: bool = False) -> Result:
