@@ -7,7 +7,7 @@ written up to its last look and nothing newer, which is the worst that is allowe
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
@@ -17,7 +17,7 @@ from sluicegate.consent.evidence import decision
 from sluicegate.consent.regulation import Kind
 from sluicegate.consent.slots import EMPTY, Slots, join, joined
 from sluicegate.consent.standing import NO_END, UNKNOWN_SUBJECT, Rules, SubjectConsent
-from sluicegate.consent.subject import SECRET_BYTES, Subject, SubjectKeys
+from sluicegate.consent.subject import SECRET_BYTES, Ids, Subject, SubjectKeys
 from sluicegate.errors import ConsentUnreadable
 from sluicegate.eventlog.base import Offset
 from tests.simulation.faults import Fault
@@ -177,6 +177,7 @@ class ModelReader:
         self._world = world
         self.version = 0
         self.generation = 0
+        self._clear: set[Ids] = set()
 
     @property
     def has_regulated(self) -> bool:
@@ -188,8 +189,18 @@ class ModelReader:
         self._may_fail()
         newest = self._world.consent.version
         if newest != self.version:
+            changed = {one.subject for one in self._world.consent.entries[self.version : newest]}
+            self._clear = {ids for ids in self._clear if ids[1] not in changed}
             self.version = newest
             self.generation += 1
+
+    def note_clear(self, subjects: Iterable[Ids]) -> None:
+        """Remember, until something changes of them, that there is nothing against these subjects."""
+        self._clear.update(subjects)
+
+    def are_clear(self, subjects: Iterable[Ids]) -> bool:
+        """Whether all of these were noted so, and nothing has changed of them."""
+        return self._clear.issuperset(subjects)
 
     def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> list[SubjectConsent]:
         """What is known of each, as of the last look."""
