@@ -33,7 +33,7 @@ from sluicegate.loading.table import LoadingTable
 from sluicegate.routing import Decision
 from tests.simulation.consent import ModelDeciding
 from tests.simulation.eventlog import Gateway
-from tests.simulation.flight import ModelFlight
+from tests.simulation.flight import Interrupted, ModelFlight
 from tests.simulation.store import ModelStore
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -288,7 +288,7 @@ def grant_reaches_back() -> AbstractContextManager[object]:
 
 
 def deaths_are_not_remembered() -> AbstractContextManager[object]:
-    return mock.patch.object(ModelFlight, "interrupted", lambda self: ([], []))
+    return mock.patch.object(ModelFlight, "interrupted", lambda self: Interrupted([], [], []))
 
 
 def one_death_alone_is_enough() -> AbstractContextManager[object]:
