@@ -134,6 +134,8 @@ class Commits:
 
     def _bar(self, gathered: Progress) -> None:
         """What was erased during its last call is no dead letter, which would keep it."""
+        if not gathered.dead:
+            return
         reasons = self._barred(gathered.dead)
         first = gathered.cursor - len(gathered) + 1
         for one, reason in zip(gathered.dead, reasons, strict=True):

@@ -115,6 +115,7 @@ class Oracle:
             for offset, raw in enumerate(raws, first):
                 self._must(not self._shows(offset, raw), f"event {offset} can still be read, which was erased")
         for id, site in world.sites.items():
+            self._endings.exact(id)
             for letter in site.store.content.letters.values():
                 shows = self._shows(letter.offset, letter.event)
                 self._must(not shows, f"{id}: the dead letter of event {letter.offset} can still be read")
@@ -292,6 +293,7 @@ class Oracle:
 
     def replayed(self, id: str, letters: Sequence[DeadLetter], *, delivered: bool) -> None:
         ledger = self.ledgers[id]
+        self._endings.exact(id)
         for letter in letters:
             self.seen["replayed"] += 1
             if letter.offset in self.trimmed:

@@ -9,19 +9,47 @@ SEEDS = 2_000
 SHARDS = 4
 SEEN = (
     "StaleEpoch",
+    "completed after it had waited",
+    "completed by the ledger",
     "dead letter: crashed",
     "dead letter: given_up",
     "dead letter: rejected",
     "death in a call",
     "delivered",
     "duplicate",
+    "erased after it was tried",
+    "erased events",
+    "erased letters",
+    "erasing had to wait",
     "expired",
+    "held",
+    "held, then delivered",
+    "held, then denied:consent_denied",
+    "held, then denied:erased",
+    "held, then denied:hold_expired",
+    "held, then denied:suppressed",
+    "held, then expired",
+    "hold limit",
+    "not taken",
+    "regulated in flight",
+    "regulated while dead",
+    "regulated while held",
+    "regulated: UNSUPPRESS",
     "skip",
+    "suppressed after it was tried",
     "wish at the last moment",
     "withdrawal that waited",
     "withdrawn in time",
 )
-RARE = {"completed by the ledger": (85, 133), "replayed": (430, 460)}
+RARE = {
+    "held, then dead: crashed": (36, 376),
+    "held, then dead: given_up": (889, 1_147),
+    "held, then dead: rejected": (36, 237),
+    "held, then denied:consent_undecided": (51, 167),
+    "held, then denied:withdrawn": (192, 360),
+    "replayed": (324, 556),
+    "withdrawal answered late": (192,),
+}
 """What does not happen in every share of the seeds, and seeds in which it does."""
 
 
