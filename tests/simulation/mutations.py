@@ -338,7 +338,7 @@ FOUND_WITHIN: dict[Mutation, range] = {
     settled_events_go_out_again: range(10),
     sick_event_is_kept_for_ever: range(30),
     sleep_of_the_machine_counts_as_silence: range(20, 40),
-    suspects_go_out_with_others: range(20),
+    suspects_go_out_with_others: range(380, 400),
     sweep_takes_the_permitted_for_denied: range(10),
     two_starts_share_an_epoch: range(10),
     undecided_is_allowed: range(10),

@@ -8,7 +8,6 @@ from tests.simulation.runner import explain, explore
 SEEDS = 2_000
 SHARDS = 4
 SEEN = (
-    "StaleEpoch",
     "completed after it had waited",
     "completed by the ledger",
     "dead letter: crashed",
@@ -47,10 +46,13 @@ RARE = {
     "held, then dead: rejected": (36, 237),
     "held, then denied:consent_undecided": (51, 167),
     "held, then denied:withdrawn": (192, 360),
+    "StaleEpoch": (36, 260),
     "replayed": (324, 556),
     "withdrawal answered late": (192,),
 }
 """What does not happen in every share of the seeds, and seeds in which it does."""
+RARE_FAULTS = {Fault.KILL_HANGS: (159, 204)}
+"""Faults that do not fire in every share either."""
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
@@ -59,7 +61,7 @@ def test_no_seed_breaks_a_rule_and_every_fault_fires(shard: int) -> None:
 
     print(report.text())
     assert not report.failures, explain(report.failures)
-    assert [kind for kind in Fault if not report.fired[kind]] == []
+    assert [kind for kind in Fault if kind not in RARE_FAULTS and not report.fired[kind]] == []
     assert [what for what in SEEN if not report.seen[what]] == []
 
 
@@ -68,3 +70,8 @@ def test_rare_thing_happens_in_some_seed(what: str) -> None:
     report = explore(RARE[what])
 
     assert report.seen[what]
+
+
+@pytest.mark.parametrize("fault", RARE_FAULTS)
+def test_rare_fault_fires_in_some_seed(fault: Fault) -> None:
+    assert explore(RARE_FAULTS[fault]).fired[fault]
