@@ -227,7 +227,7 @@ def test_head_is_a_row_that_does_not_grow_any_more(told: Chain) -> None:
 
 def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: Path) -> None:
     db = connect(tmp_path / "crm.db", store_schema(0))
-    db.execute("DROP TABLE decisions; DROP TABLE decisions_before; DROP TABLE held")
+    db.execute("DROP TABLE decisions; DROP TABLE decisions_before; DROP TABLE held; DROP TABLE restraint")
     for column in ("held", "considered", "held_under", "redacted"):
         db.execute(f"ALTER TABLE state DROP COLUMN {column}")
     db.execute("UPDATE state SET cursor = 20, delivered = 8, dead = 2, expired = 7")
