@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 
 from setproctitle import setproctitle
 
@@ -20,6 +21,9 @@ from sluicegate.logs import be_part
 from sluicegate.paths import DataDir
 
 log = logging.getLogger(__name__)
+
+ASK_S = 1.0
+"""How long a gateway may take to answer whether it is ready, and so at most until a wish to stop is heard meanwhile."""
 
 
 class GatewayPart:
@@ -80,17 +84,17 @@ class GatewayPart:
         except OSError as error:
             log.debug("the gateway does not listen: %s", error)
 
-    def wait_ready(self, *, timeout_s: float) -> None:
-        """Return when `/ready` answers 200; raises when it does not in time."""
+    def wait_ready(self, *, timeout_s: float, stops: Callable[[], bool]) -> bool:
+        """Whether `/ready` answers 200, when it does or `stops` says so; raises when it does not in time."""
         deadline = time.monotonic() + timeout_s
         said = "nothing"
         while time.monotonic() < deadline and not exited([self.pidfd], timeout_s=0):
             try:
-                said = self._ask_ready(deadline - time.monotonic())
+                said = self._ask_ready(min(ASK_S, deadline - time.monotonic()))
             except OSError as error:
                 said = str(error)
-            if said == "200":
-                return
+            if said == "200" or stops():
+                return said == "200"
             exited([self.pidfd], timeout_s=0.02)
         raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {said}")
 

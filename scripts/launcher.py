@@ -140,9 +140,9 @@ class Launcher:
         assert self._gateway is not None
         write_running(self._data_dir, Running(os.getpid(), self._gateway.listening, self._port))
         self._gateway.tell_ready(True)
-        self._gateway.wait_ready(timeout_s=10.0)
-        log.info("ready: http://%s (actors on port %d, data in %s)", *self._where())
-        self._on_ready(f"http://{self._gateway.listening}")
+        if self._gateway.wait_ready(timeout_s=10.0, stops=lambda: self._stopping):
+            log.info("ready: http://%s (actors on port %d, data in %s)", *self._where())
+            self._on_ready(f"http://{self._gateway.listening}")
 
     def _where(self) -> tuple[str, int, object]:
         assert self._gateway is not None
