@@ -63,13 +63,7 @@ class LedgerReader:
         """What is known of each of these subjects, as (user id, anonymous id)."""
         if self._view is None or not self._view.version:
             return [UNKNOWN_SUBJECT] * len(subjects)
-        try:
-            version = self._view.version
-            found = self._view.of_many(subjects)
-            self.generation += self._view.version != version
-            return found
-        except LogError as error:
-            raise self._failed(error) from error
+        return self._looked(self._view, lambda view: view.of_many(subjects))
 
     def note_clear(self, subjects: Iterable[Ids]) -> None:
         """As `LedgerView.note_clear`."""
@@ -93,13 +87,7 @@ class LedgerReader:
         """As `LedgerView.newest_denials`."""
         if self._view is None:
             return {}
-        try:
-            version = self._view.version
-            found = self._view.newest_denials(subject, purposes, gpc=gpc)
-            self.generation += self._view.version != version
-            return found
-        except LogError as error:
-            raise self._failed(error) from error
+        return self._looked(self._view, lambda view: view.newest_denials(subject, purposes, gpc=gpc))
 
     @property
     def keys(self) -> SubjectKeys:
@@ -118,6 +106,16 @@ class LedgerReader:
         if self._view is not None:
             self._view.close()
             self._view = None
+
+    def _looked(self, view: LedgerView, look: Callable[[LedgerView], T]) -> T:
+        """What a look found, which may have moved the ledger on."""
+        try:
+            version = view.version
+            found = look(view)
+            self.generation += view.version != version
+            return found
+        except LogError as error:
+            raise self._failed(error) from error
 
     def _failed(self, error: LogError) -> ConsentUnreadable:
         self.close()

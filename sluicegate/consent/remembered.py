@@ -30,12 +30,8 @@ class Remembered(Generic[V]):
         self.clear_ones: set[Ids] = set()
         """Those of the remembered that their user has put here; who is forgotten is not here any more."""
 
-    def get(self, subject: Ids) -> V | None:
-        """What is remembered of this subject."""
-        return self._young.get(subject) or self._old.get(subject)
-
     def get_all(self, subjects: Sequence[Ids]) -> list[V | None]:
-        """The same of each of these subjects."""
+        """What is remembered of each of these subjects."""
         found = list(map(self._young.get, subjects))
         if self._old and None in found:
             old = self._old.get

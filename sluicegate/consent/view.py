@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,12 +86,8 @@ class LedgerView:
             raise translated(error, self.path) from error
         if data_version == self._data_version:
             return None
-        with errors_of(self.path):
-            self._db.execute("BEGIN")
-            try:
-                changes = self._changes()
-            finally:
-                self._db.execute("COMMIT")
+        with self._snapshot():
+            changes = self._changes()
         self._forget(changes)
         self._data_version = data_version
         return changes if changes.keys is None or changes.keys else None
@@ -134,15 +131,11 @@ class LedgerView:
         found: list[Any] = self._known.get_all(subjects)
         if None not in found:
             return found
-        with errors_of(self.path):
-            self._db.execute("BEGIN")
-            try:
-                if self._move_on():
-                    found = self._known.get_all(subjects)
-                missing = [subject for subject, known in zip(subjects, found, strict=True) if known is None]
-                read = self._look_up(missing)
-            finally:
-                self._db.execute("COMMIT")
+        with self._snapshot():
+            if self._move_on():
+                found = self._known.get_all(subjects)
+            missing = [subject for subject, known in zip(subjects, found, strict=True) if known is None]
+            read = self._look_up(missing)
         return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
 
     def note_clear(self, subjects: Iterable[Ids]) -> None:
@@ -174,17 +167,13 @@ class LedgerView:
         records: dict[bytes, Record | None] = {}
         newest: dict[str, int] = {}
         keys = self.keys.of(subject)
-        with errors_of(self.path):
-            self._db.execute("BEGIN")
-            try:
-                self._move_on()
-                self._read(set(keys), records)
-                self._read_owners(records)
-                for place, key in enumerate(_with_owners(keys, records)):
-                    found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
-                    newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
-            finally:
-                self._db.execute("COMMIT")
+        with self._snapshot():
+            self._move_on()
+            self._read(set(keys), records)
+            self._read_owners(records)
+            for place, key in enumerate(_with_owners(keys, records)):
+                found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
+                newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
         return newest
 
     def close(self) -> None:
@@ -192,6 +181,16 @@ class LedgerView:
         self._db.close()
 
     # -- reading ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """One transaction: all that is read in it is of one moment."""
+        with errors_of(self.path):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
 
     def _look_up(self, subjects: Sequence[Ids]) -> dict[Ids, SubjectConsent]:
         """Read what is not remembered, inside the caller's transaction."""
