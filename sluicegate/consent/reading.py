@@ -78,10 +78,7 @@ class LedgerReader:
         """As `LedgerView.changed_since`."""
         if self._view is None:
             return frozenset()
-        try:
-            return self._view.changed_since(version)
-        except LogError as error:
-            raise self._failed(error) from error
+        return self._looked(self._view, lambda view: view.changed_since(version))
 
     def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
         """As `LedgerView.newest_denials`."""
