@@ -62,7 +62,10 @@ class Reader:
             max_events=max(MIN_READ_EVENTS, lanes.room_events),
             max_bytes=max(MIN_READ_BYTES, lanes.room_bytes),
         )
-        if rows and lanes.gate is not None:
+        if not rows:
+            lanes.expire(self._log.tail() - 1 - before)  # the log was trimmed to its end: no row shows the gap
+            return lanes.settlement.last - before
+        if lanes.gate is not None:
             lanes.gate.refresh()
         if not self._may_go_on():
             return 0
@@ -74,8 +77,6 @@ class Reader:
                 break  # it shows as a gap at the next look
             except RowDamaged:
                 self._lose(row)
-        if not rows:
-            lanes.expire(self._log.tail() - 1 - before)  # the log was trimmed to its end: no row shows the gap
         return lanes.settlement.last - before
 
     def combo(self, offset: int) -> Combo | None:

@@ -43,6 +43,17 @@ def test_reader_at_the_head_of_a_trimmed_log_finds_nothing() -> None:
     assert (read, len(lanes.settlement)) == (0, 0)
 
 
+def test_reader_has_nothing_judged_where_there_is_nothing_to_read() -> None:
+    asked = []
+
+    def judge() -> bool:
+        asked.append("by a ledger that was not looked at again")
+        return True
+
+    assert Reader(log_of(3), lambda combo: None, Lanes(3, Limits()), may_go_on=judge).fill() == 0
+    assert asked == []
+
+
 def test_sweep_counts_a_log_that_was_trimmed_to_its_end_as_expired() -> None:
     sweep = Sweep(lambda name, combo: None)
     sweep.watch("behind", epoch=1, cursor=2)
