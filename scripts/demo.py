@@ -30,6 +30,7 @@ from sluicegate.scripts.tables import plain_line, unbalanced
 
 WRITE_KEY = "demo-write-key"
 STEP_TIMEOUT_S = 20.0
+LOOK_EVERY_S = 0.1
 BATCH = 50
 
 CONFIG = """\
@@ -104,7 +105,7 @@ class _System:
 
     def wait(self) -> None:
         """Until it is stopped from outside."""
-        self._process.wait()
+        wait_for_end(self._process)
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""
@@ -248,6 +249,16 @@ def post_events(gateway: str, count: int, consent: dict[str, bool]) -> None:
         connection.close()
     if response.status != 200 or json.loads(body)["accepted"] != count:
         raise DemoFailed(f"the gateway answered {response.status}: {body.decode(errors='replace')}")
+
+
+def wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process ends, or Ctrl-C raises `KeyboardInterrupt`.
+
+    It looks instead of waiting without end: a signal that another thread takes, or that comes just before the call,
+    does not interrupt `waitpid`.
+    """
+    while process.poll() is None:
+        time.sleep(LOOK_EVERY_S)
 
 
 def _keep(system: _System) -> None:

@@ -5,8 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import pytest
+
+from sluicegate.scripts.demo import wait_for_end
 from tests.end_to_end.harness import poll
 
 DEMO = [sys.executable, "-m", "sluicegate.scripts.admin", "demo"]
@@ -34,3 +38,16 @@ def test_demo_that_is_kept_prints_a_curl_line_that_works(tmp_path: Path) -> None
 
     assert json.loads(answer.stdout) == {"success": True, "accepted": 1, "rejected": []}
     assert code == 0, output.read_text()
+
+
+def test_ctrl_c_is_heard_whichever_thread_takes_it() -> None:
+    taker = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    with subprocess.Popen(["sleep", "5"]) as process:
+        soon = threading.Timer(0.3, taker.start)
+        soon.start()
+        with pytest.raises(KeyboardInterrupt):
+            wait_for_end(process)
+        runs_on = process.poll() is None
+        process.kill()
+    taker.join()
+    assert runs_on
