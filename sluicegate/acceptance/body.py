@@ -181,7 +181,7 @@ def _defaults(decoded: _Body, context: LooseContext, *, max_depth: int) -> Told:
         said(decoded.gdpr_consent),
     )
     told = Told(parts, bytes(decoded.integrations), said(context.gpc), said(context.jurisdiction))
-    if any(depth_exceeds(raw, max_depth) for raw in (*parts, *told[1:])):
+    if any([depth_exceeds(raw, max_depth) for raw in (*parts, *told[1:]) if raw]):
         raise BodyRefused("too_deep", f"the batch's own members are nested more than {max_depth} deep")
     return told
 

@@ -196,7 +196,7 @@ def _tokens(combos: list[Combo]) -> list[object] | None:
     token_of = {identity: _token(combo) for identity, combo in distinct.items()}
     if all(token is _SILENT for token in token_of.values()):
         return None
-    return [token_of[identity] for identity in identities]
+    return list(map(token_of.__getitem__, identities))
 
 
 def _token(combo: Combo) -> object:

@@ -164,17 +164,22 @@ def _raws_of(head: StrictHead) -> tuple[Raw | None, Raw | None, Raw | None, Raw 
 def _combined(heads: list[StrictHead], more: list[More] | None, scope: Scope) -> list[Combined]:
     """The combination of every event; raises `BadEvent`."""
     contexts = [head.context or _NO_CONTEXT for head in heads]
-    columns: list[list[Any]] = [
-        [head.type for head in heads],
+    stamps = [context.consent for context in contexts]
+    others = (
         [head.consent for head in heads],
-        [context.consent for context in contexts],
         [context.consentManagement for context in contexts],
         [head.integrations for head in heads],
+    )
+    kinds = [head.type for head in heads]
+    # Most batches have one of these members or none: a column that nobody fills costs a comparison.
+    filled = [column.count(ABSENT) != len(heads) for column in others]
+    if more is None and not any(filled) and len(set(kinds)) == 1:
+        return scope.of_stamps(kinds[0], map(bytes, stamps))
+    consents, managed, integrations = [
+        list(map(bytes, column)) if is_filled else [b""] * len(heads)
+        for column, is_filled in zip(others, filled, strict=True)
     ]
-    for number in range(1, len(columns)):
-        # Most batches have one of these members or two: a column that nobody fills costs a comparison.
-        column = columns[number]
-        columns[number] = [b""] * len(heads) if column.count(ABSENT) == len(heads) else list(map(bytes, column))
+    columns: list[list[Any]] = [kinds, consents, list(map(bytes, stamps)), managed, integrations]
     if more is not None:
         columns.append(more)
     keys: Iterable[Key] = zip(*columns, strict=True)

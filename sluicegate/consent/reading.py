@@ -70,9 +70,9 @@ class LedgerReader:
         if self._view is not None:
             self._view.note_clear(subjects)
 
-    def are_clear(self, subjects: Iterable[Ids]) -> bool:
+    def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """As `LedgerView.are_clear`."""
-        return self._view is not None and self._view.are_clear(subjects)
+        return self._view is not None and self._view.are_clear(user_ids, anonymous_ids)
 
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """As `LedgerView.changed_since`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
+from sluicegate.consent.clear import ClearOnes
 from sluicegate.consent.subject import Ids
 
 V = TypeVar("V")
@@ -27,7 +28,7 @@ class Remembered(Generic[V]):
         self._old: dict[Ids, V] = {}
         self._young_users: dict[bytes, Ids | set[Ids]] = {}
         self._old_users: dict[bytes, Ids | set[Ids]] = {}
-        self.clear_ones: set[Ids] = set()
+        self.clear_ones = ClearOnes()
         """Those of the remembered that their user has put here; who is forgotten is not here any more."""
 
     def get_all(self, subjects: Sequence[Ids]) -> list[V | None]:
@@ -43,7 +44,7 @@ class Remembered(Generic[V]):
         if len(self._young) >= self._max:
             self._old, self._young = self._young, {}
             self._old_users, self._young_users = self._young_users, {}
-            self.clear_ones = set()
+            self.clear_ones = ClearOnes()
         self._young[subject] = value
         users = self._young_users
         for key in keys:

@@ -278,7 +278,7 @@ class Gate:
         about = run.about
         assert about is not None
         is_open = bool(about.codes.translate(None, self._settled_codes(about.combos)))
-        if not (is_open or run.redact) and self.ledger.are_clear(zip(about.user_ids, about.anonymous_ids, strict=True)):
+        if not (is_open or run.redact) and self.ledger.are_clear(about.user_ids, about.anonymous_ids):
             return (), False
         known = self.ledger.of_many(about.whose)
         if run.redact:

@@ -15,14 +15,18 @@ MAX_ROW_BYTES = 1024 * 1024
 
 def pack(batches: Sequence[EventBatch]) -> list[EventBatch]:
     """The events of all batches, in order, in as few rows as the limits allow; the batches stay as they are."""
-    if sum([len(batch.events) for batch in batches]) <= MAX_COMBOS:
-        small = batches[0] if len(batches) == 1 else _joined(batches)
-        if small.n_bytes <= MAX_ROW_BYTES:
-            return [small] if small.events else []
-    row = _Row()
-    if len(batches) == 1 and row.fits(batches[0]):
-        return [batches[0]]
+    if sum([len(batch.events) for batch in batches]) <= MAX_ROW_EVENTS:
+        row = batches[0] if len(batches) == 1 else _joined(batches)
+        # Equal combinations are mostly the same object, and identities hash faster than nested tuples.
+        if row.n_bytes <= MAX_ROW_BYTES and len(set(map(id, row.combos))) <= MAX_COMBOS:
+            return [row] if row.events else []
+    return _parted(batches)
+
+
+def _parted(batches: Sequence[EventBatch]) -> list[EventBatch]:
+    """As `pack`, for batches that may need several rows."""
     rows: list[EventBatch] = []
+    row = _Row()
     for batch in batches:
         for piece in [batch] if row.fits(batch) else _singles(batch):
             if row.batch and not row.fits(piece):

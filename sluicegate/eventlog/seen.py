@@ -191,11 +191,9 @@ class SeenIds:
     # -- hashes -----------------------------------------------------------------------------------------------------
 
     def _hashes(self, batch: EventBatch) -> list[int]:
-        combos = batch.combos
-        if not combos:
-            return []
-        if combos.count(combos[0]) == len(combos) or len({combo.source for combo in combos}) == 1:
-            return _hashed(batch.message_ids, self._seed(combos[0].source))
+        sources = {combo.source for combo in batch.combos}
+        if len(sources) == 1:
+            return _hashed(batch.message_ids, self._seed(sources.pop()))
         return [
             xxh3_64_intdigest(message_id.encode(), self._seed(combo.source))
             for message_id, combo in zip(batch.message_ids, batch.combos, strict=True)

@@ -7,11 +7,16 @@ import pytest
 from sluicegate.consent.evidence import Evidence, Link, Told, decision
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.subject import Subject
+from sluicegate.consent.view import LedgerView
 from tests.consent.conftest import OpenView
 
 NOW_MS = 1_000
 ANNE_ON_PHONE = Subject("anne", "phone")
 BOB = Subject(user_id="bob")
+
+
+def are_clear(view: LedgerView, *subjects: Subject) -> bool:
+    return are_clear(view, one.user_id for one in subjects], [one.anonymous_id for one in subjects)
 
 
 def denies(subject: Subject) -> Told:
@@ -24,8 +29,8 @@ def test_nobody_is_clear_who_was_not_noted(open_view: OpenView) -> None:
 
     view.note_clear([ANNE_ON_PHONE])
 
-    assert view.are_clear([ANNE_ON_PHONE])
-    assert not view.are_clear([ANNE_ON_PHONE, BOB])
+    assert are_clear(view, ANNE_ON_PHONE)
+    assert not are_clear(view, ANNE_ON_PHONE, BOB)
 
 
 @pytest.mark.parametrize("changed", [Subject(user_id="anne"), Subject(anonymous_id="phone"), ANNE_ON_PHONE])
@@ -39,8 +44,8 @@ def test_a_change_of_either_id_is_looked_at_and_of_nobody_else(
     ledger.record([denies(changed)], now_ms=NOW_MS)
     view.refresh()
 
-    assert not view.are_clear([ANNE_ON_PHONE])
-    assert view.are_clear([BOB])
+    assert not are_clear(view, ANNE_ON_PHONE)
+    assert are_clear(view, BOB)
 
 
 def test_a_change_of_the_user_that_a_visitor_turned_out_to_be_is_looked_at(ledger: Ledger, open_view: OpenView) -> None:
@@ -53,7 +58,7 @@ def test_a_change_of_the_user_that_a_visitor_turned_out_to_be_is_looked_at(ledge
     ledger.record([denies(Subject(user_id="anne"))], now_ms=NOW_MS)
     view.refresh()
 
-    assert not view.are_clear([phone])
+    assert not are_clear(view, phone)
 
 
 def test_who_is_not_remembered_any_more_is_not_clear(open_view: OpenView) -> None:
@@ -64,4 +69,28 @@ def test_who_is_not_remembered_any_more_is_not_clear(open_view: OpenView) -> Non
     for number in range(4):
         view.of_many([Subject(user_id=f"user {number}")])
 
-    assert not view.are_clear([ANNE_ON_PHONE])
+    assert not are_clear(view, ANNE_ON_PHONE)
+
+
+def test_a_visitor_without_a_known_user_is_not_taken_for_clear(open_view: OpenView) -> None:
+    view = open_view()
+    view.of_many([ANNE_ON_PHONE])
+
+    view.note_clear([ANNE_ON_PHONE])
+
+    assert not are_clear(view, Subject(anonymous_id="tablet"))
+    assert not are_clear(view, Subject(anonymous_id="phone"))
+
+
+def test_a_device_of_two_users_is_clear_for_both(ledger: Ledger, open_view: OpenView) -> None:
+    bob_on_phone = Subject("bob", "phone")
+    view = open_view()
+    view.of_many([ANNE_ON_PHONE, bob_on_phone])
+    view.note_clear([ANNE_ON_PHONE, bob_on_phone])
+    assert are_clear(view, ANNE_ON_PHONE, bob_on_phone)
+
+    ledger.record([denies(BOB)], now_ms=NOW_MS)
+    view.refresh()
+
+    assert are_clear(view, ANNE_ON_PHONE)
+    assert not are_clear(view, bob_on_phone)

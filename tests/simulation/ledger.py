@@ -198,9 +198,9 @@ class ModelReader:
         """Remember, until something changes of them, that there is nothing against these subjects."""
         self._clear.update(subjects)
 
-    def are_clear(self, subjects: Iterable[Ids]) -> bool:
+    def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """Whether all of these were noted so, and nothing has changed of them."""
-        return self._clear.issuperset(subjects)
+        return self._clear.issuperset(zip(user_ids, anonymous_ids, strict=True))
 
     def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> list[SubjectConsent]:
         """What is known of each, as of the last look."""
