@@ -31,7 +31,7 @@ class WebhookSettings(Settings):
     headers: dict[str, Secret] = {}  # noqa: RUF012  (msgspec copies it)
     secret: Secret | None = None
 
-    limits: ClassVar[Limits] = Limits(max_events=500, max_bytes=450 * 1024, in_flight=8)
+    limits: ClassVar[Limits] = Limits(max_events=1_000, max_bytes=450 * 1024, in_flight=8)
 
     def __post_init__(self) -> None:
         check_url(self.url)

@@ -16,7 +16,7 @@ BOB = Subject(user_id="bob")
 
 
 def are_clear(view: LedgerView, *subjects: Subject) -> bool:
-    return are_clear(view, one.user_id for one in subjects], [one.anonymous_id for one in subjects)
+    return view.are_clear([one.user_id for one in subjects], [one.anonymous_id for one in subjects])
 
 
 def denies(subject: Subject) -> Told:
