@@ -93,6 +93,7 @@ class DeliveryLoop:
         self._calls = Calls(plugin.deliver, name=name, wake=waiting.wake, entered=deciding.done)
         self._deciding = deciding
         self._few = plugin.limits.max_events // 2
+        self._goal = 0.75 * plugin.limits.max_events
         self._began = -math.inf
         self._unread = True
         self._blocked: str | None = None
@@ -277,7 +278,7 @@ class DeliveryLoop:
             self._waiting.for_wake(began + self._pace_s(period_s) - time.monotonic())
 
     def _pace_s(self, period_s: float) -> float:
-        return pace_s(self._n_started, period_s, goal=0.75 * self._few)
+        return pace_s(self._n_started, period_s, goal=self._goal)
 
     def _due(self) -> float:
         """When something is to be done although nothing happens."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+
+from sluicegate.actors.destination import NICENESS
 from tests.end_to_end.harness import ADS, ARCHIVE, CRM, MakeSystem, track
 from tests.end_to_end.receiver import Receiver
 
@@ -47,3 +50,16 @@ def test_idle_destination_stops_and_the_next_event_wakes_it(system: MakeSystem, 
 
     assert second.epoch > first.epoch
     assert len(receiver.ids()) == 2
+
+
+def test_destinations_leave_the_processor_to_those_whom_clients_wait_for(system: MakeSystem) -> None:
+    running = system(ARCHIVE).start()
+    running.post([track(consent={})])
+    archive = running.until_delivered("archive", 1)
+
+    assert archive.pid is not None
+    assert _niceness(archive.pid) == min(19, _niceness(running.pid) + NICENESS)
+
+
+def _niceness(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
