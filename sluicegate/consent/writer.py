@@ -130,6 +130,8 @@ class LedgerWriter(Generic[T]):
             forget_old(ledger, now_ms=int(now * 1_000), ttl_ms=ttl_ms, max_chunks=FORGET_CHUNKS)
         except LogError as error:
             logger.warning("old history of consent cannot be removed: %s", error)
+        except Exception:  # the thread goes on, or no decision would be answered any more
+            logger.exception("old history of consent cannot be removed")
 
     def _drop_ledger(self) -> None:
         ledger, self._ledger = self._ledger, None

@@ -112,7 +112,10 @@ class LoopCommit(Generic[T]):
     def _flush(self) -> None:
         if self._n_announced:
             self._n_announced = 0
-            self._on_gathered()
+            try:
+                self._on_gathered()
+            except Exception:  # or nothing would ever be gathered again
+                logger.exception("what was announced is not brought in")
         self._is_gathering = False
         group, self._waiting = self._waiting, []
         if not group:

@@ -19,7 +19,7 @@ from sluicegate.eventlog.space import FreeSpace
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
 from sluicegate.gateway.compression import MAGIC, plain_body
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.exchange import Answered, Exchange, fail, reply_all
 from sluicegate.gateway.ip_policy import IpPolicy, apply_ip_policy
 from sluicegate.gateway.jitsu import lacks_subject, with_anonymous_id
 from sluicegate.gateway.pixel import PIXEL, event_of_query
@@ -44,14 +44,6 @@ _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 
 _Accept = Callable[[bytes, str, Signals], Acceptance]
-
-
-class Answered(Protocol):
-    """Who waits for an answer: an `Exchange`, or whoever goes on when an event is stored."""
-
-    def reply(self, answer: Answer) -> None:
-        """Take the answer."""
-        ...
 
 
 class Waiting(NamedTuple):
@@ -267,12 +259,12 @@ class Ingest:
     def _take_over(self, exchanges: Sequence[Exchange], acceptance: Acceptance, answer: Answer) -> None:
         batch = self._taken(acceptance.batch)
         if not batch.events:
-            _reply(exchanges, answer)
+            reply_all(exchanges, answer)
             return
         problem = self._space.taking(batch.n_bytes)
         if problem is not None:
             self._readiness.disk_has(problem)
-            _reply(exchanges, unavailable("disk_low", _DISK_LOW))
+            reply_all(exchanges, unavailable("disk_low", _DISK_LOW))
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
         waiting = Waiting(exchanges, answer, len(batch.events), self._clock(), message_ids)
@@ -282,8 +274,12 @@ class Ingest:
             self._collect(batch, partial(self._store, batch, waiting))
 
     def _store(self, batch: EventBatch, waiting: Waiting) -> None:
-        if not self._writer.submit(batch, waiting):
-            _reply(waiting.exchanges, overloaded("the event log is behind"))
+        try:
+            if not self._writer.submit(batch, waiting):
+                reply_all(waiting.exchanges, overloaded("the event log is behind"))
+        except Exception:  # perhaps after the ledger, where nobody waits for what becomes of this call
+            for exchange in waiting.exchanges:
+                fail(exchange)
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 
@@ -293,7 +289,7 @@ class Ingest:
         n_events = 0
         for waiting, _ in done:
             n_events += waiting.n_events
-            _reply(waiting.exchanges, waiting.answer)
+            reply_all(waiting.exchanges, waiting.answer)
             for message_id in waiting.message_ids:
                 log.debug("accepted", extra={"message_id": message_id})
         if self._seen is not None:
@@ -309,15 +305,10 @@ class Ingest:
         self._metrics.failed_commits += sum([len(waiting.exchanges) for waiting in tokens])
         self._readiness.append_failed(str(error), self._clock())
         for waiting in tokens:
-            _reply(
+            reply_all(
                 waiting.exchanges,
                 unavailable("log_unavailable", "the event log cannot take events now; send again later"),
             )
-
-
-def _reply(exchanges: Sequence[Answered], answer: Answer) -> None:
-    for exchange in exchanges:
-        exchange.reply(answer)
 
 
 def _verdict(rejection: Rejection) -> dict[str, object]:

@@ -152,7 +152,8 @@ class Server:
         limits = self.limits
         self.traffic.tick(self._loop.time())
         self._note_state()
-        shortest = min(limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s)
+        times_s = limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s
+        shortest = min(*times_s, limits.answer_timeout_s)
         self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
 
     def _note_state(self) -> None:
