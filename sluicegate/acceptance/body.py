@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sluicegate.acceptance.combining import Told
+from sluicegate.acceptance.document import not_json, utf8_text
 from sluicegate.acceptance.head import ABSENT, LooseContext, said
 from sluicegate.acceptance.pieces import TOKEN, depth_exceeds, separators
 from sluicegate.acceptance.repeats import (
@@ -77,13 +77,7 @@ def checked_text(body: bytes, *, max_bytes: int) -> bytes:
     """The body without a byte order mark; raises `BodyRefused` when it is too large or not UTF-8."""
     if len(body) > max_bytes:
         raise BodyRefused("too_large", f"the body has more than {max_bytes} bytes; send smaller batches", status=413)
-    if not body.isascii():
-        body = body.removeprefix(codecs.BOM_UTF8)
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            raise BodyRefused("not_utf8", "the body is not UTF-8; encode the JSON as UTF-8") from None
-    return body
+    return utf8_text(body)
 
 
 def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
@@ -98,7 +92,7 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
         sound = False
     events = list(map(bytes, decoded.batch)) if events is None else events
     if len(events) > max_events:
-        _too_many(max_events)
+        too_many(max_events)
     context = _context(decoded.context)
     default = _defaults(decoded, context, max_depth=max_depth)
     more = (decoded.gdpr_consent, context.tcf, context.gpc, context.jurisdiction)
@@ -144,13 +138,13 @@ def _salvage(body: bytes, *, max_events: int) -> tuple[_Body, list[bytes]]:
     """The batch without its events, and the text of each event, when the body as a whole can't be decoded."""
     rest, events = _without_events(body)
     if len(events) > max_events:
-        _too_many(max_events)
+        too_many(max_events)
     try:
         decoded = _BODY.decode(rest)
     except (msgspec.DecodeError, RecursionError):
-        raise _not_json() from None
+        raise not_json() from None
     if decoded.batch:
-        raise _not_json()
+        raise not_json()
     return decoded, events
 
 
@@ -199,13 +193,10 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _not_json() -> BodyRefused:
-    return BodyRefused("not_json", "the body is not valid JSON")
-
-
 def _not_a_batch() -> BodyRefused:
     return BodyRefused("not_a_batch", 'the body must be a JSON object with a list of events: {"batch": [...]}')
 
 
-def _too_many(max_events: int) -> NoReturn:
+def too_many(max_events: int) -> NoReturn:
+    """Refuse a body with too many events."""
     raise BodyRefused("too_many", f"a batch may have {max_events} events; send smaller batches", status=413)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from sluicegate.acceptance import write_key_of
+from sluicegate.acceptance.document import read_object
 from sluicegate.config.model import Config
 from sluicegate.consent.call import read_consent_call
 from sluicegate.consent.evidence import Evidence, Told
@@ -134,7 +135,8 @@ class ConsentDesk:
         source = self._keys.source(key)
         if source is None:
             return UNAUTHORIZED
-        call = read_consent_call(body, aliases=self._config.purposes.aliases)
+        members = read_object(body, max_depth=self._config.gateway.max_depth)
+        call = read_consent_call(members, aliases=self._config.purposes.aliases)
         return call.told(evidence=Evidence.API, source=source, received_ms=int(self._clock() * 1_000))
 
     # -- the ledger's word --------------------------------------------------------------------------------------------

@@ -176,7 +176,8 @@ class Ingest:
 
         def accept_webhook(body: bytes, source: str, signals: Signals) -> Acceptance:
             # Whoever calls is another system and no visitor: what its request says beside the body is not consent.
-            return accept(events_of_webhook(body), source=source, received_at_ms=_unix_ms())
+            events = events_of_webhook(body, limits=self._acceptor.limits)
+            return accept(events, source=source, received_at_ms=_unix_ms())
 
         self._take(exchange, accept_webhook)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from sluicegate.acceptance.document import read_object
 from sluicegate.config.model import Config
 from sluicegate.consent.regulation_call import RegulationCall, read_regulation_call
 from sluicegate.delivery.regulating import InForce, described, find, put_in_force
@@ -47,6 +48,7 @@ class RegulationDesk:
         self._data_dir = DataDir(config.data_dir)
         self._is_enabled = bool(config.gateway.regulation_keys)
         self._keys = WriteKeys(config.gateway.regulation_keys)
+        self._max_depth = config.gateway.max_depth
         self._thread = ThreadPoolExecutor(1, "regulations")
         self._n_waiting = 0
 
@@ -63,7 +65,7 @@ class RegulationDesk:
         if not self._may(exchange):
             return
         try:
-            call = read_regulation_call(body)
+            call = read_regulation_call(read_object(body, max_depth=self._max_depth))
         except BodyRefused as refused:
             exchange.reply(refusal(refused.status, refused.code, str(refused)))
             return

@@ -10,11 +10,14 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate.config.model import Config
+from sluicegate.config.model import Config, DestinationConfig, Requirement
+from sluicegate.config.secret import Secret
 from tests.gateway.harness import PATIENCE_S, make_config, stored_events
+from tests.hostile.case import REGULATION_KEY
 
 PROGRAM = """
 import json, resource, socket, sys
@@ -35,7 +38,12 @@ class Gateway:
     """Started by the constructor, ended by `close`; its log is a file in its folder."""
 
     def __init__(self, folder: Path, *, max_fds: int | None = None, **limits: float) -> None:
-        self.config: Config = make_config(folder)
+        # Somebody wants to hear of decisions: what tells one has further to go.
+        mirror = DestinationConfig("mirror", "file", Requirement(("necessary",)), receives_consent_events=True)
+        regulation_keys = {"privacy": Secret(REGULATION_KEY.decode())}
+        self.config: Config = replace(
+            make_config(folder, regulation_keys=regulation_keys), destinations={mirror.id: mirror}
+        )
         encoded = folder / "config"
         encoded.write_bytes(self.config.encode())
         self.log_file = folder / "gateway.log"
