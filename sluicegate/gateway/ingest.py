@@ -14,7 +14,6 @@ from sluicegate.acceptance.ways import Signals
 from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
-from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
@@ -83,13 +82,11 @@ class Ingest:
         space: FreeSpace,
         max_body_bytes: int,
         clock: Callable[[], float],
-        seen: SeenIds | None = None,
         collect: Callable[[EventBatch, Callable[[], None]], None] = lambda batch, then: then(),
         taken: Callable[[EventBatch], EventBatch] = lambda batch: batch,
     ) -> None:
         self._taken = taken
         self._collect = collect
-        self._seen = seen
         self._space = space
         self._acceptor = acceptor
         self._keys = keys
@@ -284,8 +281,8 @@ class Ingest:
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 
-    def committed(self, done: Sequence[tuple[Waiting, Offset]]) -> None:
-        """These requests' events are on disk."""
+    def committed(self, done: Sequence[tuple[Waiting, Offset]], n_left_out: int) -> None:
+        """These requests' events are on disk; of all of them so many were there before."""
         metrics = self._metrics
         n_events = 0
         for waiting, _ in done:
@@ -293,10 +290,8 @@ class Ingest:
             reply_all(waiting.exchanges, waiting.answer)
             for message_id in waiting.message_ids:
                 log.debug("accepted", extra={"message_id": message_id})
-        if self._seen is not None:
-            metrics.accepted -= self._seen.duplicates - metrics.duplicates
-            metrics.duplicates = self._seen.duplicates
-        metrics.accepted += n_events
+        metrics.accepted += n_events - n_left_out
+        metrics.duplicates += n_left_out
         metrics.commit_events.observe(n_events)
         metrics.commit_seconds.observe(self._clock() - done[0][0].since)
         self._readiness.append_succeeded()

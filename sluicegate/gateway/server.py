@@ -120,7 +120,6 @@ class Server:
             space=self._space,
             max_body_bytes=min(self.limits.max_body_bytes, max_bytes),
             clock=time.monotonic,
-            seen=self._seen,
             collect=self._collecting.collect,
             taken=self._collecting.taken,
         )
@@ -130,7 +129,7 @@ class Server:
     ) -> LoopCommit[Waiting]:
         return LoopCommit(
             open_log,
-            on_committed=lambda done: self._ingest.committed(done),
+            on_committed=lambda done, n_left_out: self._ingest.committed(done, n_left_out),
             on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
             on_fatal=on_fatal,
             bell=self._bell,

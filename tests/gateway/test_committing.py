@@ -51,7 +51,7 @@ class Gate:
             on_gathered=on_gathered,
         )
 
-    def _committed(self, done: list[tuple[int, Offset]]) -> None:
+    def _committed(self, done: list[tuple[int, Offset]], n_left_out: int) -> None:
         for token, offset in done:
             self._stored[token].set_result(offset)
 
