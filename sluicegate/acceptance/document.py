@@ -25,12 +25,11 @@ class _DuplicateKey(Exception):
 
 def utf8_text(body: bytes) -> bytes:
     """The body without a byte order mark; raises `BodyRefused` when it is not UTF-8."""
-    if not body.isascii():
-        body = body.removeprefix(codecs.BOM_UTF8)
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            raise BodyRefused("not_utf8", "the body is not UTF-8; encode the JSON as UTF-8") from None
+    body = body.removeprefix(codecs.BOM_UTF8)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise BodyRefused("not_utf8", "the body is not UTF-8; encode the JSON as UTF-8") from None
     return body
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -34,8 +34,8 @@ def test_accepted_never_falls_while_the_thread_is_ahead_of_what_it_has_reported(
     commits = [events("a", "b", "c"), events("d"), events("a", "b", "c", "e"), events("d", "e")]
     committed = ingest.committed
 
-    def note(*args: object) -> None:
-        committed(*args)  # type: ignore[arg-type]
+    def note(done: Sequence[tuple[Waiting, int]], n_left_out: int) -> None:
+        committed(done, n_left_out)
         told.append((metrics.accepted, metrics.duplicates))
 
     def commit_all() -> None:

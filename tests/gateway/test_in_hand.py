@@ -5,12 +5,14 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluicegate.config.model import DestinationConfig, Requirement
+from sluicegate.consent.writer import LedgerWriter
 from sluicegate.gateway.answer import Answer
 from sluicegate.gateway.exchange import Exchange
 from sluicegate.gateway.limits import Limits
@@ -122,7 +124,7 @@ def test_request_whose_client_is_gone_and_that_is_never_answered_does_not_count_
 
     until(gateway, lambda: gateway.server.traffic.in_hand == 0)
     for exchange in forgotten:
-        gateway.call(lambda exchange=exchange: exchange.reply(Answer(200, b"{}")))
+        gateway.call(partial(exchange.reply, Answer(200, b"{}")))
 
     assert counted == (3, 3 * len(b'{"a": 1}'))
     assert in_hand(gateway) == (0, 0)
@@ -171,7 +173,23 @@ def test_answer_that_cannot_be_sent_is_500_and_the_request_is_counted_down_once(
     assert in_hand(gateway) == (0, 0)
 
 
+@pytest.mark.parametrize("member", ["userId", "anonymousId"])
+def test_id_that_no_message_can_hold_is_refused_however_often_it_is_sent(
+    gateway: RunningGateway, client: Client, log: StubbornLog, member: str
+) -> None:
+    bodies = [{**GRANT, member: half} for half in ("\ud800", "a\udfff", "\udc00\ud800")]
+
+    answers = [client.post("/v1/consent", body) for body in bodies * 3]
+
+    assert {(answer.status, answer.json["code"]) for answer in answers} == {(400, "not_json")}
+    assert (in_hand(gateway), log.head()) == ((0, 0), 0)
+
+
 # -- one that fails touches no other -----------------------------------------------------------------------------------
+
+
+def has_queued(writer: LedgerWriter[Any], n: int) -> bool:
+    return writer._queue.qsize() == n
 
 
 def decide_together(gateway: RunningGateway, *bodies: object) -> list[Client]:
@@ -182,7 +200,7 @@ def decide_together(gateway: RunningGateway, *bodies: object) -> list[Client]:
         ledger.db.execute("BEGIN IMMEDIATE")  # the first decision waits for this, and the others for the first
         for number, (client, body) in enumerate(zip(clients, bodies, strict=True)):
             client.send(request("/v1/consent", body))
-            until(gateway, lambda number=number: desk._writer._queue.qsize() == number)
+            until(gateway, partial(has_queued, desk._writer, number))
         ledger.db.execute("ROLLBACK")
     return clients
 
@@ -213,7 +231,8 @@ def test_decision_that_fails_after_its_write_is_500_and_the_others_of_its_transa
 def test_decision_that_fails_after_its_notice_is_stored_harms_no_event_of_the_commit(
     gateway: RunningGateway, client: Client, log: StubbornLog
 ) -> None:
-    gateway.call(lambda: setattr(gateway.server._consent._after_write.__self__, "_then", boom))
+    notices: Any = getattr(gateway.server._consent._after_write, "__self__", None)
+    gateway.call(lambda: setattr(notices, "_then", boom))
     log.allowed.clear()
     with closing(gateway.client()) as first, closing(gateway.client()) as other:
         first.send(request("/v1/track", track("first")))

@@ -16,6 +16,8 @@ from typing import Any
 
 from sluicegate.config.model import Config, DestinationConfig, Requirement
 from sluicegate.config.secret import Secret
+from sluicegate.consent.ledger import Ledger
+from sluicegate.paths import DataDir
 from tests.gateway.harness import PATIENCE_S, make_config, stored_events
 from tests.hostile.case import REGULATION_KEY
 
@@ -44,6 +46,8 @@ class Gateway:
         self.config: Config = replace(
             make_config(folder, regulation_keys=regulation_keys), destinations={mirror.id: mirror}
         )
+        data_dir = DataDir(self.config.data_dir)
+        Ledger(data_dir.consent, data_dir.consent_key).close()  # as in a system that has run before
         encoded = folder / "config"
         encoded.write_bytes(self.config.encode())
         self.log_file = folder / "gateway.log"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import codecs
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.hostile.case import BASIC, HOST, REGULATION_KEY, Answer, Case, answered, batch, event, post
+from tests.hostile.case import BASIC, HOST, MIB, REGULATION_KEY, Answer, Case, answered, batch, event, post
 
 PRIVACY = b"Authorization: Bearer " + REGULATION_KEY + b"\r\n"
 NOT_UTF8, NOT_JSON, NUMBER, TOO_DEEP = "not_utf8", "not_json", "number", "too_deep"
@@ -81,6 +82,11 @@ class Way:
     answer: Callable[[str | None], Answer]
     levels: int
     """So many levels a list in that place may have."""
+
+    @property
+    def takes_gzip(self) -> bool:
+        """Whether bodies may be compressed here."""
+        return self.name not in ("/v1/m", "/v1/regulations", "/v1/pixel")
 
     def case(self, name: str, body: bytes, wrong: str | None) -> Case:
         """A body that is wrong in this way; None for one that is right."""
@@ -163,6 +169,29 @@ def _of(way: Way) -> list[Case]:
         levels += 1
         found.append(way.case(f"{levels} levels of lists", way.body("[" * levels + "]" * levels).encode(), TOO_DEEP))
     return found
+
+
+def _compressed() -> list[Case]:
+    found = []
+    for way in WAYS:
+        if way.takes_gzip:
+            zipped = gzip.compress(way.body("1").encode(), mtime=0)
+            bodies = {
+                "gzip": (zipped, 200, None),
+                "gzip of UTF-16": (gzip.compress(way.body("1").encode("utf-16"), mtime=0), 400, NOT_UTF8),
+                "gzip of half a pair": (gzip.compress(way.body(r'"\ud800"').encode(), mtime=0), 400, NOT_JSON),
+                "gzip twice": (gzip.compress(zipped, mtime=0), 400, "bad_gzip"),
+                "gzip with garbage after it": (zipped + b"garbage", 400, "bad_gzip"),
+                "gzip bomb": (_BOMB, 413, "body_too_large"),
+            }
+            found += [
+                answered(f"{way.name}: {name}", way.send(body), status, code)
+                for name, (body, status, code) in bodies.items()
+            ]
+    return found
+
+
+_BOMB = gzip.compress(bytes(4 * MIB), mtime=0)
 
 
 def _decisions() -> list[Case]:
@@ -274,4 +303,4 @@ def _asking() -> list[Case]:
 def cases() -> list[Case]:
     """All of them."""
     found = [case for way in WAYS for case in _of(way)]
-    return [*found, *_decisions(), *_regulations(), *_events(), *_asking()]
+    return [*found, *_compressed(), *_decisions(), *_regulations(), *_events(), *_asking()]
