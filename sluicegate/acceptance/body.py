@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
@@ -120,7 +121,7 @@ def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
 def write_key_of(body: bytes) -> str | None:
     """The `writeKey` of a body, or the one that its events agree on; None when there is none to be read."""
     try:
-        found = _KEYED.decode(body)
+        found = _KEYED.decode(body.removeprefix(codecs.BOM_UTF8))
         if found.writeKey is None and found.batch is not ABSENT:
             keys = {event.writeKey for event in _KEYED_EVENTS.decode(found.batch)} - {None}
             return _text(keys.pop()) if len(keys) == 1 else None

@@ -198,8 +198,12 @@ def _decisions() -> list[Case]:
     def decided(name: str, body: bytes, code: str | None, status: int = 400) -> Case:
         return answered(f"/v1/consent: {name}", post(body, path=b"/v1/consent"), status, code)
 
+    def decided_by_body(name: str, body: bytes, status: int) -> Case:
+        return answered(f"/v1/consent: {name}", post(body, path=b"/v1/consent", key=b""), status)
+
     half = rb'"\ud800"'
     good = _decision("1").encode()
+    keyed = good.replace(b'"x":1', b'"writeKey":"web-key"')
     return [
         decided("64 levels of lists", _decision("[" * 64 + "]" * 64).encode(), TOO_DEEP),
         decided("half a surrogate pair as user", good.replace(b'"u1"', half), NOT_JSON),
@@ -214,9 +218,11 @@ def _decisions() -> list[Case]:
         decided("escaped NUL as user", good.replace(b"u1", rb"u\u0000"), None, 200),
         decided("a million brackets", b"[" * 30_000, TOO_DEEP),
         decided("larger than a decision may be", good.ljust(33_000), "body_too_large", 413),
+        decided_by_body("one mark before a body with the key", codecs.BOM_UTF8 + keyed, 200),
+        decided_by_body("two marks before a body with the key", codecs.BOM_UTF8 * 2 + keyed, 401),
         answered(
             "/v1/consent: key in a body of UTF-16",
-            post(good.decode().replace('"x":1', '"writeKey":"web-key"').encode("utf-16"), path=b"/v1/consent", key=b""),
+            post(keyed.decode().encode("utf-16"), path=b"/v1/consent", key=b""),
             401,
             "invalid_write_key",
         ),
