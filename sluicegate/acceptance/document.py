@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.acceptance.pieces import depth_exceeds
-from sluicegate.acceptance.screen import fit, surely_fit
+from sluicegate.acceptance.screen import fit, surely_fit, surely_fits
 from sluicegate.errors import BodyRefused
 
 _ANY = msgspec.json.Decoder()
@@ -34,8 +34,8 @@ def utf8_text(body: bytes) -> bytes:
 
 
 def check_depth(text: bytes, *, max_depth: int) -> None:
-    """Refuse what is nested more deeply than this, before a parser sees it; raises `BodyRefused`."""
-    if depth_exceeds(text, max_depth):
+    """Refuse what is nested more deeply than this, before a parser without that bound sees it; raises `BodyRefused`."""
+    if not surely_fits(text, max_depth=max_depth) and depth_exceeds(text, max_depth):
         raise BodyRefused("too_deep", f"the body is nested more than {max_depth} deep")
 
 
