@@ -86,7 +86,7 @@ def main() -> None:
         gateways = []
         for name in ("good", "elsewhere"):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"hostile-{name}-")))
-            gateways.append(Gateway(folder, head_timeout_s=5.0, body_grace_s=3.0, linger_s=0.5))
+            gateways.append(Gateway(folder, has_ledger=True, head_timeout_s=5.0, body_grace_s=3.0, linger_s=0.5))
             stack.callback(gateways[-1].close)
         gateway, elsewhere = gateways
         p99s: dict[str, list[float]] = defaultdict(list)

@@ -37,17 +37,21 @@ MIB = 1 << 20
 
 
 class Gateway:
-    """Started by the constructor, ended by `close`; its log is a file in its folder."""
+    """Started by the constructor, ended by `close`; its log is a file in its folder.
 
-    def __init__(self, folder: Path, *, max_fds: int | None = None, **limits: float) -> None:
+    With `has_ledger` there is a consent ledger, as in a system that has run before.
+    """
+
+    def __init__(self, folder: Path, *, max_fds: int | None = None, has_ledger: bool = False, **limits: float) -> None:
         # Somebody wants to hear of decisions: what tells one has further to go.
         mirror = DestinationConfig("mirror", "file", Requirement(("necessary",)), receives_consent_events=True)
         regulation_keys = {"privacy": Secret(REGULATION_KEY.decode())}
         self.config: Config = replace(
             make_config(folder, regulation_keys=regulation_keys), destinations={mirror.id: mirror}
         )
-        data_dir = DataDir(self.config.data_dir)
-        Ledger(data_dir.consent, data_dir.consent_key).close()  # as in a system that has run before
+        if has_ledger:
+            data_dir = DataDir(self.config.data_dir)
+            Ledger(data_dir.consent, data_dir.consent_key).close()
         encoded = folder / "config"
         encoded.write_bytes(self.config.encode())
         self.log_file = folder / "gateway.log"
