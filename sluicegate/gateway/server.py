@@ -149,11 +149,12 @@ class Server:
 
     def _tick(self) -> None:
         limits = self.limits
-        self.traffic.tick(self._loop.time())
-        self._note_state()
         times_s = limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s
         shortest = min(*times_s, limits.answer_timeout_s)
+        # First: whatever fails below, there is another look.
         self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
+        self.traffic.tick(self._loop.time())
+        self._note_state()
 
     def _note_state(self) -> None:
         self.readiness.disk_has(self._space.problem(time.monotonic()))
