@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,7 +101,7 @@ class RouterActor(SafeActor):
         stored = self.open_inbox(self._answer)
         self._commits = GroupCommit(
             functools.partial(SqliteLog, data_dir.event_log, create=False, seen=SeenIds.of(config.log)),
-            on_committed=lambda done: stored.put((done, None)),
+            on_committed=lambda done, n_left_out: stored.put((done, None)),
             on_failed=lambda tokens, error: stored.put(([(token, 0) for token in tokens], error)),
             on_fatal=_end_process,
             bell=Bell(data_dir.bell),
@@ -226,12 +226,23 @@ class RouterActor(SafeActor):
         """What the writer's thread reports: requests whose events are on disk, or could not be stored."""
         for done, error in results:
             for waiting, offset in done:
-                if isinstance(waiting, _Deciding):
-                    self._answer_told(waiting, error)
-                elif error is None:
-                    self._answer_one(waiting, offset)
-                else:
-                    self.send(waiting.sender, Refused(waiting.request_id, f"not stored, try again: {error}"))
+                self._answering(waiting, functools.partial(self._answer_stored, waiting, offset, error))
+
+    def _answering(self, one: _Waiting | _Deciding, answer: Callable[[], None]) -> None:
+        """Answer one of several requests: a failure is told to whoever sent it, and touches none of the others."""
+        try:
+            answer()
+        except Exception as error:
+            log.exception("cannot answer a request")
+            self.send(one.sender, Refused(one.request_id, f"the router failed, send it again: {type(error).__name__}"))
+
+    def _answer_stored(self, one: _Waiting | _Deciding, offset: int, error: Exception | None) -> None:
+        if isinstance(one, _Deciding):
+            self._answer_told(one, error)
+        elif error is None:
+            self._answer_one(one, offset)
+        else:
+            self.send(one.sender, Refused(one.request_id, f"not stored, try again: {error}"))
 
     def _answer_one(self, waiting: _Waiting, offset: int) -> None:
         acceptance = waiting.acceptance
@@ -266,9 +277,10 @@ class RouterActor(SafeActor):
             for one in tokens:
                 if isinstance(one, _Waiting):
                     self._under_way.remove(one.acceptance.batch)
-                    self._store(one)  # with its stamps, whatever became of them in the ledger
+                    # with its stamps, whatever became of them in the ledger
+                    self._answering(one, functools.partial(self._store, one))
                 elif one is not None:
-                    self._answer_decision(one, outcome)
+                    self._answering(one, functools.partial(self._answer_decision, one, outcome))
 
     def _answer_decision(self, one: _Deciding, outcome: Recorded | LogError) -> None:
         if isinstance(outcome, LogError):

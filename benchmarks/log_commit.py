@@ -41,7 +41,7 @@ class Load:
             bell=Bell(folder / "bell"),
         )
 
-    def _committed(self, done: list[tuple[asyncio.Future[int], int]]) -> None:
+    def _committed(self, done: list[tuple[asyncio.Future[int], int]], n_left_out: int) -> None:
         self.loop.call_soon_threadsafe(self._answer, done)
 
     def _answer(self, done: list[tuple[asyncio.Future[int], int]]) -> None:

@@ -20,7 +20,7 @@ _TYPES: dict[str, type[Message]] = {}
 
 
 class BadMessage(SluicegateError):
-    """Bytes that are not one of our messages."""
+    """Bytes that are not one of our messages, or a message that no bytes can hold."""
 
 
 class Message:
@@ -46,8 +46,11 @@ def message(cls: M) -> M:
 
 
 def encode(message: Message) -> bytes:
-    """Message to msgpack bytes: `[name, {field: value}]`."""
-    return msgpack.packb([message.code, msgspec.to_builtins(message, builtin_types=(bytes,))])  # type: ignore[no-any-return]
+    """Message to msgpack bytes: `[name, {field: value}]`; raises `BadMessage` for a text that has no UTF-8."""
+    try:
+        return msgpack.packb([message.code, msgspec.to_builtins(message, builtin_types=(bytes,))])  # type: ignore[no-any-return]
+    except UnicodeEncodeError:
+        raise BadMessage(f"{message}: half a surrogate pair is no text") from None
 
 
 def decode(data: bytes) -> Message:

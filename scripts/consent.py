@@ -26,7 +26,7 @@ from sluicegate.consent.policy import Policies
 from sluicegate.consent.requirement import NECESSARY
 from sluicegate.consent.slots import Purposes, Slot, Slots, is_denial, time_of
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings
-from sluicegate.consent.subject import Subject
+from sluicegate.consent.subject import MAX_ID_LENGTH, Subject, is_id
 from sluicegate.consent.view import LedgerView
 from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.errors import NotRunning, Refused
@@ -224,6 +224,8 @@ def _subject(user_id: str | None, anonymous_id: str | None) -> Subject:
     subject = Subject(user_id, anonymous_id)
     if subject.is_nobody:
         raise click.UsageError("say whose consent: --user-id, --anonymous-id, or both")
+    if not all(one is None or is_id(one) for one in subject):
+        raise click.UsageError(f"--user-id and --anonymous-id are texts in UTF-8 of at most {MAX_ID_LENGTH} characters")
     return subject
 
 

@@ -21,7 +21,7 @@ from sluicegate.actors.attached import AttachedSystem, attach
 from sluicegate.actors.keys import load_key
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages import ingest
-from sluicegate.messages.codec import Message
+from sluicegate.messages.codec import BadMessage, Message
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
 from sluicegate.messages.ingest import Accepted, ProcessEvents, Verdict
 from sluicegate.messages.status import DestinationStatus, GetStatus, Statuses
@@ -185,7 +185,10 @@ class Client:
         if address is None:
             self._detach()
             raise NotRunning(f"{name} is not running now; it is being restarted, try again")
-        return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
+        try:
+            return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
+        except BadMessage as error:
+            raise Refused(str(error)) from None
 
     def _detach(self) -> None:
         if self._system is not None:

@@ -36,7 +36,7 @@ class Acceptor:
     def __init__(
         self, limits: GatewayConfig, purposes: PurposesConfig | None = None, consent: ConsentConfig | None = None
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self.ways = Ways(purposes, consent)
         self._combiner = Combiner(self.ways)
         self._single = SingleReader(limits, MessageIds())
@@ -48,7 +48,7 @@ class Acceptor:
 
         `signals` is what the request says for all of its events.
         """
-        limits = self._limits
+        limits = self.limits
         body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
         opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
         scope = self._combiner.scope(source, opened.default, signals)
@@ -63,7 +63,7 @@ class Acceptor:
         self, body: bytes, *, type: str, source: str, received_at_ms: int, signals: Signals = NO_SIGNALS
     ) -> Acceptance:
         """Accept the body of `/v1/track` and its like: one event, whose `type` the address tells."""
-        limits = self._limits
+        limits = self.limits
         body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
         scope, clock = self._combiner.scope(source, _TOLD_NOTHING, signals), Clock(received_at_ms)
         plain = read_plain(body, type, scope, clock, limits)
@@ -82,7 +82,7 @@ class Acceptor:
 
         None when one is: then each of them is one for `accept_single`, which would accept the others as this does.
         """
-        limits = self._limits
+        limits = self.limits
         if max(map(len, bodies)) > min(limits.max_batch_bytes, limits.max_body_bytes):
             return None
         scope, clock = self._combiner.scope(source, _TOLD_NOTHING), Clock(received_at_ms)
@@ -99,10 +99,10 @@ class Acceptor:
         together = Acceptance(EventBatch())
         for body, type_ in zip(bodies, types, strict=True):
             try:
-                body = checked_text(body, max_bytes=self._limits.max_body_bytes)
+                body = checked_text(body, max_bytes=self.limits.max_body_bytes)
             except BodyRefused:
                 return None
-            plain = read_plain(body, type_, scope, clock, self._limits)
+            plain = read_plain(body, type_, scope, clock, self.limits)
             if plain is None:
                 return None
             together.batch.extend(plain.batch)
@@ -113,7 +113,7 @@ class Acceptor:
         self, events: Sequence[bytes], *, consent: Mapping[str, bool] | None, source: str, received_at_ms: int
     ) -> Acceptance:
         """Accept events from an actor message; `consent` holds for events that tell nothing about it."""
-        limits = self._limits
+        limits = self.limits
         if len(events) > limits.max_batch_events:
             raise BodyRefused("too_many", f"a message may have {limits.max_batch_events} events", status=413)
         default = Told(Parts(consent=b"" if consent is None else msgspec.json.encode(consent)))
@@ -124,7 +124,7 @@ class Acceptor:
     def _joined(self, events: Sequence[bytes], scope: Scope, clock: Clock) -> Acceptance | None:
         """The events read like a batch body; None when they are not one in the same pieces."""
         body = b'{"batch":[' + b",".join(events) + b"]}"
-        limits = self._limits
+        limits = self.limits
         try:
             body = checked_text(body, max_bytes=limits.max_body_bytes)
             opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sluicegate.acceptance.combining import Told
+from sluicegate.acceptance.document import not_json, utf8_text
 from sluicegate.acceptance.head import ABSENT, LooseContext, said
 from sluicegate.acceptance.pieces import TOKEN, depth_exceeds, separators
 from sluicegate.acceptance.repeats import (
@@ -77,13 +78,7 @@ def checked_text(body: bytes, *, max_bytes: int) -> bytes:
     """The body without a byte order mark; raises `BodyRefused` when it is too large or not UTF-8."""
     if len(body) > max_bytes:
         raise BodyRefused("too_large", f"the body has more than {max_bytes} bytes; send smaller batches", status=413)
-    if not body.isascii():
-        body = body.removeprefix(codecs.BOM_UTF8)
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            raise BodyRefused("not_utf8", "the body is not UTF-8; encode the JSON as UTF-8") from None
-    return body
+    return body if body.isascii() else utf8_text(body)
 
 
 def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
@@ -98,7 +93,7 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
         sound = False
     events = list(map(bytes, decoded.batch)) if events is None else events
     if len(events) > max_events:
-        _too_many(max_events)
+        too_many(max_events)
     context = _context(decoded.context)
     default = _defaults(decoded, context, max_depth=max_depth)
     more = (decoded.gdpr_consent, context.tcf, context.gpc, context.jurisdiction)
@@ -126,7 +121,7 @@ def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
 def write_key_of(body: bytes) -> str | None:
     """The `writeKey` of a body, or the one that its events agree on; None when there is none to be read."""
     try:
-        found = _KEYED.decode(body)
+        found = _KEYED.decode(body.removeprefix(codecs.BOM_UTF8))
         if found.writeKey is None and found.batch is not ABSENT:
             keys = {event.writeKey for event in _KEYED_EVENTS.decode(found.batch)} - {None}
             return _text(keys.pop()) if len(keys) == 1 else None
@@ -144,13 +139,13 @@ def _salvage(body: bytes, *, max_events: int) -> tuple[_Body, list[bytes]]:
     """The batch without its events, and the text of each event, when the body as a whole can't be decoded."""
     rest, events = _without_events(body)
     if len(events) > max_events:
-        _too_many(max_events)
+        too_many(max_events)
     try:
         decoded = _BODY.decode(rest)
     except (msgspec.DecodeError, RecursionError):
-        raise _not_json() from None
+        raise not_json() from None
     if decoded.batch:
-        raise _not_json()
+        raise not_json()
     return decoded, events
 
 
@@ -199,13 +194,10 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _not_json() -> BodyRefused:
-    return BodyRefused("not_json", "the body is not valid JSON")
-
-
 def _not_a_batch() -> BodyRefused:
     return BodyRefused("not_a_batch", 'the body must be a JSON object with a list of events: {"batch": [...]}')
 
 
-def _too_many(max_events: int) -> NoReturn:
+def too_many(max_events: int) -> NoReturn:
+    """Refuse a body with too many events."""
     raise BodyRefused("too_many", f"a batch may have {max_events} events; send smaller batches", status=413)

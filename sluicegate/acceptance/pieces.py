@@ -7,7 +7,9 @@ run over what lies between the brackets that matter, and who needs too many of t
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator
+from itertools import accumulate
 
 TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
 """A string as a whole; one that never ends is read once only."""
@@ -23,7 +25,8 @@ _BETWEEN = rb'(?:[^"\[\]{}]++|' + TEXT + rb")*+"
 _OPENING, _CLOSING = b"{[", b"}]"
 _COLON, _QUOTE, _LIST = b':"['
 _TEXTS = re.compile(TEXT, re.DOTALL)
-_AS_LISTS = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""One level down, one up."""
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -41,19 +44,11 @@ _DEEP = re.compile(_BETWEEN + rb"(" + _WHOLE + rb"|\[++|\]++|[{}])", re.DOTALL)
 
 
 def depth_exceeds(raw: bytes, limit: int) -> bool:
-    """Whether JSON is nested more deeply than this; counts before it looks."""
+    """Whether JSON is nested more deeply than this, or text up to where it is none; counts before it looks."""
     if raw.count(b"{") + raw.count(b"[") <= limit:
         return False
-    brackets = _TEXTS.sub(b"", raw).translate(_AS_LISTS, _NO_BRACKETS)
-    too_deep = b"[" * (limit + 1)
-    for _ in range(limit):
-        if too_deep in brackets:
-            return True
-        n_before = len(brackets)
-        brackets = brackets.replace(b"[]", b"")  # the innermost level
-        if len(brackets) == n_before:
-            return False  # empty, or it does not close what it opens, and is no JSON
-    return b"[]" in brackets
+    steps = _TEXTS.sub(b"", raw).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(array("b", steps)), default=0) > limit
 
 
 def separators(body: bytes) -> Iterator[int]:

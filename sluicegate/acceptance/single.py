@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw
 
 from sluicegate.acceptance.body import too_many_keys
 from sluicegate.acceptance.combining import Combined, Key, More, Scope, Telling, read_integrations
+from sluicegate.acceptance.document import read_object
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead, said
 from sluicegate.acceptance.message_id import MessageIds
 from sluicegate.acceptance.notice import CONSENT_EVENT, notice
@@ -109,7 +110,8 @@ class SingleReader:
     def _take_decision(self, raw: bytes, head: LooseHead, message_id: str | None, scope: Scope, clock: Clock) -> Taken:
         """c15t's event about a decision."""
         try:
-            call = read_consent_event(raw, aliases=scope.ways.aliases)
+            members = read_object(raw, max_depth=self._limits.max_depth)
+            call = read_consent_event(members, aliases=scope.ways.aliases)
         except BodyRefused:
             raise BadEvent(Reason.CONSENT_EVENT) from None
         sent_ms = read_ms(head.sentAt)

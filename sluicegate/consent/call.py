@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,9 @@ from sluicegate.consent.evidence import Evidence, Told, decision
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.consent.requirement import NECESSARY
 from sluicegate.consent.stamp import MAX_CATEGORIES, MAX_CATEGORY_LENGTH
-from sluicegate.consent.subject import Subject
+from sluicegate.consent.subject import MAX_ID_LENGTH, Subject, is_id
 from sluicegate.errors import BodyRefused
 
-MAX_ID_LENGTH = 255
 MAX_POLICY_LENGTH = 128
 
 REVOKED = "revoked"
@@ -40,16 +38,12 @@ class ConsentCall:
         return Told(self.subject, writes, evidence, source)
 
 
-def read_consent_call(body: bytes, *, aliases: Mapping[str, str]) -> ConsentCall:
-    """The decision in a body `{userId?, anonymousId?, preferences, decidedAt?, validUntil?, policyVersion?}`.
+def read_consent_call(members: Mapping[str, Any], *, aliases: Mapping[str, str]) -> ConsentCall:
+    """The decision in a body `{userId?, anonymousId?, preferences, decidedAt?, validUntil?, policyVersion?}`, decoded.
 
     Whatever cannot be understood refuses the whole with `BodyRefused`: whoever sends it must learn of it. Members that
     have other names are ignored.
     """
-    return _call(_members(body), aliases)
-
-
-def _call(members: Mapping[str, Any], aliases: Mapping[str, str]) -> ConsentCall:
     return ConsentCall(
         _subject(members),
         _decided(members.get("preferences"), aliases),
@@ -76,16 +70,15 @@ def checked_call(
         "decidedAt": decided_at_ms,
         "policyVersion": policy,
     }
-    return _call(members, aliases)
+    return read_consent_call(members, aliases=aliases)
 
 
-def read_consent_event(event: bytes, *, aliases: Mapping[str, str]) -> ConsentCall:
-    """The decision in a c15t event `{type: "consent", action, preferences, userId?, anonymousId?, timestamp?}`.
+def read_consent_event(members: Mapping[str, Any], *, aliases: Mapping[str, str]) -> ConsentCall:
+    """The decision in a c15t event, decoded: `{action, preferences, userId?, anonymousId?, timestamp?}`.
 
     `revoked` never grants: without preferences it denies every built-in purpose, and preferences that are true are
     left out. Raises `BodyRefused`.
     """
-    members = _members(event)
     action = members.get("action", "updated")
     if not isinstance(action, str) or action not in ACTIONS:
         raise BodyRefused("bad_action", "action must be granted, revoked or updated")
@@ -102,28 +95,6 @@ def read_consent_event(event: bytes, *, aliases: Mapping[str, str]) -> ConsentCa
     return ConsentCall(_subject(members), decided, at_ms, 0, _policy(members.get("policyVersion")))
 
 
-def _members(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise BodyRefused("not_json", "the body is not valid JSON, or has a key twice") from None
-    if not isinstance(value, dict):
-        raise BodyRefused("not_object", "the body is not a JSON object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a key that is there twice another reader could take the other value."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _subject(members: Mapping[str, Any]) -> Subject:
     subject = Subject(_id(members.get("userId")), _id(members.get("anonymousId")))
     if subject.is_nobody:
@@ -135,9 +106,10 @@ def _id(value: object) -> str | None:
     """An id as events have it: text, or a whole number; an empty text is none."""
     if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
         return str(value)
-    if value is not None and not (isinstance(value, str) and len(value) <= MAX_ID_LENGTH):
+    if value is not None and not is_id(value):
         raise BodyRefused(
-            "bad_subject", "userId and anonymousId must be texts of at most 255 characters, or whole numbers"
+            "bad_subject",
+            f"userId and anonymousId must be texts of at most {MAX_ID_LENGTH} characters, or whole numbers",
         )
     return value or None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from sluicegate.consent.call import MAX_ID_LENGTH
 from sluicegate.consent.regulation import Kind, SubjectKind
+from sluicegate.consent.subject import MAX_ID_LENGTH, is_id
 from sluicegate.errors import BodyRefused
 
 MAX_SUBJECTS = 5_000
@@ -25,14 +24,8 @@ class RegulationCall:
     ids: tuple[str, ...]
 
 
-def read_regulation_call(body: bytes) -> RegulationCall:
-    """The regulation in a body `{regulationType, subjectType, subjectIds}`; `BodyRefused` for anything else."""
-    try:
-        members = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BodyRefused("not_json", "the body is not valid JSON") from None
-    if not isinstance(members, dict):
-        raise BodyRefused("not_object", "the body is not a JSON object")
+def read_regulation_call(members: Mapping[str, Any]) -> RegulationCall:
+    """The regulation in a body `{regulationType, subjectType, subjectIds}`, decoded; raises `BodyRefused`."""
     kind = members.get("regulationType")
     kinds = {**_OTHER_NAMES, **{one.value: one for one in Kind}}
     if not isinstance(kind, str) or kind not in kinds:
@@ -49,6 +42,6 @@ def checked_ids(ids: Any) -> tuple[str, ...]:
         raise BodyRefused("bad_subjects", "subjectIds must be a list of ids")
     if len(ids) > MAX_SUBJECTS:
         raise BodyRefused("too_many_subjects", f"send at most {MAX_SUBJECTS:,} subjectIds in one request", status=413)
-    if not all(isinstance(one, str) and 0 < len(one) <= MAX_ID_LENGTH for one in ids):
+    if not all(one and is_id(one) for one in ids):
         raise BodyRefused("bad_subjects", f"every one of subjectIds must be a text of 1 to {MAX_ID_LENGTH} characters")
     return tuple(dict.fromkeys(ids))

@@ -7,13 +7,27 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from sluicegate.errors import LogDamaged, LogUnavailable
 
+MAX_ID_LENGTH = 255
 KEY_BYTES = 16
 """Of 100 million subjects two have the same key with a probability of 1.5e-23."""
 SECRET_BYTES = 32
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether this is a text that can be somebody's id: half a surrogate pair has no UTF-8, so that no message, event
+    or file could hold it. An empty one is nobody's, and no mistake.
+    """
+    if not isinstance(value, str) or len(value) > MAX_ID_LENGTH:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Subject(NamedTuple):

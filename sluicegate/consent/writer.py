@@ -32,9 +32,10 @@ class LedgerWriter(Generic[T]):
     """Writes entries in a thread of its own and reports each hand-over by its token.
 
     The callbacks run in that thread, once per transaction: `on_recorded(tokens, recorded)` when the entries are on
-    disk, `on_failed(tokens, error)` when none of them was written. A ledger that cannot be opened or is damaged fails
-    what is handed over and is opened again for what comes next: the caller goes on without it, and with it once it is
-    whole again. With `history_ttl_s` older history is removed now and then, after a write.
+    disk, `on_failed(tokens, error)` when none of them was written. An entry that cannot be written fails nobody else's.
+    A ledger that cannot be opened or is damaged fails what is handed over and is opened again for what comes next: the
+    caller goes on without it, and with it once it is whole again. With `history_ttl_s` older history is removed now and
+    then, after a write.
     """
 
     def __init__(
@@ -115,6 +116,10 @@ class LedgerWriter(Generic[T]):
         except Exception as error:
             logger.exception("the consent ledger cannot be written")
             self._drop_ledger()
+            if len(group) > 1 and not isinstance(error, LogError):
+                for one in group:  # it is an entry, and the others are not to blame for it
+                    self._write([one])
+                return
             failure = error if isinstance(error, LogError) else LogDamaged(f"{type(error).__name__}: {error}")
             self._on_failed(tokens, failure)
         else:
@@ -130,6 +135,8 @@ class LedgerWriter(Generic[T]):
             forget_old(ledger, now_ms=int(now * 1_000), ttl_ms=ttl_ms, max_chunks=FORGET_CHUNKS)
         except LogError as error:
             logger.warning("old history of consent cannot be removed: %s", error)
+        except Exception:  # the thread goes on, or no decision would be answered any more
+            logger.exception("old history of consent cannot be removed")
 
     def _drop_ledger(self) -> None:
         ledger, self._ledger = self._ledger, None

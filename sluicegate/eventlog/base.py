@@ -52,6 +52,9 @@ class EventLog(ABC):
     One instance belongs to one thread. Several processes may append and read at the same time.
     """
 
+    n_left_out = 0
+    """Events that the last `append` of this instance left out, because the log had them already."""
+
     @abstractmethod
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         """Store the batches in order in one transaction; return the offset of each one's first event.

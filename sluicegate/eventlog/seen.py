@@ -72,8 +72,6 @@ class SeenIds:
     def __init__(self, *, window_s: float, max_ids: int) -> None:
         self.lock = Lock()
         self._saving = Lock()
-        self.duplicates = 0
-        """Events that were left out so far."""
         self.head: Offset = 0
         """How far the log has been taken in."""
         self.loaded = False
@@ -128,7 +126,6 @@ class SeenIds:
 
     def keep(self, claim: Claim) -> None:
         """The claim's events are on disk."""
-        self.duplicates += claim.n_duplicates
         if claim.hashes:
             self.head += len(claim.hashes)
             self._window.keep(claim.hashes, claim.at_ms, last=self.head)

@@ -280,6 +280,7 @@ class SqliteLog(EventLog):
                 claim, first = self._claim_and_store(seen, batches, received_at_ms)
             assert first is not None
         seen.keep(claim)
+        self.n_left_out = claim.n_duplicates
         return claim.offsets(first, batches)
 
     def _claim_and_store(

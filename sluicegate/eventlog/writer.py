@@ -36,7 +36,7 @@ class Commit(Generic[T]):
     def __init__(
         self,
         *,
-        on_committed: Callable[[list[tuple[T, Offset]]], None],
+        on_committed: Callable[[list[tuple[T, Offset]], int], None],
         on_failed: Callable[[list[T], LogError], None],
         bell: Bell | None,
         clock: Callable[[], float],
@@ -62,7 +62,8 @@ class Commit(Generic[T]):
         else:
             self._note(time.monotonic() - began, sum(len(batch) for batch, _ in group))
             self._ring(offsets[-1] + len(group[-1][0]) - 1)
-            self._on_committed([(token, offset) for (_, token), offset in zip(group, offsets, strict=True)])
+            done = [(token, offset) for (_, token), offset in zip(group, offsets, strict=True)]
+            self._on_committed(done, log.n_left_out)
 
     def _note(self, took_s: float, n_events: int) -> None:
         self.disk_s += WEIGHT * (max(0.0, took_s - EVENT_S * n_events) - self.disk_s)
@@ -79,17 +80,17 @@ class Commit(Generic[T]):
 class GroupCommit(Generic[T]):
     """Appends batches in a thread of its own, all that wait as one commit, and reports each by its token.
 
-    The callbacks run in that thread, once per commit: `on_committed([(token, first offset), ...])` when the events
-    are on disk, `on_failed([token, ...], error)` when none of them was stored. `on_fatal(error)` is the last call: the
-    log can't be trusted any more (or a callback raised) and the process must end. A commit never waits for more to
-    come; while it is under way, the next one gathers.
+    The callbacks run in that thread, once per commit: `on_committed([(token, first offset), ...], n_left_out)` when the
+    events are on disk, those apart that the log had from before; `on_failed([token, ...], error)` when none of them was
+    stored. `on_fatal(error)` is the last call: the log can't be trusted any more (or a callback raised) and the process
+    must end. A commit never waits for more to come; while it is under way, the next one gathers.
     """
 
     def __init__(
         self,
         open_log: Callable[[], EventLog],
         *,
-        on_committed: Callable[[list[tuple[T, Offset]]], None],
+        on_committed: Callable[[list[tuple[T, Offset]], int], None],
         on_failed: Callable[[list[T], LogError], None],
         on_fatal: Callable[[LogError], None],
         bell: Bell | None = None,

@@ -70,4 +70,6 @@ def unavailable(code: str, message: str, *, close: bool = False) -> Answer:
     return refusal(503, code, message, close=close, retry_after_s=random.randint(1, 5))
 
 
+DEFECT = refusal(500, "internal_error", "this is a defect; the log of the gateway tells more")
+
 _ACCEPTED = [Answer(200, _encode({"success": True, "accepted": n, "rejected": []}), shared=True) for n in range(512)]

@@ -46,7 +46,7 @@ class LoopCommit(Generic[T]):
         self,
         open_log: Callable[[], EventLog],
         *,
-        on_committed: Callable[[list[tuple[T, Offset]]], None],
+        on_committed: Callable[[list[tuple[T, Offset]], int], None],
         on_failed: Callable[[list[T], LogError], None],
         on_fatal: Callable[[LogError], None],
         bell: Bell,
@@ -61,7 +61,7 @@ class LoopCommit(Generic[T]):
         self._commit_here = Commit(on_committed=on_committed, on_failed=on_failed, bell=bell, clock=clock)
         self._thread: GroupCommit[T] = GroupCommit(
             open_log,
-            on_committed=lambda done: self._call(on_committed, done),
+            on_committed=lambda done, n_left_out: self._call(on_committed, done, n_left_out),
             on_failed=lambda tokens, error: self._call(on_failed, tokens, error),
             on_fatal=lambda error: self._call(on_fatal, error),
             bell=bell,
@@ -112,7 +112,10 @@ class LoopCommit(Generic[T]):
     def _flush(self) -> None:
         if self._n_announced:
             self._n_announced = 0
-            self._on_gathered()
+            try:
+                self._on_gathered()
+            except Exception:  # or nothing would ever be gathered again
+                logger.exception("what was announced is not brought in")
         self._is_gathering = False
         group, self._waiting = self._waiting, []
         if not group:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from sluicegate.acceptance import write_key_of
+from sluicegate.acceptance.document import read_object
 from sluicegate.config.model import Config
 from sluicegate.consent.call import read_consent_call
 from sluicegate.consent.evidence import Evidence, Told
@@ -24,7 +25,7 @@ from sluicegate.errors import BodyRefused, LogError
 from sluicegate.gateway.answer import Answer, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys
 from sluicegate.gateway.compression import MAGIC, plain_body
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.exchange import Exchange, fail, reply_all
 from sluicegate.gateway.ingest import UNAUTHORIZED, key_outside_body
 from sluicegate.gateway.routes import Route
 from sluicegate.gateway.traffic import overloaded
@@ -134,7 +135,8 @@ class ConsentDesk:
         source = self._keys.source(key)
         if source is None:
             return UNAUTHORIZED
-        call = read_consent_call(body, aliases=self._config.purposes.aliases)
+        members = read_object(body, max_depth=self._config.gateway.max_depth)
+        call = read_consent_call(members, aliases=self._config.purposes.aliases)
         return call.told(evidence=Evidence.API, source=source, received_ms=int(self._clock() * 1_000))
 
     # -- the ledger's word --------------------------------------------------------------------------------------------
@@ -142,15 +144,18 @@ class ConsentDesk:
     def _recorded(self, tokens: list[_Waiting], recorded: Recorded) -> None:
         for waiting in tokens:
             self._counts.written[waiting.told.evidence.name.lower()] += 1
-            self._after_write(waiting.told, recorded, partial(_answer, waiting.exchange, recorded))
+            try:
+                self._after_write(waiting.told, recorded, partial(_answer, waiting.exchange, recorded))
+            except Exception:
+                fail(waiting.exchange)
 
     def _failed(self, tokens: list[_Waiting], error: LogError) -> None:
         log.warning("decisions were not written: %s", error)
         self._counts.unwritten += len(tokens)
-        for waiting in tokens:
-            waiting.exchange.reply(
-                unavailable("ledger_unavailable", "the consent ledger cannot be written now; send again later")
-            )
+        reply_all(
+            [waiting.exchange for waiting in tokens],
+            unavailable("ledger_unavailable", "the consent ledger cannot be written now; send again later"),
+        )
 
     def _call(self, function: Callable[..., None], *args: object) -> None:
         """From the writer's thread to the loop; a loop that has ended has no clients left to tell."""
@@ -163,4 +168,7 @@ class ConsentDesk:
 def _answer(exchange: Exchange, recorded: Recorded, more: Mapping[str, object]) -> None:
     is_known = not (more.get("late") or more.get("untold"))
     status = 200 if is_known else 202  # recorded, and not known to be in force, or heard of, everywhere
-    exchange.reply(Answer(status, msgspec.json.encode({"success": True, "version": recorded.version, **more})))
+    try:
+        exchange.reply(Answer(status, msgspec.json.encode({"success": True, "version": recorded.version, **more})))
+    except Exception:
+        fail(exchange)

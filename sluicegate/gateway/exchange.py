@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
-from sluicegate.gateway.answer import Answer
+from sluicegate.gateway.answer import DEFECT, Answer
 from sluicegate.gateway.routes import UNKNOWN, Route
 
 if TYPE_CHECKING:
     from sluicegate.gateway.heads import Head
     from sluicegate.gateway.protocol import Connection
+
+log = logging.getLogger(__name__)
+
+
+class Answered(Protocol):
+    """Who waits for an answer: an `Exchange`, or whoever goes on when an event is stored."""
+
+    def reply(self, answer: Answer) -> None:
+        """Take the answer."""
+        ...
 
 
 class Exchange:
@@ -56,5 +68,22 @@ class Exchange:
     def reply(self, answer: Answer) -> None:
         """Answer the request; a second answer is ignored, and so is one to a client that has gone."""
         if self.wire is None:
-            self.connection.traffic.answered(self, answer)
+            traffic = self.connection.traffic
+            traffic.answered(self, answer)
+            traffic.release(self)  # for a request that was handed on here and nowhere else, once there is an answer
             self.connection.flush()
+
+
+def reply_all(exchanges: Iterable[Answered], answer: Answer) -> None:
+    """Give several the same answer; one that cannot take it keeps it from nobody else."""
+    for exchange in exchanges:
+        try:
+            exchange.reply(answer)
+        except Exception:
+            fail(exchange)
+
+
+def fail(exchange: Answered) -> None:
+    """Answer with 500, where an error is handled: whoever waits must hear of it, and nobody else need."""
+    log.exception("cannot handle a request to %s", exchange.route.path if isinstance(exchange, Exchange) else "-")
+    exchange.reply(DEFECT)

@@ -14,12 +14,11 @@ from sluicegate.acceptance.ways import Signals
 from sluicegate.errors import BodyRefused, LogError
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
-from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
 from sluicegate.gateway.compression import MAGIC, plain_body
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.exchange import Answered, Exchange, fail, reply_all
 from sluicegate.gateway.ip_policy import IpPolicy, apply_ip_policy
 from sluicegate.gateway.jitsu import lacks_subject, with_anonymous_id
 from sluicegate.gateway.pixel import PIXEL, event_of_query
@@ -44,14 +43,6 @@ _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 
 _Accept = Callable[[bytes, str, Signals], Acceptance]
-
-
-class Answered(Protocol):
-    """Who waits for an answer: an `Exchange`, or whoever goes on when an event is stored."""
-
-    def reply(self, answer: Answer) -> None:
-        """Take the answer."""
-        ...
 
 
 class Waiting(NamedTuple):
@@ -91,13 +82,11 @@ class Ingest:
         space: FreeSpace,
         max_body_bytes: int,
         clock: Callable[[], float],
-        seen: SeenIds | None = None,
         collect: Callable[[EventBatch, Callable[[], None]], None] = lambda batch, then: then(),
         taken: Callable[[EventBatch], EventBatch] = lambda batch: batch,
     ) -> None:
         self._taken = taken
         self._collect = collect
-        self._seen = seen
         self._space = space
         self._acceptor = acceptor
         self._keys = keys
@@ -184,7 +173,8 @@ class Ingest:
 
         def accept_webhook(body: bytes, source: str, signals: Signals) -> Acceptance:
             # Whoever calls is another system and no visitor: what its request says beside the body is not consent.
-            return accept(events_of_webhook(body), source=source, received_at_ms=_unix_ms())
+            events = events_of_webhook(body, limits=self._acceptor.limits)
+            return accept(events, source=source, received_at_ms=_unix_ms())
 
         self._take(exchange, accept_webhook)
 
@@ -267,12 +257,12 @@ class Ingest:
     def _take_over(self, exchanges: Sequence[Exchange], acceptance: Acceptance, answer: Answer) -> None:
         batch = self._taken(acceptance.batch)
         if not batch.events:
-            _reply(exchanges, answer)
+            reply_all(exchanges, answer)
             return
         problem = self._space.taking(batch.n_bytes)
         if problem is not None:
             self._readiness.disk_has(problem)
-            _reply(exchanges, unavailable("disk_low", _DISK_LOW))
+            reply_all(exchanges, unavailable("disk_low", _DISK_LOW))
             return
         message_ids = batch.message_ids if log.isEnabledFor(logging.DEBUG) else ()
         waiting = Waiting(exchanges, answer, len(batch.events), self._clock(), message_ids)
@@ -282,24 +272,26 @@ class Ingest:
             self._collect(batch, partial(self._store, batch, waiting))
 
     def _store(self, batch: EventBatch, waiting: Waiting) -> None:
-        if not self._writer.submit(batch, waiting):
-            _reply(waiting.exchanges, overloaded("the event log is behind"))
+        try:
+            if not self._writer.submit(batch, waiting):
+                reply_all(waiting.exchanges, overloaded("the event log is behind"))
+        except Exception:  # perhaps after the ledger, where nobody waits for what becomes of this call
+            for exchange in waiting.exchanges:
+                fail(exchange)
 
     # -- the log's word ---------------------------------------------------------------------------------------------
 
-    def committed(self, done: Sequence[tuple[Waiting, Offset]]) -> None:
-        """These requests' events are on disk."""
+    def committed(self, done: Sequence[tuple[Waiting, Offset]], n_left_out: int) -> None:
+        """These requests' events are on disk; of all of them so many were there before."""
         metrics = self._metrics
         n_events = 0
         for waiting, _ in done:
             n_events += waiting.n_events
-            _reply(waiting.exchanges, waiting.answer)
+            reply_all(waiting.exchanges, waiting.answer)
             for message_id in waiting.message_ids:
                 log.debug("accepted", extra={"message_id": message_id})
-        if self._seen is not None:
-            metrics.accepted -= self._seen.duplicates - metrics.duplicates
-            metrics.duplicates = self._seen.duplicates
-        metrics.accepted += n_events
+        metrics.accepted += n_events - n_left_out
+        metrics.duplicates += n_left_out
         metrics.commit_events.observe(n_events)
         metrics.commit_seconds.observe(self._clock() - done[0][0].since)
         self._readiness.append_succeeded()
@@ -309,15 +301,10 @@ class Ingest:
         self._metrics.failed_commits += sum([len(waiting.exchanges) for waiting in tokens])
         self._readiness.append_failed(str(error), self._clock())
         for waiting in tokens:
-            _reply(
+            reply_all(
                 waiting.exchanges,
                 unavailable("log_unavailable", "the event log cannot take events now; send again later"),
             )
-
-
-def _reply(exchanges: Sequence[Answered], answer: Answer) -> None:
-    for exchange in exchanges:
-        exchange.reply(answer)
 
 
 def _verdict(rejection: Rejection) -> dict[str, object]:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from sluicegate.acceptance import Acceptance
+from sluicegate.acceptance.document import utf8_text
 from sluicegate.acceptance.verdict import Reason
 
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
@@ -20,6 +21,6 @@ def lacks_subject(acceptance: Acceptance) -> bool:
 
 def with_anonymous_id(event: bytes) -> bytes:
     """The event with an `anonymousId` that no other event has: it belongs to nobody who could be recognised."""
-    members: dict[str, object] = dict(_MEMBERS.decode(event))
+    members: dict[str, object] = dict(_MEMBERS.decode(utf8_text(event)))
     members["anonymousId"] = str(uuid4())
     return msgspec.json.encode(members)

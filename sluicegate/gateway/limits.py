@@ -38,6 +38,8 @@ class Limits:
     body_grace_s: float = 5.0
     keep_alive_s: float = 75.0
     """An idle connection's life; longer than the 60 s after which load balancers close theirs."""
+    answer_timeout_s: float = 60.0
+    """For a request that is complete, however slow the disk is or a destination that has to confirm."""
     write_timeout_s: float = 30.0
     """For a client that does not read its answers."""
     linger_s: float = 2.0

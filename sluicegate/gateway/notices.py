@@ -51,11 +51,15 @@ class Notices:
             storing.done(False)
 
     def _stored(self, told: Told, recorded: Recorded, answer: Answering, is_stored: bool) -> None:
-        if is_stored:
-            self._then(told, recorded, answer)
-            return
+        try:
+            self._then(told, recorded, answer if is_stored else self._untold(answer))
+        except Exception:
+            log.exception("a decision is recorded, but it is not known whether it is in force")
+            answer({"late": ["*"]})
+
+    def _untold(self, answer: Answering) -> Answering:
         log.warning("a decision is recorded, but the destinations that want to hear of it cannot be told")
-        self._then(told, recorded, lambda members: answer({**members, "untold": self._listeners}))
+        return lambda members: answer({**members, "untold": self._listeners})
 
 
 class _Storing:

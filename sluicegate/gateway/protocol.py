@@ -10,18 +10,15 @@ connection keeps (`watch`); a request that arrives in one piece sets none.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import cast
 
-from sluicegate.gateway.answer import Answer, refusal, unavailable
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.answer import Answer, unavailable
+from sluicegate.gateway.exchange import Exchange, fail
 from sluicegate.gateway.phase import Phase
 from sluicegate.gateway.reading import Reader
 from sluicegate.gateway.traffic import Traffic
 from sluicegate.gateway.watch import Watch
-
-log = logging.getLogger(__name__)
 
 _IDLE, _HEAD, _BODY, _LINGER = Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.LINGER
 
@@ -36,6 +33,8 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(self, self._watch)
         self._transport: asyncio.Transport | None = None
         self._pending: deque[Exchange] = deque()
+        self._stuck: tuple[Exchange | None, float, int] = (None, 0.0, 0)
+        """Whose turn it is as far as the timer has seen, since when, and how many requests were there by then."""
         self._paused = False
         self._writable = True
         self._ended = False
@@ -53,13 +52,13 @@ class Connection(asyncio.Protocol):
             self._reader.phase = _LINGER
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; what it asked for and is being stored stays asked for."""
+        """Forget the connection; what it asked for and is being stored stays asked for, and in hand until then."""
         self._transport = None
         self._reader.phase = _LINGER
         if self._reader.current is not None:
             self.traffic.release(self._reader.current)
             self._reader.current = None
-        self._pending.clear()
+        self._leave()
         self.traffic.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -111,8 +110,7 @@ class Connection(asyncio.Protocol):
         try:
             exchange.route.handle(exchange)
         except Exception:
-            log.exception("cannot handle a request to %s", exchange.route.path)
-            exchange.reply(refusal(500, "internal_error", "this is a defect; the log of the gateway tells more"))
+            fail(exchange)
 
     def invite_body(self) -> None:
         """Ask for a body that waits to be asked for, unless earlier answers are due first."""
@@ -158,7 +156,7 @@ class Connection(asyncio.Protocol):
         """The last answer is sent: close, at once or when the client has had time to read it."""
         transport = self._transport
         self._reader.phase = _LINGER
-        self._pending.clear()
+        self._leave()
         self._watch.deadline = self.traffic.clock() + self._limits.linger_s
         if transport is None or transport.is_closing():
             return
@@ -167,6 +165,12 @@ class Connection(asyncio.Protocol):
             self._set_reading()
         else:
             transport.close()
+
+    def _leave(self) -> None:
+        """Send no more answers."""
+        if self._pending:
+            self.traffic.leave(self._pending)
+            self._pending.clear()
 
     def _set_reading(self) -> None:
         """Read from the client unless it owes us something: it must read its answers and wait for them."""
@@ -191,7 +195,8 @@ class Connection(asyncio.Protocol):
                 self.refuse(answer)
 
     def check(self, now: float) -> None:
-        """Called by the common timer: end the connection if its client is too slow."""
+        """Called by the common timer: end the connection if its client is too slow, or answer if its handler is."""
+        self._check_answers(now)
         reader = self._reader
         if not self._writable and now > self._watch.since + self._limits.write_timeout_s:
             self.abort()
@@ -203,6 +208,16 @@ class Connection(asyncio.Protocol):
             else:
                 self._watch.deadline = now + self._limits.linger_s
                 self._transport.close()
+
+    def _check_answers(self, now: float) -> None:
+        pending = self._pending
+        oldest, since, n_pending = self._stuck
+        if not pending or pending[0] is not oldest:
+            self._stuck = (pending[0] if pending else None), now, len(pending)
+            return
+        for exchange in list(pending)[:n_pending]:
+            if exchange.wire is None:
+                self.traffic.give_up(exchange, now - since)
 
     def close_if_idle(self) -> None:
         """Close unless a request is being read or answered."""

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
+from sluicegate.acceptance.document import read_object
 from sluicegate.config.model import Config
 from sluicegate.consent.regulation_call import RegulationCall, read_regulation_call
 from sluicegate.delivery.regulating import InForce, described, find, put_in_force
 from sluicegate.errors import BodyRefused, LogError
-from sluicegate.gateway.answer import Answer, refusal, unavailable
+from sluicegate.gateway.answer import DEFECT, Answer, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.exchange import Exchange, reply_all
 from sluicegate.gateway.routes import Route, query_value
 from sluicegate.gateway.traffic import overloaded
 from sluicegate.paths import DataDir
@@ -47,6 +48,7 @@ class RegulationDesk:
         self._data_dir = DataDir(config.data_dir)
         self._is_enabled = bool(config.gateway.regulation_keys)
         self._keys = WriteKeys(config.gateway.regulation_keys)
+        self._max_depth = config.gateway.max_depth
         self._thread = ThreadPoolExecutor(1, "regulations")
         self._n_waiting = 0
 
@@ -63,7 +65,7 @@ class RegulationDesk:
         if not self._may(exchange):
             return
         try:
-            call = read_regulation_call(body)
+            call = read_regulation_call(read_object(body, max_depth=self._max_depth))
         except BodyRefused as refused:
             exchange.reply(refusal(refused.status, refused.code, str(refused)))
             return
@@ -86,22 +88,13 @@ class RegulationDesk:
         if self._n_waiting >= MAX_WAITING:
             exchange.reply(overloaded("too many regulations are in hand"))
             return
-        self._n_waiting += 1
         doing = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        self._n_waiting += 1
         doing.add_done_callback(lambda done: self._done(exchange, done))
 
     def _done(self, exchange: Exchange, done: asyncio.Future[Answer]) -> None:
         self._n_waiting -= 1
-        if done.cancelled():
-            exchange.reply(unavailable("stopping", "the system stops; send again later"))
-        elif isinstance(error := done.exception(), LogError):
-            log.warning("a regulation was not recorded: %s", error)
-            exchange.reply(unavailable("ledger_unavailable", _UNAVAILABLE))
-        elif error is not None:
-            log.error("a regulation failed", exc_info=error)
-            exchange.reply(refusal(500, "internal_error", "this is a defect; the log of the gateway tells more"))
-        else:
-            exchange.reply(done.result())
+        reply_all([exchange], _outcome(done))
 
     # -- in the thread ----------------------------------------------------------------------------------------------
 
@@ -113,6 +106,20 @@ class RegulationDesk:
         if regulation is None:
             return _UNKNOWN
         return Answer(200, msgspec.json.encode({"success": True, "data": {"regulation": described(regulation)}}))
+
+
+def _outcome(done: asyncio.Future[Answer]) -> Answer:
+    """What the thread answers, or why it does not."""
+    if done.cancelled():
+        return unavailable("stopping", "the system stops; send again later")
+    error = done.exception()
+    if isinstance(error, LogError):
+        log.warning("a regulation was not recorded: %s", error)
+        return unavailable("ledger_unavailable", _UNAVAILABLE)
+    if error is not None:
+        log.error("a regulation failed", exc_info=error)
+        return DEFECT
+    return done.result()
 
 
 def _answer(in_force: InForce) -> Answer:

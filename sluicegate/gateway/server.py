@@ -120,7 +120,6 @@ class Server:
             space=self._space,
             max_body_bytes=min(self.limits.max_body_bytes, max_bytes),
             clock=time.monotonic,
-            seen=self._seen,
             collect=self._collecting.collect,
             taken=self._collecting.taken,
         )
@@ -130,7 +129,7 @@ class Server:
     ) -> LoopCommit[Waiting]:
         return LoopCommit(
             open_log,
-            on_committed=lambda done: self._ingest.committed(done),
+            on_committed=lambda done, n_left_out: self._ingest.committed(done, n_left_out),
             on_failed=lambda tokens, error: self._ingest.failed(tokens, error),
             on_fatal=on_fatal,
             bell=self._bell,
@@ -150,10 +149,12 @@ class Server:
 
     def _tick(self) -> None:
         limits = self.limits
+        times_s = limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s
+        shortest = min(*times_s, limits.answer_timeout_s)
+        # First: whatever fails below, there is another look.
+        self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
         self.traffic.tick(self._loop.time())
         self._note_state()
-        shortest = min(limits.head_timeout_s, limits.body_grace_s, limits.linger_s, limits.keep_alive_s)
-        self._timer = self._loop.call_later(min(MAX_TICK_S, shortest / 4), self._tick)
 
     def _note_state(self) -> None:
         self.readiness.disk_has(self._space.problem(time.monotonic()))

@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 from sluicegate.acceptance import Acceptance, Acceptor
 from sluicegate.event import MAX_COMBOS
-from sluicegate.gateway.answer import refusal
 from sluicegate.gateway.auth import WriteKeys
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.exchange import Exchange, fail
 from sluicegate.gateway.heads import Head
 
 log = logging.getLogger(__name__)
@@ -85,11 +84,13 @@ class Singles:
             return
         self._is_bringing_in = True
         waiting, self._waiting = self._waiting, []
-        for source, of_source in groupby(waiting, key=lambda single: single.source):
-            group = list(of_source)
-            for start in range(0, len(group), MAX_TOGETHER):
-                self._take(source, group[start : start + MAX_TOGETHER])
-        self._is_bringing_in = False
+        try:
+            for source, of_source in groupby(waiting, key=lambda single: single.source):
+                group = list(of_source)
+                for start in range(0, len(group), MAX_TOGETHER):
+                    self._take(source, group[start : start + MAX_TOGETHER])
+        finally:
+            self._is_bringing_in = False
 
     def _take(self, source: str, group: list[Single]) -> None:
         exchanges = [single.exchange for single in group]
@@ -113,5 +114,4 @@ def _take_alone(single: Single) -> None:
     try:
         single.alone(single.exchange)
     except Exception:
-        log.exception("cannot handle a request to %s", single.exchange.route.path)
-        single.exchange.reply(refusal(500, "internal_error", "this is a defect; the log of the gateway tells more"))
+        fail(single.exchange)

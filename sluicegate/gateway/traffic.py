@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from sluicegate.metrics import GatewayMetrics
 
 if TYPE_CHECKING:
     from sluicegate.gateway.protocol import Connection
+
+log = logging.getLogger(__name__)
 
 INLINE_BODY_BYTES = 64 * 1024
 """A refused body up to this size is read and dropped, so that the connection can go on."""
@@ -50,6 +53,8 @@ class Traffic:
         self._wires: dict[Answer, bytes] = {}
         """Shared answers as they are sent this second to a POST that asks for nothing special."""
         self._on_idle: Callable[[], None] | None = None
+        self._left: list[tuple[float, Exchange]] = []
+        """Requests that wait for an answer nobody will hear, and since when."""
         self.tick(0.0)
 
     def tick(self, now: float) -> None:
@@ -58,6 +63,10 @@ class Traffic:
         self._wires.clear()
         for connection in list(self.connections):
             connection.check(now)
+        left, self._left = self._left, []
+        for since, exchange in left:
+            if exchange.wire is None and not self.give_up(exchange, now - since):
+                self._left.append((since, exchange))
 
     # -- connections ------------------------------------------------------------------------------------------------
 
@@ -111,9 +120,21 @@ class Traffic:
         exchange.held_bytes += n_bytes
         return True
 
+    def leave(self, exchanges: Iterable[Exchange]) -> None:
+        """The client of these has gone: they count until they are answered, for that long they take memory."""
+        now = self.clock()
+        self._left += [(now, exchange) for exchange in exchanges if exchange.wire is None]
+
+    def give_up(self, exchange: Exchange, waited_s: float) -> bool:
+        """Answer a request for its handler if it has waited for too long, which is a defect of that; false if not."""
+        if waited_s <= self.limits.answer_timeout_s:
+            return False
+        log.error("a request to %s was not answered in %.0f s", exchange.route.path, waited_s)
+        exchange.reply(unavailable("timed_out", "this took too long, and may have been done or not; send it again"))
+        return True
+
     def answered(self, exchange: Exchange, answer: Answer) -> None:
         """Note the answer to a request, and put it in the form in which it is sent."""
-        self.release(exchange)
         self.metrics.count_request(exchange.route.path, answer.status)
         headers = exchange.headers
         origin = headers.get(b"origin")

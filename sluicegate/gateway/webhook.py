@@ -7,23 +7,32 @@ from uuid import uuid4
 import msgspec
 from msgspec import Raw
 
+from sluicegate.acceptance.body import checked_text, too_many
+from sluicegate.acceptance.document import check_depth, not_json
+from sluicegate.config.model import GatewayConfig
 from sluicegate.errors import BodyRefused
 
 EVENT = "webhook_source_event"
 _ONE_OR_MORE = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]])
 
 
-def events_of_webhook(body: bytes) -> bytes:
+def events_of_webhook(body: bytes, *, limits: GatewayConfig) -> bytes:
     """A batch with a track event for the object in a body, or for each in its list; raises `BodyRefused`.
 
     The object becomes `properties`. Nobody is known to whom the event belongs, so that each has an `anonymousId` of
-    its own, and no consent.
+    its own, and no consent. A body is bounded as a batch is, before anything is made of it: of few bytes much can come.
     """
+    text = checked_text(body, max_bytes=limits.max_batch_bytes)
+    check_depth(text, max_depth=limits.max_depth)
     try:
-        posted = _ONE_OR_MORE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        posted = _ONE_OR_MORE.decode(text)
+    except msgspec.ValidationError:
         raise BodyRefused("not_object", "the body is neither a JSON object nor a list of them") from None
+    except msgspec.DecodeError:
+        raise not_json() from None
     objects = posted if isinstance(posted, list) else [posted]
+    if len(objects) > limits.max_batch_events:
+        too_many(limits.max_batch_events)
     return msgspec.json.encode({"batch": [_event(properties) for properties in objects]})
 
 

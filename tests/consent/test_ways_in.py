@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.consent.call import ConsentCall, read_consent_call, read_consent_event
+from sluicegate.acceptance.document import read_object
+from sluicegate.consent.call import ConsentCall, checked_call, read_consent_call, read_consent_event
 from sluicegate.consent.cookie import read_cookie, read_cookie_header
 from sluicegate.consent.evidence import DAY_MS, Evidence, stamp_writes
 from sluicegate.consent.gpc import is_set, is_set_in_context, well_known
 from sluicegate.consent.moment import read_moment_ms
+from sluicegate.consent.regulation_call import checked_ids
 from sluicegate.consent.requirement import State
 from sluicegate.consent.slots import Slot, Write, joined
 from sluicegate.consent.stamp import Parts, decided_at_ms
@@ -27,14 +29,18 @@ ALIASES = {"ads": "marketing", "remarketing": "marketing"}
 DENIED = {"functionality": False, "experience": False, "measurement": False, "marketing": False}
 
 
+def read(body: bytes) -> ConsentCall:
+    return read_consent_call(read_object(body, max_depth=64), aliases=ALIASES)
+
+
 def call(**members: Any) -> ConsentCall:
     body = {"userId": "anne", "preferences": {"marketing": True}, **members}
-    return read_consent_call(json.dumps(body).encode(), aliases=ALIASES)
+    return read(json.dumps(body).encode())
 
 
 def event(**members: Any) -> ConsentCall:
     body = {"type": "consent", "anonymousId": "phone", **members}
-    return read_consent_event(json.dumps(body).encode(), aliases=ALIASES)
+    return read_consent_event(body, aliases=ALIASES)
 
 
 json_values = st.recursive(
@@ -122,7 +128,17 @@ def test_a_call_that_cannot_be_understood_is_refused(wrong: dict[str, Any]) -> N
 )
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(BodyRefused):
-        read_consent_call(body, aliases={})
+        read(body)
+
+
+@pytest.mark.parametrize("half", ["\ud800", "anne\udc00", "\udcff"])
+def test_half_a_surrogate_pair_is_nobodys_id(half: str) -> None:
+    with pytest.raises(BodyRefused, match="userId and anonymousId"):
+        checked_call({"marketing": True}, user_id=half, anonymous_id=None, aliases={})
+    with pytest.raises(BodyRefused, match="userId and anonymousId"):
+        event(anonymousId=half, preferences={"marketing": True})
+    with pytest.raises(BodyRefused, match="subjectIds"):
+        checked_ids(["anne", half])
 
 
 @given(
@@ -130,7 +146,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 )
 def test_no_call_is_more_than_refused(members: dict[str, Any]) -> None:
     try:
-        found = read_consent_call(json.dumps(members).encode(), aliases={})
+        found = read(json.dumps(members).encode())
     except BodyRefused:
         return
 

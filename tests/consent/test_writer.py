@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -23,6 +24,7 @@ class Written:
     def __init__(self, folder: Path) -> None:
         self.path, self.key = folder / "consent.db", folder / "consent.key"
         self.now = 1_000 * DAY_S
+        self.before_opening: Callable[[], object] = lambda: None
         self.reports: SimpleQueue[tuple[list[str], Any]] = SimpleQueue()
         self.writer: LedgerWriter[str] = LedgerWriter(
             self.open_impatiently,
@@ -34,6 +36,7 @@ class Written:
         self.writer.start()
 
     def open_impatiently(self) -> Ledger:
+        self.before_opening()
         ledger = Ledger(self.path, self.key)
         ledger.db.set_busy_timeout(0)
         return ledger
@@ -89,6 +92,36 @@ def test_statement_32_a_locked_ledger_fails_only_what_came_meanwhile(written: Wr
 
     assert isinstance(failure, LogUnavailable)
     assert written.write("c", True, 7).version == 2
+
+
+def test_entry_that_cannot_be_written_fails_nobody_elses(written: Written) -> None:
+    broken: Any = {"marketing": (None,)}
+    unwritable = told(ANNE, True, 6)._replace(writes=broken)
+    opened = threading.Event()
+    written.before_opening = lambda: opened.wait(PATIENCE_S)
+    for token, entry in (("a", told(ANNE, True, 5)), ("b", unwritable), ("c", told(ANNE, False, 7))):
+        assert written.writer.submit([entry], token)
+
+    opened.set()  # with the last two in one transaction, or all three
+
+    outcomes: dict[str, Any] = {}
+    while len(outcomes) < 3:
+        tokens, outcome = written.reports.get(timeout=PATIENCE_S)
+        outcomes |= dict.fromkeys(tokens, outcome)
+    assert isinstance(outcomes["b"], LogDamaged)
+    assert (outcomes["a"].version, outcomes["c"].version) == (1, 2)
+    assert written.write("d", True, 8).version == 3
+
+
+def test_history_that_cannot_be_forgotten_does_not_end_the_writer(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def boom(*args: object, **options: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("sluicegate.consent.writer.forget_old", boom)
+
+    assert [written.write("a", True, 5).version, written.write("b", False, 6).version] == [1, 2]
 
 
 def test_old_history_goes_in_passing(written: Written) -> None:

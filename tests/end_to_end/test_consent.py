@@ -43,6 +43,39 @@ def test_applications_are_told_what_cannot_be_recorded(system: Callable[..., Sys
         running.client.set_consent({}, user_id="anne")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user_id": "\ud800"},
+        {"anonymous_id": "phone\udcff"},
+        {"user_id": "anne", "policy_version": "\udc00"},
+        {"user_id": "anne", "preferences": {"\ud800": True}},
+    ],
+    ids=["user", "visitor", "policy", "purpose"],
+)
+def test_half_a_surrogate_pair_from_an_application_is_refused_and_harms_nobody(
+    system: Callable[..., System], wrong: dict[str, Any]
+) -> None:
+    running = system(ARCHIVE).start()
+
+    with pytest.raises(Refused, match="text"):
+        running.client.set_consent(**{"preferences": {"measurement": True}, **wrong})
+    recorded = running.client.set_consent({"measurement": True}, user_id="ben")
+
+    assert recorded.version == 1
+
+
+def test_half_a_surrogate_pair_from_an_operator_is_refused(system: Callable[..., System]) -> None:
+    running = system(ARCHIVE).start()
+
+    for command in (["consent", "withdraw", "marketing"], ["consent", "show"], ["erase"], ["suppress"]):
+        told = running.admin(*command, "--user-id", "anne\udcff")
+
+        assert told.returncode != 0
+        assert "text" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
 def test_statement_31_a_withdrawal_survives_kill_9(system: Callable[..., System]) -> None:
     running = system(ARCHIVE).start()
     running.client.set_consent({"marketing": True}, user_id="anne", decided_at=datetime(2026, 1, 31, tzinfo=UTC))

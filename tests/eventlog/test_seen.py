@@ -32,13 +32,15 @@ from tests.eventlog.test_seen import batch
 seen = SeenIds(window_s=86_400, max_ids=100_000)
 log = SqliteLog(Path(sys.argv[1]), seen=seen)
 chance = random.Random(sys.argv[2])
+n_left_out = 0
 ids = list(range(400))
 chance.shuffle(ids)
 while ids:
     some = [ids.pop() for _ in range(min(len(ids), chance.randrange(1, 5)))]
     log.append([batch(*map(str, some)), batch(str(some[0]))], received_at_ms=1)
+    n_left_out += log.n_left_out
     log.maintain()
-print(seen.duplicates)
+print(n_left_out)
 """
 
 

@@ -13,9 +13,10 @@ from sluicegate.eventlog import writer as writer_module
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.eventlog.bell import Bell, BellWatch, rung
 from sluicegate.eventlog.memory import MemoryLog
+from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
-from sluicegate.testing.batches import batch_of
+from sluicegate.testing.batches import add_event, batch_of
 
 PATIENCE_S = 30.0
 
@@ -48,11 +49,16 @@ class Outcomes:
         self.committed: SimpleQueue[list[tuple[str, Offset]]] = SimpleQueue()
         self.failed: SimpleQueue[tuple[list[str], LogError]] = SimpleQueue()
         self.fatal: SimpleQueue[LogError] = SimpleQueue()
+        self.left_out: list[int] = []
+
+    def _note(self, done: list[tuple[str, Offset]], n_left_out: int) -> None:
+        self.left_out.append(n_left_out)
+        self.committed.put(done)
 
     def writer(self, open_log: Callable[[], EventLog], **options: int) -> GroupCommit[str]:
         return GroupCommit(
             open_log,
-            on_committed=self.committed.put,
+            on_committed=self._note,
             on_failed=lambda tokens, error: self.failed.put((tokens, error)),
             on_fatal=self.fatal.put,
             clock=lambda: 1.5,
@@ -98,6 +104,21 @@ def test_what_arrives_during_a_commit_is_committed_together(outcomes: Outcomes, 
     assert outcomes.committed.get(timeout=PATIENCE_S) == [("first", 1)]
     assert outcomes.committed.get(timeout=PATIENCE_S) == [("second", 2), ("third", 4)]
     assert writer.close(PATIENCE_S)
+
+
+def test_each_commit_tells_how_many_of_its_own_events_were_there_before(outcomes: Outcomes, tmp_path: Path) -> None:
+    seen = SeenIds(window_s=60.0, max_ids=100)
+    writer = outcomes.writer(lambda: SqliteLog(tmp_path / "log", seen=seen))
+    writer.start()
+    for message_ids in ("ab", "abc", "d", "abcd"):
+        made = EventBatch()
+        for message_id in message_ids:
+            add_event(made, b"{}", message_id=message_id)
+        assert writer.submit(made, message_ids)
+        outcomes.committed.get(timeout=PATIENCE_S)
+
+    assert writer.close(PATIENCE_S)
+    assert outcomes.left_out == [0, 2, 0, 4]
 
 
 def test_commit_is_bounded_and_keeps_the_order(
@@ -207,7 +228,7 @@ def test_bell_rings_after_the_commit(tmp_path: Path) -> None:
     log = MemoryLog()
     writer: GroupCommit[str] = GroupCommit(
         lambda: log,
-        on_committed=lambda done: heads.put(log.head()),
+        on_committed=lambda done, n_left_out: heads.put(log.head()),
         on_failed=lambda tokens, error: None,
         on_fatal=lambda error: None,
         bell=Bell(tmp_path / "bell"),

@@ -51,7 +51,7 @@ class Gate:
             on_gathered=on_gathered,
         )
 
-    def _committed(self, done: list[tuple[int, Offset]]) -> None:
+    def _committed(self, done: list[tuple[int, Offset]], n_left_out: int) -> None:
         for token, offset in done:
             self._stored[token].set_result(offset)
 
@@ -194,6 +194,24 @@ def test_announced_requests_are_brought_in_before_the_commit_that_they_are_count
     asyncio.run(use())
 
     assert [n_batches for _, n_batches in disk.commits[-2:]] == [4, 2]
+
+
+def test_what_fails_to_be_brought_in_keeps_nothing_else_from_the_disk(tmp_path: Path) -> None:
+    disk = Disk()
+
+    def bring_in() -> None:
+        raise RuntimeError("boom")
+
+    async def use() -> list[Offset]:
+        gate = Gate(disk, tmp_path, on_gathered=bring_in)
+        await gate.commit.start()
+        gate.commit.announce()
+        beside = await gate.store(1)
+        later = await gate.store(2)
+        await gate.close()
+        return beside + later
+
+    assert asyncio.run(asyncio.wait_for(use(), 10.0)) == [1, 2]
 
 
 def test_closing_brings_in_what_was_announced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 
 import pytest
 
@@ -102,6 +103,24 @@ def test_trailers_count_as_header_fields(client: Client) -> None:
 def test_header_that_takes_too_long_is_408(start_gateway: StartGateway) -> None:
     client = start_gateway(limits=quick(head_timeout_s=0.2)).client()
 
+    client.send(HEAD)
+
+    assert client.answer().status == 408
+    client.close()
+
+
+def test_slow_clients_are_found_also_after_a_look_that_failed(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=quick(head_timeout_s=0.2))
+    client, traffic = running.client(), running.server.traffic
+    tick, failed = traffic.tick, threading.Event()
+
+    def fail_once(now: float) -> None:
+        running.server.traffic.tick = tick  # type: ignore[method-assign]
+        failed.set()
+        raise RuntimeError("boom")
+
+    running.call(lambda: setattr(traffic, "tick", fail_once))
+    assert failed.wait(10)
     client.send(HEAD)
 
     assert client.answer().status == 408

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 KEY = base64.b64encode(b"web-key:")
 BASIC = b"Authorization: Basic " + KEY + b"\r\n"
+REGULATION_KEY = b"privacy-key"
 HOST = b"Host: a\r\n"
 MIB = 1 << 20
 

@@ -10,11 +10,16 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate.config.model import Config
+from sluicegate.config.model import Config, DestinationConfig, Requirement
+from sluicegate.config.secret import Secret
+from sluicegate.consent.ledger import Ledger
+from sluicegate.paths import DataDir
 from tests.gateway.harness import PATIENCE_S, make_config, stored_events
+from tests.hostile.case import REGULATION_KEY
 
 PROGRAM = """
 import json, resource, socket, sys
@@ -32,10 +37,21 @@ MIB = 1 << 20
 
 
 class Gateway:
-    """Started by the constructor, ended by `close`; its log is a file in its folder."""
+    """Started by the constructor, ended by `close`; its log is a file in its folder.
 
-    def __init__(self, folder: Path, *, max_fds: int | None = None, **limits: float) -> None:
-        self.config: Config = make_config(folder)
+    With `has_ledger` there is a consent ledger, as in a system that has run before.
+    """
+
+    def __init__(self, folder: Path, *, max_fds: int | None = None, has_ledger: bool = False, **limits: float) -> None:
+        # Somebody wants to hear of decisions: what tells one has further to go.
+        mirror = DestinationConfig("mirror", "file", Requirement(("necessary",)), receives_consent_events=True)
+        regulation_keys = {"privacy": Secret(REGULATION_KEY.decode())}
+        self.config: Config = replace(
+            make_config(folder, regulation_keys=regulation_keys), destinations={mirror.id: mirror}
+        )
+        if has_ledger:
+            data_dir = DataDir(self.config.data_dir)
+            Ledger(data_dir.consent, data_dir.consent_key).close()
         encoded = folder / "config"
         encoded.write_bytes(self.config.encode())
         self.log_file = folder / "gateway.log"

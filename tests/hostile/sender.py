@@ -1,9 +1,10 @@
 """Sends the hostile corpus at a fixed rate from a process of its own, which does as little as it can.
 
-    python -m tests.hostile.sender HOST PORT PER_SECOND
+    python -m tests.hostile.sender HOST PORT PER_SECOND [FIRST]
 
-All bytes are made before the first is sent. Says "ready" when that is done, sends from the first line on its standard
-input until that ends, and then writes the statuses it has seen, and what was wrong, as one line of JSON.
+All bytes are made before the first is sent. The order is mixed, and the same every time; FIRST says with which request
+of it to begin. Says "ready" when that is done, sends from the first line on its standard input until that ends, and
+then writes the statuses it has seen, and what was wrong, as one line of JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import re
 import socket
 import sys
@@ -107,10 +109,12 @@ async def _shoot(address: tuple[str, int], shot: Shot, found: Found) -> None:
         found.wrong.append(f"{shot.name}: {type(error).__name__}")
 
 
-async def send(address: tuple[str, int], per_s: float, ended: asyncio.Event) -> Found:
+async def send(address: tuple[str, int], per_s: float, first: int, ended: asyncio.Event) -> Found:
     """Send the corpus, over and over, until told to end; then wait for the answers that are missing."""
     loop, found = asyncio.get_running_loop(), Found()
     shots = [Shot.of(case) for case in CORPUS]
+    random.Random(len(shots)).shuffle(shots)
+    shots = shots[first % len(shots) :] + shots[: first % len(shots)]
     print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     loop.run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: ended.set())
@@ -126,8 +130,8 @@ async def send(address: tuple[str, int], per_s: float, ended: asyncio.Event) -> 
     return found
 
 
-async def _main(host: str, port: str, per_s: str) -> None:
-    found = await send((host, int(port)), float(per_s), asyncio.Event())
+async def _main(host: str, port: str, per_s: str, first: str = "0") -> None:
+    found = await send((host, int(port)), float(per_s), int(first), asyncio.Event())
     print(json.dumps({"statuses": found.statuses, "wrong": found.wrong}), flush=True)
 
 

@@ -32,7 +32,7 @@ def _sockets_are_back(gateway: Gateway, baseline: int) -> bool:
 
 
 def test_hostile_requests_at_50_a_second_harm_nobody_else(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, head_timeout_s=5.0, body_grace_s=3.0, linger_s=0.5)
+    gateway = Gateway(tmp_path, has_ledger=True, head_timeout_s=5.0, body_grace_s=3.0, linger_s=0.5)
     good = [GoodTraffic(gateway.address, f"good-{number}") for number in range(4)]
     warm = HostileTraffic(gateway.address, CORPUS[:1], PER_S)
     asyncio.run(_send(good, warm, n_hostile=1))

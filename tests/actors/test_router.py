@@ -1,0 +1,64 @@
+"""The router's answers, without an actor system around it."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluicegate.actors.addresses import address_of
+from sluicegate.actors.router import RouterActor, _Deciding
+from sluicegate.consent.evidence import Evidence, Told
+from sluicegate.consent.ledger import Recorded
+from sluicegate.consent.subject import Subject
+from sluicegate.messages.codec import Message
+from sluicegate.messages.consent import ConsentRecorded
+from sluicegate.messages.ingest import Refused
+
+SENDER = address_of(1)
+
+
+class Router(RouterActor):
+    """Notes what it sends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Message] = []
+
+    def send(self, address: object, message: Message) -> None:
+        self.sent.append(message)
+
+
+def deciding(name: str) -> _Deciding:
+    return _Deciding(name, SENDER, Told(Subject(name), {}, Evidence.APPLICATION, "python"))
+
+
+@pytest.mark.parametrize("step", ["_tell_listeners", "_put_in_force"])
+def test_decision_that_fails_is_refused_and_the_others_of_its_transaction_are_answered(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    router = Router()
+    whole = getattr(router, step)
+
+    def fail_for_ben(one: _Deciding) -> object:
+        if one.request_id == "ben":
+            raise ValueError("boom")
+        return whole(one)
+
+    monkeypatch.setattr(router, step, fail_for_ben)
+
+    router._answer_decisions([([deciding("anne"), deciding("ben"), deciding("carl")], Recorded(7, frozenset()))])
+
+    anne, ben, carl = router.sent
+    assert (anne, carl) == (ConsentRecorded("anne", 7), ConsentRecorded("carl", 7))
+    assert isinstance(ben, Refused)
+    assert (ben.request_id, "send it again" in ben.reason) == ("ben", True)
+
+
+def test_decision_that_fails_after_its_notice_is_stored_keeps_no_event_from_its_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router = Router()
+    monkeypatch.setattr(router, "_put_in_force", lambda one: 1 / 0)
+
+    router._answer([([(deciding("anne"), 1), (deciding("ben"), 2)], None)])
+
+    assert [one.request_id for one in router.sent if isinstance(one, Refused)] == ["anne", "ben"]
