@@ -20,8 +20,8 @@ from sluicegate.paths import DataDir
 from sluicegate.registry import registrations
 
 NICENESS = 5
-"""Clients wait for the gateway, and operators for the control plane; what is to be delivered waits in the log. Where the
-processors are too few for all, the system takes a fifth more events for it."""
+"""Clients wait for the gateway, and operators for the control plane; what is to be delivered waits in the log. Where
+the processors are too few for all, the system takes a fifth more events for it."""
 LOOK_S = 0.25
 PROGRESS_S = 5.0
 FAREWELL_S = 0.1  # between the last message and the end, so that the one does not overtake the other

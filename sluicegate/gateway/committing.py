@@ -20,6 +20,7 @@ from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.writer import MAX_COMMIT_BYTES, MAX_WAITING_EVENTS, Commit, GroupCommit, as_damage
+from sluicegate.gateway.company import Company
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,6 @@ FAST_S = 0.005
 """The loop commits once the disk keeps a commit less than this."""
 SLOW_S = 0.010
 """The thread commits again when it keeps one more than this."""
-PATIENCE = 0.25
-"""Part of a commit's time for which it waits until as many requests as the last one had are there: clients that were
-answered together send their next requests together, and all of them should share the next fsync again."""
 TRIAL_COMMITS = 8
 """So many commits the thread makes before the disk is judged, after the start and after it was slow."""
 
@@ -71,8 +69,7 @@ class LoopCommit(Generic[T]):
         self._waiting: list[tuple[EventBatch, T]] = []
         self._n_announced = 0
         self._is_gathering = False
-        self._expected = 0
-        self._until = 0.0
+        self._company = Company()
         self._in_loop = False
         self._trial_ends = TRIAL_COMMITS
         self._housekeeping: asyncio.Future[None] | None = None
@@ -98,15 +95,13 @@ class LoopCommit(Generic[T]):
     def _begin(self) -> None:
         if not self._is_gathering:
             self._is_gathering = True
-            self._until = time.monotonic() + PATIENCE * min(FAST_S, self._commit_here.disk_s)
+            self._company.begin(time.monotonic(), commit_s=min(FAST_S, self._commit_here.disk_s))
             self._loop.call_soon(self._gather)  # after everything that this turn of the loop has read
 
     def _gather(self) -> None:
-        n_requests = len(self._waiting) + self._n_announced
-        if n_requests < self._expected and time.monotonic() < self._until:
+        if self._company.is_awaited(len(self._waiting) + self._n_announced, time.monotonic()):
             self._loop.call_soon(self._gather)  # the loop reads what has come meanwhile
         else:
-            self._expected = n_requests
             self._flush()
 
     def _flush(self) -> None:

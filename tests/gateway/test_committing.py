@@ -112,7 +112,7 @@ def test_everything_handed_over_in_one_turn_of_the_loop_is_one_commit(tmp_path: 
 def test_requests_that_follow_a_common_answer_share_the_next_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.gateway.committing.PATIENCE", 1e6)
+    monkeypatch.setattr("sluicegate.gateway.company.FIRST", 1e6)
     disk = Disk()
 
     async def use() -> None:
@@ -137,7 +137,7 @@ def test_requests_that_follow_a_common_answer_share_the_next_commit(
 def test_commit_waits_no_longer_than_its_patience_for_clients_that_have_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.gateway.committing.PATIENCE", 0.0)
+    monkeypatch.setattr("sluicegate.gateway.company.FIRST", 0.0)
     disk = Disk()
 
     async def use() -> None:
@@ -172,7 +172,7 @@ def test_closing_stores_what_was_handed_over(tmp_path: Path) -> None:
 def test_announced_requests_are_brought_in_before_the_commit_that_they_are_counted_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.gateway.committing.PATIENCE", 1e6)
+    monkeypatch.setattr("sluicegate.gateway.company.FIRST", 1e6)
     disk = Disk()
 
     async def use() -> None:
