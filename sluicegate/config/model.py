@@ -127,6 +127,8 @@ class SupervisorConfig:
     max_retries: int = 3
     load_batch_size: int = 3
     stall_timeout_s: float = 60.0
+    memory_shed_percent: int = 80
+    memory_keep_percent: int = 75
 
 
 class ConsentModel(StrEnum):
