@@ -45,6 +45,8 @@ TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
 READ_EVENTS = 20_000
+READ_FOR_S = 0.1
+"""How long a pass reads on in a long backlog: then it is heard who runs, and what was passed is stored."""
 MAX_HELD = 50_000
 """Events to be held that may be in memory before they are stored."""
 _CONSENT_DECIDES = frozenset({Decision.ALLOW, Decision.CONSENT_UNDECIDED})
@@ -142,14 +144,12 @@ class Sweeper:
             self._look(event_log)
             self._mind_held(event_log)
         except ConsentUnreadable as error:
+            self._goes_on = False
             log.error("what arrives for destinations that are not loaded has to wait: %s", error)
         if self._passed_at >= self._next_replays:
             self._next_replays = self._passed_at + REPLAYS_EVERY_S
             self._find_replays()
-        wanted = self._sweep.wanted()
-        if wanted != self._last_wanted:
-            self._last_wanted = wanted
-            self._on_wanted(wanted)
+        self._tell_wanted()
         if time.monotonic() >= self._next_skip:
             self._next_skip = time.monotonic() + SKIP_EVERY_S
             for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
@@ -160,6 +160,12 @@ class Sweeper:
         if now >= self._next_letters:
             self._next_letters = now + TRIM_EVERY_S
             self._trim_letters(self._registered())
+
+    def _tell_wanted(self) -> None:
+        wanted = self._sweep.wanted()
+        if wanted != self._last_wanted:
+            self._last_wanted = wanted
+            self._on_wanted(wanted)
 
     def _trim_letters(self, ids: Iterable[str]) -> None:
         for name in ids:
@@ -287,7 +293,7 @@ class Sweeper:
             self._sweep.want(name)
         for name in self._sweep.watched() - self._held.watched():
             self._sweep.forget(name)  # it runs, or ran: take its store anew
-        self._goes_on = self._held.busy
+        self._goes_on = self._goes_on or self._held.busy
 
     def _store_held(self) -> None:
         for skip in self._sweep.skips(at_most=len(self._destinations)):
@@ -310,6 +316,8 @@ class Sweeper:
                 store.close()
 
     def _look(self, event_log: SqliteLog) -> None:
+        """Read on for a while; whoever is found to be wanted is told at once, however much lies behind it."""
+        until = self._passed_at + READ_FOR_S
         while (position := self._sweep.position()) is not None and not self._stopping:
             rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
             if self._sweep.n_held() >= MAX_HELD:
@@ -322,6 +330,10 @@ class Sweeper:
             if not rows:
                 self._sweep.lose(event_log.tail() - 1)
             if not rows or self._sweep.position() == position:
+                return
+            self._tell_wanted()
+            if time.monotonic() >= until:
+                self._goes_on = True
                 return
 
     def _skip(self, skip: Skip) -> None:
