@@ -25,7 +25,7 @@ from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
 from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable, SluicegateError
 from sluicegate.event import Combo
-from sluicegate.eventlog.base import Row
+from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
@@ -316,25 +316,35 @@ class Sweeper:
                 store.close()
 
     def _look(self, event_log: SqliteLog) -> None:
-        """Read on for a while; whoever is found to be wanted is told at once, however much lies behind it."""
+        """Read on for a while; whoever is found to be wanted is told at once, however much lies behind it.
+
+        Nobody waits for a destination that is far behind the others: these are seen to in between.
+        """
         until = self._passed_at + READ_FOR_S
         while (position := self._sweep.position()) is not None and not self._stopping:
-            rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
-            if self._sweep.n_held() >= MAX_HELD:
-                self._store_held()
-            self._ledger.refresh()
-            if not self._sweep.n_held():
-                self._held_version = self._ledger.version
-            for row in rows:
-                self._sweep.look(row)
-            if not rows:
-                self._sweep.lose(event_log.tail() - 1)
+            front = self._sweep.front(READ_EVENTS)
+            if front is not None and front > position:
+                self._read(event_log, front)
+            rows = self._read(event_log, position)
             if not rows or self._sweep.position() == position:
                 return
             self._tell_wanted()
             if time.monotonic() >= until:
                 self._goes_on = True
                 return
+
+    def _read(self, event_log: SqliteLog, position: Offset) -> Sequence[Row]:
+        rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+        if self._sweep.n_held() >= MAX_HELD:
+            self._store_held()
+        self._ledger.refresh()
+        if not self._sweep.n_held():
+            self._held_version = self._ledger.version
+        for row in rows:
+            self._sweep.look(row, after=position)
+        if not rows:
+            self._sweep.lose(event_log.tail() - 1)
+        return rows
 
     def _skip(self, skip: Skip) -> None:
         try:

@@ -202,6 +202,24 @@ def test_destination_is_asked_for_before_the_rest_of_a_backlog_was_looked_at(bac
     assert log.wanted_at_read[:3] == [[], [("crm",)], [("crm",)]]
 
 
+def test_nobody_waits_for_a_destination_that_is_far_behind(
+    backlog: tuple[World, LongLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.sweeper.READ_FOR_S", 0.0)
+    world, log = backlog
+    store = world.store("crm")
+    store.claim(1)
+    store.commit(1, cursor=4, delivered=4)
+    store.close()
+
+    world.sweeper._pass(log)
+    behind = world.sweeper._sweep.position()
+    world.sweeper.start()
+
+    assert (behind, world.wanted) == (1, [("crm",)])
+    world.wait(lambda: world.state("ads").cursor == 5)
+
+
 def test_what_starts_while_a_backlog_is_looked_at_is_left_to_itself_at_once(
     backlog: tuple[World, LongLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
