@@ -20,8 +20,9 @@ from sluicegate.actors.base import SafeActor, handles
 from sluicegate.actors.records import OPERATOR_PAUSE, Records
 from sluicegate.actors.statuses import describe, describe_removed
 from sluicegate.config import Config
+from sluicegate.config.model import MIB
 from sluicegate.consent.requirement import State, judge
-from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
+from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, NoteEvicted, PersistPause, RequestStop, Spawn
 from sluicegate.loading.table import LoadingTable
 from sluicegate.logs import be_part
 from sluicegate.messages.codec import Message
@@ -50,8 +51,11 @@ from sluicegate.messages.control import (
 from sluicegate.messages.ingest import Refused
 from sluicegate.messages.status import GetStats, GetStatus, IsLoaded, IsLoadedAnswer, StatsAnswer, Statuses
 from sluicegate.paths import DataDir
+from sluicegate.pressure import memory_use
 
 log = logging.getLogger(__name__)
+
+MEMORY_LOOK_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ class SupervisorActor(SafeActor):
         for id, registration in records.registered.items():
             table.register(id, epoch=epochs.get(id, 0), paused=registration.paused_reason)
         self._config, self._records, self._table = config, records, table
+        if config.supervisor.memory_shed_percent:
+            self.after(MEMORY_LOOK_S, "memory")
         gc.collect()
         gc.freeze()  # children share what is there now; a collection in a child would copy it
 
@@ -134,6 +140,9 @@ class SupervisorActor(SafeActor):
                 log.info("%s: %s", id, f"paused: {reason}" if reason is not None else "resumed")
                 assert self._records is not None
                 self._records.remember_pause(id, reason)
+            case NoteEvicted(ids, memory):
+                used, limit = f"{memory.percent:.0f} %", memory.limit_bytes // MIB
+                log.warning("%s of %d MiB of memory are in use: stopping what is idle: %s", used, limit, ", ".join(ids))
             case BatchDone(key, results):
                 asked = self._asked.pop(key)
                 self.send(asked.sender, LoadResults(asked.request_id, dict(results)))
@@ -179,9 +188,14 @@ class SupervisorActor(SafeActor):
             self.after(max(0.0, deadline - now), "table")
 
     def on_timer(self, name: object) -> None:
-        """Something in the table is due."""
+        """Something in the table is due, or a look at the memory."""
         table, now = self._table_now()
-        self._carry_out(table.tick(now=now))
+        if name == "memory":
+            self.after(MEMORY_LOOK_S, "memory")
+            memory = memory_use() if table.running() else None
+            self._carry_out([] if memory is None else table.shed(memory, now=now))
+        else:
+            self._carry_out(table.tick(now=now))
 
     # -- the router -------------------------------------------------------------------------------------------------
 

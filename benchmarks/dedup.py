@@ -3,6 +3,7 @@
     python benchmarks/dedup.py [--ids 1000000]
 
 The CPU is that of claiming and keeping ids in memory, for batches of 100 and of one, with so many ids known already.
+Then the log takes events in turn with the window and without it: what both need, and what of that is the window's.
 """
 
 from __future__ import annotations
@@ -60,6 +61,37 @@ def cpu_us(seen: SeenIds, n_events: int) -> list[float]:
     return sorted(figures)
 
 
+def append_us(log: SqliteLog, work: list[EventBatch]) -> float:
+    """CPU per event of appending."""
+    began = time.process_time()
+    for batch in work:
+        log.append([batch], received_at_ms=1)
+    return (time.process_time() - began) / len(work) / len(work[0]) * 1e6
+
+
+def on_and_off(folder: Path, n_ids: int, n_events: int) -> None:
+    """The same events into a log with a window that knows so many ids, and into one without, in turn."""
+    seen = SeenIds(window_s=86_400, max_ids=4 * n_ids)
+    logs = SqliteLog(folder / f"with-{n_events}.db", seen=seen), SqliteLog(folder / f"without-{n_events}.db")
+    logs[0].load_seen(now_ms=1)
+    for _ in range(n_ids // STEP):
+        seen._window.add(array("Q", os.urandom(8 * STEP)), 1, last=0)
+    figures: tuple[list[float], list[float]] = [], []
+    for _ in range(REPEATS):
+        work = batches(4_000 if n_events == 1 else 200, n_events)
+        for log, found in zip(logs, figures, strict=True):
+            log._db.pragma("synchronous", "OFF")
+            found.append(append_us(log, work))
+    with_us, without_us = map(statistics.median, figures)
+    print(
+        f"log, {n_events} at a time: {with_us:.2f} us/event ({1e6 / with_us:,.0f} events/s of a core) with the window, "
+        f"{without_us:.2f} us ({1e6 / without_us:,.0f}) without: {with_us - without_us:+.2f} us, "
+        f"{with_us / without_us - 1:+.1%}"
+    )
+    for log in logs:
+        log.close()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
@@ -86,6 +118,8 @@ def main() -> None:
         load_s = time.perf_counter() - began
         size = path.stat().st_size
         log.close()
+        for n_events in (100, 1):
+            on_and_off(Path(folder), n_ids, n_events)
     per = 1e6 / n_ids
     print(
         f"a million ids: {memory * per / 1e6:.0f} MB of memory, {size * per / 1e6:.1f} MB of disk, {load_s * per:.2f} s"

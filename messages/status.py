@@ -66,13 +66,17 @@ class DestinationStatus(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Stats(Message):
-    """How many destinations are in which condition; `cached` counts plugin instances that are alive and idle."""
+    """How many destinations are in which condition; `cached` counts plugin instances that are alive and idle.
+
+    `evicted_for_memory` is how often one was ended for the sake of memory since the supervisor began.
+    """
 
     registered: int
     loaded: int
     loading: int
     failed: int
     cached: int
+    evicted_for_memory: int = 0
 
 
 @message

@@ -200,6 +200,8 @@ def _summary(name: str, letter: DeadLetter) -> dict[str, Any]:
         "firstAttemptAt": _time(letter.first_attempt_at_ms),
         "lastAttemptAt": _time(letter.last_attempt_at_ms),
         "enteredAt": _time(letter.entered_at_ms),
+        "configHash": letter.config_hash or None,
+        "ledgerVersion": letter.ledger_version if letter.config_hash else None,
     }
 
 

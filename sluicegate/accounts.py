@@ -57,6 +57,7 @@ _MORE_ABOUT_LETTERS = (
     "response TEXT NOT NULL DEFAULT ''",
     "epoch INTEGER NOT NULL DEFAULT 0",
 )
+_BY_WHAT_LETTERS = ("config_hash TEXT NOT NULL DEFAULT ''", "ledger_version INTEGER NOT NULL DEFAULT 0")
 _ON_THEIR_WAY = """
     CREATE TABLE retries (
         lane INTEGER NOT NULL, part INTEGER NOT NULL, offsets BLOB NOT NULL, attempts INTEGER NOT NULL,
@@ -99,6 +100,7 @@ _UPGRADES = (
     ),
     (2, "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE) + _HELD + ";" + AUDIT_SQL),
     (3, _RESTRAINT),
+    (4, "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _BY_WHAT_LETTERS)),
 )
 
 # One statement, so that counts and cursor are of one moment.
@@ -162,11 +164,11 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=4,
+        version=5,
         sql=_STORE_SQL.format(
             start=int(start),
             more_about_state="".join(f", {column}" for column in _MORE_ABOUT_STATE),
-            more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS),
+            more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS + _BY_WHAT_LETTERS),
             on_their_way=_ON_THEIR_WAY,
             held=_HELD,
             audit=AUDIT_SQL,

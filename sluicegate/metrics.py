@@ -266,6 +266,13 @@ def _states(statuses: Statuses) -> Iterator[Metric]:
     for condition in ("registered", "loaded", "loading", "failed", "cached"):
         counts.add_metric((condition,), getattr(statuses.stats, condition))
     yield counts
+    evicted = CounterMetricFamily(
+        "sluicegate_destinations_evicted",
+        "Idle destinations that were ended before their time, by reason.",
+        labels=("reason",),
+    )
+    evicted.add_metric(("memory",), statuses.stats.evicted_for_memory)
+    yield evicted
 
 
 def render(gateway: GatewayMetrics, statuses: Statuses | None) -> bytes:

@@ -71,12 +71,15 @@ class Sluicegate:
 
     name = "sluicegate"
 
-    def __init__(self, folder: Path, destinations: Mapping[str, Declared], *, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self, folder: Path, destinations: Mapping[str, Declared], *, program: Sequence[str] = PROGRAM, more: str = ""
+    ) -> None:
+        """`more` is added to its configuration file."""
         folder.mkdir(parents=True)
         self.port = free_port()
         self._log = folder / "serve.log"
         config = folder / "bench.toml"
-        config.write_text(toml(folder / "data", self.port, destinations))
+        config.write_text(toml(folder / "data", self.port, destinations) + more)
         command = [sys.executable, *program, "serve", "--config", str(config)]
         command += ["--data-dir", str(folder / "data"), "--listen", f"127.0.0.1:{self.port}"]
         with self._log.open("wb") as log:

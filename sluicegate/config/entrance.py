@@ -75,6 +75,12 @@ def read_supervisor(document: Mapping[str, Any], problems: Problems) -> Supervis
             f"is less than retry_delay ({supervisor.retry_delay_s:g}s)",
             "raise it, or lower retry_delay",
         )
+    if 0 < supervisor.memory_shed_percent <= supervisor.memory_keep_percent:
+        problems.add(
+            ("supervisor", "memory_keep_percent"),
+            f"is not less than memory_shed_percent ({supervisor.memory_shed_percent})",
+            "lower it, or raise memory_shed_percent",
+        )
     return supervisor
 
 

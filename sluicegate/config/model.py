@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sluicegate.config.secret import Secret
+from sluicegate.config.secret import Secret, keyed_digest
 from sluicegate.logs import LogFormat, LogStyle
 from sluicegate.mapping.model import MapConfig
 from sluicegate.network import Network
@@ -127,6 +126,8 @@ class SupervisorConfig:
     max_retries: int = 3
     load_batch_size: int = 3
     stall_timeout_s: float = 60.0
+    memory_shed_percent: int = 80
+    memory_keep_percent: int = 75
 
 
 class ConsentModel(StrEnum):
@@ -262,8 +263,8 @@ def redacts_for(destination: DestinationConfig) -> str | None:
 
 
 def config_hash(destination: DestinationConfig) -> str:
-    """Tells whether a destination is configured as it was; secrets count too, and can't be read from it."""
-    return blake2b(msgspec.msgpack.encode(destination, enc_hook=_reveal), digest_size=16).hexdigest()
+    """Tells whether a destination is configured as it was; secrets count too, and can't be tried out on it."""
+    return keyed_digest(msgspec.msgpack.encode(destination, enc_hook=_reveal))
 
 
 def _reveal(value: Any) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
 from sluicegate import failpoints
-from sluicegate.audit.column import set_version
+from sluicegate.audit.column import set_version, version_at
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
 from sluicegate.delivery.decided import decisions_of
@@ -102,7 +102,7 @@ class Commits:
         gathered = self._gathered
         if len(gathered) or self._retries is not None or self._restraint is not None:
             self._bar(gathered)
-            letters = self._letters(gathered.dead)
+            letters = self._letters(gathered.dead, _versions_of(gathered))
             self._store.commit(
                 self._epoch,
                 cursor=gathered.cursor,
@@ -189,7 +189,8 @@ class Commits:
 
     def _settle_released(self, ended: Aside) -> None:
         reasons = self._barred(ended.dead)
-        letters = self._letters([one for one, reason in zip(ended.dead, reasons, strict=True) if reason is None])
+        kept = [one for one, reason in zip(ended.dead, reasons, strict=True) if reason is None]
+        letters = self._letters(kept, ended.versions)
         barred = {one.offset: reason for one, reason in zip(ended.dead, reasons, strict=True) if reason is not None}
         changes = HeldChanges(
             delivered=ended.delivered,
@@ -205,7 +206,8 @@ class Commits:
         if self._holding is not None:
             self._holding.settled(ended)
 
-    def _letters(self, dead: Sequence[Dead]) -> list[DeadLetter]:
+    def _letters(self, dead: Sequence[Dead], versions: Mapping[int, int]) -> list[DeadLetter]:
+        """`versions` has the ledger versions by offset; one that is not in it was decided by the present one."""
         now_ms = wall_ms(time.monotonic())
         return [
             DeadLetter(
@@ -223,9 +225,17 @@ class Commits:
                 http_status=one.status,
                 response=self._mask(one.response, max_chars=MAX_RESPONSE_CHARS),
                 epoch=self._epoch,
+                config_hash=self._store.config_hash,
+                ledger_version=versions.get(one.offset, self._lanes.version),
             )
             for one in dead
         ]
+
+
+def _versions_of(progress: Progress) -> dict[int, int]:
+    """The ledger versions by which those were decided that are dead, by offset."""
+    first = progress.cursor - len(progress) + 1
+    return {one.offset: version_at(progress.versions, one.offset - first) for one in progress.dead}
 
 
 def _events(letters: Sequence[DeadLetter]) -> Events:

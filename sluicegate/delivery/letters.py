@@ -32,7 +32,9 @@ class DeadLetter:
 
     `reason` is the last error, `first_error` that of its first attempt (empty for the same). `http_status` and
     `response` are what the vendor answered last: the beginning, at most 2 KB, without secrets and control characters.
-    `epoch` is that of the process that gave it up, 0 for letters from before it was kept. `combo` is what consent
+    `epoch` is that of the process that gave it up, 0 for letters from before it was kept; `config_hash` tells how the
+    destination was configured then, `ledger_version` which decisions its last call was permitted by; the hash is empty
+    for letters from before they were kept. `combo` is what consent
     decides by when it is replayed, when the log may have forgotten the event. `id` is given by the store. A dropped
     letter has no event bytes and no response left.
     """
@@ -53,6 +55,8 @@ class DeadLetter:
     http_status: int | None = None
     response: str = ""
     epoch: int = 0
+    config_hash: str = ""
+    ledger_version: int = 0
 
     @property
     def type(self) -> str:
@@ -89,10 +93,19 @@ class LetterFilter:
         return sql, {name: value for name, value in chosen.values() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """By whom letters were delivered again: a process, as it was configured, by the ledger's version for each id."""
+
+    epoch: int
+    config_hash: str
+    versions: Mapping[int, int]
+
+
 _EVERY = LetterFilter()
 _COLUMNS = (
     "log_offset, message_id, combo, event, reason, attempts, first_attempt_at_ms, last_attempt_at_ms, entered_at_ms, "
-    "id, status, stage, first_error, http_status, response, epoch"
+    "id, status, stage, first_error, http_status, response, epoch, config_hash, ledger_version"
 )
 _DROP = "status = 'dropped', event = x'', response = ''"
 
@@ -187,7 +200,7 @@ class DeadLetters:
 def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -> None:
     """Add letters inside the caller's transaction; their ids are ignored."""
     connection.executemany(
-        f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO dead_letters ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
         (_columns(letter) for letter in letters),
     )
 
@@ -211,16 +224,23 @@ def remove_letters(connection: apsw.Connection, ids: Sequence[int]) -> set[int]:
     return {row[0] for row in rows}
 
 
-def fail_letters(connection: apsw.Connection, reasons: Mapping[int, str], *, now_ms: int | None) -> None:
+def fail_letters(
+    connection: apsw.Connection, reasons: Mapping[int, str], *, now_ms: int | None, tried: Tried | None = None
+) -> None:
     """Put letters whose replay failed back among the dead, inside the caller's transaction.
 
-    Without `now_ms` nobody knows when that was.
+    Without `now_ms` nobody knows when that was, without `tried` by whom.
     """
+    rows: list[tuple[str | int | None, ...]] = []
+    for id_, reason in reasons.items():
+        by = (None,) * 3 if tried is None else (tried.epoch, tried.config_hash, tried.versions.get(id_))
+        rows.append((reason, now_ms, *by, id_))
     connection.executemany(
         "UPDATE dead_letters SET status = 'dead', reason = ?, attempts = attempts + 1, "
-        "last_attempt_at_ms = coalesce(?, last_attempt_at_ms) "
+        "last_attempt_at_ms = coalesce(?, last_attempt_at_ms), epoch = coalesce(?, epoch), "
+        "config_hash = coalesce(?, config_hash), ledger_version = coalesce(?, ledger_version) "
         "WHERE id = ? AND status = 'replay'",
-        [(reason, now_ms, id_) for id_, reason in reasons.items()],
+        rows,
     )
 
 
@@ -241,6 +261,8 @@ def _columns(letter: DeadLetter) -> tuple[Value | bytes | None, ...]:
         letter.http_status,
         letter.response,
         letter.epoch,
+        letter.config_hash,
+        letter.ledger_version,
     )
 
 

@@ -31,6 +31,7 @@ from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import (
     DeadLetter,
     DeadLetters,
+    Tried,
     fail_letters,
     insert_letters,
     letter_offsets,
@@ -61,8 +62,11 @@ class DestinationStore:
     (`synchronous=NORMAL`), which moves the cursor back and so repeats deliveries, and loses no event.
     """
 
-    def __init__(self, connection: apsw.Connection, path: Path, *, requires: Requirement | None = None) -> None:
+    def __init__(
+        self, connection: apsw.Connection, path: Path, *, requires: Requirement | None = None, config_hash: str = ""
+    ) -> None:
         self.path = path
+        self.config_hash = config_hash
         self._requires = requires
         self._db = connection
         self.letters = DeadLetters(connection, path)
@@ -70,12 +74,16 @@ class DestinationStore:
         self._knows_deaths = False
 
     @classmethod
-    def open(cls, path: Path, *, start: Offset, requires: Requirement | None = None) -> DestinationStore:
+    def open(
+        cls, path: Path, *, start: Offset, requires: Requirement | None = None, config_hash: str = ""
+    ) -> DestinationStore:
         """Open the store; a new one has everything up to `start` behind it, an old one keeps its own start.
 
         `requires` is what the destination requires, for whoever writes decisions: the proof names it with them.
+        `config_hash` tells how it is configured, for whoever delivers: dead letters name it.
         """
-        return cls(connect(path, store_schema(start), synchronous="NORMAL"), path, requires=requires)
+        connection = connect(path, store_schema(start), synchronous="NORMAL")
+        return cls(connection, path, requires=requires, config_hash=config_hash)
 
     @property
     def state(self) -> StoreState:
@@ -288,7 +296,7 @@ class DestinationStore:
             words = delivered_words(gone, redacted) | {id_: denied_word(denied[id_]) for id_ in refused}
             offsets, decisions = later((offset_of[id_], word, versions.get(id_, 0)) for id_, word in words.items())
             add_later(self._db, offsets, decisions, was=DEAD, now_ms=now_ms, requires=self._requires)
-            fail_letters(self._db, failed, now_ms=now_ms)
+            fail_letters(self._db, failed, now_ms=now_ms, tried=Tried(epoch, self.config_hash, versions))
             self._db.execute(
                 "UPDATE state SET dead = dead - ?, delivered = delivered + ?",
                 (n_delivered + len(reasons), n_delivered),

@@ -122,6 +122,12 @@ class Sweep:
         """The offset to read on from: the least that a destination has been looked at; None when all are wanted."""
         return min((w.seen for w in self._watches.values() if not w.wanted), default=None)
 
+    def front(self, within: int) -> Offset | None:
+        """The same among those alone that are at most so many events behind the foremost one."""
+        seen = [watch.seen for watch in self._watches.values() if not watch.wanted]
+        near = max(seen, default=0) - within
+        return min((one for one in seen if one >= near), default=None)
+
     def expire(self, tail: Offset) -> None:
         """The log begins at `tail` now; what was before it has expired, also for those that wait to be loaded."""
         for watch in self._watches.values():
@@ -129,11 +135,14 @@ class Sweep:
                 watch.expire(tail - 1)
                 watch.wanted = watch.always_wanted  # what it was wanted for may be gone: look again
 
-    def look(self, row: Row) -> None:
-        """Judge one row for all destinations that have not seen it; rows come in order."""
+    def look(self, row: Row, *, after: Offset = 0) -> None:
+        """Judge one row for all destinations that have not seen it; rows come in order, from `after` on.
+
+        Those that have not been looked at as far as `after` are left where they are.
+        """
         histogram = Counter(row.meta.combo_of)
         for name, watch in self._watches.items():
-            if watch.wanted or watch.seen >= row.last:
+            if watch.wanted or not after <= watch.seen < row.last:
                 continue
             if watch.seen + 1 < row.first:
                 watch.expire(row.first - 1)

@@ -25,7 +25,7 @@ from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
 from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable, SluicegateError
 from sluicegate.event import Combo
-from sluicegate.eventlog.base import Row
+from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
@@ -45,6 +45,8 @@ TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
 READ_EVENTS = 20_000
+READ_FOR_S = 0.1
+"""How long a pass reads on in a long backlog: then it is heard who runs, and what was passed is stored."""
 MAX_HELD = 50_000
 """Events to be held that may be in memory before they are stored."""
 _CONSENT_DECIDES = frozenset({Decision.ALLOW, Decision.CONSENT_UNDECIDED})
@@ -142,14 +144,12 @@ class Sweeper:
             self._look(event_log)
             self._mind_held(event_log)
         except ConsentUnreadable as error:
+            self._goes_on = False
             log.error("what arrives for destinations that are not loaded has to wait: %s", error)
         if self._passed_at >= self._next_replays:
             self._next_replays = self._passed_at + REPLAYS_EVERY_S
             self._find_replays()
-        wanted = self._sweep.wanted()
-        if wanted != self._last_wanted:
-            self._last_wanted = wanted
-            self._on_wanted(wanted)
+        self._tell_wanted()
         if time.monotonic() >= self._next_skip:
             self._next_skip = time.monotonic() + SKIP_EVERY_S
             for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
@@ -160,6 +160,12 @@ class Sweeper:
         if now >= self._next_letters:
             self._next_letters = now + TRIM_EVERY_S
             self._trim_letters(self._registered())
+
+    def _tell_wanted(self) -> None:
+        wanted = self._sweep.wanted()
+        if wanted != self._last_wanted:
+            self._last_wanted = wanted
+            self._on_wanted(wanted)
 
     def _trim_letters(self, ids: Iterable[str]) -> None:
         for name in ids:
@@ -287,7 +293,7 @@ class Sweeper:
             self._sweep.want(name)
         for name in self._sweep.watched() - self._held.watched():
             self._sweep.forget(name)  # it runs, or ran: take its store anew
-        self._goes_on = self._held.busy
+        self._goes_on = self._goes_on or self._held.busy
 
     def _store_held(self) -> None:
         for skip in self._sweep.skips(at_most=len(self._destinations)):
@@ -310,19 +316,35 @@ class Sweeper:
                 store.close()
 
     def _look(self, event_log: SqliteLog) -> None:
+        """Read on for a while; whoever is found to be wanted is told at once, however much lies behind it.
+
+        Nobody waits for a destination that is far behind the others: these are seen to in between.
+        """
+        until = self._passed_at + READ_FOR_S
         while (position := self._sweep.position()) is not None and not self._stopping:
-            rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
-            if self._sweep.n_held() >= MAX_HELD:
-                self._store_held()
-            self._ledger.refresh()
-            if not self._sweep.n_held():
-                self._held_version = self._ledger.version
-            for row in rows:
-                self._sweep.look(row)
-            if not rows:
-                self._sweep.lose(event_log.tail() - 1)
+            front = self._sweep.front(READ_EVENTS)
+            if front is not None and front > position:
+                self._read(event_log, front)
+            rows = self._read(event_log, position)
             if not rows or self._sweep.position() == position:
                 return
+            self._tell_wanted()
+            if time.monotonic() >= until:
+                self._goes_on = True
+                return
+
+    def _read(self, event_log: SqliteLog, position: Offset) -> Sequence[Row]:
+        rows = event_log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+        if self._sweep.n_held() >= MAX_HELD:
+            self._store_held()
+        self._ledger.refresh()
+        if not self._sweep.n_held():
+            self._held_version = self._ledger.version
+        for row in rows:
+            self._sweep.look(row, after=position)
+        if not rows:
+            self._sweep.lose(event_log.tail() - 1)
+        return rows
 
     def _skip(self, skip: Skip) -> None:
         try:

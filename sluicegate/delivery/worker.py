@@ -116,7 +116,10 @@ class DeliveryWorker:
             plugin, refusal = None, error_text(error)
         destination = self._destination
         store = DestinationStore.open(
-            self._data_dir.store(destination.id), start=self._start_offset, requires=destination.requires
+            self._data_dir.store(destination.id),
+            start=self._start_offset,
+            requires=destination.requires,
+            config_hash=config_hash(destination),
         )
         try:
             cursor = store.claim(self._epoch).cursor
@@ -188,12 +191,12 @@ class DeliveryWorker:
                 self._epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY, released=released
             )
         retries, suspects = store.unsettled()
-        restraint = store.restrained(self._epoch, config_hash(self._destination))
+        restraint = store.restrained(self._epoch, store.config_hash)
         return Recovery(retries, suspects, time.monotonic(), restraint)
 
     def _halted(self, store: DestinationStore, reason: str) -> Report:
         """The vendor refuses us as we are configured now."""
-        store.remember_refusal(self._epoch, config_hash(self._destination))
+        store.remember_refusal(self._epoch, store.config_hash)
         return Report(ReportKind.HALTED, reason)
 
     def _initialize(self, plugin: Plugin, store: DestinationStore) -> Report | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sluicegate.pressure import MemoryUse
+
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
@@ -54,4 +56,12 @@ class Drained:
     request_id: str
 
 
-Effect = Spawn | RequestStop | Kill | PersistPause | BatchDone | Drained
+@dataclass(frozen=True, slots=True)
+class NoteEvicted:
+    """These were asked to end because memory is short: somebody will want to know."""
+
+    ids: tuple[str, ...]
+    memory: MemoryUse
+
+
+Effect = Spawn | RequestStop | Kill | PersistPause | BatchDone | Drained | NoteEvicted

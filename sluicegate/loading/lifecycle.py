@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sluicegate.backoff import backoff_s
 from sluicegate.config.model import SupervisorConfig
 from sluicegate.loading.effects import Effect, Kill, PersistPause, RequestStop, Spawn
+from sluicegate.loading.shedding import EVICTED
 from sluicegate.loading.slot import Phase, Process, Slot
 from sluicegate.loading.status import FAILING, State
 
@@ -61,6 +62,12 @@ class Lifecycle:
         process.phase = Phase.STOPPING
         process.deadline = now + deadline_s
         self._out.append(RequestStop(slot.id, process.epoch, deadline_s))
+
+    def evict(self, slot: Slot, now: float, *, reason: str | None = None) -> None:
+        """Stop one that has nothing to deliver, until somebody wants it again."""
+        slot.wanted = False
+        slot.reason = reason
+        self.stop(slot, now)
 
     def pause(self, slot: Slot, now: float, *, reason: str) -> None:
         """Stop it and keep it stopped; whether it was wanted is kept for the end of the pause."""
@@ -120,7 +127,7 @@ class Lifecycle:
     def exited(self, slot: Slot, process: Process, now: float) -> None:
         """Its process is gone."""
         slot.process = None
-        if slot.rest not in (State.PAUSED, State.FAILED):
+        if slot.rest not in (State.PAUSED, State.FAILED) and slot.reason != EVICTED:
             slot.reason = None
         if not process.ending:
             what = "loading" if process.phase is Phase.STARTING else "running"
@@ -149,8 +156,7 @@ class Lifecycle:
         """Stop one that has been idle for too long."""
         idle_at = self.idle_at(slot)
         if idle_at is not None and now >= idle_at:
-            slot.wanted = False
-            self.stop(slot, now)
+            self.evict(slot, now)
 
     def idle_at(self, slot: Slot) -> float | None:
         """When a loaded one will have been idle for too long, if nothing arrives; None for never."""

@@ -53,7 +53,7 @@ class LoadingStatus:
     last_used: float | None
     """When it last had an event to deliver."""
     reason: str | None
-    """What it waits for, or why it is paused."""
+    """What it waits for, why it is paused, or why it was ended before its time."""
     breaker: str | None = None
     """State of its circuit breaker; None while it is not loaded."""
     unknown_outcomes: int = 0

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable
 from sluicegate.config.model import SupervisorConfig
 from sluicegate.errors import Refused
 from sluicegate.loading.batches import Batches
-from sluicegate.loading.effects import Drained, Effect
+from sluicegate.loading.effects import Drained, Effect, NoteEvicted
 from sluicegate.loading.lifecycle import HEALTHY_DELIVERED, STOP_DEADLINE_S, Lifecycle
+from sluicegate.loading.shedding import EVICTED, Shedding
 from sluicegate.loading.slot import MAX_ERROR_CHARS, Phase, Slot
 from sluicegate.loading.status import FAILING, LoadingStatus, State
 from sluicegate.loading.waiting import Waiting, victims
 from sluicegate.messages.status import Stats
+from sluicegate.pressure import MemoryUse
 
 LOOK_S = 5.0
 """The table wants to be looked at this often while anything runs."""
@@ -39,6 +41,7 @@ class LoadingTable:
         self._out: list[Effect] = []
         self._life = Lifecycle(config, random=random, out=self._out)
         self._waiting = Waiting()
+        self._shedding = Shedding(shed_percent=config.memory_shed_percent, keep_percent=config.memory_keep_percent)
         patience_s = config.spawn_timeout_s + STOP_DEADLINE_S
         self._batches = Batches(self._slots, self._want, patience_s=patience_s)
         self._drains: list[str] | None = None
@@ -86,6 +89,7 @@ class LoadingTable:
             loading=states.count(State.LOADING),
             failed=sum(state in FAILING for state in states),
             cached=len(victims(self._slots.values(), len(states))),
+            evicted_for_memory=self._shedding.n_evicted,
         )
 
     # Commands
@@ -278,6 +282,16 @@ class LoadingTable:
         self._arrive(now)
         return self._settle(now)
 
+    def shed(self, memory: MemoryUse, *, now: float) -> list[Effect]:
+        """Stop idle ones while memory is short. Whoever has an event is started all the same."""
+        self._arrive(now)
+        chosen = self._shedding.victims(self._slots.values(), memory, now)
+        for slot in chosen:
+            self._life.evict(slot, now, reason=EVICTED)
+        if chosen:
+            self._out.append(NoteEvicted(tuple(slot.id for slot in chosen), memory))
+        return self._settle(now)
+
     def next_deadline(self, *, now: float) -> float | None:
         """When `tick` is to be called if nothing else happens; None for never. May lie in the past."""
         found: list[float] = []
@@ -372,8 +386,7 @@ class LoadingTable:
             self._burst_left -= 1
         ending = sum(process.ending for process in processes)
         for slot in victims(self._slots.values(), len(self._waiting) - free - ending):
-            slot.wanted = False
-            self._life.stop(slot, now)
+            self._life.evict(slot, now)
         self._waiting.mark()
 
     def _finish_drain(self) -> None:

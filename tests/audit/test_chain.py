@@ -22,6 +22,7 @@ from sluicegate.audit.words import Final, final
 from sluicegate.config.model import Requirement
 from sluicegate.delivery.decided import in_order
 from sluicegate.sqlite import connect, transaction
+from tests.delivery.old_layouts import take_back
 
 START = 100
 DELIVERED, DENIED, DEAD = "delivered", "denied:consent_denied", "dead"
@@ -227,12 +228,9 @@ def test_head_is_a_row_that_does_not_grow_any_more(told: Chain) -> None:
 
 def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: Path) -> None:
     db = connect(tmp_path / "crm.db", store_schema(0))
-    db.execute("DROP TABLE decisions; DROP TABLE decisions_before; DROP TABLE held; DROP TABLE restraint")
-    for column in ("held", "considered", "held_under", "redacted"):
-        db.execute(f"ALTER TABLE state DROP COLUMN {column}")
+    take_back(db, 2)
     db.execute("UPDATE state SET cursor = 20, delivered = 8, dead = 2, expired = 7")
     db.execute("INSERT INTO denied VALUES ('withdrawn', 3); INSERT INTO expired_by VALUES ('damaged in the log', 4)")
-    db.pragma("user_version", 2)
     db.close()
 
     db = connect(tmp_path / "crm.db", store_schema(0))

@@ -176,3 +176,18 @@ def test_a_key_that_erases_must_be_strong_and_no_write_key(
 
     (problem,) = problems_of(document)
     assert problem.startswith(key)
+
+
+@pytest.mark.parametrize(("shed", "keep"), [(75, 75), (60, 75), (80, 90)])
+def test_memory_is_to_be_shed_down_to_less_than_where_it_begins(
+    document: Document, problems_of: ProblemsOf, shed: int, keep: int
+) -> None:
+    document["supervisor"] = {"memory_shed_percent": shed, "memory_keep_percent": keep}
+
+    assert set(problems_of(document)) == {"supervisor.memory_keep_percent"}
+
+
+def test_shedding_of_memory_can_be_turned_off(document: Document, read: Read) -> None:
+    document["supervisor"] = {"memory_shed_percent": 0}
+
+    assert read(document).supervisor == SupervisorConfig(memory_shed_percent=0)

@@ -17,6 +17,7 @@ from sluicegate.errors import StaleEpoch
 from sluicegate.event import Combo
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
+from tests.delivery.old_layouts import take_back
 
 WIDE = HoldBounds(1_000, 1_000)
 
@@ -154,9 +155,7 @@ def test_store_of_version_2_is_brought_up_and_readers_cope_with_it(tmp_path: Pat
     store.commit(4, cursor=5, delivered=2, denied={"ads": 1})
     store.close()
     connection = apsw.Connection(str(path))
-    for column in ("held", "considered", "held_under", "redacted"):
-        connection.execute(f"ALTER TABLE state DROP COLUMN {column}")
-    connection.execute("DROP TABLE held; DROP TABLE restraint; PRAGMA user_version = 2")
+    take_back(connection, 2)
     connection.close()
 
     before = read_accounts(data_dir, {"crm": Registration("crm", 2, 0)}, head=9)["crm"]

@@ -21,6 +21,7 @@ from sluicegate.destinations.base import Batch
 from sluicegate.errors import Retry, StaleEpoch
 from sluicegate.sqlite import connect
 from tests.delivery.lanes_harness import Harness
+from tests.delivery.old_layouts import take_back
 
 CALL_S = 0.05
 SUBJECTS = [f"s{n}" for n in range(3_000)]
@@ -176,7 +177,7 @@ def test_replaced_epoch_takes_nothing_over(path: Path) -> None:
 def test_store_of_version_3_is_brought_up(path: Path) -> None:
     DestinationStore.open(path, start=4).close()
     old = apsw.Connection(str(path))
-    old.execute("DROP TABLE restraint; PRAGMA user_version = 3")
+    take_back(old, 3)
     old.close()
 
     store = DestinationStore.open(path, start=0)
@@ -185,7 +186,7 @@ def test_store_of_version_3_is_brought_up(path: Path) -> None:
     assert store.restrained(1, "hash") is None
     assert store.state.start == 4
     store.close()
-    assert connect(path, store_schema(0), readonly=True).pragma("user_version") == 4
+    assert connect(path, store_schema(0), readonly=True).pragma("user_version") == store_schema(0).version
 
 
 def test_open_breaker_that_was_taken_over_is_open_from_the_first_moment() -> None:

@@ -18,6 +18,7 @@ from sluicegate.errors import LogDamaged, StaleEpoch
 from sluicegate.event import Combo
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
+from tests.delivery.old_layouts import take_back
 
 VERSION_1 = """
     PRAGMA journal_mode = WAL;
@@ -66,6 +67,7 @@ def test_store_of_version_1_is_brought_up_and_keeps_everything(old_store: DataDi
 
     assert store.state == StoreState(5, 2, 10, delivered=5, dead=2, denied={"ads": 1})
     assert (old.event, old.stage, old.http_status, old.response) == (b"{}", Stage.REJECTED, None, "")
+    assert (old.config_hash, old.ledger_version) == ("", 0)
     assert store.unsettled() == ([], [])
     store.close()
 
@@ -76,6 +78,24 @@ def test_store_of_version_1_is_brought_up_once_by_whoever_is_first(old_store: Da
     assert [store.state.cursor for store in stores] == [9, 9]
     for store in stores:
         store.close()
+
+
+def test_letters_of_version_4_are_kept_without_what_was_not_known_of_them(path: Path) -> None:
+    DestinationStore.open(path, start=0).close()
+    connection = apsw.Connection(str(path))
+    take_back(connection, 4)
+    connection.execute(
+        "INSERT INTO dead_letters (status, log_offset, message_id, combo, reason, attempts, first_attempt_at_ms,"
+        " last_attempt_at_ms, entered_at_ms, event, epoch) VALUES ('dead', 8, 'm8', ?, '400', 1, 1, 2, 3, x'7b7d', 6)",
+        (msgspec.json.encode(COMBO).decode(),),
+    )
+    connection.close()
+
+    store = DestinationStore.open(path, start=0)
+
+    (old,) = store.letters.list()
+    assert (old.message_id, old.epoch, old.config_hash, old.ledger_version) == ("m8", 6, "", 0)
+    store.close()
 
 
 def test_readers_cope_with_version_1(old_store: DataDir) -> None:

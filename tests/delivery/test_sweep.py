@@ -70,6 +70,23 @@ def test_trimmed_events_count_as_expired() -> None:
     assert (skip.to, skip.expired, skip.denied) == (9, 3, {"no:1": 1})
 
 
+def test_those_in_front_are_looked_at_without_the_one_that_is_far_behind() -> None:
+    sweep = Sweep(decide)
+    sweep.watch("behind", epoch=0, cursor=2)
+    sweep.watch("ads", epoch=0, cursor=95)
+    sweep.watch("crm", epoch=0, cursor=100)
+    front = sweep.front(10)
+    assert (sweep.position(), front, sweep.front(98)) == (2, 95, 2)
+    assert front is not None
+
+    sweep.look(row(91, *[DENIED] * 10, MARKETING), after=front)
+
+    assert sweep.wanted() == ("ads", "crm")
+    assert sweep.position() == 2
+    assert {skip.id: (skip.to, skip.expired) for skip in sweep.skips(at_most=9)} == {"ads": (100, 0)}
+    assert Sweep(decide).front(10) is None
+
+
 def test_running_destination_is_not_minded() -> None:
     sweep = Sweep(decide)
     sweep.watch("archive", epoch=0, cursor=0)

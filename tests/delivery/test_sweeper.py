@@ -20,6 +20,7 @@ from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.event import Combo, EventBatch
+from sluicegate.eventlog.base import Row
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
@@ -37,7 +38,7 @@ LETTER = DeadLetter(1, "m1", NO, b"{}", "400", 1, 0, 0, 0)
 class World:
     """Two destinations that may have nothing of what arrives, and a sweeper."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, crm: str = "marketing") -> None:
         self.data_dir = DataDir(root)
         self.data_dir.create()
         self.log = SqliteLog(self.data_dir.event_log)
@@ -45,7 +46,8 @@ class World:
         registry = Registry(self.data_dir.control)
         registry.register(IDS, head=0)
         registry.close()
-        destinations = {id: DestinationConfig(id, "http", Requirement(("marketing",))) for id in IDS}
+        purposes = {"ads": "marketing", "crm": crm}
+        destinations = {id: DestinationConfig(id, "http", Requirement((purposes[id],))) for id in IDS}
         consent = ConsentConfig(ttl_s=0, on_undecided=OnUndecided.DROP)
         config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, consent=consent)
         self.wanted: list[tuple[str, ...]] = []
@@ -158,3 +160,78 @@ def test_statement_32_nothing_is_decided_while_the_ledger_cannot_be_read(world: 
     world.wait(lambda: world.state("ads").cursor == 5)
 
     assert (before, world.wanted) == (0, [])
+
+
+MAY = Combo("track", "web", (("marketing", False), ("measurement", True)))
+
+
+class LongLog(SqliteLog):
+    """A log that notes who was wanted by the time of each read."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.data_dir.event_log, create=False)
+        self._world = world
+        self.wanted_at_read: list[list[tuple[str, ...]]] = []
+
+    def read(self, after: int, *, max_events: int, max_bytes: int) -> list[Row]:
+        self.wanted_at_read.append(list(self._world.wanted))
+        return super().read(after, max_events=max_events, max_bytes=max_bytes)
+
+
+@pytest.fixture
+def backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[World, LongLog]]:
+    """Five rows, each of which is a read, that one destination may have and the other may not."""
+    monkeypatch.setattr("sluicegate.delivery.sweeper.READ_EVENTS", 1)
+    world = World(tmp_path, crm="measurement")
+    for _ in range(5):
+        world.append(1, MAY)
+    log = LongLog(world)
+    world.sweeper.set_running(())
+    yield world, log
+    world.sweeper.stop()
+    log.close()
+    world.log.close()
+
+
+def test_destination_is_asked_for_before_the_rest_of_a_backlog_was_looked_at(backlog: tuple[World, LongLog]) -> None:
+    world, log = backlog
+
+    world.sweeper._pass(log)
+    world.sweeper.start()
+
+    assert log.wanted_at_read[:3] == [[], [("crm",)], [("crm",)]]
+
+
+def test_nobody_waits_for_a_destination_that_is_far_behind(
+    backlog: tuple[World, LongLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.sweeper.READ_FOR_S", 0.0)
+    world, log = backlog
+    store = world.store("crm")
+    store.claim(1)
+    store.commit(1, cursor=4, delivered=4)
+    store.close()
+
+    world.sweeper._pass(log)
+    behind = world.sweeper._sweep.position()
+    world.sweeper.start()
+
+    assert (behind, world.wanted) == (1, [("crm",)])
+    world.wait(lambda: world.state("ads").cursor == 5)
+
+
+def test_what_starts_while_a_backlog_is_looked_at_is_left_to_itself_at_once(
+    backlog: tuple[World, LongLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.sweeper.READ_FOR_S", 0.0)
+    world, log = backlog
+    world.sweeper._pass(log)
+    read_before = len(log.wanted_at_read)
+
+    world.sweeper.set_running(["crm"])
+    world.sweeper.start()
+    world.wait(lambda: world.state("ads").cursor == 5)
+
+    assert read_before == 1
+    assert world.wanted == [("crm",), ()]
+    assert not world.data_dir.store("crm").exists()

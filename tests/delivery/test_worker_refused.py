@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from sluicegate.config.model import DestinationConfig, Requirement
+from sluicegate.config.model import DestinationConfig, Requirement, config_hash
+from sluicegate.config.secret import Secret
 from sluicegate.delivery.lanes import RETRY_BASE_S
-from sluicegate.delivery.letters import LetterFilter
+from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.report import Report, ReportKind
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import CredentialsRefused, Rejected, Retry
+from tests.delivery.consenting import record, told
 from tests.delivery.world import YES, World
 from tests.doubles.vendor import Vendor
 
@@ -31,6 +35,63 @@ def test_rejected_event_becomes_a_dead_letter_with_everything_a_replay_needs(wor
     assert letter.reason == "400: no such user"
     assert 0 < letter.first_attempt_at_ms <= letter.last_attempt_at_ms <= letter.entered_at_ms
     assert (world.state().delivered, world.state().dead) == (2, 1)
+
+
+def test_dead_letter_names_the_configuration_and_the_decisions_that_its_last_call_went_by(world: World) -> None:
+    def answer(batch: Batch) -> None:
+        raise Rejected("400")
+
+    first = record(world.data_dir, [told(True, visitor="anne")])
+    world.append("a", subject="anne")
+    world.start(Vendor(answer))
+    world.wait_caught_up()
+    world.stop()
+    before = letters(world)
+    second = record(world.data_dir, [told(True, visitor="ben")])
+    world.config = replace(world.config, settings={"key": Secret("another")})
+    store = world.store()
+    store.letters.mark_replay()
+    world.start(Vendor(answer))
+    world.wait(lambda: store.letters.list()[0].attempts == 2)
+    store.close()
+
+    (one,), (again,) = before, letters(world)
+    assert (one.config_hash, one.ledger_version, one.epoch) == (config_hash(plain(world.config)), first, 1)
+    assert (again.config_hash, again.ledger_version, again.epoch) == (config_hash(world.config), second, 2)
+    assert one.config_hash != again.config_hash
+
+
+def test_each_of_several_letters_names_the_decisions_it_went_by(world: World) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def answer(batch: Batch) -> None:
+        entered.set()
+        assert go_on.wait(10)
+        raise Rejected("400")
+
+    first = record(world.data_dir, [told(True, visitor="anne")])
+    world.append("a", subject="anne")
+    world.start(Vendor(answer))
+    assert entered.wait(10)
+    second = record(world.data_dir, [told(True, visitor="ben")])
+    world.append("b", subject="ben")
+    go_on.set()
+    world.wait_caught_up()
+    world.stop()
+
+    assert [(one.message_id, one.ledger_version) for one in letters(world)] == [("a", first), ("b", second)]
+
+
+def plain(config: DestinationConfig) -> DestinationConfig:
+    return replace(config, settings={})
+
+
+def letters(world: World) -> Sequence[DeadLetter]:
+    store = world.store()
+    try:
+        return store.letters.list()
+    finally:
+        store.close()
 
 
 def test_replayed_letter_is_delivered_and_one_that_lost_consent_is_denied(world: World) -> None:

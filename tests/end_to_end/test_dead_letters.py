@@ -42,6 +42,8 @@ def test_refused_events_are_isolated_listed_replayed_and_dropped(system: MakeSys
     assert {row["messageId"] for row in listed} == {events[7]["messageId"], events[23]["messageId"]}
     assert "400" in listed[0]["reason"]
     assert shown["event"]["messageId"] == listed[0]["messageId"]
+    assert len(shown["configHash"]) == 32 and listed[0]["configHash"] == listed[1]["configHash"] == shown["configHash"]
+    assert shown["ledgerVersion"] == listed[0]["ledgerVersion"] >= 1
     assert "2 dead letters" in counted.stdout and unchanged.dead == 2
     assert replayed.returncode == 0, replayed.stderr
     assert (after.delivered, after.dead) == (39, 1)

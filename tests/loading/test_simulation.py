@@ -21,6 +21,12 @@ def run(seed: int) -> int:
     return world.spawns
 
 
+@pytest.fixture(autouse=True)
+def short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this world nothing runs for as long as a shortage of memory leaves a new process alone; set for `run` too."""
+    monkeypatch.setattr("sluicegate.loading.shedding.MIN_LOADED_S", 0.5)
+
+
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_no_interleaving_loses_a_wake_up_or_starts_twice(shard: int) -> None:
     spawns = 0

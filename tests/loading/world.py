@@ -9,6 +9,7 @@ from sluicegate.errors import Refused
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
 from sluicegate.loading.status import State
 from sluicegate.loading.table import LoadingTable
+from sluicegate.pressure import MemoryUse
 
 HEAL_LIMIT_S = 120.0
 CONFIG = SupervisorConfig(
@@ -194,7 +195,7 @@ class World:
                 else:
                     worker.frozen = True
         else:
-            self.operate(self.ids[int(self.rng.random() * len(self.ids))], int(self.rng.random() * 7))
+            self.operate(self.ids[int(self.rng.random() * len(self.ids))], int(self.rng.random() * 8))
 
     def operate(self, id: str, choice: int) -> None:
         try:
@@ -210,6 +211,8 @@ class World:
                 self.apply(self.table.reset(id, now=self.now))
             elif choice == 5:
                 self.apply(self.table.clear_all(now=self.now))
+            elif choice == 6:
+                self.apply(self.table.shed(MemoryUse(75 + int(self.rng.random() * 25), 100), now=self.now))
             else:
                 self.batches += 1
                 self.apply(self.table.load_batch(str(self.batches), self.ids, now=self.now, batch_size=2))

@@ -245,6 +245,21 @@ def test_mistakes_in_a_configuration_show_no_secret(tmp_path: Path, environ: dic
     assert all("destinations.inside.url" in text for text in outputs)
 
 
+def test_hash_of_a_configuration_cannot_be_used_to_try_out_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluicegate.config import secret
+    from sluicegate.config.model import DestinationConfig, Requirement, config_hash
+
+    def hashed(key: str) -> str:
+        return config_hash(DestinationConfig("crm", "webhook", Requirement(), settings={"key": secret.Secret(key)}))
+
+    monkeypatch.setattr(secret, "_key", b"one")
+    ours = [hashed("hunter2"), hashed("hunter2"), hashed("hunter3")]
+    secret.key_fingerprints(b"two")
+
+    assert ours[0] == ours[1] != ours[2]
+    assert hashed("hunter2") not in ours
+
+
 def test_fingerprint_of_a_secret_is_keyed_and_stable(monkeypatch: pytest.MonkeyPatch) -> None:
     from sluicegate.config import secret
 

@@ -308,7 +308,7 @@ def sick_event_is_kept_for_ever() -> AbstractContextManager[object]:
 
 
 FOUND_WITHIN: dict[Mutation, range] = {
-    answer_comes_before_the_fsync: range(1_200, 1_240),
+    answer_comes_before_the_fsync: range(1_560, 1_580),
     calls_are_entered_after_the_decision_has_ended: range(190, 210),
     capacity_is_one_too_many: range(10),
     cursor_is_committed_before_delivery: range(10),
@@ -316,10 +316,10 @@ FOUND_WITHIN: dict[Mutation, range] = {
     deaths_are_not_remembered: range(90),
     decisions_are_not_announced: range(190, 210),
     draining_one_is_started_again_at_once: range(10),
-    epoch_is_not_checked: range(30, 50),
+    epoch_is_not_checked: range(260, 280),
     event_is_given_up_by_age_alone: range(20, 50),
     exit_of_an_older_epoch_is_believed: range(200, 220),
-    failed_commit_forgets_what_it_gathered: range(320, 340),
+    failed_commit_forgets_what_it_gathered: range(1_330, 1_350),
     gap_in_the_log_is_overlooked: range(60),
     grant_reaches_back: range(40),
     hung_processes_are_left_alone: range(20),
@@ -331,7 +331,7 @@ FOUND_WITHIN: dict[Mutation, range] = {
     no_backoff_between_starts: range(20),
     one_death_alone_is_enough: range(20),
     pause_is_not_remembered: range(10),
-    replays_are_not_judged: range(4_250, 4_270),
+    replays_are_not_judged: range(3_000, 3_020),
     retries_are_not_judged: range(70),
     retry_after_is_ignored: range(30, 110),
     retry_sends_the_newer_half_first: range(10),

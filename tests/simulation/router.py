@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +17,6 @@ from sluicegate.delivery.sweeper import (
     LOOK_EVERY_S,
     PASS_EVERY_S,
     READ_BYTES,
-    READ_EVENTS,
     REPLAYS_EVERY_S,
     SKIP_EVERY_S,
 )
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S = 2.0
 ASK_IDLE_S = 10.0
+READ_EVENTS = 20
+"""So few that a backlog takes several passes, and that one destination can be far behind the others."""
 
 
 class Router:
@@ -91,9 +91,12 @@ class Router:
         now = self._world.clock.now
         try:
             self._follow_running()
-            with contextlib.suppress(ConsentUnreadable):
-                self._look()
+            goes_on = False
+            try:
+                goes_on = self._look()
                 self._mind_held(now)
+            except ConsentUnreadable:
+                goes_on = False
             if now >= self._next_replays:
                 self._next_replays = now + REPLAYS_EVERY_S
                 self._find_replays()
@@ -109,7 +112,7 @@ class Router:
             self._pass_in(LOOK_EVERY_S)
             return
         wait_s = max(PASS_EVERY_S, self._next_skip - now) if self._sweep.has_skips else LOOK_EVERY_S
-        self._pass_in(PASS_EVERY_S if self._held.busy else wait_s)
+        self._pass_in(PASS_EVERY_S if goes_on or self._held.busy else wait_s)
 
     def _follow_running(self) -> None:
         if self._running is None:
@@ -126,18 +129,26 @@ class Router:
                 self._sweep.watch(id, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
                 self._held.watch(id, state)
 
-    def _look(self) -> None:
-        while (position := self._sweep.position()) is not None:
-            rows = self._world.log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
-            self._ledger.refresh()
-            if not self._sweep.n_held():
-                self._held_version = self._ledger.version
-            for row in rows:
-                self._sweep.look(row)
-            if not rows:
-                self._sweep.lose(self._world.log.tail() - 1)
-            if not rows or self._sweep.position() == position:
-                return
+    def _look(self) -> bool:
+        """Read on for one piece, as a slow disk has it; whether there may be more."""
+        position = self._sweep.position()
+        if position is None:
+            return False
+        front = self._sweep.front(READ_EVENTS)
+        if front is not None and front > position:
+            self._read(front)
+        return bool(self._read(position)) and self._sweep.position() != position
+
+    def _read(self, position: int) -> Sequence[Row]:
+        rows = self._world.log.read(position, max_events=READ_EVENTS, max_bytes=READ_BYTES)
+        self._ledger.refresh()
+        if not self._sweep.n_held():
+            self._held_version = self._ledger.version
+        for row in rows:
+            self._sweep.look(row, after=position)
+        if not rows:
+            self._sweep.lose(self._world.log.tail() - 1)
+        return rows
 
     def _mind_held(self, now: float) -> None:
         if self._sweep.watched():

@@ -46,6 +46,9 @@ def _counted(delivered: int, expired: int, denied: Mapping[str, int], *, dead: i
     return counted | {denied_word(reason): n for reason, n in denied.items()}
 
 
+CONFIG_HASH = "as configured"
+
+
 class _Letters:
     """The letters of an open store."""
 
@@ -62,6 +65,7 @@ class ModelStore:
 
     def __init__(self, file: StoreFile, *, enter: Callable[[], None] = lambda: None) -> None:
         self.file = file
+        self.config_hash = CONFIG_HASH
         self.enter = enter
         self.letters = _Letters(self)
         self.held = ModelHeld(self)
@@ -282,6 +286,9 @@ class ModelStore:
                     reason=reason,
                     attempts=letter.attempts + 1,
                     last_attempt_at_ms=now_ms,
+                    epoch=epoch,
+                    config_hash=self.config_hash,
+                    ledger_version=(versions or {}).get(i, letter.ledger_version),
                 )
         self.file.watcher.replayed(self.file.id, taken, delivered=True)
         self.file.watcher.replayed(self.file.id, denied_letters, delivered=False)

@@ -18,7 +18,7 @@ from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import StaleEpoch
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
-from tests.simulation.store import ModelStore
+from tests.simulation.store import CONFIG_HASH, ModelStore
 from tests.simulation.storefile import Moved, StoreFile
 
 
@@ -71,7 +71,7 @@ class Pair:
     """The real store and the model, which get the same calls."""
 
     def __init__(self, path: Path) -> None:
-        self.real = DestinationStore.open(path, start=3)
+        self.real = DestinationStore.open(path, start=3, config_hash=CONFIG_HASH)
         self.file = StoreFile("x", 3, Deaf())
         self.model = ModelStore(self.file)
 

@@ -81,6 +81,25 @@ SUPERVISOR = Table(
             DAY_S,
             "a healthy vendor may take seconds to answer",
         ),
+        Key(
+            "memory_shed_percent",
+            Kind.COUNT,
+            "When so much of the memory is in use, destinations that have nothing to deliver are stopped, "
+            "the one idle for longest first; 0 stops none.",
+            "",
+            0,
+            99,
+            "at 100 nobody would be left to do it",
+        ),
+        Key(
+            "memory_keep_percent",
+            Kind.COUNT,
+            "They are stopped until no more than this is in use.",
+            "",
+            1,
+            98,
+            "it has to be less than memory_shed_percent",
+        ),
     ),
     SupervisorConfig,
 )
