@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -76,7 +76,7 @@ def retry_sends_the_newer_half_first() -> AbstractContextManager[object]:
     def postpone(original: Callable[..., None]) -> Callable[..., None]:
         def turned(self: Lanes, lane: Lane, error: BaseException, now: float) -> None:
             original(self, lane, error, now)
-            if len(lane.parts[0].events) > 1:
+            if lane.parts and len(lane.parts[0].events) > 1:
                 older, newer = lane.parts.popleft().halves()
                 lane.parts.extendleft((older, newer))
 
@@ -307,43 +307,45 @@ def sick_event_is_kept_for_ever() -> AbstractContextManager[object]:
     return mock.patch.object(Pace, "gives_up", lambda self, lane, now: False)
 
 
-FOUND_WITHIN: dict[Mutation, range] = {
-    answer_comes_before_the_fsync: range(1_560, 1_580),
-    calls_are_entered_after_the_decision_has_ended: range(190, 210),
+FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
+    answer_comes_before_the_fsync: (*range(1_560, 1_580), *(1_206, 1_234, 1_280)),
+    calls_are_entered_after_the_decision_has_ended: (*range(190, 210), *(192, 774, 2_016, 2_039)),
     capacity_is_one_too_many: range(10),
     cursor_is_committed_before_delivery: range(10),
-    dead_letter_counts_as_delivered: range(10),
+    dead_letter_counts_as_delivered: range(30),
     deaths_are_not_remembered: range(90),
-    decisions_are_not_announced: range(190, 210),
+    decisions_are_not_announced: (192, 774, 2_016, 2_039),
     draining_one_is_started_again_at_once: range(10),
-    epoch_is_not_checked: range(260, 280),
+    epoch_is_not_checked: (*range(260, 280), *(36, 328, 371)),
     event_is_given_up_by_age_alone: range(20, 50),
-    exit_of_an_older_epoch_is_believed: range(200, 220),
-    failed_commit_forgets_what_it_gathered: range(1_330, 1_350),
+    exit_of_an_older_epoch_is_believed: (*range(200, 220), *(204, 391, 496)),
+    failed_commit_forgets_what_it_gathered: (*range(1_330, 1_350), *(328, 1_341, 1_906, 4_866)),
     gap_in_the_log_is_overlooked: range(60),
-    grant_reaches_back: range(40),
+    grant_reaches_back: range(60),
     hung_processes_are_left_alone: range(20),
     lanes_do_not_own_their_subjects: range(10),
     ledger_is_looked_at_once: range(30),
-    letters_are_replayed_twice: range(320, 340),
+    letters_are_replayed_twice: (324, 556, 1_325, 1_560),
     new_rows_are_not_looked_for: range(10),
     no_backoff_between_calls: range(10),
-    no_backoff_between_starts: range(20),
+    no_backoff_between_starts: range(40),
     one_death_alone_is_enough: range(20),
-    pause_is_not_remembered: range(10),
-    replays_are_not_judged: range(3_000, 3_020),
-    retries_are_not_judged: range(70),
-    retry_after_is_ignored: range(30, 110),
-    retry_sends_the_newer_half_first: range(10),
+    pause_is_not_remembered: (*range(10), *range(20)),
+    replays_are_not_judged: (*range(3_000, 3_020), *(5_987, 6_249, 6_854, 7_140, 11_591, 11_958)),
+    retries_are_not_judged: (*range(70), *range(80)),
+    retry_after_is_ignored: (*range(30, 110), *range(100, 170)),
+    retry_sends_the_newer_half_first: (*range(10), *range(40)),
     settled_events_go_out_again: range(10),
     sick_event_is_kept_for_ever: range(30),
-    sleep_of_the_machine_counts_as_silence: range(20, 40),
-    suspects_go_out_with_others: range(380, 400),
+    sleep_of_the_machine_counts_as_silence: (26, 319, 375),
+    suspects_go_out_with_others: (386, 517, 644, 747),
     sweep_takes_the_permitted_for_denied: range(10),
     two_starts_share_an_epoch: range(10),
     undecided_is_allowed: range(10),
-    unreadable_ledger_is_taken_for_an_empty_one: range(30),
-    what_was_judged_stays_judged: range(20, 70),
+    unreadable_ledger_is_taken_for_an_empty_one: range(70),
+    what_was_judged_stays_judged: range(20, 80),
     wish_for_one_that_is_ending_is_lost: range(10),
 }
-"""Every planted mistake, and the seeds among which it is found; `test_mutations` tells when a change has moved it."""
+"""Every planted mistake, and the seeds among which it is found: the first ones where it is found often, else a few of
+which each finds it. Several do, so that a change which moves one does not hide it; `test_mutations` tells when it did.
+"""
