@@ -26,6 +26,7 @@ from sluicegate.loading.table import LoadingTable
 from sluicegate.logs import be_part
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import (
+    AreYouThere,
     ClearAll,
     Configure,
     Done,
@@ -339,6 +340,11 @@ class SupervisorActor(SafeActor):
         """Whether one is loaded."""
         table, _ = self._table_now()
         self.send(sender, IsLoadedAnswer(message.request_id, table.status(message.id).loaded))
+
+    @handles(AreYouThere)
+    def receiveMsg_AreYouThere(self, message: AreYouThere, sender: ActorAddress) -> None:
+        """Yes."""
+        self._done(message.request_id, sender)
 
     # -- the rest ---------------------------------------------------------------------------------------------------
 
