@@ -240,7 +240,7 @@ class RouterActor(SafeActor):
 
     def _answer_one(self, waiting: _Waiting, offset: int) -> None:
         acceptance = waiting.acceptance
-        verdicts = tuple(Verdict(r.index, r.message_id, r.reason.value) for r in acceptance.rejected)
+        verdicts = tuple(Verdict(r.index, r.message_id, r.text) for r in acceptance.rejected)
         self.send(waiting.sender, Accepted(waiting.request_id, offset, waiting.n_accepted, verdicts))
 
     # -- decisions from Python applications -------------------------------------------------------------------------
