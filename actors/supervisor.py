@@ -165,7 +165,8 @@ class SupervisorActor(SafeActor):
 
     def _ended(self, running: children.Running) -> None:
         table, now = self._table_now()
-        self._carry_out(table.exited(running.id, running.epoch, now=now))
+        table.at(running.id, running.epoch, running.stage.read())
+        self._carry_out(table.exited(running.id, running.epoch, now=now, how=running.child.ending()))
 
     def on_child_exited(self, address: ActorAddress) -> None:
         """One has ended, or is about to."""
@@ -182,6 +183,8 @@ class SupervisorActor(SafeActor):
     def on_timer(self, name: object) -> None:
         """Something in the table is due."""
         table, now = self._table_now()
+        for running in self._children:
+            table.at(running.id, running.epoch, running.stage.read())
         self._carry_out(table.tick(now=now))
 
     # -- the router -------------------------------------------------------------------------------------------------
