@@ -60,12 +60,17 @@ def test_demo_shows_the_whole_story_and_balances() -> None:
     assert not [line for line in shown.stdout.splitlines() if line.startswith("  ads ") and "registered" not in line]
 
 
-def test_demo_of_a_system_that_ignores_consent_fails() -> None:
-    shown = subprocess.run([sys.executable, "-c", CARELESS], capture_output=True, text=True, timeout=PROMISED_S)
+def test_demo_of_a_system_that_ignores_consent_fails_and_leaves_its_log(tmp_path: Path) -> None:
+    careless = [sys.executable, "-c", CARELESS]
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    shown = subprocess.run(careless, capture_output=True, text=True, timeout=PROMISED_S, env=environ)
 
     assert shown.returncode == 1
     assert "events went where they may not" in shown.stderr
     assert "balanced" not in shown.stdout
+    (folder,) = tmp_path.glob("sluicegate-demo-*")
+    assert str(folder) in shown.stderr
+    assert "ready" in (folder / "serve.log").read_text()
 
 
 def test_demo_on_a_terminal_shows_a_live_table() -> None:
