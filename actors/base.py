@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import stat
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, TypeVar
 
 from thespian.actors import (
@@ -51,6 +53,17 @@ class Child:
 
     address: ActorAddress
     pid: int
+    process: BaseProcess
+
+    def ending(self) -> str:
+        """How its process has ended, in words; empty while that is not known."""
+        try:
+            code = self.process.exitcode
+        except ValueError:  # its record has been closed
+            return ""
+        if code is None:
+            return ""
+        return f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
 
 
 class SafeActor(Actor):
@@ -137,7 +150,10 @@ class SafeActor(Actor):
         known = len(self._processes())
         address = self.createActor(actor_class)
         started = self._processes()[known:]
-        return Child(address, started[0].childProc.pid) if started else None
+        if not started:
+            return None
+        process = started[0].childProc
+        return Child(address, process.pid, process)
 
     def forget_child(self, child: Child) -> None:
         """Have Thespian forget a child whose process is gone; call it when that is seen by other means than Thespian's.
@@ -228,3 +244,10 @@ class SafeActor(Actor):
         """Thespian's records of the children that this actor has forked and that have not been found dead."""
         found: list[Any] = getattr(self._myRef, "_child_procs", [])
         return found
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

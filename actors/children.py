@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from thespian.actors import ActorAddress
@@ -15,6 +15,7 @@ from thespian.actors import ActorAddress
 from sluicegate.actors.base import Child, SafeActor
 from sluicegate.actors.destination import DestinationActor
 from sluicegate.actors.processes import exited
+from sluicegate.actors.stages import StageCell, handed_down
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Running:
     epoch: int
     child: Child
     pidfd: int
+    stage: StageCell
 
 
 class Children:
@@ -43,8 +45,10 @@ class Children:
 
     def start(self, id: str, epoch: int) -> Running | None:
         """Start a process; None when that is not possible now. Its end is told from the next message on."""
+        stage = StageCell()
         try:
-            child = self._parent.create_child(DestinationActor)
+            with handed_down(stage):
+                child = self._parent.create_child(DestinationActor)
         except Exception:  # no memory, no process, no port: whatever Thespian stumbles over
             log.exception("%s: cannot start a process", id)
             return None
@@ -57,10 +61,14 @@ class Children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
             return None
-        self._running[id] = running = Running(id, epoch, child, pidfd)
+        self._running[id] = running = Running(id, epoch, child, pidfd, stage)
         self._parent.watch(pidfd, functools.partial(self._look_after, running))
         log.info("%s: started as process %d, epoch %d", id, child.pid, epoch)
         return running
+
+    def __iter__(self) -> Iterator[Running]:
+        """Those that may still run."""
+        return iter(self._running.values())
 
     def get(self, id: str, epoch: int) -> Running | None:
         """The process of this start, if it may still run."""

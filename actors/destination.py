@@ -8,6 +8,7 @@ from setproctitle import setproctitle
 from thespian.actors import ActorAddress, ActorExitRequest
 
 from sluicegate import failpoints
+from sluicegate.actors import stages
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.config.model import Config
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
@@ -64,6 +65,7 @@ class DestinationActor(SafeActor):
             reports.put,
             start_offset=registrations(data_dir)[message.id].start,
             consent=config.consent,
+            at=stages.own_cell().write,
         )
         self._worker.start()
         self.after(LOOK_S, "look")

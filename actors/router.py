@@ -38,7 +38,7 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.writer import GroupCommit
 from sluicegate.logs import be_part
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
-from sluicegate.messages.control import Configure, Done, Ensure, Introduce, Running
+from sluicegate.messages.control import AreYouThere, Configure, Done, Ensure, Introduce, Running
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents, Refused, Verdict
 from sluicegate.paths import DataDir
 
@@ -137,6 +137,11 @@ class RouterActor(SafeActor):
         """Take this supervisor for the one; ask it what runs."""
         self._supervisor = message.supervisor
         self._ask_for(self._wanted)
+
+    @handles(AreYouThere)
+    def receiveMsg_AreYouThere(self, message: AreYouThere, sender: ActorAddress) -> None:
+        """Yes."""
+        self.send(sender, Done(message.request_id, os.getpid()))
 
     # -- who is wanted ----------------------------------------------------------------------------------------------
 
@@ -246,7 +251,7 @@ class RouterActor(SafeActor):
 
     def _answer_one(self, waiting: _Waiting, offset: int) -> None:
         acceptance = waiting.acceptance
-        verdicts = tuple(Verdict(r.index, r.message_id, r.reason.value) for r in acceptance.rejected)
+        verdicts = tuple(Verdict(r.index, r.message_id, r.text) for r in acceptance.rejected)
         self.send(waiting.sender, Accepted(waiting.request_id, offset, waiting.n_accepted, verdicts))
 
     # -- decisions from Python applications -------------------------------------------------------------------------

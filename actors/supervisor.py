@@ -27,6 +27,7 @@ from sluicegate.loading.table import LoadingTable
 from sluicegate.logs import be_part
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import (
+    AreYouThere,
     ClearAll,
     Configure,
     Done,
@@ -173,7 +174,8 @@ class SupervisorActor(SafeActor):
 
     def _ended(self, running: children.Running) -> None:
         table, now = self._table_now()
-        self._carry_out(table.exited(running.id, running.epoch, now=now))
+        table.at(running.id, running.epoch, running.stage.read())
+        self._carry_out(table.exited(running.id, running.epoch, now=now, how=running.child.ending()))
 
     def on_child_exited(self, address: ActorAddress) -> None:
         """One has ended, or is about to."""
@@ -194,8 +196,10 @@ class SupervisorActor(SafeActor):
             self.after(MEMORY_LOOK_S, "memory")
             memory = memory_use() if table.running() else None
             self._carry_out([] if memory is None else table.shed(memory, now=now))
-        else:
-            self._carry_out(table.tick(now=now))
+            return
+        for running in self._children:
+            table.at(running.id, running.epoch, running.stage.read())
+        self._carry_out(table.tick(now=now))
 
     # -- the router -------------------------------------------------------------------------------------------------
 
@@ -353,6 +357,11 @@ class SupervisorActor(SafeActor):
         """Whether one is loaded."""
         table, _ = self._table_now()
         self.send(sender, IsLoadedAnswer(message.request_id, table.status(message.id).loaded))
+
+    @handles(AreYouThere)
+    def receiveMsg_AreYouThere(self, message: AreYouThere, sender: ActorAddress) -> None:
+        """Yes."""
+        self._done(message.request_id, sender)
 
     # -- the rest ---------------------------------------------------------------------------------------------------
 

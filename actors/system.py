@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -87,6 +88,19 @@ class RunningSystem:
         if not self.alive:
             return False
         return self._endpoint.flush(self._endpoint.send(address, message), timeout_s=_TELL_TIMEOUT_S) is Sent.DONE
+
+    def begin_ask(self, address: ActorAddress | None, message: object) -> None:
+        """Send a message without waiting, to the admin process if no actor is named; `take` gets the answer."""
+        if self.alive:
+            self._endpoint.send(self._endpoint.admin if address is None else address, message)
+
+    def take(self, enough: Callable[[object], bool], *, timeout_s: float) -> None:
+        """Give what arrives to `enough` until it says so; what arrives during an `ask` is lost to it."""
+        self._endpoint.receive(enough, Sending(self._endpoint.transport), timeout_s=timeout_s)
+
+    def interrupt_on(self, *fds: int) -> None:
+        """Have whatever waits for an answer end without one as soon as one of these is readable."""
+        self._endpoint.transport.set_watch([self.admin_pidfd, *fds])
 
     def stop(self, *, timeout_s: float = 10.0) -> None:
         """End every process of the system: by request, then SIGTERM, then SIGKILL; may be called again.

@@ -22,7 +22,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from sluicegate.config.model import DestinationConfig, Requirement
-from sluicegate.config.secret import Secret
 from sluicegate.delivery.plugin import Plugin, make_plugin
 from sluicegate.delivery.report import Report
 from sluicegate.delivery.worker import DeliveryWorker
@@ -195,7 +194,7 @@ def main() -> None:
         hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}, network=LOOPBACK)
         backlog("webhook", hook, args.events)
         backlog("webhook, 100 a call", replace(hook, batch_size=100), args.events)
-        signed = replace(hook, settings={"url": url, "secret": Secret("whsec_c2VjcmV0").reveal()})
+        signed = replace(hook, settings={"url": url, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
         backlog("webhook, signed", signed, args.events)
     with receiver(0.05) as url:
         hook = DestinationConfig("hook", "webhook", NEEDS, settings={"url": url}, network=LOOPBACK)

@@ -40,6 +40,14 @@ class Done(Message):
 
 @message
 @dataclass(frozen=True, slots=True)
+class AreYouThere(Message):
+    """Asks the router or the supervisor whether it handles messages; answered by `Done` at once."""
+
+    request_id: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
 class Ensure(Message):
     """Events wait for these destinations: load those that are not; answered by `Running`. May be empty."""
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich import box
@@ -19,6 +17,7 @@ from sluicegate.bench.conditions import Conditions, conditions
 from sluicegate.bench.errors import BenchError
 from sluicegate.bench.modes import Contender, Mode, Plan, Results, session
 from sluicegate.bench.report import Finding, Row, as_json, examples, findings, rows
+from sluicegate.scripts.interrupts import Interrupts
 
 WIDTH = 100
 """Of the tables where no terminal says."""
@@ -34,32 +33,6 @@ def _several(choices: Sequence[str]) -> Callable[[click.Context, click.Parameter
         return names
 
     return names_in
-
-
-class Interrupts:
-    """SIGINT and SIGTERM as `KeyboardInterrupt`, even when they come where Python drops exceptions (`__del__`)."""
-
-    def __init__(self) -> None:
-        self._interrupted = False
-
-    def __enter__(self) -> Interrupts:
-        """Take the signals over."""
-        self._before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Give them back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raise again for a signal that has come."""
-        if self._interrupted:
-            raise KeyboardInterrupt
-
-    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
-        self._interrupted = True
-        raise KeyboardInterrupt
 
 
 @click.command()

@@ -22,10 +22,10 @@ class Receiver:
         """Where to post to."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
-    def counts(self) -> tuple[int, int]:
-        """How many different events came, and how many came again."""
+    def received(self) -> tuple[set[str], int]:
+        """The ids of the events that came, and how many came again."""
         with self._lock:
-            return len(self._seen), sum(self._seen.values()) - len(self._seen)
+            return set(self._seen), sum(self._seen.values()) - len(self._seen)
 
     def close(self) -> None:
         """Stop listening."""

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 ASK_S = 1.0
 """How long a gateway may take to answer whether it is ready, and so at most until a wish to stop is heard meanwhile."""
+MAX_READ_BYTES = 64 * 1024
 
 
 class GatewayPart:
@@ -39,8 +40,11 @@ class GatewayPart:
         host, port = self._socket.getsockname()[:2]
         self.listening = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._control: socket.socket | None = None
+        self._heard = b""
         self.pid = 0
         self.pidfd = -1
+        self.control_fd = -1
+        """Readable when `answers` has something; -1 when nobody writes to it."""
 
     def start(self) -> None:
         """Fork the gateway process; the launcher must be single-threaded."""
@@ -50,7 +54,8 @@ class GatewayPart:
         if self.pid == 0:
             self._become_gateway(parent, theirs)
         theirs.close()
-        self._control = ours
+        self._control, self._heard = ours, b""
+        self.control_fd = ours.fileno()
         self.pidfd = os.pidfd_open(self.pid)
 
     def _become_gateway(self, parent: int, control: socket.socket) -> None:
@@ -76,11 +81,33 @@ class GatewayPart:
 
     def tell_ready(self, ready: bool, *reasons: str) -> None:
         """Tell the gateway what `/ready` is to answer; a dead gateway is noticed elsewhere."""
+        self._tell(ready=ready, reasons=list(reasons))
+
+    def ask(self, question: str) -> None:
+        """Ask whether it runs; `answers` has the answer."""
+        self._tell(ask=question)
+
+    def answers(self) -> list[str]:
+        """The questions that it has answered since the last look."""
+        while self._control is not None and self.control_fd >= 0:
+            try:
+                data = self._control.recv(MAX_READ_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self.control_fd = -1
+            self._heard += data
+        *lines, self._heard = self._heard.split(b"\n")
+        return [str(told["answer"]) for told in map(json.loads, lines) if "answer" in told]
+
+    def _tell(self, **what: object) -> None:
+        """Send one line, unless the gateway has stopped reading: it must not stop us too."""
         if self._control is None:
             return
-        line = json.dumps({"ready": ready, "reasons": list(reasons)}) + "\n"
         try:
-            self._control.sendall(line.encode())
+            self._control.send(json.dumps(what).encode() + b"\n", socket.MSG_DONTWAIT)
         except OSError as error:
             log.debug("the gateway does not listen: %s", error)
 
@@ -125,7 +152,7 @@ class GatewayPart:
         self.pidfd = -1
         if self._control is not None:
             self._control.close()
-            self._control = None
+            self._control, self.control_fd = None, -1
 
 
 def _listen(host: str, port: int) -> socket.socket:

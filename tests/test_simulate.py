@@ -24,7 +24,7 @@ skip = ["Noise"]
 type = "webhook"
 requires = ["necessary"]
 url = "https://example.com/x"
-secret = "topsecretvalue"
+secret = "whsec_dG9wc2VjcmV0dmFsdWV0b3BzZWNyZXR2YWx1ZQ=="
 headers = { X-Token = "header-secret" }
 [destinations.forward]
 type = "segment"

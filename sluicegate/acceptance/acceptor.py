@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sluicegate.acceptance.body import check_own_keys, checked_text, open_batch
+from sluicegate.acceptance.body import check_batch_size, check_own_keys, checked_text, open_batch
 from sluicegate.acceptance.combining import Combiner, Scope, Told
 from sluicegate.acceptance.message_id import MessageIds
 from sluicegate.acceptance.plain import read_plain
@@ -49,7 +49,8 @@ class Acceptor:
         `signals` is what the request says for all of its events.
         """
         limits = self.limits
-        body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
+        check_batch_size(body, max_bytes=limits.max_batch_bytes)
+        body = checked_text(body)
         opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
         scope = self._combiner.scope(source, opened.default, signals)
         clock = Clock(received_at_ms, opened.sent_ms)
@@ -64,7 +65,7 @@ class Acceptor:
     ) -> Acceptance:
         """Accept the body of `/v1/track` and its like: one event, whose `type` the address tells."""
         limits = self.limits
-        body = checked_text(body, max_bytes=min(limits.max_batch_bytes, limits.max_body_bytes))
+        body = checked_text(body)
         scope, clock = self._combiner.scope(source, _TOLD_NOTHING, signals), Clock(received_at_ms)
         plain = read_plain(body, type, scope, clock, limits)
         if plain is not None:
@@ -72,7 +73,7 @@ class Acceptor:
         accepted = self._one_by_one([body], scope, clock, kind=type)
         for rejection in accepted.rejected:
             if rejection.reason in (Reason.NOT_JSON, Reason.NOT_OBJECT):
-                raise BodyRefused(rejection.reason.name.lower(), f"the body is {rejection.reason}")
+                raise BodyRefused(rejection.reason.name.lower(), f"the body is {rejection.text}")
         return accepted
 
     def accept_singles(
@@ -83,7 +84,7 @@ class Acceptor:
         None when one is: then each of them is one for `accept_single`, which would accept the others as this does.
         """
         limits = self.limits
-        if max(map(len, bodies)) > min(limits.max_batch_bytes, limits.max_body_bytes):
+        if max(map(len, bodies)) > limits.max_event_bytes:
             return None
         scope, clock = self._combiner.scope(source, _TOLD_NOTHING), Clock(received_at_ms)
         if len(bodies) < FEW:
@@ -99,7 +100,7 @@ class Acceptor:
         together = Acceptance(EventBatch())
         for body, type_ in zip(bodies, types, strict=True):
             try:
-                body = checked_text(body, max_bytes=self.limits.max_body_bytes)
+                body = checked_text(body)
             except BodyRefused:
                 return None
             plain = read_plain(body, type_, scope, clock, self.limits)
@@ -115,7 +116,8 @@ class Acceptor:
         """Accept events from an actor message; `consent` holds for events that tell nothing about it."""
         limits = self.limits
         if len(events) > limits.max_batch_events:
-            raise BodyRefused("too_many", f"a message may have {limits.max_batch_events} events", status=413)
+            text = f"a message may have {limits.max_batch_events} events (max_batch_events)"
+            raise BodyRefused("too_many", text, status=413)
         default = Told(Parts(consent=b"" if consent is None else msgspec.json.encode(consent)))
         scope = self._combiner.scope(source, default)
         clock = Clock(received_at_ms)
@@ -126,7 +128,7 @@ class Acceptor:
         body = b'{"batch":[' + b",".join(events) + b"]}"
         limits = self.limits
         try:
-            body = checked_text(body, max_bytes=limits.max_body_bytes)
+            body = checked_text(body)
             opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
         except BodyRefused:
             return None
@@ -143,7 +145,7 @@ class Acceptor:
             try:
                 taken = self._single.read(raw, scope, clock, kind=kind)
             except BadEvent as bad:
-                accepted.rejected.append(Rejection(index, bad.message_id, bad.reason))
+                accepted.rejected.append(Rejection(index, bad.message_id, bad.reason, bad.reason.within(self.limits)))
                 continue
             batch.combos.append(taken.combined.combo)
             batch.message_ids.append(taken.message_id)

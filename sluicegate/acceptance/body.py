@@ -74,10 +74,15 @@ class Opened(NamedTuple):
     """Whether it has none of `MORE_NAMES`, not even null."""
 
 
-def checked_text(body: bytes, *, max_bytes: int) -> bytes:
-    """The body without a byte order mark; raises `BodyRefused` when it is too large or not UTF-8."""
+def check_batch_size(body: bytes, *, max_bytes: int) -> None:
+    """Refuse a batch that is too large; raises `BodyRefused`."""
     if len(body) > max_bytes:
-        raise BodyRefused("too_large", f"the body has more than {max_bytes} bytes; send smaller batches", status=413)
+        text = f"the batch has more than {max_bytes} bytes (max_batch_size); send smaller batches"
+        raise BodyRefused("too_large", text, status=413)
+
+
+def checked_text(body: bytes) -> bytes:
+    """The body without a byte order mark; raises `BodyRefused` when it is not UTF-8."""
     return body if body.isascii() else utf8_text(body)
 
 
@@ -177,7 +182,7 @@ def _defaults(decoded: _Body, context: LooseContext, *, max_depth: int) -> Told:
     )
     told = Told(parts, bytes(decoded.integrations), said(context.gpc), said(context.jurisdiction))
     if any([depth_exceeds(raw, max_depth) for raw in (*parts, *told[1:]) if raw]):
-        raise BodyRefused("too_deep", f"the batch's own members are nested more than {max_depth} deep")
+        raise BodyRefused("too_deep", f"the batch's own members are nested more than {max_depth} deep (max_depth)")
     return told
 
 
@@ -200,4 +205,5 @@ def _not_a_batch() -> BodyRefused:
 
 def too_many(max_events: int) -> NoReturn:
     """Refuse a body with too many events."""
-    raise BodyRefused("too_many", f"a batch may have {max_events} events; send smaller batches", status=413)
+    text = f"a batch may have {max_events} events (max_batch_events); send smaller batches"
+    raise BodyRefused("too_many", text, status=413)

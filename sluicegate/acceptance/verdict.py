@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
 
 
@@ -33,6 +34,14 @@ class Reason(StrEnum):
     )
     NO_PREFERENCES = "a consent event needs context.consent.categoryPreferences"
 
+    def within(self, limits: GatewayConfig) -> str:
+        """The same, with the limit that was broken and the key that sets it, where there is one."""
+        if self is Reason.TOO_LARGE:
+            return f"larger than {limits.max_event_bytes} bytes (max_event_size)"
+        if self is Reason.TOO_DEEP:
+            return f"nested more than {limits.max_depth} deep (max_depth)"
+        return self.value
+
 
 class BadEvent(ValueError):
     """One event that cannot be accepted; the others of its request can."""
@@ -50,6 +59,8 @@ class Rejection:
     index: int
     message_id: str | None
     reason: Reason
+    text: str
+    """The reason in words, with the limit that was broken."""
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ def _purposes(value: object, purposes: PurposesConfig) -> tuple[str, ...]:
 
 def _policy(value: object) -> str:
     if not isinstance(value, str) or not value or len(value) > MAX_POLICY or not value.isprintable():
-        raise Wrong(f"must be a text of 1 to {MAX_POLICY} printable characters")
+        raise Wrong(f"must be a text of 1 to {MAX_POLICY} printable characters", 'write one like "2026-11"')
     return value
 
 
@@ -110,7 +110,7 @@ def _jurisdictions(value: object, problems: Problems) -> dict[str, ConsentModel]
             if not _JURISDICTION.fullmatch(name):
                 raise Wrong("is not a jurisdiction", 'write a country or a part of one: US, US-CA, or "*"')
             if name.upper() in found:
-                raise Wrong("is there twice")
+                raise Wrong("is there twice", "remove one of them")
             found[name.upper()] = _choice(ConsentModel, model)
         except Wrong as wrong:
             problems.add_wrong((*path, name), wrong)

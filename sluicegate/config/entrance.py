@@ -168,7 +168,7 @@ def _check_write_key(source: str, key: object) -> None:
     if not is_id(source):
         raise Wrong("not a source name", ID_RULE)
     if not isinstance(key, str):
-        raise Wrong("must be a text")
+        raise Wrong("must be a text", 'write it in quotes, or "${NAME}"')
     if not key:
         raise Wrong("is empty", "check the variable")
     if len(key) < MIN_WRITE_KEY:

@@ -15,6 +15,7 @@ KeyPath = tuple[str | int, ...]
 MASK = "***"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENSITIVE = re.compile(r"secret|token|passw|key|header|credential|auth|dsn|signature", re.IGNORECASE)
+_SECRET_WORDS = ("secret", "token", "password", "key", "keys", "header", "credential", "auth", "dsn", "signature")
 _USER_INFO = re.compile(r"//[^/@\s]*@")
 _QUERY = re.compile(r"(//[^?\s]*)\?\S+")
 _LONG_PART = re.compile(r"(?<=[^/])/[^/?#\s]{16,}")
@@ -64,10 +65,26 @@ class Problems:
 
     def add_unknown(self, path: KeyPath, known: Iterable[str]) -> None:
         """Note a key that means nothing; its text is masked where it may be a misspelt secret."""
+        names = list(known)
         value = self._written(path)
-        is_safe = isinstance(value, int | float) or path[0] in _WITHOUT_SECRETS
-        value = masked(value, sensitive=not is_safe or is_sensitive(path))
-        self._found.append(Problem(spell(path), value, "unknown key", did_you_mean(str(path[-1]), known)))
+        sensitive = is_sensitive(path) or not self._is_harmless(path, value, names)
+        suggestion = did_you_mean(str(path[-1]), names) or "remove it"
+        self._found.append(Problem(spell(path), masked(value, sensitive=sensitive), "unknown key", suggestion))
+
+    def _is_harmless(self, path: KeyPath, value: Any, known: list[str]) -> bool:
+        """Whether what stands at an unknown key cannot be a secret.
+
+        Types have secrets of any name, so there the key has to be a misspelling of one that holds none.
+        """
+        if isinstance(value, int | float) or path[0] in _WITHOUT_SECRETS:
+            return True
+        if isinstance(value, Mapping):
+            return False
+        name = str(path[-1])
+        if path[0] == "destinations":
+            closest = closest_to(name, known)
+            return closest is not None and not _SENSITIVE.search(closest)
+        return not any(closest_to(word, _SECRET_WORDS) for word in re.split(r"[\W_]+", name))
 
     def hide(self, text: str, *, variable: str = "") -> None:
         """Keep this text, which may be that of a variable, out of messages that come from elsewhere."""
@@ -140,11 +157,16 @@ def _masked_address(text: str) -> str:
     return _LONG_PART.sub(f"/{MASK}", text)
 
 
+def closest_to(word: str, known: Iterable[str]) -> str | None:
+    """Which of these words is meant by a misspelt one, if any is."""
+    folded = {name.lower(): name for name in reversed(list(known))}
+    close = difflib.get_close_matches(word.lower()[:64], folded, n=1)
+    return folded[close[0]] if close else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suggestion for a misspelt word, or what there is to choose from."""
     names = list(known)
-    folded = {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word.lower()[:64], folded, n=1)
-    if close:
-        return f"did you mean {folded[close[0]]}?"
+    if close := closest_to(word, names):
+        return f"did you mean {close}?"
     return f"known: {', '.join(names)}" if names else ""

@@ -103,4 +103,7 @@ def _alias(name: str, target: object, known: tuple[str, ...]) -> str:
 
 def _check_name(name: str) -> None:
     if not name or len(name) > MAX_NAME or not name.isprintable() or name != name.strip():
-        raise Wrong(f"a purpose's name has 1 to {MAX_NAME} printable characters and no spaces around")
+        raise Wrong(
+            f"a purpose's name has 1 to {MAX_NAME} printable characters and no spaces around",
+            'write one like "measurement"',
+        )

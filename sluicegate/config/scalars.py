@@ -53,9 +53,9 @@ def texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         raise Wrong("must be a list", f'write ["{value}"]' if value.isidentifier() else 'write ["..."]')
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Wrong("must be a list of texts")
+        raise Wrong("must be a list of texts", 'write ["..."]')
     if not value:
-        raise Wrong("must not be empty")
+        raise Wrong("must not be empty", 'write ["..."], or leave it out')
     return tuple(dict.fromkeys(value))
 
 
@@ -64,14 +64,14 @@ def _flag(value: object) -> bool:
         return value
     if value in ("true", "false"):
         return value == "true"
-    raise Wrong("must be true or false")
+    raise Wrong("must be true or false", "write true or false without quotes")
 
 
 def _count(value: object) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError("must be a whole number")
+        raise ValueError("must be a whole number; write it without quotes, such as 10")
     return value
 
 

@@ -14,7 +14,7 @@ from sluicegate.config.model import DestinationConfig
 from sluicegate.config.plugins import check_declaration
 from sluicegate.config.problems import KeyPath, Problems, Wrong, is_sensitive
 from sluicegate.config.secret import Secret
-from sluicegate.config.wording import reason_and_suggestion
+from sluicegate.config.wording import reason_and_suggestion, type_text
 
 _PLACE = re.compile(r"^(?P<reason>.*?)(?: - at `\$?(?P<place>[^`]*)`)?$", re.DOTALL)
 _PLACE_PART = re.compile(r"\.([A-Za-z_][\w-]*)|\[([0-9]+)\]")
@@ -79,7 +79,7 @@ def _field_is_right(
     here = (*path, field.encode_name)
     if field.encode_name not in raw:
         if field.required:
-            problems.add(here, "is missing, and the type needs it")
+            problems.add(here, "is missing, and the type needs it", _how_to_write(field))
         return not field.required
     try:
         msgspec.convert(raw[field.encode_name], field.type, strict=True, dec_hook=_convert_special)
@@ -89,6 +89,12 @@ def _field_is_right(
         problems.add((*here, *place), problems.redact(reason), suggestion)
         return False
     return True
+
+
+def _how_to_write(field: msgspec.structs.FieldInfo) -> str:
+    """A line for a setting that has to be there."""
+    value = {"text": '"..."', "secret": '"${NAME}"'}.get(type_text(field.type), "...")
+    return f"write {field.encode_name} = {value}"
 
 
 def _construct(
@@ -114,7 +120,7 @@ def _convert_special(kind: type, value: Any) -> Any:
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
     if not value:
-        raise ValueError("must not be empty")
+        raise ValueError("must not be empty; write a text, or leave it out")
     return kind(value)
 
 

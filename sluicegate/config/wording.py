@@ -21,6 +21,14 @@ _OF_MSGSPEC = {
     "dict": "a table",
     "null": "null",
 }
+_HOW_TO_WRITE = {
+    "str": 'write it in quotes: "..."',
+    "int": "write a whole number without quotes, such as 10",
+    "float": "write a number without quotes, such as 0.5",
+    "bool": "write true or false without quotes",
+    "array": 'write a list: ["..."]',
+    "object": 'write a table: { name = "..." }',
+}
 _EXPECTED = re.compile(r"^Expected `([^`]*)`, got `([^`]*)`$")
 
 
@@ -40,12 +48,17 @@ def type_text(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind))
 
 
+def _first(names: str) -> str:
+    return next((name for name in names.split(" | ") if name != "null"), "")
+
+
 def reason_and_suggestion(error: str, kind: Any) -> tuple[str, str]:
     """What is wrong with a value of a setting of this type, and what to write, from msgspec's words."""
     match = _EXPECTED.match(error)
     if match:
         wanted = " or ".join(_OF_MSGSPEC.get(name, name) for name in match[1].split(" | ") if name != "null")
-        return f"must be {wanted}, not {_OF_MSGSPEC.get(match[2], match[2])}", ""
+        return f"must be {wanted}, not {_OF_MSGSPEC.get(match[2], match[2])}", _HOW_TO_WRITE.get(_first(match[1]), "")
     if error.startswith("Invalid enum value"):
         return "is none of the possible values", f"write {type_text(kind).removesuffix(' | null')}"
-    return error, ""
+    reason, _, suggestion = error.partition("; ")
+    return reason, suggestion

@@ -23,6 +23,18 @@ class ReportKind(StrEnum):
     """A newer epoch has claimed the store."""
 
 
+class LoadStage(StrEnum):
+    """What a worker is at until it has loaded, in the order in which it comes to it."""
+
+    STARTING = "starting"
+    IMPORT = "importing the plugin"
+    STORE = "opening its store"
+    INITIALIZE = "running initialize()"
+    TEST = "running test()"
+    LOG = "opening the event log"
+    LOADED = "delivering"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """One report; `reason` is a text for the operator, without secrets.

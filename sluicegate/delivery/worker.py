@@ -25,7 +25,7 @@ from sluicegate.delivery.loop import DeliveryLoop, Stop
 from sluicegate.delivery.plugin import Plugin, error_text, make_plugin, required_of
 from sluicegate.delivery.reader import offsets_of_call
 from sluicegate.delivery.recovery import Recovery
-from sluicegate.delivery.report import Report, ReportKind, Snapshot, Vitals
+from sluicegate.delivery.report import LoadStage, Report, ReportKind, Snapshot, Vitals
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.waiting import Waiting
 from sluicegate.errors import ConfigError, CredentialsRefused, NotInstalled, NotReady, StaleEpoch
@@ -42,6 +42,7 @@ class DeliveryWorker:
     """Delivers to one destination in a thread of its own.
 
     `report` is called in that thread: LOADED once the plugin is ready, and one final report, after which it ends.
+    `at` hears, in that thread too, what it begins with until it has loaded.
     `start_offset` is where a store that does not exist yet begins: what lies before it is not for this destination.
     """
 
@@ -55,6 +56,7 @@ class DeliveryWorker:
         start_offset: int,
         make: Callable[[DestinationConfig, DataDir], Plugin] = make_plugin,
         consent: ConsentConfig = ConsentConfig(),  # noqa: B008  (frozen)
+        at: Callable[[LoadStage], object] = lambda stage: None,
     ) -> None:
         self._destination = destination
         self._data_dir = data_dir
@@ -62,6 +64,7 @@ class DeliveryWorker:
         self._report = report
         self._start_offset = start_offset
         self._make = make
+        self._at = at
         self._consent = consent_of(destination, consent)
         self._bell = BellWatch(data_dir.bell)
         self._waiting = Waiting(self._bell)
@@ -108,12 +111,14 @@ class DeliveryWorker:
 
     def _live(self) -> Report:
         plugin: Plugin | None
+        self._at(LoadStage.IMPORT)
         try:
             plugin = self._make(self._destination, self._data_dir)
         except (NotReady, ConfigError) as error:
             return Report(ReportKind.FAILED, error_text(error), permanent=isinstance(error, NotInstalled))
         except CredentialsRefused as error:
             plugin, refusal = None, error_text(error)
+        self._at(LoadStage.STORE)
         destination = self._destination
         store = DestinationStore.open(
             self._data_dir.store(destination.id),
@@ -133,6 +138,7 @@ class DeliveryWorker:
             store.close()
 
     def _deliver(self, plugin: Plugin, store: DestinationStore, cursor: int) -> Report:
+        self._at(LoadStage.LOG)
         log = SqliteLog(self._data_dir.event_log, create=False, reader=self._destination.id)
         flight: FlightRecord | None = None
         ledger = open_ledger_reader(self._data_dir, self._consent)
@@ -162,6 +168,7 @@ class DeliveryWorker:
                 deciding=deciding,
                 hold=HoldBounds.of(self._consent),
             )
+            self._at(LoadStage.LOADED)
             self._report(Report(ReportKind.LOADED))
             halted = loop.run()
         finally:
@@ -200,11 +207,13 @@ class DeliveryWorker:
         return Report(ReportKind.HALTED, reason)
 
     def _initialize(self, plugin: Plugin, store: DestinationStore) -> Report | None:
+        self._at(LoadStage.INITIALIZE)
         try:
             if failpoints.ARMED:
                 failpoints.hit(failpoints.Point.IN_INITIALIZE)
             plugin.instance.initialize()
             if self._destination.test_on_load:
+                self._at(LoadStage.TEST)
                 plugin.instance.test()
         except CredentialsRefused as error:
             return self._halted(store, plugin.mask(error_text(error)))

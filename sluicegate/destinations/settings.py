@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from typing import ClassVar
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ OWN_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "idempotency-key"}
 )
 """Headers that the webhook sets itself, besides all that begin with `webhook-`."""
+SECRET_MARK = "whsec_"
+SECRET_BYTES = range(24, 65)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -37,6 +41,8 @@ class WebhookSettings(Settings):
         check_url(self.url)
         for name, value in self.headers.items():
             _check_header(name, value)
+        if self.secret is not None:
+            signing_key(self.secret)
 
 
 class ConsoleSettings(Settings):
@@ -49,6 +55,21 @@ class NullSettings(Settings):
     """No settings; events are counted and forgotten."""
 
     limits: ClassVar[Limits] = Limits(max_events=5_000, max_bytes=4 * 1024 * 1024)
+
+
+def signing_key(secret: Secret) -> bytes:
+    """The key in a secret of Standard Webhooks; raises `ValueError` for another one."""
+    prefix, marked, text = secret.reveal().rpartition(SECRET_MARK)
+    try:
+        key = base64.b64decode(text, validate=True) if marked and not prefix else b""
+    except binascii.Error:
+        key = b""
+    if len(key) not in SECRET_BYTES:
+        raise ValueError(
+            f"secret: is not {SECRET_MARK} and base64 of {SECRET_BYTES.start} to {SECRET_BYTES.stop - 1} bytes, as"
+            f' receivers expect it (Standard Webhooks); write {SECRET_MARK} and what "openssl rand -base64 32" prints'
+        )
+    return key
 
 
 def check_url(url: str) -> None:

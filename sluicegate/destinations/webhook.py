@@ -8,19 +8,17 @@ The headers are those of standardwebhooks.com: `webhook-id`, `webhook-timestamp`
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import time
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from sluicegate.config.secret import Secret
 from sluicegate.destinations.answers import outcome_of
 from sluicegate.destinations.base import Batch, Context, Destination
 from sluicegate.destinations.connections import Connections
 from sluicegate.destinations.http import Origin
 from sluicegate.destinations.plan import Plan, Request
-from sluicegate.destinations.settings import WebhookSettings
+from sluicegate.destinations.settings import WebhookSettings, signing_key
 from sluicegate.version import __version__
 
 
@@ -76,17 +74,6 @@ def body_of(batch: Batch) -> tuple[bytes, ...]:
     """The parts of the request body: the events as they were received, never decoded."""
     sent_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return b'{"batch":[', batch.joined(), b'],"sentAt":"' + sent_at.encode() + b'"}'
-
-
-def signing_key(secret: Secret) -> bytes:
-    """The key in a secret: base64 behind `whsec_`, else the bytes of the text."""
-    text = secret.reveal()
-    if text.startswith("whsec_"):
-        try:
-            return base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except binascii.Error:
-            pass  # a text like any other
-    return text.encode()
 
 
 def signature(key: bytes, message_id: str, timestamp: int, *body: bytes) -> str:

@@ -40,7 +40,7 @@ def plain_body(body: bytes, *, encoding: bytes, max_bytes: int) -> bytes | Answe
     try:
         return gunzip(body, max_bytes=max_bytes)
     except BodyTooLarge:
-        return refusal(413, "body_too_large", f"send at most {max_bytes} bytes after decompression")
+        return refusal(413, "body_too_large", f"send at most {max_bytes} bytes after decompression (max_body_size)")
     except BadGzip as error:
         return refusal(400, "bad_gzip", f"the body cannot be decompressed: {error}")
 

@@ -19,7 +19,8 @@ MAX_LINE_BYTES = 64 * 1024
 class ControlLine:
     """Reads `{"ready": bool, "reasons": [...]}` from the launcher and tells it what happens here.
 
-    The end of the line means that the launcher is gone; `on_gone` is called once.
+    `{"ask": "..."}` is answered by `{"answer": "..."}`, which shows that the loop runs. The end of
+    the line means that the launcher is gone; `on_gone` is called once.
     """
 
     def __init__(self, fd: int, readiness: Readiness, *, on_gone: Callable[[], None]) -> None:
@@ -58,6 +59,9 @@ class ControlLine:
     def _take(self, line: bytes) -> None:
         try:
             message = json.loads(line)
+            if "ask" in message:
+                self.tell(answer=message["ask"])
+                return
             self._readiness.launcher_says(bool(message["ready"]), [str(r) for r in message.get("reasons", ())])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("the launcher said something unknown: %s", error)

@@ -53,7 +53,8 @@ def head_too_large(limits: Limits) -> Answer:
 
 def body_too_large(limits: Limits) -> Answer:
     """413 before the body is read."""
-    return refusal(413, "body_too_large", f"send at most {limits.max_body_bytes} bytes in one request", close=True)
+    message = f"send at most {limits.max_body_bytes} bytes in one request (max_body_size)"
+    return refusal(413, "body_too_large", message, close=True)
 
 
 def check_head(method: bytes, version: str, fields: dict[bytes, bytes], *, limits: Limits) -> int:

@@ -235,7 +235,7 @@ class Ingest:
         self._metrics.consent.malformed += acceptance.malformed_consent
         answer = accepted(len(batch), [_verdict(rejection) for rejection in rejected])
         if image:
-            answer = PIXEL if batch.events else refusal(400, "bad_event", f"the event is refused: {rejected[0].reason}")
+            answer = PIXEL if batch.events else refusal(400, "bad_event", f"the event is refused: {rejected[0].text}")
         if not batch.events:
             exchange.reply(answer)
             return
@@ -247,7 +247,7 @@ class Ingest:
             self._metrics.rejected[reason.name.lower()] += n
         if log.isEnabledFor(logging.DEBUG):
             for rejection in rejected:
-                log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.reason.value})
+                log.debug("rejected", extra={"message_id": rejection.message_id, "reason": rejection.text})
 
     def _accepted_together(self, exchanges: Sequence[Exchange], acceptance: Acceptance) -> None:
         """One event of each of these requests."""
@@ -308,7 +308,7 @@ class Ingest:
 
 
 def _verdict(rejection: Rejection) -> dict[str, object]:
-    return {"index": rejection.index, "messageId": rejection.message_id, "reason": rejection.reason}
+    return {"index": rejection.index, "messageId": rejection.message_id, "reason": rejection.text}
 
 
 def key_outside_body(exchange: Exchange) -> bytes | None:

@@ -82,7 +82,7 @@ class Server:
         self._collecting = Collecting(config, self.metrics.consent)
         keys = WriteKeys(config.gateway.write_keys)
         acceptor = Acceptor(config.gateway, config.purposes, config.consent)
-        self._ingest = self._make_ingest(acceptor, keys, max_bytes=config.gateway.max_batch_bytes)
+        self._ingest = self._make_ingest(acceptor, keys)
         notices = Notices(
             config, submit=self._writer.submit, taken=self._collecting.taken, then=Withdrawals(config).after_write
         )
@@ -110,7 +110,7 @@ class Server:
         desks = (self._ingest, self._consent, self._regulations, self._probes, sources)
         return Routes([route for desk in desks for route in desk.routes()])
 
-    def _make_ingest(self, acceptor: Acceptor, keys: WriteKeys, *, max_bytes: int) -> Ingest:
+    def _make_ingest(self, acceptor: Acceptor, keys: WriteKeys) -> Ingest:
         return Ingest(
             acceptor,
             keys,
@@ -118,7 +118,7 @@ class Server:
             metrics=self.metrics,
             readiness=self.readiness,
             space=self._space,
-            max_body_bytes=min(self.limits.max_body_bytes, max_bytes),
+            max_body_bytes=self.limits.max_body_bytes,
             clock=time.monotonic,
             collect=self._collecting.collect,
             taken=self._collecting.taken,

@@ -7,7 +7,7 @@ from uuid import uuid4
 import msgspec
 from msgspec import Raw
 
-from sluicegate.acceptance.body import checked_text, too_many
+from sluicegate.acceptance.body import check_batch_size, checked_text, too_many
 from sluicegate.acceptance.document import check_depth, not_json
 from sluicegate.config.model import GatewayConfig
 from sluicegate.errors import BodyRefused
@@ -22,7 +22,8 @@ def events_of_webhook(body: bytes, *, limits: GatewayConfig) -> bytes:
     The object becomes `properties`. Nobody is known to whom the event belongs, so that each has an `anonymousId` of
     its own, and no consent. A body is bounded as a batch is, before anything is made of it: of few bytes much can come.
     """
-    text = checked_text(body, max_bytes=limits.max_batch_bytes)
+    check_batch_size(body, max_bytes=limits.max_batch_bytes)
+    text = checked_text(body)
     check_depth(text, max_depth=limits.max_depth)
     try:
         posted = _ONE_OR_MORE.decode(text)

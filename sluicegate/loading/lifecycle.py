@@ -124,20 +124,21 @@ class Lifecycle:
         process.deadline = now + KILL_AGAIN_S
         self._out.append(Kill(slot.id, process.epoch))
 
-    def exited(self, slot: Slot, process: Process, now: float) -> None:
+    def exited(self, slot: Slot, process: Process, now: float, *, how: str = "") -> None:
         """Its process is gone."""
         slot.process = None
         if slot.rest not in (State.PAUSED, State.FAILED) and slot.reason != EVICTED:
             slot.reason = None
         if not process.ending:
-            what = "loading" if process.phase is Phase.STARTING else "running"
-            self.failed(slot, now, error=f"the process ended unexpectedly while {what}", crashed=True)
+            what = process.doing if process.phase is Phase.STARTING else "running"
+            error = f"the process ended unexpectedly while {what}" + (f" ({how})" if how else "")
+            self.failed(slot, now, error=error, crashed=True)
 
     def overdue(self, slot: Slot, process: Process, now: float) -> None:
         """What was to happen before its deadline did not."""
         if not process.ending:
             if process.phase is Phase.STARTING:
-                error = f"not ready within {self.config.spawn_timeout_s:g} s"
+                error = f"not ready within {self.config.spawn_timeout_s:g} s: still {process.doing}"
             else:
                 error = f"no progress for {self.config.stall_timeout_s:g} s"
             self.failed(slot, now, error=error, crashed=True)

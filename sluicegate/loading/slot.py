@@ -35,6 +35,8 @@ class Process:
     """When something must have happened: its first reply, its next sign of life, or its exit, by phase."""
     phase: Phase = Phase.STARTING
     pid: int | None = None
+    doing: str = "loading"
+    """What it is at until it is ready."""
     caught_up: bool = False
     idle_since: float = 0.0
     breaker: str = "closed"

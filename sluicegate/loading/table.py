@@ -226,13 +226,20 @@ class LoadingTable:
                 slot.error = reason[:MAX_ERROR_CHARS]
         return self._settle(now)
 
-    def exited(self, id: str, epoch: int, *, now: float) -> list[Effect]:
-        """Its process is gone; may be reported any number of times."""
+    def at(self, id: str, epoch: int, doing: str) -> None:
+        """What its process does in order to load; an error tells it."""
+        slot = self._slots.get(id)
+        process = slot.running(epoch) if slot is not None else None
+        if process is not None:
+            process.doing = doing
+
+    def exited(self, id: str, epoch: int, *, now: float, how: str = "") -> list[Effect]:
+        """Its process is gone, with this exit code or signal; may be reported any number of times."""
         self._arrive(now)
         slot = self._slots.get(id)
         process = slot.running(epoch) if slot is not None else None
         if slot is not None and process is not None:
-            self._life.exited(slot, process, now)
+            self._life.exited(slot, process, now, how=how)
         return self._settle(now)
 
     def progress(

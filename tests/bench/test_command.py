@@ -45,7 +45,7 @@ def test_unknown_mode_is_a_usage_error() -> None:
     assert "warp" in result.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_command_ends_all_that_it_started(number: signal.Signals, tmp_path: Path) -> None:
     arguments = ["--system", "straight", "--mode", "batches", "--events", "100", "--runs", "60"]
     command = [sys.executable, "-c", "from sluicegate.scripts.bench import bench; bench()", *arguments]

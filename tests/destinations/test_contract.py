@@ -66,7 +66,7 @@ class TestWebhook(DestinationContract):
         self.vendor.close()
 
     def make(self, tmp_path: Path) -> Destination:
-        return make_destination(Webhook, tmp_path, url=self.vendor.url, secret="whsec_c2VjcmV0")
+        return make_destination(Webhook, tmp_path, url=self.vendor.url, secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
     def received(self) -> Sequence[str]:
         return self.vendor.message_ids()

@@ -17,7 +17,8 @@ from sluicegate.config.secret import Secret
 from sluicegate.destinations.answers import outcome_of, retry_after_s
 from sluicegate.destinations.base import Destination
 from sluicegate.destinations.http import Answer
-from sluicegate.destinations.webhook import Webhook, signature, signing_key
+from sluicegate.destinations.settings import signing_key
+from sluicegate.destinations.webhook import Webhook, signature
 from sluicegate.errors import ConfigError, CredentialsRefused, NotReady, Rejected, Retry
 from sluicegate.testing.destination_contract import make_batch, make_destination
 from sluicegate.testing.http_receiver import HttpReceiver, Reply
@@ -72,7 +73,7 @@ def test_own_headers_are_sent(receiver: HttpReceiver, webhook: Make) -> None:
 
 
 def test_signature_is_that_of_standard_webhooks(receiver: HttpReceiver, webhook: Make) -> None:
-    key = b"0123456789abcdef"
+    key = b"0123456789abcdef01234567"
     webhook(receiver.url, secret="whsec_" + base64.b64encode(key).decode()).deliver(make_batch(["a"]))
 
     (request,) = receiver.requests
@@ -90,9 +91,18 @@ def test_signature_matches_the_published_example() -> None:
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_any_text_can_be_a_secret() -> None:
-    assert signing_key(Secret("whsec_not base64!")) == b"whsec_not base64!"
-    assert signing_key(Secret("plain")) == b"plain"
+@pytest.mark.parametrize(
+    "secret",
+    ["abc", "whsec_", "whsec_not base64!", "whsec_" + "A" * 28, "whsec_" + "A" * 88, "A" * 32, "xwhsec_" + "A" * 32],
+)
+def test_secret_that_no_receiver_can_use_is_refused(secret: str) -> None:
+    with pytest.raises(ValueError, match="24 to 64 bytes"):
+        signing_key(Secret(secret))
+
+
+@pytest.mark.parametrize("n_bytes", [24, 64])
+def test_secret_of_24_to_64_bytes_is_the_key(n_bytes: int) -> None:
+    assert signing_key(Secret("whsec_" + base64.b64encode(b"k" * n_bytes).decode())) == b"k" * n_bytes
 
 
 def test_nothing_is_signed_without_a_secret(receiver: HttpReceiver, webhook: Make) -> None:

@@ -81,7 +81,8 @@ def track(number: int = 0, *, consent: Mapping[str, bool] | None = None, subject
 class System:
     """`sluicegate serve` on a configuration below `folder`; start, kill and start it again as often as needed.
 
-    `wrapper` is a command that runs another one in its own process, such as prlimit.
+    `wrapper` is a command that runs another one in its own process, such as prlimit; `program` is what
+    Python runs as the `sluicegate` command when it starts.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class System:
         environ: Mapping[str, str] | None = None,
         head: str = HEAD,
         wrapper: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "sluicegate.scripts.admin"),
     ) -> None:
         self.folder = folder
         self.data_dir = DataDir(folder / "data")
@@ -99,6 +101,7 @@ class System:
         self.config_path.write_text(head.format(data_dir=self.data_dir.root) + destinations)
         self.environ = {**os.environ, **(environ or {})}
         self.wrapper = wrapper
+        self.program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
 
@@ -106,7 +109,7 @@ class System:
 
     def start(self) -> System:
         """Start it and wait until it is ready."""
-        serve = [sys.executable, "-m", "sluicegate.scripts.admin", "serve", "--config", str(self.config_path)]
+        serve = [sys.executable, *self.program, "serve", "--config", str(self.config_path)]
         command = [*self.wrapper, *serve]
         with (self.folder / "serve.log").open("ab") as log:
             self._process = subprocess.Popen(

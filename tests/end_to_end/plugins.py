@@ -4,6 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
+WELL = "is-well"
+"""A file beside the plugins; where it is, those that misbehave while they load behave."""
+
+_DEEDS = {
+    "hangs": "time.sleep(3600)",
+    "dies": "os._exit(7)",
+    "raises": 'raise RuntimeError("this stage has a bug")',
+}
+_UNWELL = f"""
+        import os
+        import time
+        from pathlib import Path
+        from sluicegate.destinations.base import Destination
+
+        def misbehave():
+            if not (Path(__file__).parent / "{WELL}").exists():
+                DEED
+
+        def well():
+            pass
+
+        at_import = at_initialize = at_test = well
+        at_import()
+
+        class Plugin(Destination):
+            def initialize(self):
+                at_initialize()
+            def test(self):
+                at_test()
+            def deliver(self, batch):
+                pass
+        """
+
 MODULES = {
     "bad_import": 'raise RuntimeError("import says no")\n',
     "bad_start": """
@@ -63,6 +96,11 @@ MODULES = {
                 with (data_dir / "delivered").open("a") as file:
                     file.writelines(id + "\\n" for id in batch.message_ids)
         """,
+    **{
+        f"{deed}_at_{stage}": _UNWELL.replace("DEED", _DEEDS[deed]).replace(f"at_{stage}()", "misbehave()")
+        for deed in ("hangs", "dies", "raises")
+        for stage in ("import", "initialize", "test")
+    },
     "suicidal": """
         import os
         from pathlib import Path

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.harness import MakeSystem, System, track
-from tests.end_to_end.plugins import install
+from tests.end_to_end.plugins import WELL, install
 
 CONFIG = """
 [supervisor]
@@ -15,6 +17,7 @@ retry_delay = "100ms"
 retry_cap = "{retry_cap}"
 max_retries = 2
 stall_timeout = "2s"
+spawn_timeout = "{spawn_timeout}"
 [destinations.archive]
 type = "file"
 requires = ["necessary"]
@@ -26,6 +29,8 @@ type = "{type}"
 requires = ["necessary"]
 test_on_load = true
 """
+
+STATUS_S = 0.25  # it takes a few ms; a machine that is busy is not what is tested
 
 LAKE = """
 [supervisor]
@@ -42,9 +47,15 @@ batch_age = "100ms"
 """
 
 
-def broken(system: MakeSystem, folder: Path, type: str, *, retry_cap: str = "1s") -> System:
-    running = system(CONFIG.format(type=type, retry_cap=retry_cap), environ=install(folder))
-    return running.start()
+def broken(system: MakeSystem, folder: Path, type: str, *, retry_cap: str = "1s", spawn_timeout: str = "30s") -> System:
+    config = CONFIG.format(type=type, retry_cap=retry_cap, spawn_timeout=spawn_timeout)
+    return system(config, environ=install(folder)).start()
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began
 
 
 def test_plugin_that_raises_at_import_shows_its_error_and_its_events_wait(system: MakeSystem, tmp_path: Path) -> None:
@@ -135,6 +146,34 @@ def test_plugin_that_hangs_or_dies_is_replaced_and_delivers(system: MakeSystem, 
     assert after.epoch >= 2
 
 
+ERRORS = {
+    "hangs": "not ready within 2 s: still {doing}",
+    "dies": "the process ended unexpectedly while {doing} (exit code 7)",
+    "raises": "this stage has a bug",
+}
+DOING = {"import": "importing the plugin", "initialize": "running initialize()", "test": "running test()"}
+
+
+@pytest.mark.parametrize("stage", DOING)
+@pytest.mark.parametrize("deed", ERRORS)
+def test_plugin_that_misbehaves_while_it_loads_tells_where_and_is_tried_again(
+    system: MakeSystem, tmp_path: Path, deed: str, stage: str
+) -> None:
+    running = broken(system, tmp_path, f"{deed}_at_{stage}", spawn_timeout="2s")
+
+    running.post([track() for _ in range(5)])
+    wanted = ERRORS[deed].format(doing=DOING[stage])
+    failed = running.until("broken", "failed twice", lambda s: s.retry_count >= 2 and wanted in (s.error or ""))
+    archive = running.until_delivered("archive", 5)
+    (tmp_path / "site" / WELL).touch()
+    back = running.until_delivered("broken", 5)
+
+    assert (failed.pending, failed.delivered, failed.dead) == (5, 0, 0)
+    assert (archive.error, archive.epoch, archive.retry_count) == (None, 1, 0)
+    assert back.epoch >= 3
+    assert running.status("archive").epoch == 1
+
+
 def test_stopped_process_leaves_status_answering_and_is_replaced(system: MakeSystem, tmp_path: Path) -> None:
     running = broken(system, tmp_path, "null")
     running.post([track()])
@@ -143,7 +182,9 @@ def test_stopped_process_leaves_status_answering_and_is_replaced(system: MakeSys
 
     os.kill(before.pid, signal.SIGSTOP)
     running.post([track()])
+    took_s = min(seconds(running.statuses) for _ in range(5))
     running.until_delivered("archive", 2)
     after = running.until_delivered("broken", 2)
 
     assert after.epoch > before.epoch
+    assert took_s < STATUS_S

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from sluicegate.config.keys.gateway import GATEWAY
 from sluicegate.gateway.answer import unavailable
 from sluicegate.gateway.limits import Limits
 from sluicegate.gateway.traffic import overloaded
@@ -47,8 +51,56 @@ def test_chunked_body_above_the_limit_is_413(client: Client) -> None:
 def test_body_of_exactly_the_limit_is_read(client: Client) -> None:
     body = json.dumps(track()).encode().ljust(4 * MIB)
 
-    assert client.ask(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body).status in (200, 413)
-    assert client.get("/health").status == 200
+    answer = client.ask(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    assert (answer.status, answer.json["accepted"]) == (200, 1)
+
+
+def test_body_of_exactly_the_limit_after_decompression_is_read(client: Client) -> None:
+    body = json.dumps(track()).encode().ljust(4 * MIB)
+
+    fitting = client.post("/v1/track", gzip.compress(body))
+    too_large = client.post("/v1/track", gzip.compress(body + b" "))
+
+    assert (fitting.status, fitting.json["accepted"]) == (200, 1)
+    assert (too_large.status, too_large.json["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes], ids=["gzip", "plain"])
+def test_limits_are_told_with_the_key_that_sets_them(client: Client, pack: Callable[[bytes], bytes]) -> None:
+    def answered(body: dict[str, object], n_bytes: int = 0) -> str:
+        answer = client.post("/v1/batch", pack(json.dumps(body).encode().ljust(n_bytes)))
+        assert answer.status == 413
+        message: str = answer.json["message"]
+        return message
+
+    assert "more than 512000 bytes (max_batch_size)" in answered({"batch": [track()]}, 512_001)
+    assert "2500 events (max_batch_events)" in answered({"batch": [{}] * 2_501})
+    assert "4194304 bytes" in (message := answered({"batch": []}, 4 * MIB + 1))
+    assert "(max_body_size)" in message
+
+
+def test_rejected_events_are_told_the_limit_and_its_key(start_gateway: StartGateway) -> None:
+    client = start_gateway({"max_event_bytes": 2_000, "max_depth": 8}).client()
+    large, deep = track(properties={"text": "x" * 2_000}), track(properties={"a": [[[[[[[[1]]]]]]]]})
+
+    answer = client.post("/v1/batch", {"batch": [large, deep, track()]})
+    single = client.post("/v1/track", large)
+
+    assert answer.json["accepted"] == 1
+    reasons = [one["reason"] for one in answer.json["rejected"]]
+    assert reasons == ["larger than 2000 bytes (max_event_size)", "nested more than 8 deep (max_depth)"]
+    assert single.json["rejected"][0]["reason"] == reasons[0]
+    client.close()
+
+
+def test_limits_that_the_page_on_http_names_are_keys_of_the_gateway() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text()
+
+    named = set(re.findall(r"`(max_\w+)`", page))
+
+    assert named
+    assert named <= {key.name for key in GATEWAY.keys}
 
 
 @pytest.mark.parametrize(

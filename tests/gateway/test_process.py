@@ -80,6 +80,16 @@ def test_log_that_cannot_be_opened_is_told_and_ends_it(start: Start, tmp_path: P
     assert gateway.process.wait(PATIENCE_S) == 1
 
 
+def test_launcher_that_asks_is_answered(start: Start, tmp_path: Path) -> None:
+    gateway = start(make_config(tmp_path))
+    gateway.told()
+
+    gateway.tell(ask="1")
+    gateway.tell(ask="2")
+
+    assert [gateway.told(), gateway.told()] == [{"answer": "1"}, {"answer": "2"}]
+
+
 def test_unknown_words_of_the_launcher_are_ignored(start: Start, tmp_path: Path) -> None:
     gateway = start(make_config(tmp_path))
     gateway.told()

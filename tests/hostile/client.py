@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluicegate.acceptance import Reason
+from sluicegate.config.model import GatewayConfig
 from tests.hostile.case import Answer, Case, How
 
 PATIENCE_S = 15.0
 PROBE = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
-_NAMES = {reason.value: reason.name.lower() for reason in Reason}
+_NAMES = {reason.within(GatewayConfig()): reason.name.lower() for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,19 @@ def test_command_about_an_unknown_destination_is_refused(command: str) -> None:
         getattr(driver.table, command)("x", now=driver.now)
 
 
+def test_process_that_hangs_or_ends_while_loading_tells_at_what() -> None:
+    driver = Driver("a", "b")
+    driver.ensure("a", "b")
+    driver.table.at("a", 1, "running test()")
+    driver.table.at("b", 1, "importing the plugin")
+
+    driver.table.exited("b", 1, now=driver.now, how="exit code 7")
+    driver.wait(CONFIG.spawn_timeout_s)
+
+    assert driver.table.status("a").error == "not ready within 30 s: still running test()"
+    assert driver.table.status("b").error == ("the process ended unexpectedly while importing the plugin (exit code 7)")
+
+
 def test_process_that_does_not_report_in_time_is_killed_and_tried_again() -> None:
     driver = Driver("a")
     driver.ensure("a")
@@ -66,7 +79,7 @@ def test_process_that_does_not_report_in_time_is_killed_and_tried_again() -> Non
     status = driver.table.status("a")
 
     assert killed == [Kill("a", 1)]
-    assert (status.state, status.error) == (State.BACKING_OFF, "not ready within 30 s")
+    assert (status.state, status.error) == (State.BACKING_OFF, "not ready within 30 s: still loading")
     driver.exit("a")
     assert Spawn("a", 2) in driver.wait(2.0)
 

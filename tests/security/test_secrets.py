@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from tests.security.tree import tree
 
 PLACES = ("write-key", "hook-secret", "header", "basic", "query", "path", "variable", "setting", "password", "deep")
 CANARIES = {name: f"canary-{name}-5d41402abc4b2a76" for name in PLACES}
+CANARIES["hook-secret"] = "whsec_" + base64.b64encode(CANARIES["hook-secret"].encode()).decode()
 CONFIG = """
 [logs]
 level = "debug"

@@ -46,7 +46,7 @@ GATEWAY = Table(
         Key(
             "max_batch_size",
             Kind.SIZE,
-            "Largest batch.",
+            "Largest batch, decompressed.",
             "max_batch_bytes",
             KIB,
             64 * MIB,
