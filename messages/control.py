@@ -32,10 +32,15 @@ class Introduce:
 @message
 @dataclass(frozen=True, slots=True)
 class Done(Message):
-    """A command was carried out; `pid` is the answering process."""
+    """A command was carried out; `pid` is the answering process.
+
+    `changed` is false when everything was so already; `note` tells in what way.
+    """
 
     request_id: str
     pid: int = 0
+    changed: bool = True
+    note: str = ""
 
 
 @message
@@ -70,7 +75,11 @@ class LoadBatch(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Preload(Message):
-    """Load the enabled destinations whose whole requirement this consent grants; answered by `LoadResults`."""
+    """Load the enabled destinations whose whole requirement this consent grants; answered by `LoadResults`.
+
+    `consent` is {purpose: granted}; names may be aliases of `[purposes]`, and what is left out is not granted. Of two
+    names for the same purpose a denial counts. `Refused` when a purpose is none of the configuration's.
+    """
 
     request_id: str
     consent: dict[str, bool]
