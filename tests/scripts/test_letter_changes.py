@@ -112,9 +112,7 @@ def test_nothing_is_dropped_before_it_is_said_what(system: MakeSystem, receiver:
     assert json.loads(running.admin("dead-letters", "list", "--json").stdout) == []
 
 
-def test_list_is_readable_in_80_columns(
-    system: MakeSystem, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_is_readable_in_80_columns(system: MakeSystem, receiver: Receiver) -> None:
     running = with_dead_letters(system, receiver, 1)
     (letter,) = json.loads(running.admin("dead-letters", "list", "--json").stdout)
 
