@@ -44,7 +44,7 @@ COMMANDS = {
     "status": ("sluicegate.scripts.status", "status"),
     "stop": ("sluicegate.scripts.serve", "stop"),
     "suppress": ("sluicegate.scripts.regulations", "suppress"),
-    "top": ("sluicegate.scripts.status", "top"),
+    "top": ("sluicegate.scripts.top", "top"),
     "unload": ("sluicegate.scripts.control", "unload"),
     "unsuppress": ("sluicegate.scripts.regulations", "unsuppress"),
     "validate": ("sluicegate.scripts.setup", "validate"),

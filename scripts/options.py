@@ -88,6 +88,6 @@ def find_data_dir(config_path: Path | None, data_dir: Path | None) -> DataDir:
     return DataDir(config.find_data_dir(path, environ=os.environ) if path else DEFAULT_DATA_DIR)
 
 
-def connect(config_path: Path | None, data_dir: Path | None) -> Client:
-    """A client of the running system; raises `NotRunning`."""
-    return Client(find_data_dir(config_path, data_dir).root, source="cli")
+def connect(config_path: Path | None, data_dir: Path | None, *, timeout_s: float = 10.0) -> Client:
+    """A client of the running system, which has so long to answer; raises `NotRunning`."""
+    return Client(find_data_dir(config_path, data_dir).root, source="cli", timeout_s=timeout_s)
