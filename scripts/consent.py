@@ -145,7 +145,7 @@ def withdraw(
 
 @consent.command("history")
 @subject_options
-@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @json_option
 @system_options
 def history(

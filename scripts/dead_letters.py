@@ -34,7 +34,7 @@ dead_letters.add_command(drop)
 
 @dead_letters.command("list")
 @filter_options
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @json_option
 @system_options
 def list_letters(

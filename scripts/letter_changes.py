@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
+from sluicegate.scripts.bars import bars
 from sluicegate.scripts.letter_options import filter_options, stores
 from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
 from sluicegate.scripts.replaying import Replay, Replays, outcome_text
@@ -59,7 +58,7 @@ def replay(
         if not as_json:
             _show_counts(counts, as_json=False, dry_run=False)
         _change(where, counts, chosen, lambda store, which: store.letters.mark_replay(which, limit=CHUNK))
-        with Replays(where, list(counts)) as replays, _bar("replaying", replays.total, hidden=as_json) as advance:
+        with Replays(where, list(counts)) as replays, _bar("replaying", replays.total, as_json=as_json) as advance:
             found = replays.watch(client, timeout_s=timeout_s, progress=advance)
     _show_replays(found, as_json=as_json)
 
@@ -89,7 +88,7 @@ def drop(
     counts = _counted(where, destination, chosen)
     _show_counts(counts, as_json=as_json, dry_run=dry_run)
     if not dry_run:
-        with _bar("dropping", sum(counts.values()), hidden=as_json) as advance:
+        with _bar("dropping", sum(counts.values()), as_json=as_json) as advance:
             _change(where, counts, chosen, lambda store, which: store.letters.drop(which, limit=CHUNK), advance)
 
 
@@ -136,16 +135,9 @@ def _change(
                 advance(done)
 
 
-class _bar:
-    """A progress bar on standard error, as a context manager that gives the function that advances it."""
-
-    def __init__(self, what: str, total: int, *, hidden: bool) -> None:
-        self._progress = Progress(console=Console(stderr=True), disable=hidden or not total)
-        self._bar = self._progress.add_task(what, total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._progress.start()
-        return lambda count: self._progress.advance(self._bar, count)
-
-    def __exit__(self, *exc_info: Any) -> None:
-        self._progress.stop()
+@contextmanager
+def _bar(what: str, total: int, *, as_json: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar, as the function that advances it."""
+    with bars(as_json=as_json) as progress:
+        bar = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(bar, count)

@@ -41,7 +41,9 @@ _AGAIN = "send the same again: events with a messageId of their own are stored o
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--type", "kind", default="track", type=click.Choice(list(_KINDS)), show_default=True)
+@click.option(
+    "--type", "kind", default="track", type=click.Choice(list(_KINDS)), show_default=True, help="Of the event."
+)
 @click.option("--user-id", help="The subject's user id.")
 @click.option("--anonymous-id", help="The subject's anonymous id; default when there is no user id: cli.")
 @click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help="Of track, page and screen.")

@@ -23,7 +23,12 @@ ANSWER_TIMEOUT_S = 3.0
 
 @click.command()
 @click.option(
-    "--interval", "interval_s", default=1.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds."
+    "--interval",
+    "interval_s",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Seconds between two looks.",
 )
 @system_options
 def top(interval_s: float, config_path: Path | None, data_dir: Path | None) -> None:
