@@ -15,6 +15,8 @@ import sluicegate
 from sluicegate.errors import SluicegateError
 from sluicegate.scripts.failures import asks_for_json, failure_of
 
+log = logging.getLogger(__name__)
+
 _FOR_PROGRAMS = "sluicegate.for_programs"
 
 # Each command's module is imported when it is called: `status` needs no HTTP server, `demo` no bench.
@@ -87,6 +89,7 @@ class Commands(click.Group):
             failure, as_json = failure_of(error), ctx.meta[_FOR_PROGRAMS]
             if failure is None or (isinstance(error, click.ClickException) and not as_json):
                 raise
+            log.debug("%s failed", ctx.invoked_subcommand, exc_info=error)
             click.echo(failure.as_json() if as_json else failure.error, err=True)
             ctx.exit(failure.exit_code)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import msgspec
 
 MAX_INPUT_BYTES = 64 * 1024 * 1024
+
+
+def read_all(file: BinaryIO) -> bytes:
+    """What stands in the input; raises `UsageError` when that is too much."""
+    data = file.read(MAX_INPUT_BYTES + 1)
+    if len(data) > MAX_INPUT_BYTES:
+        raise click.UsageError(f"the input is larger than {MAX_INPUT_BYTES >> 20} MiB; split it")
+    return data
 
 
 def raw_events(data: bytes) -> list[bytes]:

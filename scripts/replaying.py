@@ -15,6 +15,7 @@ from sluicegate.client import Client
 from sluicegate.delivery.letters import LetterFilter, LetterStatus
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.eventlog.base import Offset
+from sluicegate.loading.pauses import in_words
 from sluicegate.loading.status import FAILING, State
 from sluicegate.messages.control import LoadBatch, LoadResults
 from sluicegate.messages.status import DestinationStatus
@@ -24,7 +25,7 @@ from sluicegate.proof import growing_row, words_since
 LOAD_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.1
 
-_STUCK = {State.PAUSED.value, *(state.value for state in FAILING)}
+_STUCK = FAILING | {State.PAUSED}
 _WAITING = LetterFilter(status=LetterStatus.REPLAY)
 
 
@@ -123,7 +124,8 @@ def _look(one: _Watched, status: DestinationStatus) -> int:
     """See how far it is; how many letters have ended since the last look."""
     before, one.n_waiting = one.n_waiting, one.store.letters.count(_WAITING)
     if one.n_waiting and status.state in _STUCK:
-        one.error = f"{status.state}: {status.error or status.reason}"
+        is_paused = status.state == State.PAUSED
+        one.error = in_words(status.reason) if is_paused else f"{status.state}: {status.error or status.reason}"
     return max(0, before - one.n_waiting)
 
 

@@ -14,7 +14,7 @@ import click
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.ingest import Verdict
-from sluicegate.scripts.input import MAX_INPUT_BYTES, raw_events
+from sluicegate.scripts.input import raw_events, read_all
 from sluicegate.scripts.options import CONSENT_HELP, connect, json_option, read_consent, system_options
 
 
@@ -71,8 +71,8 @@ def send(
     if file is not None:
         if name is not None or any(options.values()):
             raise click.UsageError("with --file the events say everything themselves: leave out all else")
-        events = raw_events(file.read(MAX_INPUT_BYTES))
-        verdicts = _sent(config_path, data_dir, _AGAIN, lambda client: [client.add(event) for event in events])
+        events = raw_events(read_all(file))
+        verdicts = _sent(config_path, data_dir, _AGAIN, lambda client: _add_all(client, events))
         _show_many(len(events), verdicts, as_json=as_json)
         return
     arguments = _arguments(name, kind, **options)
@@ -133,6 +133,11 @@ def _sent(
         ) from error
     finally:
         client.close(flush=False)
+
+
+def _add_all(client: Client, events: list[bytes]) -> None:
+    for event in events:
+        client.add(event)
 
 
 def _show_many(count: int, verdicts: list[Verdict], *, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
 from sluicegate.redaction import REDACTABLE, Redactor, redacted
 from sluicegate.routing import Decision
-from sluicegate.scripts.input import MAX_INPUT_BYTES, read_events
+from sluicegate.scripts.input import read_all, read_events
 from sluicegate.scripts.options import find_config, json_option, system_options
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key"})
@@ -50,7 +50,7 @@ def simulate(
         raise click.UsageError("no configuration file; name one with --config, or write one with `sluicegate init`")
     if destination not in config.destinations:
         raise Refused(f"no destination {destination!r} in it; there are: {', '.join(config.destinations) or 'none'}")
-    events = read_events(file.read(MAX_INPUT_BYTES))
+    events = read_events(read_all(file))
     chosen = config.destinations[destination]
     plugin, now_ms = make_plugin(chosen, DataDir(config.data_dir)), time.time_ns() // 1_000_000
     found = simulated(chosen, plugin, events, now_ms=now_ms, refused=refused)

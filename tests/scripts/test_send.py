@@ -118,6 +118,15 @@ def test_events_are_taken_byte_for_byte() -> None:
     assert raw_events(b'[ {"a": 1.0, "a":2} ]') == [b'{"a": 1.0, "a":2}']
 
 
+def test_input_that_is_too_large_is_refused_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.scripts.input.MAX_INPUT_BYTES", 20)
+
+    answer = CliRunner().invoke(main, ["send", "--file", "-"], input='{"type": "track"}\n{"type": "track"}\n')
+
+    assert answer.exit_code == 2
+    assert "split it" in answer.stderr
+
+
 def test_system_that_hangs_is_told_from_one_that_does_not_run(running: System) -> None:
     (router,) = [p.pid for p in processes() if b"sluicegate: router" in title(p.pid) and below(p.pid, running.pid)]
     os.kill(router, signal.SIGSTOP)
