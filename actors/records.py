@@ -14,12 +14,11 @@ from sluicegate.delivery.versions import StoreVersion, store_version
 from sluicegate.errors import LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.loading.pauses import is_refused, without_refusal
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration, Registry
 
 log = logging.getLogger(__name__)
-
-OPERATOR_PAUSE = "paused by an operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,8 @@ class Records:
     def open(cls, data_dir: DataDir, destinations: Iterable[DestinationConfig]) -> Records:
         """Register these destinations if they are new; raises `LogError` when the data directory is damaged.
 
-        A pause ends here when it was the vendor's refusal of another configuration than this one.
+        A vendor's refusal ends here when it was that of another configuration than this one. So does the pause then,
+        unless an operator has paused the destination too.
         """
         configured = {one.id: one for one in destinations}
         events = SqliteLog(data_dir.event_log, create=False)
@@ -53,12 +53,14 @@ class Records:
             registered = registry.register(configured, head=head)
             removed = {id: one for id, one in registry.all().items() if id not in configured}
             for id, registration in registered.items():
-                if registration.paused_reason not in (None, OPERATOR_PAUSE):
+                reason = registration.paused_reason
+                if reason is not None and is_refused(reason):
                     refused = _refused_config(data_dir.store(id))
                     if refused is not None and refused != config_hash(configured[id]):
-                        log.info("%s: resumed, because its configuration has changed", id)
-                        registry.set_paused(id, None)
-                        registered[id] = replace(registration, paused_reason=None, paused_at_ms=None)
+                        left = without_refusal(reason)
+                        log.info("%s: %s, because its configuration has changed", id, _ended(left))
+                        registry.set_paused(id, left)
+                        registered[id] = registry.all()[id]
             return cls(data_dir, registered, removed)
         finally:
             registry.close()
@@ -87,6 +89,10 @@ class Records:
             registry.set_paused(id, reason)
         finally:
             registry.close()
+
+
+def _ended(left: str | None) -> str:
+    return "resumed" if left is None else "its vendor may be asked again once it is resumed"
 
 
 def _refused_config(store: Path) -> str | None:

@@ -17,12 +17,15 @@ from thespian.actors import ActorAddress
 from sluicegate import errors
 from sluicegate.actors import children
 from sluicegate.actors.base import SafeActor, handles
-from sluicegate.actors.records import OPERATOR_PAUSE, Records
+from sluicegate.actors.records import Records
 from sluicegate.actors.statuses import describe, describe_removed
 from sluicegate.config import Config
 from sluicegate.config.model import MIB
+from sluicegate.consent.named import named_consent
 from sluicegate.consent.requirement import State, judge
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, NoteEvicted, PersistPause, RequestStop, Spawn
+from sluicegate.loading.pauses import by_operator, in_words
+from sluicegate.loading.pointless import Command
 from sluicegate.loading.table import LoadingTable
 from sluicegate.logs import be_part
 from sluicegate.messages.codec import Message
@@ -138,7 +141,7 @@ class SupervisorActor(SafeActor):
             case Kill(id, epoch):
                 return self._kill(id, epoch)
             case PersistPause(id, reason):
-                log.info("%s: %s", id, f"paused: {reason}" if reason is not None else "resumed")
+                log.info("%s: %s", id, in_words(reason) if reason is not None else "resumed")
                 assert self._records is not None
                 self._records.remember_pause(id, reason)
             case NoteEvicted(ids, memory):
@@ -276,7 +279,8 @@ class SupervisorActor(SafeActor):
         table, _ = self._table_now()
         assert self._config is not None
         destinations = self._config.destinations
-        ids = tuple(i for i in table.ids() if judge(destinations[i].requires, message.consent) is State.GRANTED)
+        consent = named_consent(message.consent, self._config.purposes)
+        ids = tuple(i for i in table.ids() if judge(destinations[i].requires, consent) is State.GRANTED)
         self._load(message.request_id, ids, sender, batch_size=self._config.supervisor.load_batch_size)
 
     def _load(self, request_id: str, ids: tuple[str, ...], sender: ActorAddress, *, batch_size: int) -> None:
@@ -288,43 +292,49 @@ class SupervisorActor(SafeActor):
     def receiveMsg_Unload(self, message: Unload, sender: ActorAddress) -> None:
         """Stop one; answered when that has begun."""
         table, now = self._table_now()
+        note = table.pointless(Command.UNLOAD, message.id)
         self._carry_out(table.unload(message.id, now=now))
-        self._done(message.request_id, sender)
+        self._done(message.request_id, sender, note)
 
     @handles(Pause)
     def receiveMsg_Pause(self, message: Pause, sender: ActorAddress) -> None:
         """Stop one for longer."""
         table, now = self._table_now()
-        self._carry_out(table.pause(message.id, now=now, reason=OPERATOR_PAUSE))
-        self._done(message.request_id, sender)
+        note = table.pointless(Command.PAUSE, message.id)
+        self._carry_out(table.pause(message.id, now=now, reason=by_operator(table.paused(message.id))))
+        self._done(message.request_id, sender, note)
 
     @handles(Resume)
     def receiveMsg_Resume(self, message: Resume, sender: ActorAddress) -> None:
         """End a pause."""
         table, now = self._table_now()
+        note = table.pointless(Command.RESUME, message.id)
         self._carry_out(table.resume(message.id, now=now))
-        self._done(message.request_id, sender)
+        self._done(message.request_id, sender, note)
 
     @handles(RetryLoad)
     def receiveMsg_RetryLoad(self, message: RetryLoad, sender: ActorAddress) -> None:
         """Try one now."""
         table, now = self._table_now()
+        note = table.pointless(Command.RETRY, message.id)
         self._carry_out(table.retry(message.id, now=now))
-        self._done(message.request_id, sender)
+        self._done(message.request_id, sender, note)
 
     @handles(Reset)
     def receiveMsg_Reset(self, message: Reset, sender: ActorAddress) -> None:
         """Forget one's failures."""
         table, now = self._table_now()
+        note = table.pointless(Command.RESET, message.id)
         self._carry_out(table.reset(message.id, now=now))
-        self._done(message.request_id, sender)
+        self._done(message.request_id, sender, note)
 
     @handles(ClearAll)
     def receiveMsg_ClearAll(self, message: ClearAll, sender: ActorAddress) -> None:
         """Stop all, forget all failures."""
         table, now = self._table_now()
+        is_clear = all(table.pointless(c, id) for id in table.ids() for c in (Command.UNLOAD, Command.RESET))
         self._carry_out(table.clear_all(now=now))
-        self._done(message.request_id, sender)
+        self._done(message.request_id, sender, "nothing is loaded, and there are no failures to forget" * is_clear)
 
     @handles(Drain)
     def receiveMsg_Drain(self, message: Drain, sender: ActorAddress) -> None:
@@ -361,7 +371,7 @@ class SupervisorActor(SafeActor):
     @handles(AreYouThere)
     def receiveMsg_AreYouThere(self, message: AreYouThere, sender: ActorAddress) -> None:
         """Yes."""
-        self._done(message.request_id, sender)
+        self._done(message.request_id, sender, "")
 
     # -- the rest ---------------------------------------------------------------------------------------------------
 
@@ -372,8 +382,8 @@ class SupervisorActor(SafeActor):
             known = isinstance(error, errors.SluicegateError)
             self.send(sender, Refused(request_id, str(error) if known else f"failed: {type(error).__name__}: {error}"))
 
-    def _done(self, request_id: str, sender: ActorAddress) -> None:
-        self.send(sender, Done(request_id, os.getpid()))
+    def _done(self, request_id: str, sender: ActorAddress, pointless: str) -> None:
+        self.send(sender, Done(request_id, os.getpid(), not pointless, pointless))
 
     def _remember(self, request_id: str, sender: ActorAddress) -> str:
         """Keep who asked; request ids are chosen by senders and need not differ between them."""

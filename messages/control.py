@@ -11,7 +11,10 @@ from sluicegate.messages.codec import Message, message
 @message
 @dataclass(frozen=True, slots=True)
 class Configure(Message):
-    """First message to the router and the supervisor: the configuration (`Config.encode`)."""
+    """First message to the router and the supervisor: the configuration (`Config.encode`); answered by `Done`.
+
+    It registers all enabled destinations of the configuration. There is no other way to register one.
+    """
 
     request_id: str
     config: bytes
@@ -32,10 +35,15 @@ class Introduce:
 @message
 @dataclass(frozen=True, slots=True)
 class Done(Message):
-    """A command was carried out; `pid` is the answering process."""
+    """A command was carried out; `pid` is the answering process.
+
+    `changed` is false when everything was so already; `note` tells in what way.
+    """
 
     request_id: str
     pid: int = 0
+    changed: bool = True
+    note: str = ""
 
 
 @message
@@ -68,7 +76,10 @@ class Running(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class LoadBatch(Message):
-    """Load these destinations, at most `batch_size` at a time; answered by `LoadResults`."""
+    """Load these destinations, at most `batch_size` at a time.
+
+    Answered by `LoadResults` once each is loaded or an attempt has failed; one that backs off is not waited for.
+    """
 
     request_id: str
     ids: tuple[str, ...]
@@ -78,7 +89,11 @@ class LoadBatch(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Preload(Message):
-    """Load the enabled destinations whose whole requirement this consent grants; answered by `LoadResults`."""
+    """Load the enabled destinations whose whole requirement this consent grants; answered by `LoadResults`.
+
+    `consent` is {purpose: granted}; names may be aliases of `[purposes]`, and what is left out is not granted. Of two
+    names for the same purpose a denial counts. `Refused` when a purpose is none of the configuration's.
+    """
 
     request_id: str
     consent: dict[str, bool]
@@ -96,7 +111,7 @@ class LoadResults(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Unload(Message):
-    """Stop a destination; what arrives for it later loads it again."""
+    """Stop a destination; what arrives for it later loads it again. Answered by `Done` once it is asked to end."""
 
     request_id: str
     id: str
@@ -105,7 +120,10 @@ class Unload(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class RetryLoad(Message):
-    """Try to load a failed or quarantined destination now; keeps its retry count."""
+    """Try to load a failed or quarantined destination now; keeps its retry count. Answered by `Done`.
+
+    `Refused` when it is paused. How the attempt ended is in its status; `LoadBatch` waits for that.
+    """
 
     request_id: str
     id: str
@@ -114,7 +132,7 @@ class RetryLoad(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Reset(Message):
-    """Forget a destination's failures, then load it if anything waits for it."""
+    """Forget a destination's failures, then load it if anything waits for it; answered by `Done`."""
 
     request_id: str
     id: str
@@ -123,7 +141,7 @@ class Reset(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Pause(Message):
-    """Stop a destination and keep it stopped, over restarts too, until `Resume`."""
+    """Stop a destination and keep it stopped, over restarts too, until `Resume`; answered by `Done`."""
 
     request_id: str
     id: str
@@ -132,7 +150,7 @@ class Pause(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Resume(Message):
-    """End a pause, whoever set it; what waits is delivered."""
+    """End a pause, whoever set it; what waits is delivered. Answered by `Done`."""
 
     request_id: str
     id: str
@@ -141,7 +159,7 @@ class Resume(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class ClearAll(Message):
-    """Stop every loaded destination and forget all failures; events and accounts stay."""
+    """Stop every loaded destination and forget all failures; events, accounts and pauses stay. Answered by `Done`."""
 
     request_id: str
 

@@ -26,7 +26,10 @@ class ProcessEvents(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class ProcessEvent(Message):
-    """Accept one event given as fields; `type` is track, identify, page, screen, group or alias."""
+    """Accept one event given as fields; answered by `Accepted` once it is on disk, or by `Refused`.
+
+    `type` is track, identify, page, screen, group or alias; `fields` has what else the event has, such as `properties`.
+    """
 
     request_id: str
     type: str

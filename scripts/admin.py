@@ -12,7 +12,12 @@ from typing import Any
 import click
 
 import sluicegate
-from sluicegate.errors import ConfigError, NotRunning, SluicegateError
+from sluicegate.errors import SluicegateError
+from sluicegate.scripts.failures import asks_for_json, failure_of
+
+log = logging.getLogger(__name__)
+
+_FOR_PROGRAMS = "sluicegate.for_programs"
 
 # Each command's module is imported when it is called: `status` needs no HTTP server, `demo` no bench.
 COMMANDS = {
@@ -41,7 +46,7 @@ COMMANDS = {
     "status": ("sluicegate.scripts.status", "status"),
     "stop": ("sluicegate.scripts.serve", "stop"),
     "suppress": ("sluicegate.scripts.regulations", "suppress"),
-    "top": ("sluicegate.scripts.status", "top"),
+    "top": ("sluicegate.scripts.top", "top"),
     "unload": ("sluicegate.scripts.control", "unload"),
     "unsuppress": ("sluicegate.scripts.regulations", "unsuppress"),
     "validate": ("sluicegate.scripts.setup", "validate"),
@@ -68,19 +73,25 @@ class Commands(click.Group):
             root.removeHandler(quiet)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note for whom the answer is before anything can go wrong."""
+        ctx.meta[_FOR_PROGRAMS] = asks_for_json(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error of ours is its message and an exit code, never a traceback."""
+        """Run a command; an error that a person can do something about is its text and an exit code, no traceback.
+
+        It goes to standard error, with `--json` as one line of JSON.
+        """
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            click.echo(str(error), err=True)
-            ctx.exit(2)
-        except NotRunning as error:
-            click.echo(str(error), err=True)
-            ctx.exit(3)
-        except SluicegateError as error:
-            click.echo(str(error), err=True)
-            ctx.exit(1)
+        except (SluicegateError, OSError, click.ClickException) as error:
+            failure, as_json = failure_of(error), ctx.meta[_FOR_PROGRAMS]
+            if failure is None or (isinstance(error, click.ClickException) and not as_json):
+                raise
+            log.debug("%s failed", ctx.invoked_subcommand, exc_info=error)
+            click.echo(failure.as_json() if as_json else failure.error, err=True)
+            ctx.exit(failure.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

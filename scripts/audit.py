@@ -60,14 +60,17 @@ def verify_chains(expected: tuple[str, ...], as_json: bool, config_path: Path | 
 @audit.command("export")
 @click.argument("destinations", nargs=-1)
 @click.option("--csv", "as_csv", is_flag=True, help="CSV instead of a JSON object a line.")
+@json_option
 @system_options
 def export_decisions(
-    destinations: tuple[str, ...], as_csv: bool, config_path: Path | None, data_dir: Path | None
+    destinations: tuple[str, ...], as_csv: bool, as_json: bool, config_path: Path | None, data_dir: Path | None
 ) -> None:
     """Print how every event ended, as ranges of offsets, of all destinations or of those named.
 
     Of lines about the same event the last one counts.
     """
+    if as_csv and as_json:
+        raise click.UsageError("choose one of --csv and --json; without either it is JSON")
     where = _existing(find_data_dir(config_path, data_dir))
     names = destinations or tuple(sorted(path.stem for path in where.stores.glob("*.db")))
     for name in names:

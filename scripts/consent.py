@@ -93,6 +93,7 @@ def show(
 @click.option("--grant", "granted", multiple=True, metavar="PURPOSE", help="May be given several times.")
 @click.option("--deny", "denied", multiple=True, metavar="PURPOSE", help="May be given several times.")
 @click.option("--at", "decided_at", help="When the person decided, such as 2026-01-31T12:00Z; now when left out.")
+@json_option
 @system_options
 def set_consent(
     user_id: str | None,
@@ -100,6 +101,7 @@ def set_consent(
     granted: tuple[str, ...],
     denied: tuple[str, ...],
     decided_at: str | None,
+    as_json: bool,
     config_path: Path | None,
     data_dir: Path | None,
 ) -> None:
@@ -112,19 +114,21 @@ def set_consent(
         raise click.UsageError("name at least one purpose with --grant or --deny")
     now_ms = _now_ms()
     writes = decision(decided, _moment_ms(decided_at, now_ms), received_ms=now_ms)
-    _record(where, config, subject, writes, now_ms=now_ms)
+    _record(where, config, subject, writes, now_ms=now_ms, as_json=as_json)
 
 
 @consent.command("withdraw")
 @subject_options
 @click.argument("purposes", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every purpose but necessary.")
+@json_option
 @system_options
 def withdraw(
     user_id: str | None,
     anonymous_id: str | None,
     purposes: tuple[str, ...],
     everything: bool,
+    as_json: bool,
     config_path: Path | None,
     data_dir: Path | None,
 ) -> None:
@@ -136,12 +140,12 @@ def withdraw(
         raise click.UsageError("name the purposes to withdraw, or all of them with --all")
     names = tuple(name for name in known.known if name != NECESSARY) if everything else _known(purposes, known)
     now_ms = _now_ms()
-    _record(where, config, subject, withdrawal(names, at_ms=now_ms), now_ms=now_ms)
+    _record(where, config, subject, withdrawal(names, at_ms=now_ms), now_ms=now_ms, as_json=as_json)
 
 
 @consent.command("history")
 @subject_options
-@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @json_option
 @system_options
 def history(
@@ -180,7 +184,9 @@ def history(
     Console().print(table if changes else "nothing was ever told")
 
 
-def _record(where: DataDir, config: Config | None, subject: Subject, writes: Writes, *, now_ms: int) -> None:
+def _record(
+    where: DataDir, config: Config | None, subject: Subject, writes: Writes, *, now_ms: int, as_json: bool
+) -> None:
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
     told = Told(subject, writes, Evidence.OPERATOR, f"cli:{getpass.getuser()}")
@@ -188,8 +194,12 @@ def _record(where: DataDir, config: Config | None, subject: Subject, writes: Wri
         recorded = ledger.record([told], now_ms=now_ms)
     tell_listeners(where, config, told, now_ms=now_ms)
     late = wait_until_seen(where.stores).late
-    outcome = "recorded" if recorded.changed else "known already, or newer is known"
-    click.echo(f"{outcome}; ledger version {recorded.version}")
+    if as_json:
+        found = {"changed": bool(recorded.changed), "version": recorded.version, "unconfirmed": list(late)}
+        click.echo(json.dumps(found))
+    else:
+        outcome = "recorded" if recorded.changed else "known already, or newer is known"
+        click.echo(f"{outcome}; ledger version {recorded.version}")
     if late:
         raise Refused(f"not confirmed by {', '.join(late)}: it may still send what it had decided on; say it again")
 

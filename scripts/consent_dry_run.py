@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from sluicegate.audit.words import Final
@@ -26,6 +25,7 @@ from sluicegate.explain.now import Considering
 from sluicegate.explain.what_if import WhatIf, compare
 from sluicegate.explain.words import requirement_text
 from sluicegate.paths import DataDir
+from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 
 
@@ -56,21 +56,23 @@ def dry_run(
     chosen = _destination(config, destination)
     requires = Requirement(_purposes(instead, config.purposes)) if instead else chosen.requires
     requires = requires.joined(_purposes(more, config.purposes))
-    found = _compared(where, config, chosen, requires)
+    found = _compared(where, config, chosen, requires, as_json=as_json)
     if as_json:
         click.echo(json.dumps(_as_json(chosen, requires, found)))
     else:
         _print(chosen, requires, found)
 
 
-def _compared(where: DataDir, config: Config, chosen: DestinationConfig, requires: Requirement) -> WhatIf:
+def _compared(
+    where: DataDir, config: Config, chosen: DestinationConfig, requires: Requirement, *, as_json: bool
+) -> WhatIf:
     if not where.event_log.exists():
         raise Refused(f"{where.root} has no event log; name the data directory with --data-dir")
     log, reader = SqliteLog(where.event_log, create=False, reader=None), open_ledger_reader(where, config.consent)
     try:
         now = Considering(chosen, config.consent, reader)
         then = Considering(chosen, config.consent, reader, requires=requires)
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with bars(as_json=as_json) as progress:
             bar = progress.add_task("judging", total=None)
             return compare(log, now, then, seen=lambda done, total: progress.update(bar, completed=done, total=total))
     finally:

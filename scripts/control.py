@@ -13,6 +13,7 @@ from sluicegate.errors import Refused
 from sluicegate.messages.codec import Message
 from sluicegate.messages.control import (
     ClearAll,
+    Done,
     LoadBatch,
     LoadResults,
     Pause,
@@ -22,7 +23,7 @@ from sluicegate.messages.control import (
     RetryLoad,
     Unload,
 )
-from sluicegate.scripts.options import connect, json_option, system_options
+from sluicegate.scripts.options import CONSENT_HELP, connect, json_option, read_consent, system_options
 
 LOAD_TIMEOUT_S = 120.0
 
@@ -44,14 +45,14 @@ def load(ids: tuple[str, ...], batch_size: int, as_json: bool, config_path: Path
 
 
 @click.command()
-@click.option("--consent", required=True, help="Purposes that are granted, such as measurement,marketing.")
+@click.option("--consent", required=True, help=CONSENT_HELP)
 @json_option
 @system_options
 def preload(consent: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
-    """Load every destination that this consent allows."""
-    granted = {purpose.strip(): True for purpose in consent.split(",") if purpose.strip()}
+    """Load every destination that this consent allows; what it does not name is not granted."""
+    preferences = read_consent(consent)
     with connect(config_path, data_dir) as client:
-        answer = client.ask_supervisor(Preload(_request_id(), granted), timeout_s=LOAD_TIMEOUT_S)
+        answer = client.ask_supervisor(Preload(_request_id(), preferences), timeout_s=LOAD_TIMEOUT_S)
     _print_results(answer, as_json)
 
 
@@ -75,52 +76,63 @@ def _echo_results(results: Mapping[str, str | None], as_json: bool) -> None:
 
 @click.command()
 @click.argument("id")
+@json_option
 @system_options
-def unload(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+def unload(id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Stop a destination; its next event loads it again."""
-    _command(Unload(_request_id(), id), f"{id} is unloaded", config_path, data_dir)
+    _command(Unload(_request_id(), id), f"{id} is unloaded", as_json, config_path, data_dir)
 
 
 @click.command()
 @click.argument("id")
+@json_option
 @system_options
-def retry(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+def retry(id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Try to load a failed or quarantined destination now."""
-    _command(RetryLoad(_request_id(), id), f"{id} is tried again", config_path, data_dir)
+    _command(RetryLoad(_request_id(), id), f"{id} is tried again", as_json, config_path, data_dir)
 
 
 @click.command()
 @click.argument("id")
+@json_option
 @system_options
-def reset(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+def reset(id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Forget a destination's failures."""
-    _command(Reset(_request_id(), id), f"{id} starts afresh", config_path, data_dir)
+    _command(Reset(_request_id(), id), f"{id} starts afresh", as_json, config_path, data_dir)
 
 
 @click.command()
 @click.argument("id")
+@json_option
 @system_options
-def pause(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+def pause(id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Stop a destination until it is resumed; its events wait."""
-    _command(Pause(_request_id(), id), f"{id} is paused", config_path, data_dir)
+    _command(Pause(_request_id(), id), f"{id} is paused", as_json, config_path, data_dir)
 
 
 @click.command()
 @click.argument("id")
+@json_option
 @system_options
-def resume(id: str, config_path: Path | None, data_dir: Path | None) -> None:
+def resume(id: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """End a pause; what waited is delivered."""
-    _command(Resume(_request_id(), id), f"{id} is resumed", config_path, data_dir)
+    _command(Resume(_request_id(), id), f"{id} is resumed", as_json, config_path, data_dir)
 
 
 @click.command()
+@json_option
 @system_options
-def clear(config_path: Path | None, data_dir: Path | None) -> None:
+def clear(as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Stop all destinations and forget their failures; events and accounts stay."""
-    _command(ClearAll(_request_id()), "all destinations are unloaded", config_path, data_dir)
+    _command(ClearAll(_request_id()), "all destinations are unloaded", as_json, config_path, data_dir)
 
 
-def _command(message: Message, done: str, config_path: Path | None, data_dir: Path | None) -> None:
+def _command(message: Message, done: str, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     with connect(config_path, data_dir) as client:
-        client.ask_supervisor(message)
-    click.echo(done)
+        answer = client.ask_supervisor(message)
+    assert isinstance(answer, Done)
+    text = done if answer.changed else answer.note
+    if as_json:
+        click.echo(json.dumps({"id": getattr(message, "id", None), "changed": answer.changed, "text": text}))
+    else:
+        click.echo(text)

@@ -141,7 +141,8 @@ def _print_story(one: _Told) -> None:
     click.echo(_title(one))
     for fate in one.fates:
         for sentence in story(fate, one.event):
-            click.echo(f"  {sentence[:1].upper()}{sentence[1:]}.")
+            begin = sentence if sentence.startswith(fate.destination) else sentence[:1].upper() + sentence[1:]
+            click.echo(f"  {begin}.")
 
 
 def _title(one: _Told) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress as Bars
 from rich.table import Table
 
 from sluicegate.eventlog.quarantine import Damage, Quarantine, n_lost
@@ -20,6 +19,7 @@ from sluicegate.fsck.check import check
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.lock import AlreadyRunning, DataDirLock
 from sluicegate.paths import DataDir
+from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import find_data_dir, json_option, system_options
 
 
@@ -34,7 +34,7 @@ def fsck(repair: bool, as_json: bool, config_path: Path | None, data_dir: Path |
     where = find_data_dir(config_path, data_dir)
     if not where.root.is_dir():
         raise click.UsageError(f"{where.root} does not exist; name the data directory with --data-dir")
-    with _held(where), _bars() as progress:
+    with _held(where), _progress(as_json=as_json) as progress:
         findings = check(where, repair=repair, progress=progress)
         quarantine = [] if any(where.quarantine.name == one.file for one in findings) else Quarantine(where.root).all()
     if as_json:
@@ -63,14 +63,14 @@ def _held(where: DataDir) -> Iterator[None]:
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
-    with Bars(console=Console(stderr=True), transient=True) as bars:
+def _progress(*, as_json: bool) -> Iterator[Progress]:
+    with bars(as_json=as_json) as shown:
         tasks: dict[str, object] = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=None)
-            bars.update(tasks[what], completed=done, total=total or None)  # type: ignore[arg-type]
+                tasks[what] = shown.add_task(what, total=None)
+            shown.update(tasks[what], completed=done, total=total or None)  # type: ignore[arg-type]
 
         yield show
 

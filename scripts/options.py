@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DATA_DIR = Path("data")
 
+CONSENT_HELP = "Granted purposes, such as measurement,marketing; a leading - denies one."
+
 
 def config_option(command: F) -> F:
     """`--config FILE`; sluicegate.toml of this folder when there is one."""
@@ -26,6 +28,7 @@ def config_option(command: F) -> F:
         "config_path",
         type=click.Path(path_type=Path, dir_okay=False),
         envvar="SLUICEGATE_CONFIG",
+        show_envvar=True,
         help="Configuration file; default: sluicegate.toml if there is one here.",
     )(command)
 
@@ -36,18 +39,30 @@ def data_dir_option(command: F) -> F:
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
         envvar="SLUICEGATE_DATA_DIR",
+        show_envvar=True,
         help="Data directory; default: the configuration's, else ./data.",
     )(command)
 
 
 def json_option(command: F) -> F:
-    """`--json`: output for programs."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(command)
+    """`--json`: output for programs; errors too are JSON then, on standard error (`failures`)."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
 def system_options(command: F) -> F:
     """`--config` and `--data-dir`: which system is meant."""
     return config_option(data_dir_option(command))
+
+
+def read_consent(text: str) -> dict[str, bool]:
+    """`measurement,-marketing` as {purpose: granted}; of the same purpose named both ways the denial counts."""
+    found: dict[str, bool] = {}
+    for word in filter(None, map(str.strip, text.split(","))):
+        purpose = word.removeprefix("-").strip()
+        if not purpose:
+            raise click.BadParameter(f"{word!r} names no purpose", param_hint="--consent")
+        found[purpose] = not word.startswith("-") and found.get(purpose, True)
+    return found
 
 
 def existing_config(config_path: Path | None) -> Path | None:
@@ -73,6 +88,6 @@ def find_data_dir(config_path: Path | None, data_dir: Path | None) -> DataDir:
     return DataDir(config.find_data_dir(path, environ=os.environ) if path else DEFAULT_DATA_DIR)
 
 
-def connect(config_path: Path | None, data_dir: Path | None) -> Client:
-    """A client of the running system; raises `NotRunning`."""
-    return Client(find_data_dir(config_path, data_dir).root, source="cli")
+def connect(config_path: Path | None, data_dir: Path | None, *, timeout_s: float = 10.0) -> Client:
+    """A client of the running system, which has so long to answer; raises `NotRunning`."""
+    return Client(find_data_dir(config_path, data_dir).root, source="cli", timeout_s=timeout_s)

@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from sluicegate.consent.ledger import Ledger
@@ -26,6 +25,7 @@ from sluicegate.delivery.regulating import count_traces, described, erase_now, f
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.lock import holder
 from sluicegate.paths import DataDir
+from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import find_data_dir, json_option, system_options
 
 LOOK_EVERY_S = 0.2
@@ -70,7 +70,7 @@ def erase(
         raise NotRunning(f"nothing runs on {where.root} that could erase; leave out --no-wait")
     asked = put_in_force(where, Kind.DELETE_ONLY if delete_only else Kind.SUPPRESS_WITH_DELETE, *whose).regulation
     if not no_wait:
-        asked = _watched(where, asked)
+        asked = _watched(where, asked, as_json=as_json)
     _show(asked, as_json=as_json)
     _require_confirmed(where)
 
@@ -110,7 +110,7 @@ unsuppress = _standing_order(
 
 @click.command()
 @click.argument("id", required=False)
-@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1), help="How many at most.")
 @json_option
 @system_options
 def regulations(id: str | None, limit: int, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
@@ -143,9 +143,9 @@ def _newest(where: DataDir, limit: int) -> list[Regulation]:
         ledger.close()
 
 
-def _watched(where: DataDir, asked: Regulation) -> Regulation:
+def _watched(where: DataDir, asked: Regulation, *, as_json: bool) -> Regulation:
     """The regulation when it is finished, by the system that runs, or else by this process."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bars(as_json=as_json) as progress:
         bar = progress.add_task("erasing", total=None)
         while True:
             found = find(where, asked.id)
@@ -161,7 +161,7 @@ def _watched(where: DataDir, asked: Regulation) -> Regulation:
 
 
 def _show_count(where: DataDir, whose: Whose, *, as_json: bool) -> None:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bars(as_json=as_json) as progress:
         bar = progress.add_task("looking", total=None)
         found = count_traces(
             where, *whose, progress=lambda done, total: progress.update(bar, completed=done, total=total)

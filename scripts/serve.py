@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from sluicegate.logs import LEVELS, LogFormat, LogStyle, set_up_logs
 from sluicegate.masking import hide
 from sluicegate.paths import DataDir
 from sluicegate.running import find_running
-from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, system_options
+from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, json_option, system_options
 from sluicegate.scripts.storage import prepare_directory
 
 
@@ -64,8 +65,9 @@ def _configuration(config_path: Path | None, data_dir: Path | None, listen: str 
 
 @click.command()
 @click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait for its end.")
+@json_option
 @system_options
-def stop(timeout_s: float, config_path: Path | None, data_dir: Path | None) -> None:
+def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """End the running system; returns when it has committed everything and is gone."""
     where = find_data_dir(config_path, data_dir)
     pid = holder(where.lock) or find_running(where).pid
@@ -76,4 +78,4 @@ def stop(timeout_s: float, config_path: Path | None, data_dir: Path | None) -> N
             raise Refused(f"pid {pid} has not ended after {timeout_s:.0f} s")
     finally:
         os.close(pidfd)
-    click.echo("stopped")
+    click.echo(json.dumps({"stopped": True, "pid": pid}) if as_json else "stopped")

@@ -11,6 +11,7 @@ import click
 from sluicegate.config import DEFAULT_FILE, Config, load, template
 from sluicegate.config.plugins import Plugins
 from sluicegate.errors import ConfigError, Refused
+from sluicegate.scripts.failures import problem_json
 from sluicegate.scripts.options import config_option, existing_config, json_option
 
 
@@ -21,6 +22,8 @@ def init(path: Path, force: bool) -> None:
     """Write a commented configuration to start from."""
     if path.exists() and not force:
         raise Refused(f"{path} exists; use --force to replace it")
+    if not path.parent.is_dir():
+        raise Refused(f"{path.parent} is no folder that exists; make it first: mkdir -p {path.parent}")
     path.write_text(template())
     click.echo(f"wrote {path}; edit it, then: sluicegate validate {path} && sluicegate serve --config {path}")
 
@@ -39,9 +42,7 @@ def validate(path: Path | None, config_path: Path | None, as_json: bool) -> None
     except ConfigError as error:
         if not as_json:
             raise
-        rows = [
-            {"key": p.key, "value": p.value, "reason": p.reason, "suggestion": p.suggestion} for p in error.problems
-        ]
+        rows = [problem_json(problem) for problem in error.problems]
         click.echo(json.dumps({"valid": False, "problems": rows}, default=str))
         raise SystemExit(2) from None
     to_install = _to_install(config)

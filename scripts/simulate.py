@@ -22,10 +22,10 @@ from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
 from sluicegate.redaction import REDACTABLE, Redactor, redacted
 from sluicegate.routing import Decision
+from sluicegate.scripts.input import read_all, read_events
 from sluicegate.scripts.options import find_config, json_option, system_options
 
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key"})
-MAX_INPUT_BYTES = 64 * 1024 * 1024
 _EVENT_TYPE = "event type is not wanted"
 _EXAMPLE_SECRET = b"simulated"
 
@@ -50,27 +50,11 @@ def simulate(
         raise click.UsageError("no configuration file; name one with --config, or write one with `sluicegate init`")
     if destination not in config.destinations:
         raise Refused(f"no destination {destination!r} in it; there are: {', '.join(config.destinations) or 'none'}")
-    events = read_events(file.read(MAX_INPUT_BYTES))
+    events = read_events(read_all(file))
     chosen = config.destinations[destination]
     plugin, now_ms = make_plugin(chosen, DataDir(config.data_dir)), time.time_ns() // 1_000_000
     found = simulated(chosen, plugin, events, now_ms=now_ms, refused=refused)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text_of(found))
-
-
-def read_events(data: bytes) -> list[dict[str, Any]]:
-    """The events of an input in any of the forms that `simulate` takes; raises `UsageError`."""
-    try:
-        found = msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        try:
-            found = [msgspec.json.decode(line) for line in data.splitlines() if line.strip()]
-        except msgspec.DecodeError as error:
-            raise click.UsageError(f"the input is neither JSON nor JSON Lines: {error}") from error
-    if isinstance(found, dict):
-        found = found["batch"] if isinstance(found.get("batch"), list) else [found]
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise click.UsageError("the input has something that is no event; write JSON objects")
-    return found
 
 
 def simulated(

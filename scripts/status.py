@@ -1,15 +1,13 @@
-"""Commands that look: status, stats, top."""
+"""Commands that look once: status, stats."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from uuid import uuid4
 
 import click
 from rich.console import Console
-from rich.live import Live
 
 from sluicegate.client import Client
 from sluicegate.consent.suppressed import read_suppressed
@@ -61,19 +59,3 @@ def stats(as_json: bool, config_path: Path | None, data_dir: Path | None) -> Non
         return
     for name, value in found.items():
         click.echo(f"{name:<12}{value}")
-
-
-@click.command()
-@click.option(
-    "--interval", "interval_s", default=1.0, show_default=True, type=click.FloatRange(min=0.1), help="Seconds."
-)
-@system_options
-def top(interval_s: float, config_path: Path | None, data_dir: Path | None) -> None:
-    """Watch all destinations until Ctrl-C."""
-    with connect(config_path, data_dir) as client, Live(console=Console(), auto_refresh=False) as live:
-        while True:
-            title = time.strftime("%H:%M:%S")
-            n_suppressed = count_suppressed(config_path, data_dir)
-            table = status_table(ask_status(client).destinations, title=title, n_suppressed=n_suppressed)
-            live.update(table, refresh=True)
-            time.sleep(interval_s)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +27,9 @@ _COLOURS = {
 }
 
 ACCOUNTS = ("accepted", "delivered", "pending", "held", "dead", "denied", "expired")
+
+_MOMENTS = ("last_attempt", "next_attempt_at", "loaded_at", "last_used")
+"""The fields that are times."""
 
 _ALWAYS = ("accepted", "delivered", "pending", "denied")
 
@@ -74,9 +79,39 @@ def detail_table(one: DestinationStatus) -> Table:
     table = Table(show_header=False, title=one.id)
     table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
+    now_s = time.time()
     for name, value in as_json(one).items():
-        table.add_row(name, "" if value is None else str(value))
+        table.add_row(name, escape(_moment(value, now_s) if name in _MOMENTS else _readable(value)))
     return table
+
+
+def _moment(unix_s: float | None, now_s: float) -> str:
+    """A time and how far away it is: `2026-01-31 12:00:00 UTC (5 s ago)`."""
+    if unix_s is None:
+        return ""
+    away_s = unix_s - now_s
+    distance = f"in {_duration(away_s)}" if away_s > 0 else f"{_duration(-away_s)} ago"
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC ({distance})"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _readable(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.1f}"
+        case dict():
+            return ", ".join(f"{name}: {count}" for name, count in sorted(value.items()))
+    return str(value)
 
 
 def plain_line(one: DestinationStatus) -> str:

@@ -91,6 +91,10 @@ class Client:
         """Two ids that are the same user."""
         return self._add("alias", {"previousId": previous_id}, {**common, "user_id": user_id})
 
+    def add(self, event: bytes) -> None:
+        """An event as JSON, shaped like an item of a Segment batch, with its `type`; it is checked when it is sent."""
+        self._enqueue(event)
+
     def flush(self) -> list[Verdict]:
         """Send what waits; return why events were refused since the last flush, counted from its first event.
 
@@ -104,12 +108,14 @@ class Client:
 
     def _add(self, kind: str, fields: Mapping[str, Any], common: Mapping[str, Any]) -> str:
         event = _event(kind, fields, common)
-        encoded = msgspec.json.encode(event)
+        self._enqueue(msgspec.json.encode(event))
+        return str(event["messageId"])
+
+    def _enqueue(self, encoded: bytes) -> None:
         self._waiting.append(encoded)
         self._waiting_bytes += len(encoded)
         if len(self._waiting) >= self._flush_at or self._waiting_bytes >= MAX_REQUEST_BYTES:
             self._send_some()
-        return str(event["messageId"])
 
     def _send_some(self) -> None:
         count = _fitting(self._waiting)
@@ -195,10 +201,11 @@ class Client:
             self._system.close()
             self._system = None
 
-    def close(self) -> None:
-        """Send what waits and let go of the system."""
+    def close(self, *, flush: bool = True) -> None:
+        """Send what waits, unless it is to be given up, and let go of the system."""
         try:
-            self.flush()
+            if flush:
+                self.flush()
         finally:
             self._detach()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 
 from sluicegate.accounts import read_state, store_schema, words_of
+from sluicegate.audit.chain import N_GROWING
 from sluicegate.audit.reading import (
     Checked,
     Entry,
@@ -27,7 +28,7 @@ from sluicegate.audit.words import Final, final
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.paths import DataDir
-from sluicegate.sqlite import connect, errors_of
+from sluicegate.sqlite import connect, errors_of, fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,30 @@ def decisions_about(path: Path, offset: Offset) -> list[Entry] | None:
         except ValueError as error:
             raise LogDamaged(f"{path}: {error}; see `sluicegate audit verify`") from error
     return entries
+
+
+def growing_row(path: Path) -> int:
+    """The number of the first row of a destination's chain that may still be added to."""
+    with opened(path) as connection:
+        if not has_chain(connection):
+            return 0
+        newest: int = fetch(connection, "SELECT coalesce(max(number), 0) FROM decisions")[0][0]
+    return max(0, newest + 1 - N_GROWING)
+
+
+def words_since(path: Path, number: int) -> dict[Offset, str]:
+    """The last word on each event that was decided later than with its cursor, from the row with this number on.
+
+    Raises `LogDamaged` when a row cannot be read.
+    """
+    with opened(path) as connection:
+        if not has_chain(connection):
+            return {}
+        try:
+            rows = (row for row in rows_after(connection, number - 1) if row.later)
+            return {offset: word for row in rows for offset, _, word, _ in ranges(row)}
+        except ValueError as error:
+            raise LogDamaged(f"{path}: {error}; see `sluicegate audit verify`") from error
 
 
 def export(data_dir: DataDir, destination: str) -> Iterator[Decided]:

@@ -35,6 +35,8 @@ GROW_MS = 60_000
 """Rows are not added to when they are older; decisions are dated to a minute by that, and exactly when they are few."""
 GROW_BYTES = 2_048
 """Nor when their story is longer: it is written again with every commit."""
+N_GROWING = 3
+"""Only so many of the newest rows are looked at for one to add to."""
 HASH_BYTES = 32
 
 SQL = """
@@ -62,7 +64,7 @@ SQL = """
 """Part of a store's layout, for a new one and one from before: what was counted by then is before the first row."""
 
 _COLUMNS = "number, later, first, last, at_ms, story, hash"
-_NEWEST = f"SELECT {_COLUMNS} FROM decisions ORDER BY number DESC LIMIT 3"
+_NEWEST = f"SELECT {_COLUMNS} FROM decisions ORDER BY number DESC LIMIT {N_GROWING}"
 _STORE = f"INSERT OR REPLACE INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 

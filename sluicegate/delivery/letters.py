@@ -181,6 +181,18 @@ class DeadLetters:
             )
             return self._db.changes()
 
+    def replaying(self) -> dict[int, Offset]:
+        """All letters that wait for replay, by id, and where their events lay in the log."""
+        with errors_of(self._path):
+            return dict(fetch(self._db, "SELECT id, log_offset FROM dead_letters WHERE status = 'replay'"))
+
+    def statuses(self, ids: Sequence[int]) -> dict[int, LetterStatus]:
+        """How these letters stand, of those that are there."""
+        sql = "SELECT id, status FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
+        with errors_of(self._path):
+            rows = fetch(self._db, sql, (_json(list(ids)),))
+        return {id_: LetterStatus(status) for id_, status in rows}
+
     def replays(self, *, limit: int) -> Sequence[DeadLetter]:
         """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went."""
         return self.list(LetterFilter(status=LetterStatus.REPLAY), limit=limit)

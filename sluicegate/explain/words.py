@@ -68,11 +68,11 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
     if fate.ledger is not None and event is not None:
         yield from _ledger_story(fate, fate.ledger, event)
     for entry in fate.decided[:-1]:
-        yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry)}"
+        yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry, event)}"
     ending = _MEANING[fate.decision] if fate.decision is not None else f"{fate.outcome}: {fate.note}"
     reason = f" ({fate.reason})" if fate.reason and fate.decision in (Final.SKIPPED, Final.NOT_SELECTED) else ""
     note = f"; {fate.note}" if fate.note and fate.decision is not None else ""
-    yield ending + reason + note + (_decided(fate.decided[-1]) if fate.decided else "")
+    yield ending + reason + note + (_decided(fate.decided[-1], event) if fate.decided else "")
     if fate.letter is not None:
         letter = fate.letter
         first = f", first {letter.first_error}" if letter.first_error and letter.first_error != letter.reason else ""
@@ -100,7 +100,7 @@ def as_json(fate: Fate, event: StoredEvent | None) -> dict[str, Any]:
         "reason": fate.reason,
         "requires": None if fate.requires is None else asdict(fate.requires),
         "required": None if fate.decided_by is None else asdict(fate.decided_by),
-        "decided": [_entry_json(entry) for entry in fate.decided],
+        "decided": [_entry_json(entry, event) for entry in fate.decided],
         "ledger": None if fate.ledger is None else _ledger_json(fate.ledger),
         "deadLetter": None
         if letter is None
@@ -178,22 +178,27 @@ def _marks(marks: Purposes, purpose: str) -> dict[str, str]:
     }
 
 
-def _decided(entry: Entry) -> str:
-    moments = time_text(entry.until_ms)
-    if entry.until_ms - entry.from_ms > 1_000:
-        moments = f"between {time_text(entry.from_ms)} and {moments}"
+def _since_ms(entry: Entry, event: StoredEvent | None) -> int:
+    """From when on it can have been decided: the row may have begun with older events."""
+    return entry.from_ms if event is None else max(entry.from_ms, min(event.received_at_ms, entry.until_ms))
+
+
+def _decided(entry: Entry, event: StoredEvent | None) -> str:
+    moments, since_ms = time_text(entry.until_ms), _since_ms(entry, event)
+    if entry.until_ms - since_ms > 1_000:
+        moments = f"between {time_text(since_ms)} and {moments}"
     version = f", by ledger version {entry.version}" if entry.version else ", when the ledger was empty"
     return f", {moments}{version} (audit row {entry.row})"
 
 
-def _entry_json(entry: Entry) -> dict[str, Any]:
+def _entry_json(entry: Entry, event: StoredEvent | None) -> dict[str, Any]:
     return {
         "decision": final(entry.word),
         "requires": None if entry.requires is None else asdict(entry.requires),
         "word": entry.word,
         "reason": reason_of(entry.word),
         "ledgerVersion": entry.version,
-        "from": time_text(entry.from_ms),
+        "from": time_text(_since_ms(entry, event)),
         "until": time_text(entry.until_ms),
         "row": entry.row,
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sluicegate.loading.effects import BatchDone
+from sluicegate.loading.pauses import in_words
 from sluicegate.loading.slot import Slot
 from sluicegate.loading.status import FAILING, State
 
@@ -89,11 +90,11 @@ class Batches:
         elif slot.loaded:
             batch.results[id] = None
         elif slot.rest is State.PAUSED:
-            batch.results[id] = _paused(slot)
+            batch.results[id] = in_words(slot.reason)
         else:
             self._want(slot)
             if slot.rest in FAILING and not slot.due(now):
-                batch.results[id] = f"{slot.rest.value}: {slot.error}"
+                batch.results[id] = f"{slot.rest.value}: {slot.error}; try it now with `sluicegate retry {id}`"
             else:
                 batch.under_way[id] = Attempt(slot.failures, now + self._patience_s)
 
@@ -103,13 +104,9 @@ class Batches:
         if slot.failures != attempt.failures:
             return True, slot.error
         if slot.rest is State.PAUSED:
-            return True, _paused(slot)
+            return True, in_words(slot.reason)
         if not slot.wanted:
             return True, "unloaded before it was loaded"
         if now >= attempt.deadline:
             return True, slot.reason or f"still {slot.state.value} after {self._patience_s:g} s"
         return False, None
-
-
-def _paused(slot: Slot) -> str:
-    return f"paused: {slot.reason}"

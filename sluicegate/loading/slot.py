@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sluicegate.loading.pauses import is_operators
 from sluicegate.loading.status import FAILING, LoadingStatus, State
 
 CRASH_INTENSITY = 5
@@ -97,6 +98,13 @@ class Slot:
     def loaded(self) -> bool:
         """Whether its process delivers."""
         return self.process is not None and self.process.phase is Phase.READY
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it cannot deliver for a reason that nobody here has chosen: it failed, or its vendor refuses it."""
+        if self.rest is State.PAUSED:
+            return not is_operators(self.reason or "")
+        return self.state in FAILING
 
     def due(self, now: float) -> bool:
         """Whether it should be started now, capacity permitting."""

@@ -15,6 +15,8 @@ from sluicegate.errors import Refused
 from sluicegate.loading.batches import Batches
 from sluicegate.loading.effects import Drained, Effect, NoteEvicted
 from sluicegate.loading.lifecycle import HEALTHY_DELIVERED, STOP_DEADLINE_S, Lifecycle
+from sluicegate.loading.pauses import in_words, refused_meanwhile
+from sluicegate.loading.pointless import Command, why_pointless
 from sluicegate.loading.shedding import EVICTED, Shedding
 from sluicegate.loading.slot import MAX_ERROR_CHARS, Phase, Slot
 from sluicegate.loading.status import FAILING, LoadingStatus, State
@@ -80,6 +82,15 @@ class LoadingTable:
         """Snapshot of one destination; raises `Refused` for an unknown one."""
         return self._known(id).status()
 
+    def paused(self, id: str) -> str | None:
+        """Why it is paused; None when it is not. Raises `Refused` for an unknown one."""
+        slot = self._known(id)
+        return slot.reason if slot.rest is State.PAUSED else None
+
+    def pointless(self, command: Command, id: str) -> str:
+        """Why a command would change nothing now; empty when it would change something, or is refused."""
+        return why_pointless(command, self._known(id))
+
     def stats(self) -> Stats:
         """How many are in which condition."""
         states = [slot.state for slot in self._slots.values()]
@@ -87,7 +98,7 @@ class LoadingTable:
             registered=len(states),
             loaded=states.count(State.LOADED),
             loading=states.count(State.LOADING),
-            failed=sum(state in FAILING for state in states),
+            failed=sum(slot.is_failing for slot in self._slots.values()),
             cached=len(victims(self._slots.values(), len(states))),
             evicted_for_memory=self._shedding.n_evicted,
         )
@@ -130,7 +141,7 @@ class LoadingTable:
         """Try now, whatever its backoff says; raises `Refused` when it is paused. The retry count stays."""
         slot = self._command(id, now)
         if slot.rest is State.PAUSED:
-            raise Refused(f"{id} is paused ({slot.reason}); resume it")
+            raise Refused(f"{id} is {in_words(slot.reason)}; resume it with `sluicegate resume {id}`")
         slot.next_attempt_at = None
         if slot.rest is State.FAILED:
             slot.rest, slot.reason = State.REGISTERED, None
@@ -223,7 +234,9 @@ class LoadingTable:
                 self._life.condemn(slot, slot.process, now)
             if slot.rest is not State.PAUSED:
                 self._life.pause(slot, now, reason=reason)
-                slot.error = reason[:MAX_ERROR_CHARS]
+            elif (both := refused_meanwhile(slot.reason or "", reason)) != slot.reason:
+                self._life.pause(slot, now, reason=both)
+            slot.error = reason[:MAX_ERROR_CHARS]
         return self._settle(now)
 
     def at(self, id: str, epoch: int, doing: str) -> None:

@@ -57,7 +57,7 @@ def test_statement_54_explain_gives_requirement_stamp_ledger_version_slots_polic
     assert told["ledger"]["purposes"]["measurement"]["state"] == "granted"
     assert told["ledger"]["purposes"]["measurement"]["slots"]["decided"].startswith("granted ")
     for sentence in (
-        "Crm requires measurement.",
+        "crm requires measurement.",
         "The event says nothing.",
         "Silence means no (opt-in).",
         "The ledger at version 1 knew of this person: measurement: granted (decided granted ",
@@ -194,7 +194,7 @@ def test_explain_tells_what_was_required_when_it_was_decided_and_what_is_now(
     assert (old["required"], old["requires"]) == (measurement, both)
     assert (new["required"], new["requires"]) == (both, both)
     assert [entry["requires"] for entry in released["decided"]] == [measurement, both]
-    assert "Crm required measurement when this was decided." in text
-    assert "Crm requires measurement and marketing now." in text
+    assert "crm required measurement when this was decided." in text
+    assert "crm requires measurement and marketing now." in text
     assert "required measurement when this was decided; requires measurement and marketing now" in old["why"]
     assert new["why"].startswith("consent_denied: requires measurement and marketing; the event says")

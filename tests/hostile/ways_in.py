@@ -191,7 +191,7 @@ def _compressed() -> list[Case]:
     return found
 
 
-_BOMB = gzip.compress(bytes(4 * MIB), mtime=0)
+_BOMB = gzip.compress(bytes(5 * MIB), mtime=0)
 
 
 def _decisions() -> list[Case]:

@@ -36,7 +36,7 @@ def test_batch_of_what_is_loaded_paused_or_failing_is_answered_at_once() -> None
             {
                 "a": None,
                 "b": "paused: maintenance",
-                "c": "backing_off: the process ended unexpectedly while running",
+                "c": "backing_off: the process ended unexpectedly while running; try it now with `sluicegate retry c`",
             },
         )
     ]

@@ -124,7 +124,7 @@ def test_batch_with_a_permanent_failure_ends_with_its_error() -> None:
 
     effects = driver.table.load_batch("r", ["a"], now=driver.now)
 
-    assert effects == [BatchDone("r", {"a": "failed: pip install it"})]
+    assert effects == [BatchDone("r", {"a": "failed: pip install it; try it now with `sluicegate retry a`"})]
 
 
 def test_new_process_is_not_started_before_the_failed_one_is_gone() -> None:

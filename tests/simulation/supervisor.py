@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.errors import Refused
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
+from sluicegate.loading.pauses import by_operator
 from sluicegate.loading.table import LoadingTable
 from tests.simulation.clock import Timer, Violation
 from tests.simulation.destination import DestinationProcess
@@ -127,7 +128,7 @@ class Supervisor:
         try:
             match kind:
                 case Fault.PAUSE:
-                    return table.pause(id, now=now, reason="operator")
+                    return table.pause(id, now=now, reason=by_operator(table.paused(id)))
                 case Fault.RESUME:
                     return table.resume(id, now=now)
                 case Fault.UNLOAD:

@@ -1,0 +1,73 @@
+"""Which dead letters are meant: the filters of the `dead-letters` commands, and the stores that they look at."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sluicegate.config.units import parse_duration_s
+from sluicegate.delivery.letters import LetterFilter
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.errors import NotRunning, Refused
+from sluicegate.paths import DataDir
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The filters that all these commands share; the command gets `destination` and `chosen`."""
+
+    @functools.wraps(command)
+    def filtered(*, reason: str | None, since: str | None, until: str | None, **options: Any) -> None:
+        chosen = LetterFilter(reason=reason, since_ms=_moment_ms(since), until_ms=_moment_ms(until))
+        command(chosen=chosen, **options)
+
+    for option in (
+        click.option("--until", help="Entered before: 2026-01-31T12:00, or an age such as 2h."),
+        click.option("--since", help="Entered at or after: 2026-01-31T12:00, or an age such as 2h."),
+        click.option("--reason", help="Only those whose reason contains this text."),
+        click.option("--destination", help="Only this destination's."),
+    ):
+        filtered = option(filtered)
+    return filtered
+
+
+def stores(where: DataDir, destination: str | None) -> Iterator[tuple[str, DestinationStore]]:
+    """The stores that are meant, opened one at a time; raises `Refused` for a destination that has none."""
+    if not where.root.is_dir():
+        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    paths = {path.stem: path for path in sorted(where.stores.glob("*.db"))}
+    if destination is not None and destination not in paths:
+        raise Refused(f"{destination} has no dead letters: nothing was ever delivered to it")
+    for name, path in paths.items():
+        if destination in (None, name):
+            with _opened(path) as store:
+                yield name, store
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[DestinationStore]:
+    store = DestinationStore.open(path, start=0)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _moment_ms(text: str | None) -> int | None:
+    """An ISO 8601 time, or an age before now, in Unix milliseconds."""
+    if text is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        pass
+    try:
+        return int((time.time() - parse_duration_s(text)) * 1000)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a time such as 2026-01-31T12:00 nor an age such as 2h") from None

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+from sluicegate.audit.reading import Entry
+from sluicegate.audit.words import Final
+from sluicegate.config.model import Requirement
+from sluicegate.consent.subject import Subject
+from sluicegate.event import Combo
+from sluicegate.explain.fate import Fate
+from sluicegate.explain.find import StoredEvent
+from sluicegate.explain.words import as_json, story
+from tests.end_to_end.harness import ARCHIVE, MakeSystem
+
+MINUTE_MS = 60_000
+RECEIVED_MS = 1_764_381_660_634
+
+
+def fate(from_ms: int, until_ms: int) -> Fate:
+    entry = Entry("delivered", 0, from_ms, until_ms, 7)
+    return Fate("crm", "delivered", Final.DELIVERED, requires=Requirement(("necessary",)), decided=(entry,))
+
+
+def event() -> StoredEvent:
+    combo: Any = Combo("track", "web")
+    return StoredEvent(1, RECEIVED_MS, RECEIVED_MS, combo, "m", Subject("u", None))
+
+
+def test_event_was_not_delivered_before_it_was_received() -> None:
+    told = fate(RECEIVED_MS - MINUTE_MS, RECEIVED_MS + 2_000)
+
+    text = " ".join(story(told, event()))
+    (decided,) = as_json(told, event())["decided"]
+
+    assert "between 2025-11-29T02:01:00.634+00:00 and 2025-11-29T02:01:02.634+00:00" in text
+    assert decided["from"] == "2025-11-29T02:01:00.634+00:00"
+
+
+def test_event_that_was_delivered_at_once_has_one_moment() -> None:
+    text = " ".join(story(fate(RECEIVED_MS - MINUTE_MS, RECEIVED_MS + 20), event()))
+
+    assert "between" not in text
+    assert "2025-11-29T02:01:00.654+00:00" in text
+
+
+def test_clock_that_went_back_gives_no_backward_interval() -> None:
+    text = " ".join(story(fate(RECEIVED_MS - MINUTE_MS, RECEIVED_MS - 20_000), event()))
+
+    assert "between" not in text
+
+
+def test_story_leaves_the_name_of_a_destination_as_it_is(system: MakeSystem) -> None:
+    running = system(ARCHIVE).start()
+    running.admin("send", "Hi", "--message-id", "m-1")
+    running.until_delivered("archive", 1)
+
+    told = running.admin("explain", "m-1", "archive")
+
+    assert "  archive needs no consent." in told.stdout
+    assert "  The event says" in told.stdout

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from sluicegate.scripts.admin import main
+
+WITHOUT = {
+    "serve": "its output is the log, which has --log-format json",
+    "init": "writes a file for people",
+    "demo": "is for watching",
+    "top": "is for watching; `status --json` for programs",
+}
+
+
+def leaves(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from leaves(found, *path, name)
+
+
+COMMANDS = {" ".join(path): command for path, command in leaves(main)}
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - WITHOUT.keys()))
+def test_command_takes_json(name: str) -> None:
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+    assert "--json" in options
+
+
+def test_exceptions_are_commands_without_json() -> None:
+    assert WITHOUT.keys() <= COMMANDS.keys()
+    for name in WITHOUT:
+        assert all("--json" not in parameter.opts for parameter in COMMANDS[name].params)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (("status",), "not_running", 3),
+        (("pause", "crm"), "not_running", 3),
+        (("dead-letters", "drop", "--all"), "not_running", 3),
+        (("load",), "usage", 2),
+        (("pause", "crm", "--no-such-option"), "usage", 2),
+        (("no-such-command",), "usage", 2),
+        (("dead-letters", "no-such-command"), "usage", 2),
+        (("consent", "set"), "usage", 2),
+        (("stats", "--config", "nowhere.toml"), "usage", 2),
+        (("stats", "--config", "broken.toml", "--data-dir", "data"), "not_running", 3),
+        (("simulate", "crm", "--config", "broken.toml"), "configuration", 2),
+        (("audit", "verify"), "refused", 1),
+    ],
+)
+def test_error_is_one_line_of_json_on_standard_error(
+    arguments: tuple[str, ...], code: str, exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.toml").write_text('[supervisor]\nidle_ttl = "soon"\n')
+
+    told = run(*arguments, "--json")
+    plain = run(*arguments)
+
+    assert (told.exit_code, plain.exit_code) == (exit_code, exit_code), told.output
+    assert told.stdout == ""
+    (line,) = told.stderr.splitlines()
+    found = json.loads(line)
+    assert found["code"] == code
+    assert found["error"] in " ".join(plain.stderr.split("\n")) or found["error"] in plain.stderr
+
+
+def test_mistakes_of_a_configuration_are_listed_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sluicegate.toml").write_text('[supervisor]\nidle_ttl = "soon"\n')
+
+    told = run("simulate", "crm", "--json")
+
+    assert "supervisor.idle_ttl" in [problem["key"] for problem in json.loads(told.stderr)["problems"]]
+
+
+def test_json_behind_two_dashes_is_an_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    told = run("status", "--", "--json")
+
+    assert "sluicegate serve" in told.stderr and not told.stderr.startswith("{")
+
+
+@pytest.mark.parametrize("name", ["init", "init --force"])
+def test_init_in_a_folder_that_is_not_there_says_what_to_do(tmp_path: Path, name: str) -> None:
+    told = run(*name.split(), str(tmp_path / "no" / "such" / "folder.toml"))
+
+    assert told.exit_code == 1
+    assert "mkdir -p" in told.stderr
+
+
+def test_error_of_the_operating_system_is_its_text_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a-file").write_text("")
+
+    told = run("init", str(tmp_path / "a-file" / "x.toml"))
+    monkeypatch.setattr(Path, "write_text", lambda self, text: (_ for _ in ()).throw(OSError(28, "No space", "x.toml")))
+    full = run("init", str(tmp_path / "x.toml"))
+
+    assert told.exit_code == full.exit_code == 1
+    assert full.stderr == "x.toml: No space\n"
