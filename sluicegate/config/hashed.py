@@ -28,9 +28,7 @@ def check_hash(text: str) -> None:
     if not _HASH.fullmatch(text):
         raise Wrong("is no hash", "write sha256: and 64 hexadecimal digits, as sluicegate hash-key prints them")
     if text.endswith(_EMPTY):
-        raise Wrong(
-            "is the hash of an empty key", "hash a key, or have both made by sluicegate hash-key"
-        )
+        raise Wrong("is the hash of an empty key", "hash a key, or have both made by sluicegate hash-key")
 
 
 def hashed(key: str) -> str:
