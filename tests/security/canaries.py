@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -61,19 +60,21 @@ def letters(system: System) -> Iterator[Artefact]:
 
 
 def top(system: System) -> Artefact:
-    """What `top` draws on a terminal until Ctrl-C."""
+    """What `top` draws on a terminal."""
     master, slave = os.openpty()
     command = [sys.executable, "-m", "sluicegate.scripts.admin", "top", "--data-dir", str(system.data_dir.root)]
     environ = {**system.environ, "COLUMNS": "250", "LINES": "100", "TERM": "xterm"}
     process = subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environ)
     os.close(slave)
     drawn, deadline = b"", time.monotonic() + PATIENCE_S
-    while drawn.count(b"destination") < 2 and time.monotonic() < deadline:
-        if select.select([master], [], [], 0.2)[0]:
-            drawn += os.read(master, 65536)
-    process.send_signal(signal.SIGINT)
-    process.wait(timeout=PATIENCE_S)
-    os.close(master)
+    try:
+        while drawn.count(b"destination") < 2 and time.monotonic() < deadline:
+            if select.select([master], [], [], 0.2)[0]:
+                drawn += os.read(master, 65536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
     assert b"destination" in drawn, drawn
     return "top", drawn
 
