@@ -16,7 +16,7 @@ from thespian.system.transport import ReceiveEnvelope
 from thespian.system.transport.IPBase import IPActorAddress
 from thespian.system.transport.TCPTransport import TCPIncoming_Common, TCPTransport
 
-from sluicegate.actors.frames import MAX_FRAME_BYTES, BadFrame, FrameBuffer, frame
+from sluicegate.actors.frames import MAX_FRAME_BYTES, BadFrame, FrameBuffer, NotProven, frame
 from sluicegate.actors.signing import Envelope, NotSigned
 
 MAX_INCOMING = 512  # half-received messages; the oldest gives way
@@ -61,7 +61,7 @@ class Receiver(TCPTransport):
         connection.setblocking(False)
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        incoming: Any = Incoming(connection, FrameBuffer(self.envelope.verify))
+        incoming: Any = Incoming(connection, FrameBuffer(self.envelope.verify, proof=self.envelope.proof))
         with contextlib.suppress(BlockingIOError):
             incoming = self._take(incoming, _READ_BYTES)
         if incoming is None:
@@ -86,6 +86,10 @@ class Receiver(TCPTransport):
                 incoming.addData(data)
         except BlockingIOError:
             raise
+        except NotProven:
+            _answer(incoming.socket, self.envelope.refusal)
+            self._complain()
+            data = b""
         except (OSError, BadFrame):
             data = b""
         if not data:

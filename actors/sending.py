@@ -21,6 +21,7 @@ from sluicegate.actors.signing import Envelope
 MAX_ON_THE_WAY = 100  # batches of one process that are sent and not acknowledged, one for each receiver
 MAX_BATCH = 100  # messages for one receiver that travel together because they waited for the same answer
 MAX_BATCH_BYTES = 256 * 1024  # a single message may be larger
+MAX_ANSWER_BYTES = 64  # an acknowledgement has 32; whoever answers at a port need not be one of ours
 MAX_WAITING = 100_000  # messages of one process that wait behind them; more are refused at once
 RETRY_PERIOD = timedelta(seconds=1)  # and n times that after the nth failure; Thespian waits 35 s
 _SWEEP_PERIOD_S = 1.0
@@ -137,7 +138,7 @@ class Sender(TCPTransport):
                 other.tx_done(result)
             self._batch_done(first.receiver_port)
 
-        first.serMsg = frame(b"".join(intent.serMsg for intent in batch))
+        first.serMsg = frame(b"".join(intent.serMsg for intent in batch), self.envelope.proof)
         first.transmit_retry_period = RETRY_PERIOD
         first.addCallback(done, done)
         first.stage = self._XMITStepSendConnect
@@ -185,7 +186,7 @@ class Sender(TCPTransport):
         return self._next_XMIT_3(intent) if intent.stage == self._XMITStepShutdownWrite else again
 
     def _next_XMIT_3(self, intent: Any) -> bool:
-        intent.ackbuf = FrameBuffer()
+        intent.ackbuf = FrameBuffer(max_bytes=MAX_ANSWER_BYTES)
         intent.stage = self._XMITStepWaitForAck
         return True
 

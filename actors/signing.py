@@ -10,6 +10,7 @@ from sluicegate.errors import SluicegateError
 _TAG_BYTES = 32
 _LENGTH_BYTES = 4
 _ACK = b"ack"
+_SIZE = b"a frame of %d bytes"
 
 
 class NotSigned(SluicegateError):
@@ -20,8 +21,9 @@ class Envelope:
     """Seals and opens messages with one key.
 
     A sealed message is its length (4 bytes) and tag (HMAC-SHA256 of the pickle), then the pickle; several of them
-    make a batch. This keeps out everybody who has not the key. It does not hide contents, and does not stop a replay
-    of what somebody read off the loopback interface, which needs root.
+    make a batch, whose size is signed as well, so that nothing has to be kept for who has not the key. This keeps
+    everybody else out. It does not hide contents, and does not stop a replay of what somebody read off the loopback
+    interface, which needs root.
     """
 
     __slots__ = ("_key", "ack")
@@ -52,6 +54,10 @@ class Envelope:
             pickles.append(data)
             start = end
         return pickles
+
+    def proof(self, size: int) -> bytes:
+        """What goes before a batch of this size."""
+        return hmac.digest(self._key, _SIZE % size, "sha256")
 
     def is_ack(self, answer: bytes) -> bool:
         """True for the signed answer of a peer that accepted our message."""

@@ -31,6 +31,7 @@ COMMANDS = {
     "erase": ("sluicegate.scripts.regulations", "erase"),
     "explain": ("sluicegate.scripts.explain", "explain"),
     "fsck": ("sluicegate.scripts.fsck", "fsck"),
+    "hash-key": ("sluicegate.scripts.hash_key", "hash_key"),
     "init": ("sluicegate.scripts.setup", "init"),
     "load": ("sluicegate.scripts.control", "load"),
     "pause": ("sluicegate.scripts.control", "pause"),

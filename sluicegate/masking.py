@@ -58,6 +58,15 @@ def _spellings(secret: str) -> Iterator[str]:
         yield from (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
         yield base64.b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
         yield base64.b64encode(f"{text}:".encode("utf-8", "surrogatepass")).decode().rstrip("=")
+        if len(text) >= MIN_WORD_CHARS:
+            yield from _within_base64(text.encode("utf-8", "surrogatepass"))
+
+
+def _within_base64(secret: bytes) -> Iterator[str]:
+    """What Base64 makes of it behind other bytes (`user:SECRET`), less the characters that it shares with those."""
+    for n_before, n_shared in ((0, 0), (1, 2), (2, 3)):
+        encoded = base64.b64encode(bytes(n_before) + secret)
+        yield encoded[n_shared : (n_before + len(secret)) * 8 // 6].decode()
 
 
 def _n_begun(text: str, secret: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sluicegate.config.hashed import check_hash, hashed, is_hashed
 from sluicegate.config.keys import ACTORS, GATEWAY, LOG, LOGS, SUPERVISOR
 from sluicegate.config.model import GatewayConfig, LogConfig, SupervisorConfig
 from sluicegate.config.names import ID_RULE, is_id
@@ -147,17 +148,18 @@ def _regulation_keys(raw: object, write_keys: Mapping[str, Secret], problems: Pr
     if not isinstance(raw, Mapping):
         problems.add(path, "must be a table", 'write regulation_keys = { privacy = "${REGULATION_KEY}" }')
         return {}
-    return _keys(raw, path, {key.reveal(): f"the source {source}" for source, key in write_keys.items()}, problems)
+    owner = {_as_hash(key.reveal()): f"the source {source}" for source, key in write_keys.items()}
+    return _keys(raw, path, owner, problems)
 
 
 def _keys(raw: Mapping[Any, Any], path: KeyPath, owner: dict[str, str], problems: Problems) -> dict[str, Secret]:
-    """Keys by name; `owner` has those that are taken, and whose they are."""
+    """Keys by name; `owner` has those that are taken, as hashes, and whose they are."""
     keys: dict[str, Secret] = {}
     for source, key in raw.items():
         try:
             _check_write_key(source, key)
-            if owner.setdefault(key, source) != source:
-                raise Wrong(f"is the key of {owner[key]} too", "give each a key of its own")
+            if owner.setdefault(_as_hash(key), source) != source:
+                raise Wrong(f"is the key of {owner[_as_hash(key)]} too", "give each a key of its own")
             keys[source] = Secret(key)
         except Wrong as wrong:
             problems.add_wrong((*path, source), wrong)
@@ -169,12 +171,25 @@ def _check_write_key(source: str, key: object) -> None:
         raise Wrong("not a source name", ID_RULE)
     if not isinstance(key, str):
         raise Wrong("must be a text", 'write it in quotes, or "${NAME}"')
+    if is_hashed(key):
+        check_hash(key)
+    else:
+        check_plain_key(key)
+
+
+def check_plain_key(key: str) -> None:
+    """Raise `Wrong` unless a sender can have this key."""
     if not key:
         raise Wrong("is empty", "check the variable")
     if len(key) < MIN_WRITE_KEY:
         raise Wrong(f"has fewer than {MIN_WRITE_KEY} characters", "make one with: openssl rand -hex 16")
     if not _WRITE_KEY.fullmatch(key):
         raise Wrong("has characters that HTTP user names cannot have", "use letters and digits")
+
+
+def _as_hash(key: str) -> str:
+    """A key for comparing, so that one that stands here plain and hashed is the same."""
+    return key if is_hashed(key) else hashed(key)
 
 
 def _origins(value: object) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from enum import Enum
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import RefreshError, TransportError
 
-from sluicegate.destinations.pools import refused_address
+from sluicegate.destinations.pools import refusal_behind
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
 
 _QUOTAS = frozenset({"rateLimitExceeded", "quotaExceeded", "resourcesExceeded", "jobRateLimitExceeded"})
@@ -36,7 +36,7 @@ def verdict_of(errors: Sequence[Mapping[str, str]]) -> tuple[Verdict, str]:
 
 def outcome_of(error: Exception) -> DestinationError:
     """The outcome to raise for an error of the library, of signing in or of the network."""
-    refused = refused_address(error)
+    refused = refusal_behind(error)
     if refused is not None:
         return CredentialsRefused(str(refused))
     if isinstance(error, TransportError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 
-from sluicegate.destinations.pools import refused_address
+from sluicegate.destinations.pools import refusal_behind
 from sluicegate.errors import CredentialsRefused, DestinationError, Rejected, Retry
 
 _REFUSED = frozenset({81, 164, 192, 193, 194, 195, 291, 497, 516})
@@ -17,7 +17,7 @@ may be, DECIMAL_OVERFLOW, VIOLATED_CONSTRAINT: these rows, whenever they come.""
 
 def outcome_of(error: Exception) -> DestinationError:
     """The outcome to raise for an error of the library, of its HTTP client or of the network."""
-    refused = refused_address(error)
+    refused = refusal_behind(error)
     if refused is not None:
         return CredentialsRefused(str(refused))
     code = getattr(error, "code", None)

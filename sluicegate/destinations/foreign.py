@@ -1,7 +1,8 @@
 """Guards the addresses of libraries that open their own sockets, as well as that can be done from outside.
 
 The names are resolved by us before the library does, and refused if any of their addresses is. A name that changes its
-answer in between gets by: that is the limit, and the reason why a client of ours checks the connected address instead.
+answer in between gets by: that is the limit, and the reason why a client of ours checks the connected address instead,
+and why a library that can be told a proxy is given a `Tunnel` in addition.
 """
 
 from __future__ import annotations

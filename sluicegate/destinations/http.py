@@ -18,7 +18,7 @@ from urllib.parse import SplitResult
 
 import httptools
 
-from sluicegate.destinations.resolving import Candidate, resolve
+from sluicegate.destinations.connecting import connect, left
 from sluicegate.network import Network
 
 MAX_RESPONSE_BYTES = 64 * 1024
@@ -123,12 +123,12 @@ class HttpConnection:
         try:
             if self._socket is None:
                 self._socket = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
-            self._socket.settimeout(_left(deadline))
+            self._socket.settimeout(left(deadline))
             self.sent = True
             with contextlib.suppress(ConnectionError):  # one that answers early (413) may close without reading on
                 self._socket.sendall(request)  # its time limit is for all of it
             while not reader.done:
-                self._socket.settimeout(_left(deadline))
+                self._socket.settimeout(left(deadline))
                 reader.feed(self._socket.recv(_RECEIVE_BYTES))
         except BaseException:
             self.close()
@@ -138,31 +138,12 @@ class HttpConnection:
         return reader.answer()
 
     def _connected(self, deadline: float) -> socket.socket:
-        host, port = self.origin.host, self.origin.port
-        failure: OSError = HttpError("the name has no address")
         self._renew_at = time.monotonic() + MAX_AGE_S
-        for candidate in resolve(host, port, network=self._network, timeout_s=_left(deadline)):
-            try:
-                plain = socket.socket(candidate.family, socket.SOCK_STREAM)
-            except OSError as error:
-                failure = error
-                continue
-            try:
-                return self._open(plain, candidate, deadline)
-            except OSError as error:
-                plain.close()
-                failure = error
-        raise failure
+        host, port = self.origin.host, self.origin.port
+        return connect(host, port, network=self._network, deadline=deadline, finish=self._secured)
 
-    def _open(self, plain: socket.socket, candidate: Candidate, deadline: float) -> socket.socket:
-        plain.settimeout(_left(deadline))
-        plain.connect(candidate.address)
-        self._network.check(self.origin.host, plain.getpeername()[0])
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None:
-            return plain
-        plain.settimeout(_left(deadline))
-        return self._tls.wrap_socket(plain, server_hostname=self.origin.host)
+    def _secured(self, plain: socket.socket) -> socket.socket:
+        return plain if self._tls is None else self._tls.wrap_socket(plain, server_hostname=self.origin.host)
 
 
 @dataclass(slots=True)
@@ -223,13 +204,6 @@ class _Reader:
         if self.status:
             self.done = True
             self.reusable = self._parser.should_keep_alive()
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("did not answer in time")
-    return left
 
 
 def _has_ended(connection: socket.socket) -> bool:

@@ -45,6 +45,11 @@ class ObjectStore(Destination):
             self._opened().put(self._naming.name(batch), content, content_type=self._files.content_type)
         return Outcome(rejected=rejected) if rejected else None
 
+    def destroy(self) -> None:
+        """Connect to nothing any more."""
+        if self._store is not None:
+            self._store.close()
+
     def preview(self, batch: Batch, now_ms: int) -> Plan:
         """The object's name and what is in it, as JSON; there is no request to show."""
         about: dict[str, Any] = {

@@ -23,6 +23,7 @@ _PASSING = frozenset(
     {"RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "OperationAborted", "InternalError", "ServerBusy"}
 )
 _PASSING_STATUS = frozenset({408, 409, 412, 425, 429})
+_CLIENT_ERRORS = 400
 _SERVER_ERRORS = 500
 TOO_MANY_REQUESTS = 429
 SLOW_DOWN = 503
@@ -43,6 +44,8 @@ def outcome_of(error: BaseException, *, sent_body: bool = True) -> DestinationEr
     elif status >= _SERVER_ERRORS or status in _PASSING_STATUS or name in _PASSING:
         found = Retry(text)
         status = TOO_MANY_REQUESTS if status == SLOW_DOWN else status  # S3, Google and Azure all mean "slower"
+    elif status < _CLIENT_ERRORS:
+        found = CredentialsRefused(f"moved, which is not followed; write the final address, or the region: {text}")
     else:
         found = CredentialsRefused(text)
     return found.answered(status, _excerpt(whole))

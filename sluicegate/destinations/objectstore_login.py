@@ -42,6 +42,7 @@ _ENDPOINTS: Mapping[Kind, tuple[str, ...]] = {
     Kind.GCS: ("GOOGLE_BASE_URL",),
     Kind.AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
@@ -82,6 +83,11 @@ def options_of(kind: Kind, settings: ObjectStoreSettings) -> dict[str, Any]:
             "endpoint": settings.endpoint,
         }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def is_proxied(environ: Mapping[str, str]) -> bool:
+    """Whether the environment names a proxy, which then connects for obstore."""
+    return any(environ.get(name) or environ.get(name.lower()) for name in _PROXIES)
 
 
 def hosts_of(kind: Kind, settings: ObjectStoreSettings, environ: Mapping[str, str]) -> list[tuple[str, int]]:

@@ -14,11 +14,15 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 from sluicegate.destinations.base import Context
 from sluicegate.destinations.foreign import AddressGuard
 from sluicegate.destinations.objectstore_errors import code_of, outcome_of
-from sluicegate.destinations.objectstore_login import credentials_host, hosts_of, options_of
+from sluicegate.destinations.objectstore_login import credentials_host, hosts_of, is_proxied, options_of
 from sluicegate.destinations.objectstore_settings import Kind, ObjectStoreSettings, place_of
-from sluicegate.errors import CredentialsRefused, Retry
+from sluicegate.destinations.tunnel import Tunnel
+from sluicegate.errors import CredentialsRefused, DestinationError, Retry
+from sluicegate.network import AddressRefused
 
 CONNECT_TIMEOUT_S = 5
+_SOONER = 0.9
+"""The tunnel gives up before the library does, so that its reason is there in time."""
 _HTTP = 80
 _PROBE = "sluicegate-looks-whether-this-is-there"
 _BAD_LOGIN = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"})
@@ -36,9 +40,14 @@ class Store:
         self._settings = settings
         self._guard = AddressGuard(context.network)
         self._check_login()
+        self._connect_timeout_s = min(CONNECT_TIMEOUT_S, context.timeout_s)
+        self._tunnel: Tunnel | None = None
+        if self._place.kind is not Kind.LOCAL and not is_proxied(os.environ):
+            self._tunnel = Tunnel(context.network, connect_timeout_s=self._connect_timeout_s * _SOONER)
         try:
             self._store = self._made(context.timeout_s)
         except _FAILURES as error:
+            self.close()
             text = str(outcome_of(error, sent_body=False))
             if self._place.kind is Kind.LOCAL:
                 raise Retry(f"{self._place.prefix} cannot be made: {text}") from error
@@ -59,7 +68,12 @@ class Store:
             if is_local:
                 _sync(Path(self._place.prefix), name)
         except _FAILURES as error:
-            raise outcome_of(error) from error
+            raise self._outcome_of(error) from error
+
+    def close(self) -> None:
+        """Connect to nothing any more."""
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     def check(self) -> None:
         """Check the addresses of the store; raises `Retry` or `CredentialsRefused`."""
@@ -79,7 +93,16 @@ class Store:
             absent = isinstance(error, FileNotFoundError) and code not in _ABSENT
             write_only = status == 403 and code not in _BAD_LOGIN
             if not (absent or write_only):
-                raise outcome_of(error, sent_body=False) from error
+                raise self._outcome_of(error, sent_body=False) from error
+
+    def _outcome_of(self, error: BaseException, *, sent_body: bool = True) -> DestinationError:
+        """The outcome to raise: by what kept the tunnel from connecting, where there was no answer."""
+        failure = self._tunnel.take_failure() if self._tunnel is not None else None
+        if failure is None or code_of(error)[0] is not None:
+            return outcome_of(error, sent_body=sent_body)
+        if isinstance(failure, AddressRefused):
+            return CredentialsRefused(str(failure))
+        return Retry(f"the store cannot be reached: {failure.strerror or failure}")
 
     def _check_login(self) -> None:
         host = credentials_host(self._place.kind, self._settings, os.environ, Path.home())
@@ -98,13 +121,15 @@ class Store:
         if place.kind is Kind.LOCAL:
             return LocalStore(place.prefix, mkdir=True)
         options: dict[str, Any] = options_of(place.kind, settings)
+        proxy = {} if self._tunnel is None else {"proxy_url": self._tunnel.url}
         common: dict[str, Any] = {
             "prefix": place.prefix or None,
             "client_options": {
                 "timeout": timedelta(seconds=timeout_s),
-                "connect_timeout": timedelta(seconds=min(CONNECT_TIMEOUT_S, timeout_s)),
+                "connect_timeout": timedelta(seconds=self._connect_timeout_s),
                 "allow_http": (settings.endpoint or "").startswith("http://"),
                 "user_agent": "sluicegate",
+                **proxy,
             },
             "retry_config": {"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
         }

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
+from sluicegate.config.hashed import digest_of
 from sluicegate.config.secret import Secret
 
 MAX_CACHED = 1_024
@@ -15,14 +16,14 @@ MAX_KEY_BYTES = 1_024
 
 
 class WriteKeys:
-    """The configured write keys by source.
+    """The configured write keys by source, each plain or as its hash.
 
     A key is compared as its SHA-256 with every configured key, without an early exit, so that the time taken says
     nothing about how much of a guess was right or whose key it was.
     """
 
     def __init__(self, keys: Mapping[str, Secret]) -> None:
-        self._digests = [(_digest(secret.reveal().encode()), source) for source, secret in keys.items()]
+        self._digests = [(digest_of(secret.reveal()), source) for source, secret in keys.items()]
         self._known: dict[bytes, str] = {}
         """The sources of headers that were right, by the headers' SHA-256: no key stays in memory as it was sent."""
 

@@ -72,7 +72,7 @@ class HttpReceiver:
             wbufsize = -1
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
                 receiver.requests.append(request)
                 reply = receiver.answer(request)
@@ -84,6 +84,8 @@ class HttpReceiver:
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 self.wfile.write(reply.body)
+
+            do_GET = do_PUT = do_PATCH = do_POST
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

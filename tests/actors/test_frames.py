@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.actors.frames import MAX_FRAME_BYTES, BadFrame, FrameBuffer, frame
+from sluicegate.actors.frames import MAX_FRAME_BYTES, PROOF_BYTES, BadFrame, FrameBuffer, NotProven, frame
+from sluicegate.actors.signing import Envelope
+
+PROOF = Envelope(b"k" * 32).proof
 
 
 @given(st.binary(min_size=1), st.integers(1, 20))
@@ -19,6 +22,36 @@ def test_frame_in_pieces_of_any_size_is_the_data(data: bytes, piece: int) -> Non
 
     assert buffer.isDone()
     assert buffer.completed() == (data, b"")
+
+
+@given(st.binary(min_size=1), st.integers(1, 20))
+def test_proven_frame_in_pieces_of_any_size_is_the_data(data: bytes, piece: int) -> None:
+    buffer = FrameBuffer(proof=PROOF)
+    sent = frame(data, PROOF)
+
+    for start in range(0, len(sent), piece):
+        assert not buffer.isDone()
+        assert buffer.remainingAmount() > 0
+        buffer.addMore(sent[start : start + piece])
+
+    assert buffer.isDone()
+    assert buffer.completed() == (data, b"")
+
+
+@given(st.binary(min_size=PROOF_BYTES), st.integers(1, MAX_FRAME_BYTES))
+def test_frame_whose_length_nobody_has_signed_is_refused_at_once(data: bytes, size: int) -> None:
+    with pytest.raises(NotProven):
+        FrameBuffer(proof=PROOF).addMore(b"%d>" % size + data)
+
+
+def test_proof_of_one_length_is_none_of_another() -> None:
+    with pytest.raises(NotProven):
+        FrameBuffer(proof=PROOF).addMore(b"8388608>" + PROOF(100))
+
+
+def test_buffer_takes_no_frame_beyond_its_own_limit() -> None:
+    with pytest.raises(BadFrame):
+        FrameBuffer(max_bytes=64).addMore(b"65>")
 
 
 def test_bytes_after_the_frame_are_dropped() -> None:

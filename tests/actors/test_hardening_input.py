@@ -17,13 +17,17 @@ from thespian.system.messages.admin import SystemShutdown
 
 from sluicegate.actors import processes
 from sluicegate.actors.addresses import address_of
-from sluicegate.actors.frames import frame
+from sluicegate.actors.frames import MAX_FRAME_BYTES, frame
 from sluicegate.actors.signing import Envelope
 from sluicegate.actors.system import attach
 from tests.actors import ports
 from tests.actors.conftest import Started
 from tests.actors.doubles import Echo, Ping, Pong, Touch
 
+OTHER = Envelope(b"x" * 32)
+N_LARGE = 40
+MAX_GROWTH_BYTES = 24 * 1024 * 1024
+"""Three messages of the greatest size; those who hold connections would make it forty."""
 TLS_HELLO = bytes.fromhex("160301007a010000760303") + os.urandom(32) + bytes(60)
 
 
@@ -33,7 +37,12 @@ class Target:
 
     started: Started
     port: int
+    pid: int
     marker: Path
+
+    def rss_bytes(self) -> int:
+        """The memory of the process that is attacked."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def answers(self) -> bool:
         """True when the admin and the actor still work, for the launcher and for others, and no code has run."""
@@ -64,7 +73,7 @@ def target(request: pytest.FixtureRequest, started: Started, tmp_path: Path) -> 
     admin = started.system.admin_pid
     [logger] = [pid for pid in processes.children(admin) if pid != pong.pid]
     pid = {"admin": admin, "logger": logger, "actor": pong.pid}[request.param]
-    return Target(started, ports.port(pid), tmp_path / "marker")
+    return Target(started, ports.port(pid), pid, tmp_path / "marker")
 
 
 def stock_frame(message: object) -> bytes:
@@ -77,7 +86,8 @@ ATTACKS: dict[str, Callable[[Path], bytes]] = {
     "crafted pickle": lambda marker: stock_frame((address_of(1), Touch(marker))),
     "bare crafted pickle": lambda marker: stock_frame(Touch(marker)),
     "crafted pickle with a made-up tag": lambda marker: frame(_tagged(Touch(marker), bytes(32))),
-    "crafted pickle signed with another key": lambda marker: frame(Envelope(b"x" * 32).seal(Touch(marker))),
+    "crafted pickle signed with another key": lambda marker: frame(OTHER.seal(Touch(marker)), OTHER.proof),
+    "crafted pickle whose size alone is not signed": lambda marker: frame(OTHER.seal(Touch(marker))),
     "stock shutdown": lambda marker: stock_frame((address_of(1), SystemShutdown())),
     "negative length": lambda marker: b"-5>x",
     "pickled pair": lambda marker: stock_frame((1, 2)),
@@ -136,11 +146,35 @@ def test_more_unfinished_messages_than_allowed_make_the_oldest_give_way(target: 
     assert answers
 
 
+def test_messages_that_are_never_finished_take_no_memory_and_push_out_nobody(target: Target) -> None:
+    large = b"x" * (MAX_FRAME_BYTES - 1)
+    starts = [b"%d>" % MAX_FRAME_BYTES, b"%d>" % MAX_FRAME_BYTES + OTHER.proof(MAX_FRAME_BYTES)]
+    echo = target.started.system.create(Echo, global_name="echo")
+    before = target.rss_bytes()
+    connections, answers = [], []
+
+    for number in range(N_LARGE):
+        connections.append(socket.create_connection(("127.0.0.1", target.port), timeout=5))
+        with contextlib.suppress(OSError):  # it may hang up before we are done
+            connections[-1].sendall(starts[number % 2] + large)
+        if number % 10 == 0:
+            answers.append(target.started.system.ask(echo, Ping(str(number), "x" * 1_000_000), timeout_s=20))
+    grown = target.rss_bytes() - before
+    works = target.answers()
+    for connection in connections:
+        connection.close()
+
+    assert grown < MAX_GROWTH_BYTES
+    assert [len(answer.text) for answer in answers if isinstance(answer, Pong)] == [1_000_000] * 4
+    assert works
+
+
 def test_signed_message_that_cannot_be_unpickled_is_dropped(target: Target) -> None:
     data = b"\x80\x05cno_such_module\nThing\n."
     tag = hmac.digest(target.started.key, data, "sha256")
 
-    connection = target.send(frame(len(data).to_bytes(4) + tag + data), close=False)
+    sealed = frame(len(data).to_bytes(4) + tag + data, Envelope(target.started.key).proof)
+    connection = target.send(sealed, close=False)
 
     with connection:
         assert connection.recv(100) == frame(Envelope.refusal)

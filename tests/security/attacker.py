@@ -1,7 +1,8 @@
 """Run by itself, as another user or in another network: sends to each port what a stranger may send.
 
 Arguments: the user to become, a file that only code run by a victim would make, then ports. Prints one JSON object:
-how often a connection was refused or unreachable, how many half-open ones it holds. Waits for the end of its input.
+how often a connection was refused or unreachable, how many half-open ones it holds, and on how many of those it has
+sent a message of 8 MiB that lacks its last byte. Waits for the end of its input.
 """
 
 import contextlib
@@ -10,8 +11,11 @@ import os
 import pickle
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 N_HALF_OPEN = 50
+N_LARGE = 12
+LARGE = b"8388608>" + b"x" * (8 * 1024 * 1024 - 1)
 
 
 class Touch:
@@ -51,6 +55,16 @@ def become(uid: int) -> None:
         os.setuid(uid)
 
 
+def hold_large(port: int) -> list[socket.socket]:
+    """Connections on which all but the end of a large message was sent, or as much as was taken."""
+    held = []
+    for _ in range(N_LARGE):
+        with contextlib.suppress(OSError):
+            held.append(socket.create_connection(("127.0.0.1", port), timeout=2))
+            held[-1].sendall(LARGE)
+    return held
+
+
 def main(uid: int, marker: str, ports: list[int]) -> None:
     become(uid)
     refused, held = 0, []
@@ -68,7 +82,9 @@ def main(uid: int, marker: str, ports: list[int]) -> None:
                 connection = socket.create_connection(("127.0.0.1", port), timeout=5)
                 connection.send(b"100")
                 held.append(connection)
-    print(json.dumps({"refused": refused, "held": len(held), "uid": os.getuid()}), flush=True)
+    with ThreadPoolExecutor(len(ports)) as pool:
+        large = [one for found in pool.map(hold_large, ports) for one in found]
+    print(json.dumps({"large": len(large), "refused": refused, "held": len(held), "uid": os.getuid()}), flush=True)
     sys.stdin.read()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import threading
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sluicegate import logs
 from sluicegate.logs import MAX_FIELD_CHARS, LogFormat, LogStyle, be_part
-from sluicegate.masking import MIN_CUT_CHARS, Mask, hidden
+from sluicegate.masking import MASK, MIN_CUT_CHARS, Mask, hidden
 
 SECRET = "canary-3f9ac2d17e"
 NASTY = st.text(alphabet=st.characters() | st.sampled_from("\n\r\x1b\x9b\u2028\u202e\x00[m"), max_size=200)
@@ -95,6 +96,19 @@ def test_secrets_are_masked_in_every_field(style: LogFormat) -> None:
 @pytest.mark.parametrize("spelling", ["ab%2Fcd+ef%26gh", "YWIvY2QgZWYmZ2g", "ab/cd ef&gh", "ab%2Fcd%20ef%26gh"])
 def test_secret_is_masked_however_a_library_spells_it(spelling: str) -> None:
     assert Mask(["ab/cd ef&gh"])(f"GET {spelling}!") == "GET ***!"
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "use", "user:"])
+@pytest.mark.parametrize("after", ["", ":", "more"])
+def test_secret_is_masked_inside_of_what_was_encoded_with_it(before: str, after: str) -> None:
+    secret = "tok-1234567890"
+    told = base64.b64encode(f"{before}{secret}{after}".encode()).decode()
+
+    masked = Mask([secret])(f"Authorization: Basic {told}")
+
+    assert MASK in masked
+    shown = masked.replace(MASK, "").removeprefix("Authorization: Basic ")
+    assert len(shown) <= len(before) * 2 + len(after) * 2 + 6
 
 
 def test_words_of_a_secret_are_masked_by_themselves() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -15,11 +14,11 @@ import pytest
 
 from sluicegate.testing.http_receiver import HttpReceiver, Reply, Request
 from tests.end_to_end.harness import System, poll, track
-from tests.security.tree import tree
+from tests.security.canaries import Artefact, Canaries, endpoints, files, letters, outputs, processes, top
 
 PLACES = ("write-key", "hook-secret", "header", "basic", "query", "path", "variable", "setting", "password", "deep")
-CANARIES = {name: f"canary-{name}-5d41402abc4b2a76" for name in PLACES}
-CANARIES["hook-secret"] = "whsec_" + base64.b64encode(CANARIES["hook-secret"].encode()).decode()
+SECRETS = Canaries(PLACES, signing=("hook-secret",))
+CANARIES = SECRETS.values
 CONFIG = """
 [logs]
 level = "debug"
@@ -143,45 +142,18 @@ def echo() -> Iterator[HttpReceiver]:
     one.close()
 
 
-def canaries_in(text: str | bytes) -> list[str]:
-    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
-    return [name for name, canary in CANARIES.items() if canary.encode() in data]
-
-
-def artefacts(system: System, message_id: str) -> Iterator[tuple[str, str | bytes]]:
-    """Everything that a running system shows or keeps, except the files that are there to hold a key."""
-    yield "/metrics", system.request("GET", "/metrics")[1]
-    yield "/ready", system.request("GET", "/ready")[1]
-    yield "/health", system.request("GET", "/health")[1]
-    for arguments in (
-        ["status", "--json"],
-        ["status"],
-        ["stats", "--json"],
-        ["explain", message_id, "--json"],
-        ["explain", message_id],
-        ["validate", str(system.config_path)],
-        *(["dead-letters", "list", one, "--json"] for one in ("echoing", "reject")),
+def everything(system: System, message_id: str) -> Iterator[Artefact]:
+    """All that a running system shows."""
+    commands = [
+        *(["status", "--json"], ["status"], ["stats", "--json"], ["validate", str(system.config_path)]),
+        *(["explain", message_id, "--json"], ["explain", message_id], ["audit", "verify"], ["audit", "export"]),
         ["load", "making", "not-ready", "--json"],
-    ):
-        done = system.admin(*arguments)
-        yield " ".join(arguments), done.stdout + done.stderr
-    for pid in tree(system.pid):
-        yield f"cmdline of {pid}", _proc(pid, "cmdline")
-        yield f"environ of {pid}", _proc(pid, "environ")
-
-
-def files(system: System) -> Iterator[tuple[str, bytes]]:
-    keys = {system.data_dir.actor_key, system.data_dir.write_key}
-    for path in [system.folder / "serve.log", *system.data_dir.root.rglob("*")]:
-        if path.is_file() and path not in keys:
-            yield str(path.relative_to(system.folder)), path.read_bytes()
-
-
-def _proc(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
+    ]
+    yield from endpoints(system)
+    yield from outputs(system, commands)
+    yield from letters(system)
+    yield top(system)
+    yield from processes(system)
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
@@ -206,9 +178,9 @@ def test_no_secret_is_seen_anywhere_after_every_kind_of_failure(
     poll("a crash", lambda: "crashing" in one.log())
     poll("a failed thread", lambda: "a thread has ended" in one.log())
     os.kill(one.status("retry").pid or 0, signal.SIGKILL)
-    found = {name: hits for name, text in artefacts(one, event["messageId"]) if (hits := canaries_in(text))}
+    found = SECRETS.seen_anywhere(everything(one, event["messageId"]))
     one.stop()
-    found |= {name: hits for name, text in files(one) if (hits := canaries_in(text))}
+    found |= SECRETS.seen_anywhere(files(one))
 
     assert found == {}
     assert len(one.log()) > 10_000
@@ -243,7 +215,7 @@ def test_mistakes_in_a_configuration_show_no_secret(tmp_path: Path, environ: dic
         assert done.returncode == 2, done
         outputs.append(done.stdout + done.stderr)
 
-    assert [canaries_in(text) for text in outputs] == [[], [], []]
+    assert [SECRETS.seen_in(text) for text in outputs] == [[], [], []]
     assert all("destinations.inside.url" in text for text in outputs)
 
 

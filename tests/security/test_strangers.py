@@ -20,6 +20,8 @@ from tests.security.tree import tree
 
 NOBODY = 65534
 ATTACKER = Path(__file__).with_name("attacker.py")
+MAX_GROWTH_BYTES = 64 * 1024 * 1024
+"""Of all processes together; what the attacker holds would be more than a gigabyte."""
 DESTINATIONS = """
 [destinations.archive]
 type = "file"
@@ -67,6 +69,12 @@ def attack(marker: Path, targets: list[int], *, uid: int, within: Sequence[str] 
         process.stderr.close()
 
 
+def rss_bytes(pids: Sequence[int]) -> int:
+    """The memory of these processes together."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def still_works(system: System, before: list[int]) -> None:
     assert system.status("archive").delivered == 1
     assert tree(system.pid) == before
@@ -87,13 +95,16 @@ def test_only_loopback_is_listened_on_and_only_by_known_parts(running: System) -
 @AS_ROOT
 def test_bytes_of_another_user_change_nothing(running: System, tmp_path: Path) -> None:
     before, targets = tree(running.pid), all_ports(running)
+    memory = rss_bytes(before)
     tmp_path.chmod(0o777)
     marker = tmp_path / "code-has-run"
 
     with attack(marker, targets, uid=NOBODY) as report:
         assert report["uid"] == NOBODY
         assert report["held"] > len(targets)
+        assert report["large"] > len(targets)
         still_works(running, before)
+        assert rss_bytes(before) < memory + MAX_GROWTH_BYTES
 
     assert not marker.exists()
 

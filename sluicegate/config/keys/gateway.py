@@ -17,7 +17,8 @@ GATEWAY = Table(
         Key(
             "write_keys",
             Kind.SPECIAL,
-            "Who may send: source name to write key (at least 8 characters, no spaces or colons).",
+            "Who may send: source name to write key (at least 8 characters, no spaces or colons), or to the hash of "
+            "one.",
             sample='{ web = "${WEB_WRITE_KEY}" }',
         ),
         Key(
