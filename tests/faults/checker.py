@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +21,6 @@ OVERRULED = (None, "consent_undecided")
 """Verdicts by the stamp that a withdrawal changes."""
 ADDITIONS = {"receivedAt", "timestamp"}
 """What the gateway may put in front of an event that has its type and id (docs/http-api.md)."""
-MAX_RSS_BYTES = 2 * 1024**3
-MAX_FDS = 2_000
-"""Of one process at any time; the gateway has one for each of up to 1,000 clients of a scenario."""
-MAX_FDS_AT_REST = 200
-"""Of one process when everything is settled: none is left behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +46,7 @@ class Checker:
         self.problems: list[str] = []
         self._withdrawn = withdrawn
         self.places = places
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self.issued = Issued.read(read_journal(oracle_journal))
         self.taken = {name: self._read(name, place) for name, place in places.items()}
         self.stores = {name: evidence.read_store(data_dir, name) for name in places}
@@ -64,7 +60,7 @@ class Checker:
     @cached_property
     def log(self) -> list[str]:
         """The ids in the event log."""
-        return evidence.log_ids(self._data_dir)
+        return evidence.log_ids(self.data_dir)
 
     @cached_property
     def first(self) -> dict[str, dict[str, int]]:
@@ -85,11 +81,11 @@ class Checker:
 
     def _check_log(self) -> None:
         stored = set(self.log)
-        missing, foreign = self.issued.acked.keys() - stored, stored - self.issued.sent
+        missing, foreign = self.issued.acked.keys() - stored, stored - self.issued.sent.keys()
         self._expect("I1", not missing, f"acknowledged and not in the log: {_some(missing)}")
         self._expect("I2", not foreign, f"in the log and never sent: {_some(foreign)}")
         self._expect("I2", not self.issued.refused, f"events of ours were refused: {_some(self.issued.refused)}")
-        damage = evidence.integrity_problems(self._data_dir)
+        damage = evidence.integrity_problems(self.data_dir)
         self._expect("I2", not damage, f"damaged databases: {damage}")
 
     def lost(self, name: str) -> set[str]:
@@ -112,7 +108,7 @@ class Checker:
     # -- I2, I3, I4 -------------------------------------------------------------------------------------------------
 
     def _check_integrity(self, name: str) -> None:
-        foreign = self.first[name].keys() - self.issued.sent
+        foreign = self.first[name].keys() - self.issued.sent.keys()
         self._expect("I2", not foreign, f"{name} got what nobody sent: {_some(foreign)}")
         wrong = {one.id for one in self.taken[name] if one.fingerprint != fingerprint(event_of(one.id))}
         self._expect("I2", not wrong, f"{name} got other bytes than were sent: {_some(wrong)}")
@@ -190,10 +186,26 @@ class Checker:
         """Rows of the log beyond the first of each event: requests that were sent again."""
         return len(self.log) - len(set(self.log))
 
-    def delays_s(self, name: str) -> list[float]:
-        """From the acknowledgement of an event to its first delivery, sorted; empty for a file."""
+    def delays_s(self, name: str, *, between: tuple[float, float] = (-math.inf, math.inf)) -> list[float]:
+        """From the acknowledgement to the first delivery of each event that was acknowledged then, sorted."""
         at = {one.id: one.at for one in reversed(self.taken[name])}
-        return sorted(at[id_] - acked for id_, acked in self.issued.acked.items() if at.get(id_))
+        return sorted(at[id_] - acked for id_, acked in self._acked(between) if at.get(id_))
+
+    def taken_at(self, name: str) -> list[float]:
+        """When a receiver took events, again and again ones too; nothing for a file."""
+        return sorted(one.at for one in self.taken[name] if one.at)
+
+    def taken_once_at(self, name: str) -> list[float]:
+        """When it took those that came once."""
+        n_times = Counter(one.id for one in self.taken[name])
+        return sorted(one.at for one in self.taken[name] if one.at and n_times[one.id] == 1)
+
+    def answers_s(self, *, between: tuple[float, float]) -> list[float]:
+        """From the first sending to the acknowledgement of each event that was acknowledged then, sorted."""
+        return sorted(acked - self.issued.sent[id_] for id_, acked in self._acked(between))
+
+    def _acked(self, between: tuple[float, float]) -> Iterator[tuple[str, float]]:
+        return ((id_, at) for id_, at in self.issued.acked.items() if between[0] <= at <= between[1])
 
     def _expect(self, invariant: str, holds: bool, problem: str) -> None:
         if not holds:

@@ -6,7 +6,8 @@ import time
 from collections import defaultdict
 
 from tests.faults import signals
-from tests.faults.scenario import CRM, Run, fault
+from tests.faults.layout import CRM
+from tests.faults.scenario import Run, fault
 
 RESTARTS = 4
 """Kills of one part that a launcher takes within a minute without giving up."""
@@ -53,9 +54,10 @@ def killed_before_commit(run: Run) -> None:
 
 @fault("F04", "SIGKILL of a destination in mid-batch")
 def destination_killed(run: Run) -> None:
-    run.crm.set("crm", "slow", delay_s=0.1)
     run.start()
     run.oracle.run()
+    run.baseline()
+    run.crm.set("crm", "slow", delay_s=0.1)
     for _ in range(run.pick(2, RESTARTS)):
         run.oracle.more(run.pick(60, 300))
         epoch = run.status("crm to be loaded", lambda now: now["crm"].loaded and now["crm"].epoch)
@@ -126,11 +128,12 @@ def everything_killed(run: Run) -> None:
     for _ in range(run.pick(3, 20)):
         run.oracle.more(run.pick(40, 100))
         time.sleep(run.draw.uniform(0, 0.2))
-        signals.kill(run.parts())
-        run.fired("SIGKILL of all processes")
-        run.system.wait()
-        began = time.monotonic()
-        run.system.start()
+        with run.down():
+            signals.kill(run.parts())
+            run.fired("SIGKILL of all processes")
+            run.system.wait()
+            began = time.monotonic()
+            run.system.start()
         run.record.figures.setdefault("first_start_s", round(time.monotonic() - began, 3))
         run.record.figures["last_start_s"] = round(time.monotonic() - began, 3)
     run.settle()

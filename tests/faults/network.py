@@ -6,8 +6,9 @@ import time
 
 from sluicegate.delivery.breaker import OPEN_CAP_S
 from tests.end_to_end.harness import poll
+from tests.faults.layout import ADS, ARCHIVE, CRM, SUPERVISOR
 from tests.faults.proxy import BlackHole, Fault, Proxy
-from tests.faults.scenario import ADS, ARCHIVE, CRM, DRAIN_S, SUPERVISOR, Run, fault
+from tests.faults.scenario import DRAIN_S, Run, fault
 from tests.faults.stops import attempted, quick, stay
 
 
@@ -23,6 +24,7 @@ def through(run: Run, *sections: str) -> Proxy:
 def reset(run: Run) -> None:
     proxy = through(run, ARCHIVE, CRM, ADS)
     run.oracle.run()
+    run.baseline()
     for of_response, after_bytes in ((False, run.draw.randint(1, 3_000)), (True, run.draw.randint(0, 60))):
         run.oracle.more(run.pick(40, 300))
         before = proxy.n_fired
@@ -40,14 +42,16 @@ def reset(run: Run) -> None:
 
 @fault("F27", "a receiver cannot be reached: connecting gets no answer")
 def black_hole(run: Run) -> None:
-    hole = BlackHole()
-    run.adopt(hole.close)
-    run.start(run.config(SUPERVISOR, ARCHIVE, CRM, ADS, crm_port=hole.port))
+    proxy = through(run, ARCHIVE, CRM, ADS)
     run.oracle.run()
+    run.baseline()
+    proxy.close()
+    hole = BlackHole(proxy.port)
+    run.adopt(hole.close)
     began = time.monotonic()
+    run.fired("no answer to a connection")
     run.status("crm to fail", lambda now: now["crm"].error)
     run.record.figures["failure_seen_s"] = round(time.monotonic() - began, 3)
-    run.fired("no answer to a connection")
     stay(began, run.pick(0, 30))
     hole.close()
     run.adopt(Proxy(run.crm.port, listen=hole.port).close)
@@ -59,13 +63,13 @@ def black_hole(run: Run) -> None:
 def trickle(run: Run) -> None:
     proxy = through(run, ARCHIVE, quick(CRM), ADS)
     run.oracle.run()
-    run.oracle.more(run.pick(100, 500))
+    run.baseline()
     proxy.fault = Fault(answer_bytes_per_s=20)
     proxy.cut()
     began = time.monotonic()
+    run.fired("20 bytes a second")
     run.status("crm to fail", lambda now: proxy.n_fired and now["crm"].error)
     run.record.figures["failure_seen_s"] = round(time.monotonic() - began, 3)
-    run.fired("20 bytes a second")
     stay(began, run.pick(0, 20))
     proxy.fault = Fault()
     proxy.cut()
@@ -75,12 +79,13 @@ def trickle(run: Run) -> None:
 
 @fault("F31", "a receiver answers 500 and 503 for a while, and heals")
 def storm(run: Run) -> None:
-    run.crm.set("crm", "status", status=500)
     run.start()
     run.oracle.run()
+    run.baseline()
+    run.crm.set("crm", "status", status=500)
     began = time.monotonic()
-    run.status("crm to fail", lambda now: now["crm"].error)
     run.fired("500")
+    run.status("crm to fail", lambda now: now["crm"].error)
     stay(began, run.pick(1.5, 300))
     run.crm.set("crm", "status", status=503)
     stay(began, run.pick(3, 600))

@@ -95,7 +95,9 @@ def handler_for(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             match behaviour["mode"]:
                 case "status":
                     receiver.note(destination, "refused", key, body)
-                    self._answer(behaviour["status"], behaviour.get("headers", {}))
+                    # Some vendors say back what they were shown; it must get nowhere.
+                    shown = f"no to {self.headers['Authorization']}".encode()
+                    self._answer(behaviour["status"], behaviour.get("headers", {}), shown)
                 case "reset":
                     receiver.note(destination, "reset", key, body)
                     self._reset()

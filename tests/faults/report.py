@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from sluicegate.bench.measure import filesystem, fsync_ms
-from tests.faults.scenario import INVARIANTS, Record
+from tests.faults.record import INVARIANTS, Record
 
 HEAD = """\
 # Loss report
@@ -114,7 +114,7 @@ def _figures(ran: Sequence[Record]) -> Iterator[str]:
     yield "The longest or largest of the runs. Memory is the sum over all processes; what they share counts for each.\n"
     for number in sorted({record.number for record in ran}):
         own = [record for record in ran if record.number == number]
-        names = sorted({name for record in own for name in record.figures} - {"status_polls"})
+        names = sorted({name for record in own for name in record.figures} - {"status_seen", "metrics_seen"})
         values = {name: max(record.figures[name] for record in own if name in record.figures) for name in names}
         yield f"- {number}: " + ", ".join(f"{name} {value:g}" for name, value in values.items())
     yield ""

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
 from tests.faults.programs import ROOT
+from tests.faults.record import Record
 from tests.faults.report import Conditions, page
-from tests.faults.scenario import SCENARIOS, Record, run_scenario
+from tests.faults.scenario import SCENARIOS, run_scenario
 
 REPORT = ROOT / "docs" / "loss-report.md"
 

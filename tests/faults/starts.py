@@ -9,7 +9,8 @@ from sluicegate.failpoints import Point
 from sluicegate.messages.status import DestinationStatus
 from tests.faults import plugins, signals
 from tests.faults.events import Rule
-from tests.faults.scenario import ADS, ARCHIVE, CRM, SUPERVISOR, Run, fault
+from tests.faults.layout import ADS, ARCHIVE, CRM, SUPERVISOR
+from tests.faults.scenario import Run, fault
 from tests.faults.stops import stay
 
 ILL = ("ill_import", "ill_init", "ill_initialize", "ill_test")
@@ -115,8 +116,9 @@ def terminated(run: Run) -> None:
             continue  # nobody erases here; tests/delivery has what an end in the middle of that comes to
         run.crm.set("crm", "status" if point is Point.IN_RETRY_WAIT else "ok", status=429)
         run.restart(environ=run.failpoint(f"{point}:{1 if point in AT_START else run.draw.randint(1, 4)}:stop"))
-        slowest_s = max(slowest_s, terminate_at(run, point, goes_on=not run.long or run.draw.random() < 0.6))
-        run.system.start()
+        with run.down():
+            slowest_s = max(slowest_s, terminate_at(run, point, goes_on=not run.long or run.draw.random() < 0.6))
+            run.system.start()
     run.record.figures["slowest_exit_s"] = round(slowest_s, 3)
     run.crm.set("crm", "ok")
     run.settle()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from tests.faults import signals
-from tests.faults.scenario import ADS, ARCHIVE, CRM, Run, fault
+from tests.faults.layout import ADS, ARCHIVE, CRM
+from tests.faults.scenario import Run, fault
 from tests.faults.signals import Part
 
 WATCHDOG = """
@@ -25,7 +26,7 @@ def quick(section: str) -> str:
 def destination_stopped(run: Run) -> None:
     run.start(run.config(WATCHDOG, quick(ARCHIVE), quick(CRM), quick(ADS)))
     run.oracle.run()
-    run.oracle.more(run.pick(100, 500))
+    run.baseline()
     before = run.status("crm to be loaded", lambda now: now["crm"].loaded and now["crm"])
     crm = run.part("destination crm")
     stopped_at = time.monotonic()
@@ -43,9 +44,9 @@ def destination_stopped(run: Run) -> None:
 def supervisor_stopped(run: Run) -> None:
     run.start()
     run.oracle.run()
-    run.oracle.more(100)
+    run.baseline()
     began = time.monotonic()
-    with signals.stopped([run.part("supervisor")]):
+    with run.stopped([run.part("supervisor")]):
         run.fired("SIGSTOP supervisor")
         run.oracle.more(run.pick(200, 3_000))
         stay(began, run.pick(1, 30))
@@ -59,7 +60,7 @@ def gateway_stopped(run: Run) -> None:
     run.oracle.run(timeout_s=0.5)
     run.oracle.more(100)
     gateway = run.part("gateway")
-    with signals.stopped([gateway]):
+    with run.stopped([gateway], "metrics"):
         began = time.time()
         run.fired("SIGSTOP gateway")
         failed = run.oracle.counts["failed"]
@@ -82,7 +83,7 @@ def everything_stopped(run: Run) -> None:
     run.status("crm to be in backoff", lambda now: now["crm"].error)
     n_before = attempts(run)
     parts = run.parts()
-    with signals.stopped(parts):
+    with run.stopped(parts):
         run.fired("SIGSTOP of all processes")
         stay(time.monotonic(), run.pick(2, 20))
     woken_at = time.time()
@@ -100,7 +101,8 @@ def swizzled(run: Run) -> None:
     run.oracle.run(timeout_s=1)
     for _ in range(run.pick(2, 8)):
         run.oracle.more(60, timeout_s=120)
-        swizzle(run)
+        with run.down():
+            swizzle(run)
     run.settle()
     run.check()
 
