@@ -191,6 +191,10 @@ class Checker:
         at = {one.id: one.at for one in reversed(self.taken[name])}
         return sorted(at[id_] - acked for id_, acked in self._acked(between) if at.get(id_))
 
+    def acknowledged_after_s(self, moment: float) -> float | None:
+        """How long after a moment (Unix time) an event was acknowledged again; None when none was."""
+        return min((at - moment for at in self.issued.acked.values() if at > moment), default=None)
+
     def taken_at(self, name: str) -> list[float]:
         """When a receiver took events, again and again ones too; nothing for a file."""
         return sorted(one.at for one in self.taken[name] if one.at)

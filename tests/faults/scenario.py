@@ -66,8 +66,7 @@ class Run:
         self.port = free_port()
         self.oracle = OracleProgram(f"127.0.0.1:{self.port}", f"{number}s{seed}", folder / "oracle.journal")
         self._closing.append(self.oracle.close)
-        self._faulted_at: float | None = None
-        self._first_fault_at: float | None = None
+        self.fired_at: list[float] = []
         self._before: Span | None = None
         self._down: list[tuple[Channel, Span]] = []
         self._settling = Settling(0.0)
@@ -172,8 +171,7 @@ class Run:
     def fired(self, what: str) -> None:
         """Note that a fault has happened, now."""
         self.record.fired.append(what)
-        self._faulted_at = time.time()
-        self._first_fault_at = self._first_fault_at or self._faulted_at
+        self.fired_at.append(time.time())
 
     def kill(self, role: str) -> None:
         """SIGKILL of a part, seen to have happened."""
@@ -276,7 +274,6 @@ class Run:
         """What was seen from outside."""
         watcher = self.watcher
         orphans = [part for part in watcher.seen.values() if part.alive]
-        during = self._first_fault_at and (self._first_fault_at, self._settling.healed_at)
         return Observed(
             self.folder,
             (self._began_at, self._ended_at),
@@ -287,7 +284,7 @@ class Run:
             resources=Resources(watcher.max_rss_bytes, watcher.max_fds, watcher.fds_at_rest, orphans),
             down=self._down,
             before=self._before,
-            during=during or None,
+            during=(self.fired_at[0], self._settling.healed_at) if self.fired_at else None,
         )
 
     def _journal(self, name: str) -> Path:
@@ -297,16 +294,19 @@ class Run:
         record, watcher = self.record, self.watcher
         record.figures |= figures_of(checker, seen)
         record.figures["max_processes"] = watcher.max_processes
-        if watcher.answers_s:
-            record.figures["status_p99_s"] = round(quantile(sorted(watcher.answers_s), 0.99), 3)
+        if answers_s := sorted(took_s for _, took_s in watcher.answers):
+            record.figures["status_p99_s"] = round(quantile(answers_s, 0.99), 3)
         record.delivered = {name: len(first) for name, first in checker.first.items()}
         record.duplicates = {name: checker.duplicates(name) for name in checker.places}
         record.stored_again = checker.stored_again()
         record.lost = sum(len(checker.lost(name)) for name in checker.places)
-        if self._faulted_at is not None:
-            after = [at for at in checker.issued.acked.values() if at > self._faulted_at]
-            if after:
-                record.figures["acknowledged_again_s"] = round(min(after) - self._faulted_at, 3)
+        if self.fired_at and (again_s := checker.acknowledged_after_s(self.fired_at[-1])) is not None:
+            record.figures["acknowledged_again_s"] = round(again_s, 3)
+
+    def bound(self, name: str, value: float, at_most: float) -> None:
+        """Record the largest of some figure, which may not be larger than this."""
+        self.record.figures[name] = round(max(value, self.record.figures.get(name, value)), 3)
+        assert value <= at_most, f"{name} is {value:g}, and {at_most:g} is allowed"
 
     def skip(self, reason: str) -> None:
         """Note a part of the fault that cannot be tried here, and go on."""

@@ -12,6 +12,7 @@ from tests.faults.small_disk import run_on_small_disk
 from tests.gateway.harness import RunningGateway, batch, make_config
 
 GIB = 1 << 30
+RECOVERY_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,7 @@ def test_gateway_refuses_before_the_disk_is_full_and_takes_events_again(
     assert set(low["more"]) == {503}
     assert low["ready"][0] == 503 and "MiB free" in low["ready"][1]
     assert low["again"] == 200
+    assert low["recovered_s"] <= RECOVERY_S
     assert (low["stored"], low["check"], low["fatal"]) == (low["taken"], "ok", True)
 
 
@@ -38,6 +40,7 @@ def test_full_disk_is_503_and_never_200_and_passes(gateway_on_small_disk: dict[s
     assert full["refused"][:2] == [503, "log_unavailable"]
     assert full["ready"][0] == 503 and "disk is full" in full["ready"][1]
     assert full["again"] == 200
+    assert full["recovered_s"] <= RECOVERY_S
     assert (full["stored"], full["check"], full["fatal"]) == (full["taken"], "ok", True)
 
 

@@ -30,7 +30,8 @@ class Watcher:
         self.books = Books("status")
         self.said: set[str] = set()
         """Errors and reasons of statuses, and command lines of processes."""
-        self.answers_s: list[float] = []
+        self.answers: list[tuple[float, float]] = []
+        """When the status was asked for, in monotonic time, and how long the answer took."""
         self.seen: dict[tuple[int, int], Part] = {}
         self.fds_at_rest = 0
         self.max_rss_bytes = self.max_fds = self.max_processes = self.max_destinations = 0
@@ -75,7 +76,7 @@ class Watcher:
         except (NotRunning, Refused, OSError):  # what is down answers nothing; for how long is judged later
             self._let_go()
             return
-        self.answers_s.append(time.monotonic() - began)
+        self.answers.append((began, time.monotonic() - began))
         self.books.enter(Sighting(asked_at, time.time(), {id_: Counts.of(one) for id_, one in found.items()}))
         for one in found.values():
             self._check(one)
