@@ -68,10 +68,14 @@ class Store:
     """Message ids of the dead letters."""
 
 
+ANSWERED = ("taken", "lied")
+"""Outcomes for which a receiver is answerable: it said 200, or at least it has taken the events."""
+
+
 def taken_by(entries: Iterable[Mapping[str, Any]], destination: str) -> Iterator[Taken]:
     """The events that a receiver has taken for a destination, in order."""
     for entry in entries:
-        if entry["to"] == destination and entry["outcome"] == "taken":
+        if entry["to"] == destination and entry["outcome"] in ANSWERED:
             yield from (Taken(id_, mark, additions, entry["t"]) for id_, mark, additions in entry["events"])
 
 
@@ -116,6 +120,12 @@ def read_store(data_dir: DataDir, destination: str) -> Store | None:
         letters = tuple(str(id_) for (id_,) in db.execute("SELECT message_id FROM dead_letters"))
     epoch, start, cursor, delivered, dead, expired = state
     return Store(epoch, start, cursor, delivered, dead, expired, dict(denied), letters)
+
+
+def responses(data_dir: DataDir, destination: str) -> list[str]:
+    """What a receiver said about each of the events that are dead letters."""
+    with closing(_open(data_dir.store(destination))) as db:
+        return [str(said) for (said,) in db.execute("SELECT response FROM dead_letters")]
 
 
 def integrity_problems(data_dir: DataDir) -> list[str]:

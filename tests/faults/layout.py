@@ -17,6 +17,9 @@ write_keys = {{{{{{{{ web = "{WRITE_KEYS["web"]}", app = "{WRITE_KEYS["app"]}" }
 """To be formatted with the port, and then with the data directory."""
 DROP = 'on_undecided = "drop"\n'
 """Continues HEAD: what nobody has decided is denied at once, so that what is owed is known at every moment."""
+HOLD_S = 2.0
+HOLD = f'hold_ttl = "{HOLD_S:g}s"\n'
+"""Continues HEAD: what nobody has decided is held, as by default, but not for half an hour."""
 ARCHIVE = """
 [destinations.archive]
 type = "file"

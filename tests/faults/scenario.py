@@ -16,7 +16,7 @@ from sluicegate.version import __version__
 from tests.end_to_end.harness import System, poll
 from tests.faults import signals
 from tests.faults.canaries import WRITE_KEYS
-from tests.faults.checker import Checker, Place
+from tests.faults.checker import Checker, Held, Place
 from tests.faults.events import Rule
 from tests.faults.judging import (
     CHANNELS,
@@ -30,7 +30,7 @@ from tests.faults.judging import (
     problems_of,
     quantile,
 )
-from tests.faults.layout import ADS, ARCHIVE, CRM, DROP, HEAD, RULES, SUPERVISOR
+from tests.faults.layout import ADS, ARCHIVE, CRM, DROP, HEAD, HOLD, HOLD_S, RULES, SUPERVISOR
 from tests.faults.programs import OracleProgram, ReceiverProgram
 from tests.faults.record import Record, commit
 from tests.faults.scraper import Scraper
@@ -70,7 +70,12 @@ class Run:
         self._before: Span | None = None
         self._down: list[tuple[Channel, Span]] = []
         self._settling = Settling(0.0)
+        self.holds = False
+        """Whether what nobody has decided is held, as by default."""
+        self.particular: set[str] = set()
+        """The destinations whose receivers refuse some events."""
         self._withdrawn: dict[str, frozenset[str]] = {}
+        self._granted: dict[str, dict[str, float]] = {}
         self._final: Mapping[str, DestinationStatus] = {}
         self._began_at = self._ended_at = 0.0
         self.system: System
@@ -107,7 +112,7 @@ class Run:
         self._began_at = time.time()
 
     def _head(self) -> str:
-        return (HEAD + DROP).format(port=self.port)
+        return (HEAD + (HOLD if self.holds else DROP)).format(port=self.port)
 
     def restart(self, config: str | None = None, *, environ: Mapping[str, str] | None = None) -> None:
         """Stop the system and start it again, perhaps with another configuration or environment."""
@@ -196,12 +201,23 @@ class Run:
         """Take consent back for these; what the last call answered, which is in force when it returns."""
         answer: dict[str, Any] = {}
         for subject in subjects:
-            body = {"anonymousId": subject, "preferences": {purpose: False}, "writeKey": WRITE_KEYS["web"]}
-            status, said = self.system.request("POST", "/v1/consent", json.dumps(body).encode())
-            assert status == 200, said
-            answer = json.loads(said)
+            answer = self._decide(subject, purpose, False)
             self._withdrawn[subject] = self._withdrawn.get(subject, frozenset()) | {purpose}
         self.fired("consent withdrawn")
+        return answer
+
+    def grant(self, subjects: Iterable[str], purpose: str) -> None:
+        """Have these agree to what they may have said nothing of."""
+        for subject in subjects:
+            self._decide(subject, purpose, True)
+            self._granted.setdefault(subject, {})[purpose] = time.time()
+        self.fired("consent granted")
+
+    def _decide(self, subject: str, purpose: str, value: bool) -> dict[str, Any]:
+        body = {"anonymousId": subject, "preferences": {purpose: value}, "writeKey": WRITE_KEYS["web"]}
+        status, said = self.system.request("POST", "/v1/consent", json.dumps(body).encode())
+        assert status == 200, said
+        answer: dict[str, Any] = json.loads(said)
         return answer
 
     # -- the end ----------------------------------------------------------------------------------------------------
@@ -252,7 +268,15 @@ class Run:
             name: Place(rule, file=self.files.get(name), journal=None if name in self.files else self._journal(name))
             for name, rule in self.rules.items()
         }
-        checker = Checker(self.system.data_dir, self.oracle.journal, places, withdrawn=self._withdrawn)
+        held = Held(HOLD_S, self._granted) if self.holds else None
+        checker = Checker(
+            self.system.data_dir,
+            self.oracle.journal,
+            places,
+            withdrawn=self._withdrawn,
+            held=held,
+            particular=self.particular,
+        )
         checker.check(self._final)
         seen = self.observed()
         problems = [*checker.problems, *self.watcher.problems, *self.watcher.books.problems]
@@ -324,7 +348,7 @@ class Run:
 
 
 def _settled(found: Mapping[str, DestinationStatus]) -> Mapping[str, DestinationStatus] | None:
-    return found if all(one.pending == 0 for one in found.values()) else None
+    return found if all(one.pending == one.held == 0 for one in found.values()) else None
 
 
 Scenario = Callable[[Run], None]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import zstandard
 from sluicegate.paths import DataDir
 from tests.faults.books import Books, Counts, Sighting
 from tests.faults.canaries import ADS_TOKEN, CRM_TOKEN, WRITE_KEYS
-from tests.faults.checker import Checker, Place
+from tests.faults.checker import Checker, Held, Place
+from tests.faults.events import subject_of
 from tests.faults.judging import SETTLE_S, SILENCE_S, TRUTH_S, Channel, Observed, Resources, Settling, problems_of
 from tests.faults.layout import RULES
 from tests.faults.scenario import Run
@@ -28,15 +30,15 @@ class Ended:
     folder: Path
     seen: Observed
 
-    def checker(self) -> Checker:
+    def checker(self, **options: Any) -> Checker:
         places = {
             "archive": Place(RULES["archive"], file=self.folder / "data" / "archive.jsonl"),
             "crm": Place(RULES["crm"], journal=self.folder / "crm.journal"),
         }
-        return Checker(DataDir(self.folder / "data"), self.folder / "oracle.journal", places)
+        return Checker(DataDir(self.folder / "data"), self.folder / "oracle.journal", places, **options)
 
-    def problems(self) -> list[str]:
-        checker = self.checker()
+    def problems(self, **options: Any) -> list[str]:
+        checker = self.checker(**options)
         checker.check({})
         return checker.problems
 
@@ -158,6 +160,31 @@ def test_events_delivered_again_later_are_in_order(ended: Ended) -> None:
     ended.write("crm.journal", events + events[:20])
 
     assert ended.problems() == []
+
+
+def test_event_that_was_refused_and_is_no_dead_letter_is_noticed(ended: Ended) -> None:
+    found = ended.problems(particular={"crm"})
+
+    assert any(p.startswith("I1: refused by crm, and no dead letters") for p in found)
+    assert any(p.startswith("I2: crm has taken what it refuses") for p in found)
+
+
+def test_event_that_was_dropped_where_it_should_be_held_is_noticed(ended: Ended) -> None:
+    found = ended.problems(held=Held(60.0, {}))
+
+    assert any(p.startswith("I8: crm: denied") and "consent_undecided" in p for p in found)
+
+
+def test_event_that_was_granted_while_it_was_held_is_owed(ended: Ended) -> None:
+    log = Checker(DataDir(ended.folder / "data"), ended.folder / "oracle.journal", {}).log
+    undecided = next(id_ for id_ in log if RULES["crm"].undecided(id_))
+    now = time.time()
+
+    granted = ended.problems(held=Held(3_600.0, {subject_of(undecided): {"measurement": now}}))
+    too_late = ended.problems(held=Held(3_600.0, {subject_of(undecided): {"measurement": now + 7_200}}))
+
+    assert any(p.startswith("I1") and "lost to crm" in p for p in granted)
+    assert not any(p.startswith("I1") for p in too_late)
 
 
 @pytest.mark.parametrize(
