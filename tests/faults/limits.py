@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.programs import ROOT
-from tests.faults.scenario import Run, Skip, fault
+from tests.faults.record import Skip
+from tests.faults.scenario import Run, fault
 
 ADDRESS_SPACE_BYTES = 256 * 1024 * 1024
 BACKLOG_BYTES = 1_000_000_000

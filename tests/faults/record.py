@@ -8,10 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 
+from sluicegate.version import __version__
 from tests.faults.programs import ROOT
 
 INVARIANTS = tuple(f"I{number}" for number in range(1, 11))
 MAX_PROBLEM_CHARS = 500
+
+
+class Skip(Exception):
+    """A fault, or a part of one, that cannot be injected here; its text is the reason."""
 
 
 @dataclass(slots=True)
@@ -63,3 +68,8 @@ def commit() -> str:
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
     )
     return said.stdout.strip() or "unknown"
+
+
+def new_record(number: str, title: str, *, seed: int, long: bool) -> Record:
+    """The record of a run that has yet to begin."""
+    return Record(number, title, seed, "long" if long else "short", commit(), __version__)

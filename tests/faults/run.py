@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
 from tests.faults.programs import ROOT
-from tests.faults.record import Record
+from tests.faults.record import Record, new_record
 from tests.faults.report import Conditions, page
 from tests.faults.scenario import SCENARIOS, run_scenario
 
@@ -80,13 +80,17 @@ def _run_all(numbers: Sequence[str], seeds: Sequence[int], folder: Path, options
 
 
 def _run_one(number: str, seed: int, folder: Path, long: bool) -> Record:
+    """One record, whatever happens: what others have found is not lost with it."""
     own = folder / f"{number}-{seed}"
-    own.mkdir()
     try:
+        own.mkdir()
         return run_scenario(number, own, seed=seed, long=long)
     except Exception as error:
         traceback.print_exc()
-        record: Record = error.record  # type: ignore[attr-defined]
+        record: Record | None = getattr(error, "record", None)
+        if record is None:
+            record = new_record(number, SCENARIOS[number][0], seed=seed, long=long)
+            record.fail(repr(error))
         return record
 
 

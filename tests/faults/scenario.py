@@ -12,7 +12,6 @@ from typing import Any
 
 from sluicegate.actors.system import free_port
 from sluicegate.messages.status import DestinationStatus
-from sluicegate.version import __version__
 from tests.end_to_end.harness import System, poll
 from tests.faults import signals
 from tests.faults.canaries import WRITE_KEYS
@@ -32,7 +31,7 @@ from tests.faults.judging import (
 )
 from tests.faults.layout import ADS, ARCHIVE, CRM, DROP, HEAD, HOLD, HOLD_S, RULES, SUPERVISOR
 from tests.faults.programs import OracleProgram, ReceiverProgram
-from tests.faults.record import Record, commit
+from tests.faults.record import Record, Skip, new_record
 from tests.faults.scraper import Scraper
 from tests.faults.signals import Part
 from tests.faults.watcher import Watcher
@@ -45,27 +44,18 @@ FRESH = 12
 """Events that must go through after the fault, beyond which nothing may be pending."""
 
 
-class Skip(Exception):
-    """A fault, or a part of one, that cannot be injected here; its text is the reason."""
-
-
 class Run:
     """One run of one scenario; `draw` is its seeded source of chance."""
 
-    def __init__(self, folder: Path, number: str, *, title: str, seed: int, long: bool) -> None:
+    def __init__(self, folder: Path, record: Record) -> None:
         self.folder = folder
-        self.long = long
-        self.draw = random.Random(f"{number}/{seed}")
-        form = "long" if long else "short"
-        self.record = Record(number, title, seed, form, commit(), __version__)
+        self.long = record.form == "long"
+        self.draw = random.Random(f"{record.number}/{record.seed}")
+        self.record = record
         self.rules: dict[str, Rule] = dict(RULES)
         self.files: dict[str, Path] = {"archive": folder / "data" / "archive.jsonl"}
-        self.crm = ReceiverProgram(folder / "crm.journal")
-        self.ads = ReceiverProgram(folder / "ads.journal")
-        self._closing: list[Callable[[], object]] = [self.crm.close, self.ads.close]
+        self._closing: list[Callable[[], object]] = []
         self.port = free_port()
-        self.oracle = OracleProgram(f"127.0.0.1:{self.port}", f"{number}s{seed}", folder / "oracle.journal")
-        self._closing.append(self.oracle.close)
         self.fired_at: list[float] = []
         self._before: Span | None = None
         self._down: list[tuple[Channel, Span]] = []
@@ -81,6 +71,21 @@ class Run:
         self.system: System
         self.watcher: Watcher
         self.scraper: Scraper
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        """Start the receivers and the oracle."""
+        self.crm = ReceiverProgram(self.folder / "crm.journal")
+        self.adopt(self.crm.close)
+        self.ads = ReceiverProgram(self.folder / "ads.journal")
+        self.adopt(self.ads.close)
+        name = f"{self.record.number}s{self.record.seed}"
+        self.oracle = OracleProgram(f"127.0.0.1:{self.port}", name, self.folder / "oracle.journal")
+        self.adopt(self.oracle.close)
 
     def pick(self, short: Any, long: Any) -> Any:
         """The first in CI, the second in the long form."""
@@ -370,18 +375,21 @@ def fault(number: str, title: str) -> Callable[[Scenario], Scenario]:
 def run_scenario(number: str, folder: Path, *, seed: int, long: bool) -> Record:
     """Run one, print its record, and return it; raises what it found, with the record printed all the same."""
     title, scenario = SCENARIOS[number]
-    run = Run(folder, number, title=title, seed=seed, long=long)
+    record = new_record(number, title, seed=seed, long=long)
+    run: Run | None = None
     try:
+        run = Run(folder, record)
         scenario(run)
     except Skip as reason:
-        run.record.outcome = "skipped"
-        run.record.skipped.append(str(reason))
+        record.outcome = "skipped"
+        record.skipped.append(str(reason))
     except BaseException as error:
-        run.record.fail(str(error))
+        record.fail(str(error) or repr(error))
         error.add_note(f"{number} with seed {seed}")
-        error.record = run.record  # type: ignore[attr-defined]
+        error.record = record  # type: ignore[attr-defined]
         raise
     finally:
-        run.close()
-        print(run.record.line(), flush=True)
-    return run.record
+        if run is not None:
+            run.close()
+        print(record.line(), flush=True)
+    return record

@@ -20,6 +20,7 @@ from tests.faults.checker import Checker, Held, Place
 from tests.faults.events import subject_of
 from tests.faults.judging import SETTLE_S, SILENCE_S, TRUTH_S, Channel, Observed, Resources, Settling, problems_of
 from tests.faults.layout import RULES
+from tests.faults.record import new_record
 from tests.faults.scenario import Run
 
 
@@ -62,7 +63,7 @@ class Ended:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    run = Run(tmp_path_factory.mktemp("sound"), "F00", title="no fault", seed=1, long=False)
+    run = Run(tmp_path_factory.mktemp("sound"), new_record("F00", "no fault", seed=1, long=False))
     try:
         run.start()
         run.oracle.run()
