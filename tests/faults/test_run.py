@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from tests.faults import scenario
+from tests.faults import catalogue, scenario  # noqa: F401  (registers the scenarios)
+from tests.faults.ordinary import cases_of, index, tally
 from tests.faults.programs import ReceiverProgram
 from tests.faults.record import Skip
 from tests.faults.run import main
@@ -62,3 +65,37 @@ def test_folder_of_an_earlier_run_costs_no_report_either(two: None, tmp_path: Pa
     assert code == 1
     assert "FileExistsError" in found["F01"]["problem"]
     assert found["F02"]["outcome"] == "skipped"
+
+
+def test_simulated_systems_are_in_the_report(two: None, tmp_path: Path) -> None:
+    report = tmp_path / "report.md"
+
+    code = main(["--jobs", "1", "--simulate", "3", "--simulate-from", "7", "--report", str(report)])
+
+    assert code == 0
+    assert "**3 seeds from 7 on, 0 failed**" in report.read_text()
+    assert re.search(r"nothing may be\s+anywhere that its consent does not\s+allow", report.read_text())
+
+
+def test_every_test_of_a_fault_counts_for_it_and_one_that_did_not_run_has_failed() -> None:
+    (disk,) = (fault for fault in index() if fault.number == "F18")
+    wanted = {"F18": set(cases_of(disk))}
+    torn = "test_f18_torn_write_costs_the_event_that_was_not_acknowledged_at_most"
+    properties = (
+        '<properties><property name="acknowledged" value="1010"/><property name="lost" value="0"/></properties>'
+    )
+    case = f'<testcase classname="tests.faults.test_disk" time="2.5" name="{torn}[1]">%s</testcase>'
+    cases = ET.fromstring(f"<suite>{case % properties}{case % '<failure/>'}</suite>").iter("testcase")
+
+    found = tally(cases, wanted)["F18"]
+
+    assert ("tests/faults/test_disk.py", torn) in wanted["F18"]
+    assert not [name for path, name in wanted["F18"] if "test_disk" in path and not name.startswith("test_f18_")]
+    assert (found.n_tests, found.acknowledged, found.lost, found.took_s) == (2, 1_010, 0, 5.0)
+    assert found.n_failed == 1 + len(wanted["F18"]) - 1
+
+
+def test_most_faults_have_tests_or_scenarios_that_the_report_shows() -> None:
+    shown = {fault.number for fault in index() if list(cases_of(fault))} | {*scenario.SCENARIOS}
+
+    assert {fault.number for fault in index()} == shown
