@@ -138,7 +138,7 @@ def everything_killed(run: Run) -> None:
     small_s = min(start_cpu_s(run) for _ in range(run.pick(3, 20)))
     run.command("pause", "crm")  # and its backlog grows
     run.oracle.run(connections=8, pause_s=0)
-    run.oracle.more(run.pick(3_000, 200_000), timeout_s=600)
+    run.oracle.more(run.pick(3_000, 50_000), timeout_s=600)
     run.oracle.finish()
     run.oracle.run()
     large_s = min(start_cpu_s(run) for _ in range(run.pick(2, 5)))
