@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -73,8 +72,9 @@ def test_simulated_systems_are_in_the_report(two: None, tmp_path: Path) -> None:
     code = main(["--jobs", "1", "--simulate", "3", "--simulate-from", "7", "--report", str(report)])
 
     assert code == 0
-    assert "**3 seeds from 7 on, 0 failed**" in report.read_text()
-    assert re.search(r"nothing may be\s+anywhere that its consent does not\s+allow", report.read_text())
+    text = " ".join(report.read_text().split())
+    assert "**3 seeds from 7 on, 0 failed**" in text
+    assert "settled within 60 s, not counting the time in which a circuit breaker is open" in text
 
 
 def test_every_test_of_a_fault_counts_for_it_and_one_that_did_not_run_has_failed() -> None:
