@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.faults import clock, consent, kills, limits, network, starts, stops
+from tests.faults import answers, clock, consent, kills, limits, network, starts, stops
 
-GROUPS = (kills, stops, starts, clock, network, consent, limits)
+GROUPS = (kills, stops, starts, clock, network, consent, limits, answers)

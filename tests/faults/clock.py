@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sluicegate.messages.status import DestinationStatus
 from tests.faults import evidence
-from tests.faults.scenario import Run, Skip, fault
+from tests.faults.record import Skip
+from tests.faults.scenario import Run, fault
 
 HOUR_S = 3_600
 

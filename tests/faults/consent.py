@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from tests.faults import evidence, signals
 from tests.faults.checker import Checker
 from tests.faults.events import SUBJECTS_PER_CONNECTION, subject_of
-from tests.faults.scenario import CRM, SUPERVISOR, Run, fault
+from tests.faults.layout import CRM, SUPERVISOR
+from tests.faults.scenario import Run, fault
 
 PURPOSE = "measurement"
 SLOW_S = 0.3
@@ -34,12 +35,13 @@ def denied_while_waiting(run: Run) -> None:
     run.status("crm to start again", lambda now: now["crm"].epoch > 1)
     run.oracle.more(run.pick(50, 500))
     run.withdraw(subjects(3), PURPOSE)
-    signals.kill(run.parts())
-    run.fired("SIGKILL of all processes after the answer")
-    run.system.wait()
-    killed_at = time.time()
-    run.crm.set("crm", "ok")
-    run.system.start()
+    with run.down():
+        signals.kill(run.parts())
+        run.fired("SIGKILL of all processes after the answer")
+        run.system.wait()
+        killed_at = time.time()
+        run.crm.set("crm", "ok")
+        run.system.start()
     run.settle()
     show_denials(run, run.check(), [*subjects(1), *subjects(2), *subjects(3)], after=killed_at)
 

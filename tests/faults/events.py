@@ -15,6 +15,7 @@ CAP_BYTES = 32 * 1024
 ID_MARK = b'"messageId":'
 SOURCES = ("web", "app")
 SUBJECTS_PER_CONNECTION = 2
+UNDECIDED = "consent_undecided"
 
 _FILLERS = (0, 1, 15, 16, 31, 32, 33, 127, 128, 255, 256, 257)
 """Lengths of the property, around the boundaries of msgpack's text lengths."""
@@ -39,7 +40,11 @@ class Rule:
         said = [consent_of(id_).get(purpose) for purpose in self.all]
         if False in said:
             return "consent_denied"
-        return "consent_undecided" if None in said else None
+        return UNDECIDED if None in said else None
+
+    def undecided(self, id_: str) -> set[str]:
+        """The purposes of which it says nothing, where that is why it may not go there; empty otherwise."""
+        return set(self.all) - consent_of(id_).keys() if self.verdict(id_) == UNDECIDED else set()
 
 
 def _draw(id_: str, what: str) -> int:
@@ -73,6 +78,11 @@ def consent_of(id_: str) -> dict[str, bool]:
         return {"measurement": True, "marketing": True}
     said = {p: _CHOICES[_draw(id_, p) % 3] for p in ("measurement", "marketing")}
     return {purpose: value for purpose, value in said.items() if value is not None}
+
+
+def is_bad(id_: str) -> bool:
+    """Whether a receiver that is particular refuses it: one of a hundred."""
+    return _draw(id_, "bad") % 100 == 0
 
 
 @lru_cache(maxsize=100_000)

@@ -32,7 +32,8 @@ class Issued:
     """What the oracle's journal says of each id: when it was first acknowledged, and that it was sent."""
 
     acked: dict[str, float] = field(default_factory=dict)
-    sent: set[str] = field(default_factory=set)
+    sent: dict[str, float] = field(default_factory=dict)
+    """When it was first sent."""
     refused: list[str] = field(default_factory=list)
 
     @classmethod
@@ -42,7 +43,8 @@ class Issued:
         for entry in entries:
             match entry["what"]:
                 case "sent":
-                    issued.sent.update(entry["ids"])
+                    for id_ in entry["ids"]:
+                        issued.sent.setdefault(id_, entry["t"])
                 case "acked":
                     for id_ in entry["ids"]:
                         issued.acked.setdefault(id_, entry["t"])
@@ -66,10 +68,14 @@ class Store:
     """Message ids of the dead letters."""
 
 
+ANSWERED = ("taken", "lied")
+"""Outcomes for which a receiver is answerable: it said 200, or at least it has taken the events."""
+
+
 def taken_by(entries: Iterable[Mapping[str, Any]], destination: str) -> Iterator[Taken]:
     """The events that a receiver has taken for a destination, in order."""
     for entry in entries:
-        if entry["to"] == destination and entry["outcome"] == "taken":
+        if entry["to"] == destination and entry["outcome"] in ANSWERED:
             yield from (Taken(id_, mark, additions, entry["t"]) for id_, mark, additions in entry["events"])
 
 
@@ -86,15 +92,20 @@ def read_lines(path: Path) -> Iterator[Taken]:
                 yield Taken(*describe(line.rstrip(b"\n")))
 
 
-def log_ids(data_dir: DataDir) -> list[str]:
-    """The message ids in the event log, in order; for a system that has ended."""
-    ids = []
+def log_payloads(data_dir: DataDir) -> Iterator[bytes]:
+    """What the rows of the event log hold, uncompressed, in order; for a system that has ended."""
     with closing(_open(data_dir.event_log)) as db:
         rows: Any = db.execute("SELECT payload, n_bytes FROM rows ORDER BY first")
         for stored, n_bytes in rows:
-            payload = stored if len(stored) == n_bytes else zstandard.decompress(stored, max_output_size=n_bytes)
-            raws = msgspec.json.decode(b"[" + payload + b"]", type=list[msgspec.Raw])
-            ids += [describe(bytes(raw))[0] for raw in raws]
+            yield stored if len(stored) == n_bytes else zstandard.decompress(stored, max_output_size=n_bytes)
+
+
+def log_ids(data_dir: DataDir) -> list[str]:
+    """The message ids in the event log, in order; for a system that has ended."""
+    ids = []
+    for payload in log_payloads(data_dir):
+        raws = msgspec.json.decode(b"[" + payload + b"]", type=list[msgspec.Raw])
+        ids += [describe(bytes(raw))[0] for raw in raws]
     return ids
 
 
@@ -109,6 +120,12 @@ def read_store(data_dir: DataDir, destination: str) -> Store | None:
         letters = tuple(str(id_) for (id_,) in db.execute("SELECT message_id FROM dead_letters"))
     epoch, start, cursor, delivered, dead, expired = state
     return Store(epoch, start, cursor, delivered, dead, expired, dict(denied), letters)
+
+
+def responses(data_dir: DataDir, destination: str) -> list[str]:
+    """What a receiver said about each of the events that are dead letters."""
+    with closing(_open(data_dir.store(destination))) as db:
+        return [str(said) for (said,) in db.execute("SELECT response FROM dead_letters")]
 
 
 def integrity_problems(data_dir: DataDir) -> list[str]:

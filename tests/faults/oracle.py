@@ -27,12 +27,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.faults.canaries import WRITE_KEYS
 from tests.faults.events import event_of, source_of
 
 MAX_BATCH = 8
 RETRY_PAUSE_S = 0.03
 FINISH_S = 60.0
-KEYS = {"web": "a-write-key", "app": "another-write-key"}
 
 
 class Journal:
@@ -56,7 +56,7 @@ def body_of(ids: list[str]) -> bytes:
 
 def authorization(ids: list[str]) -> str:
     """The header of the source that sends these events."""
-    return "Basic " + base64.b64encode(f"{KEYS[source_of(ids[0])]}:".encode()).decode()
+    return "Basic " + base64.b64encode(f"{WRITE_KEYS[source_of(ids[0])]}:".encode()).decode()
 
 
 class Oracle:

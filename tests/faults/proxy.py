@@ -48,7 +48,9 @@ class Proxy:
         self._do(self._cut())
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more; a second time does nothing."""
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(self._server.close)
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)

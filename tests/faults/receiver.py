@@ -9,7 +9,8 @@ by one line on stdout; they say how a destination behaves from now on:
     {"to": "crm", "mode": "slow", "delay_s": 0.2}            takes everything, later
     {"to": "crm", "mode": "status", "status": 503, "headers": {"Retry-After": "1"}}     takes nothing
     {"to": "crm", "mode": "reset"}                           reads the request, then resets the connection
-    {"to": "crm", "mode": "lie"}                             answers 200 with a body that tells of an error
+    {"to": "crm", "mode": "particular"}                      answers 422 to what has one of the events it does not like
+    {"to": "crm", "mode": "lie", "delay_s": 1.5}             answers by `LIES`, one after the other
     {"to": "*", "mode": "down"}                              listens no more (all destinations); "up" listens again
 
 The journal has a line for each request: when it was answered, the key, the outcome ("taken" is written before the
@@ -18,6 +19,7 @@ answer goes out), and of each event its id, the fingerprint of its bytes, and wh
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
@@ -30,9 +32,18 @@ from typing import Any
 
 import msgspec
 
-from tests.faults.events import fingerprint, split_additions
+from tests.faults.events import fingerprint, is_bad, split_additions
 
 OK = {"mode": "ok"}
+LIES = ("late", "", "error", "", "endless", "cut", "", "error", "garbage", "")
+"""What a liar does with one request after the other; some calls fail, but too few to open a circuit breaker:
+
+    error     200 with a body that tells of an error; it takes nothing
+    endless   takes it, and answers with more than anybody should read
+    late      takes it, and answers after a while
+    cut       takes it, and breaks off in the middle of its answer
+    garbage   takes it, and answers what is not HTTP
+"""
 
 
 class _Body(msgspec.Struct):
@@ -50,17 +61,28 @@ class Receiver:
         self.behaviour: dict[str, dict[str, Any]] = {}
         self._file = journal.open("ab", buffering=0)
         self._lock = threading.Lock()
+        self._lies = itertools.cycle(LIES)
+
+    def next_lie(self) -> str:
+        """What to do with the next request of a destination that is lied to."""
+        with self._lock:
+            return next(self._lies)
 
     def of(self, destination: str) -> dict[str, Any]:
         """How this destination behaves now."""
         return self.behaviour.get(destination, OK)
 
-    def note(self, destination: str, outcome: str, key: str, body: bytes) -> None:
+    def note(self, destination: str, outcome: str, key: str, body: bytes, **more: str) -> None:
         """Write down a request."""
-        events = [describe(bytes(raw)) for raw in msgspec.json.decode(body, type=_Body).batch]
+        events = [describe(raw) for raw in events_in(body)]
         with self._lock:  # the time too: the lines are in the order in which events were taken
-            entry = {"t": time.time(), "to": destination, "outcome": outcome, "key": key, "events": events}
+            entry = {"t": time.time(), "to": destination, "outcome": outcome, "key": key, "events": events, **more}
             self._file.write(json.dumps(entry).encode() + b"\n")
+
+
+def events_in(body: bytes) -> list[bytes]:
+    """The events of a request."""
+    return [bytes(raw) for raw in msgspec.json.decode(body, type=_Body).batch]
 
 
 def describe(stored: bytes) -> tuple[str, str, str]:
@@ -95,13 +117,17 @@ def handler_for(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             match behaviour["mode"]:
                 case "status":
                     receiver.note(destination, "refused", key, body)
-                    self._answer(behaviour["status"], behaviour.get("headers", {}))
+                    self._refuse(behaviour["status"], behaviour.get("headers", {}))
+                case "particular" if any(is_bad(describe(raw)[0]) for raw in events_in(body)):
+                    receiver.note(destination, "refused", key, body)
+                    self._refuse(422, {})
                 case "reset":
                     receiver.note(destination, "reset", key, body)
                     self._reset()
                 case "lie":
-                    receiver.note(destination, "lied", key, body)
-                    self._answer(200, {}, b'{"success":false,"error":"rejected"}')
+                    lie = receiver.next_lie()
+                    receiver.note(destination, "lied" if lie == "error" else "taken", key, body, lie=lie)
+                    self._lie(lie, behaviour["delay_s"])
                 case mode:
                     if mode == "slow":
                         time.sleep(behaviour["delay_s"])
@@ -115,6 +141,22 @@ def handler_for(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _refuse(self, status: int, headers: dict[str, str]) -> None:
+            # Some vendors say back what they were shown; it must get nowhere.
+            self._answer(status, headers, f"no to {self.headers['Authorization']}".encode())
+
+        def _lie(self, lie: str, delay_s: float) -> None:
+            self.close_connection = lie in ("cut", "garbage")
+            if lie == "late":
+                time.sleep(delay_s)
+            if lie == "garbage":
+                self.wfile.write(b"perhaps\r\n\r\n")
+            elif lie == "cut":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+            else:
+                said = {"error": b'{"success":false,"error":"rejected"}', "endless": b"x" * 1_000_000}
+                self._answer(200, {}, said.get(lie, b"{}"))
 
         def _reset(self) -> None:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

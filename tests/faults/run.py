@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
+from tests.faults.ordinary import Tally, run_tests
 from tests.faults.programs import ROOT
+from tests.faults.record import Record, new_record
 from tests.faults.report import Conditions, page
-from tests.faults.scenario import SCENARIOS, Record, run_scenario
+from tests.faults.scenario import SCENARIOS, run_scenario
+from tests.simulation.runner import Report, explore_in_parallel
 
+SIMULATED = 100_000
 REPORT = ROOT / "docs" / "loss-report.md"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is asked for; 1 when anything was lost or any check failed."""
     options = _parser().parse_args(arguments)
+    whole = options.long and not options.only
+    options.tests = whole if options.tests is None else options.tests
+    options.simulate = (SIMULATED if whole else 0) if options.simulate is None else options.simulate
     numbers = [number for one in options.only for number in one.split(",")] or list(SCENARIOS)
     if unknown := set(numbers) - SCENARIOS.keys():
         print(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
@@ -33,24 +41,60 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     with _folder(options.keep) as folder:
         records = _run_all(numbers, seeds, Path(folder), options)
-        conditions = Conditions(_command(arguments), seeds, options.jobs, time.monotonic() - began, Path(folder))
-        report = page(records, conditions)
+        took_s = time.monotonic() - began
+        tallies = run_tests(jobs=options.jobs, folder=Path(folder)) if options.tests else None
+        simulated = _simulate(options) if options.simulate else None
+        conditions = Conditions(_command(arguments), seeds, options.jobs, took_s, Path(folder))
+        report = page(records, conditions, tallies=tallies, simulated=simulated, first_simulated=options.simulate_from)
     if options.json:
         options.json.write_text("".join(record.line() + "\n" for record in records))
-    if options.report or (options.long and not options.only):
+    if options.report or whole:
         (options.report or REPORT).write_text(report)
     failed = [record for record in records if record.outcome == "failed"]
     print(f"{len(records)} runs, {len(failed)} failed, {sum(record.lost for record in records)} events lost")
-    return 1 if failed else 0
+    n_failed = len(failed) + _report_others(tallies, simulated)
+    return 1 if n_failed else 0
+
+
+def _report_others(tallies: Mapping[str, Tally] | None, simulated: Report | None) -> int:
+    """Say what came of the tests and the simulator; how many have failed."""
+    n_failed = 0
+    if tallies is not None:
+        n_failed += (n := sum(one.n_failed > 0 for one in tallies.values()))
+        print(f"tests of {len(tallies)} faults, {n} failed")
+    if simulated is not None:
+        n_failed += len(simulated.failures)
+        print(f"{simulated.n_seeds} simulated systems, {len(simulated.failures)} failed")
+    return n_failed
+
+
+def _simulate(options: argparse.Namespace) -> Report:
+    """Let the simulator run, without the product's warnings, of which there are thousands."""
+    logging.disable()
+    try:
+        return explore_in_parallel(options.simulate_from, options.simulate, processes=options.jobs)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/faults", description="Faults against a real system; loses nothing.")
-    parser.add_argument("--long", action="store_true", help="more events, longer faults; writes docs/loss-report.md")
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help="more events, longer faults; the tests, the simulator; writes docs/loss-report.md",
+    )
     parser.add_argument("--only", action="append", default=[], metavar="F08", help="this fault alone; may be repeated")
     parser.add_argument("--seed", type=int, help="the first seed; by chance when left out")
     parser.add_argument("--seeds", type=int, help="so many seeds for each fault; 2 in the long form, else 1")
     parser.add_argument("--jobs", type=int, default=2, help="so many scenarios at a time (2)")
+    parser.add_argument(
+        "--simulate", type=int, metavar="SEEDS", help=f"and simulate so many systems ({SIMULATED:,} if long)"
+    )
+    parser.add_argument("--simulate-from", type=int, default=0, metavar="SEED", help="the first of them (0)")
+    parser.add_argument(
+        "--tests", action=argparse.BooleanOptionalAction, help="run the tests of docs/faults.md too (if long)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a record for each run, one line of JSON each")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the loss report there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the systems' data, logs and journals there")
@@ -79,13 +123,17 @@ def _run_all(numbers: Sequence[str], seeds: Sequence[int], folder: Path, options
 
 
 def _run_one(number: str, seed: int, folder: Path, long: bool) -> Record:
+    """One record, whatever happens: what others have found is not lost with it."""
     own = folder / f"{number}-{seed}"
-    own.mkdir()
     try:
+        own.mkdir()
         return run_scenario(number, own, seed=seed, long=long)
     except Exception as error:
         traceback.print_exc()
-        record: Record = error.record  # type: ignore[attr-defined]
+        record: Record | None = getattr(error, "record", None)
+        if record is None:
+            record = new_record(number, SCENARIOS[number][0], seed=seed, long=long)
+            record.fail(repr(error))
         return record
 
 

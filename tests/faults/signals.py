@@ -54,6 +54,25 @@ def _role(title: str) -> str:
     return name if name.startswith("destination ") or name == "actor system" else name.split(" ")[0]
 
 
+def cpu_s(pid: int) -> float:
+    """The CPU time of a process, in seconds; 0 when it is gone."""
+    return _cpu_s(pid, 11)
+
+
+def ended_children_cpu_s(pid: int) -> float:
+    """The CPU time of its children that have ended, and of theirs."""
+    return _cpu_s(pid, 13)
+
+
+def _cpu_s(pid: int, at: int) -> float:
+    """Two fields of proc(5) that follow each other."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[at]) + int(fields[at + 1])) / os.sysconf("SC_CLK_TCK")
+
+
 def below(pid: int) -> list[Part]:
     """A process and everything below it, zombies left out."""
     found = [part for name in os.listdir("/proc") if name.isdigit() and (part := read_part(int(name)))]

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from tests.faults import signals
-from tests.faults.scenario import ADS, ARCHIVE, CRM, Run, fault
+from tests.faults.judging import quantile
+from tests.faults.layout import ADS, ARCHIVE, CRM
+from tests.faults.scenario import Run, fault
 from tests.faults.signals import Part
 
+STATUS_S = 0.15
+"""The median of answers while a destination stands still: three times what is specified, on a machine that is busy."""
 WATCHDOG = """
 [supervisor]
 retry_delay = "100ms"
 retry_cap = "2s"
 stall_timeout = "2s"
 """
+
+
+RETRIES_AT_ONCE = 16
+"""As many as there may be calls at a time, and one more of each, whatever has become due meanwhile."""
 
 
 def quick(section: str) -> str:
@@ -25,7 +34,7 @@ def quick(section: str) -> str:
 def destination_stopped(run: Run) -> None:
     run.start(run.config(WATCHDOG, quick(ARCHIVE), quick(CRM), quick(ADS)))
     run.oracle.run()
-    run.oracle.more(run.pick(100, 500))
+    run.baseline()
     before = run.status("crm to be loaded", lambda now: now["crm"].loaded and now["crm"])
     crm = run.part("destination crm")
     stopped_at = time.monotonic()
@@ -35,17 +44,20 @@ def destination_stopped(run: Run) -> None:
         run.record.figures["replaced_s"] = round(time.monotonic() - stopped_at, 3)
         assert not crm.alive, "the stopped process is still there beside its successor"
         stay(stopped_at, run.pick(0, 60))
+    stopped_until = time.monotonic()
     run.settle()
     run.check(healthy="ads")
+    answers = [took_s for began, took_s in run.watcher.answers if stopped_at < began < stopped_until]
+    run.bound("status_while_stopped_median_s", quantile(sorted(answers), 0.5), STATUS_S)
 
 
 @fault("F10", "SIGSTOP of the supervisor")
 def supervisor_stopped(run: Run) -> None:
     run.start()
     run.oracle.run()
-    run.oracle.more(100)
+    run.baseline()
     began = time.monotonic()
-    with signals.stopped([run.part("supervisor")]):
+    with run.stopped([run.part("supervisor")]):
         run.fired("SIGSTOP supervisor")
         run.oracle.more(run.pick(200, 3_000))
         stay(began, run.pick(1, 30))
@@ -59,7 +71,7 @@ def gateway_stopped(run: Run) -> None:
     run.oracle.run(timeout_s=0.5)
     run.oracle.more(100)
     gateway = run.part("gateway")
-    with signals.stopped([gateway]):
+    with run.stopped([gateway], "metrics"):
         began = time.time()
         run.fired("SIGSTOP gateway")
         failed = run.oracle.counts["failed"]
@@ -80,18 +92,21 @@ def everything_stopped(run: Run) -> None:
     run.oracle.run(timeout_s=1)
     run.oracle.more(100)
     run.status("crm to be in backoff", lambda now: now["crm"].error)
+    seen = {entry["key"] for entry in tries(run)}
     n_before = attempts(run)
     parts = run.parts()
-    with signals.stopped(parts):
+    with run.stopped(parts):
         run.fired("SIGSTOP of all processes")
         stay(time.monotonic(), run.pick(2, 20))
     woken_at = time.time()
     run.oracle.more(100)
+    again = [entry for entry in tries(run) if woken_at <= entry["t"] < woken_at + 1 and entry["key"] in seen]
     run.record.figures["attempts_within_1s"] = sum(woken_at <= at < woken_at + 1 for at in attempted(run))
     run.record.figures["attempts_before"] = n_before
     run.crm.set("crm", "ok")
     run.settle()
     run.check()
+    run.bound("retries_within_1s", len(again), RETRIES_AT_ONCE)
 
 
 @fault("F52", "parts are stopped one by one at random, and released in another order")
@@ -100,7 +115,8 @@ def swizzled(run: Run) -> None:
     run.oracle.run(timeout_s=1)
     for _ in range(run.pick(2, 8)):
         run.oracle.more(60, timeout_s=120)
-        swizzle(run)
+        with run.down():
+            swizzle(run)
     run.settle()
     run.check()
 
@@ -140,9 +156,14 @@ def stay(since: float, duration_s: float) -> None:
     time.sleep(max(0.0, since + duration_s - time.monotonic()))
 
 
+def tries(run: Run) -> list[dict[str, Any]]:
+    """What was sent to crm, in order."""
+    return [entry for entry in run.crm.entries() if entry["to"] == "crm"]
+
+
 def attempted(run: Run) -> list[float]:
     """When crm was tried, in order."""
-    return [entry["t"] for entry in run.crm.entries() if entry["to"] == "crm"]
+    return [entry["t"] for entry in tries(run)]
 
 
 def attempts(run: Run) -> int:

@@ -12,6 +12,7 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.starting import check_end
 from sluicegate.testing.batches import batch_of
 from sluicegate.testing.commanded_disk import Commands
+from tests.faults.conftest import Tally
 from tests.faults.flipping import event_at, read_everything
 
 
@@ -51,15 +52,15 @@ def disk(tmp_path: Path) -> Commands:
 
 
 @pytest.mark.parametrize("n_events", [1, 50, 1_500])
-def test_power_cut_leaves_every_stored_event(path: Path, n_events: int) -> None:
+def test_f17_power_cut_leaves_every_stored_event(path: Path, tally: Tally, n_events: int) -> None:
     code, lines = append(path, "cutting", n_events)
 
     assert code == -signal.SIGKILL
     assert stored(lines) == list(range(1, n_events + 1))
-    assert whole_events(path) == n_events
+    tally(n_events, whole_events(path))
 
 
-def test_power_cut_would_lose_events_without_full_sync(path: Path) -> None:
+def test_f17_power_cut_would_lose_events_without_full_sync(path: Path) -> None:
     code, lines = append(path, "cutting", 50, synchronous="NORMAL")
 
     assert code == -signal.SIGKILL
@@ -67,15 +68,18 @@ def test_power_cut_would_lose_events_without_full_sync(path: Path) -> None:
     assert whole_events(path) < 50
 
 
-def test_power_cuts_in_a_row_lose_nothing(path: Path) -> None:
+def test_f17_power_cuts_in_a_row_lose_nothing(path: Path, tally: Tally) -> None:
     for goal in (20, 40, 60):
         append(path, "cutting", goal)
 
         assert whole_events(path) == goal
+    tally(goal, whole_events(path))
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 8, 13, 21, 34])
-def test_torn_write_costs_the_event_that_was_not_acknowledged_at_most(path: Path, disk: Commands, nth: int) -> None:
+def test_f18_torn_write_costs_the_event_that_was_not_acknowledged_at_most(
+    path: Path, disk: Commands, tally: Tally, nth: int
+) -> None:
     append(path, str(disk.folder), 10)
     disk.arm("torn-write", at=nth)
 
@@ -85,11 +89,11 @@ def test_torn_write_costs_the_event_that_was_not_acknowledged_at_most(path: Path
     assert not disk.armed("torn-write")
     assert whole_events(path) == max([10, *stored(lines)])
     append(path, str(disk.folder), 1_010)
-    assert whole_events(path) == 1_010
+    tally(1_010, whole_events(path))
 
 
 @pytest.mark.parametrize("nth", [1, 2, 7])
-def test_process_killed_between_insert_and_commit_leaves_a_whole_log(path: Path, disk: Commands, nth: int) -> None:
+def test_f03_process_killed_between_insert_and_commit_leaves_a_whole_log(path: Path, disk: Commands, nth: int) -> None:
     append(path, str(disk.folder), 10)
     disk.arm("kill-at-sync", at=nth)
 
@@ -102,7 +106,7 @@ def test_process_killed_between_insert_and_commit_leaves_a_whole_log(path: Path,
 
 
 @pytest.mark.parametrize("nth", [1, 2, 5])
-def test_failed_fsync_is_never_acknowledged_or_tried_again(path: Path, disk: Commands, nth: int) -> None:
+def test_f16_failed_fsync_is_never_acknowledged_or_tried_again(path: Path, disk: Commands, nth: int) -> None:
     append(path, str(disk.folder), 10)
     disk.arm("fail-sync", at=nth)
 
@@ -118,7 +122,9 @@ def test_failed_fsync_is_never_acknowledged_or_tried_again(path: Path, disk: Com
     assert whole_events(path) >= 10 + nth - 1
 
 
-def test_full_disk_stores_nothing_and_takes_events_again_when_there_is_space(path: Path, disk: Commands) -> None:
+def test_f14_full_disk_stores_nothing_and_takes_events_again_when_there_is_space(
+    path: Path, disk: Commands, tally: Tally
+) -> None:
     append(path, str(disk.folder), 10)
     disk.arm("full")
     command = [sys.executable, "-m", "tests.faults.appending", str(disk.folder), str(path), "FULL", "20"]
@@ -134,7 +140,7 @@ def test_full_disk_stores_nothing_and_takes_events_again_when_there_is_space(pat
 
     assert "the disk is full" in first
     assert stored(rest.splitlines()) == list(range(11, 21))
-    assert whole_events(path) == 20
+    tally(20, whole_events(path))
 
 
 def test_commanded_disk_changes_nothing_by_itself(path: Path, disk: Commands) -> None:

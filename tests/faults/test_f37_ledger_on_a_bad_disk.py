@@ -33,14 +33,14 @@ def in_force(folder: Path, n_subjects: int) -> list[int]:
     return [number for number, state in enumerate(states) if state is State.DENIED]
 
 
-def test_power_cut_leaves_every_withdrawal_that_was_answered(tmp_path: Path) -> None:
+def test_f17_power_cut_leaves_every_withdrawal_that_was_answered(tmp_path: Path) -> None:
     told = withdraw(tmp_path, "cutting", 50)
 
     assert told == list(range(50))
     assert in_force(tmp_path, 50) == told
 
 
-def test_power_cut_would_lose_withdrawals_without_full_sync(tmp_path: Path) -> None:
+def test_f17_power_cut_would_lose_withdrawals_without_full_sync(tmp_path: Path) -> None:
     withdraw(tmp_path, "cutting", 1)
 
     told = withdraw(tmp_path, "cutting", 50, synchronous="NORMAL")
@@ -51,7 +51,7 @@ def test_power_cut_would_lose_withdrawals_without_full_sync(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("command", ["torn-write", "kill-at-sync"])
-def test_torn_or_interrupted_write_costs_the_unanswered_withdrawal_at_most(
+def test_f18_torn_or_interrupted_write_costs_the_unanswered_withdrawal_at_most(
     tmp_path: Path, command: str, nth: int
 ) -> None:
     disk = Commands(tmp_path / "disk")

@@ -10,9 +10,10 @@ NOT_HERE = "F51"
 
 
 def rows() -> dict[str, list[str]]:
-    """By number the files that the page names."""
+    """By number the files that the page's first table names."""
     found = {}
-    for line in (ROOT / "docs" / "faults.md").read_text().splitlines():
+    table = (ROOT / "docs" / "faults.md").read_text().partition("\n## ")[0]
+    for line in table.splitlines():
         if match := re.match(r"\| (F\d\d) \|", line):
             found[match[1]] = re.findall(r"`([^`]+)`", line.split("|")[-2])
     return found

@@ -24,7 +24,7 @@ def damage(system: System, first: int, column: str) -> None:
     log.close()
 
 
-def test_damaged_rows_are_left_out_counted_and_explained(system: MakeSystem, receiver: Receiver) -> None:
+def test_f19_damaged_rows_are_left_out_counted_and_explained(system: MakeSystem, receiver: Receiver) -> None:
     running = system(CONFIG.format(url=receiver.url)).start()
     receiver.answer = lambda body: (503, {})
     batches = [[track(n, consent={"measurement": True}) for n in range(5)] for _ in range(4)]
@@ -67,7 +67,7 @@ def posts(system: System, owed: list[dict[str, Any]]) -> bool:
     return True
 
 
-def test_failed_fsync_ends_the_gateway_and_it_comes_back(
+def test_f16_failed_fsync_ends_the_gateway_and_it_comes_back(
     system: MakeSystem, receiver: Receiver, tmp_path: Path
 ) -> None:
     disk = Commands(tmp_path / "disk")
@@ -90,7 +90,7 @@ def test_failed_fsync_ends_the_gateway_and_it_comes_back(
     assert "has ended unexpectedly; starting it again" in running.log()
 
 
-def test_log_that_lost_its_end_is_refused_by_name_and_starts_after_a_repair(
+def test_f20_log_that_lost_its_end_is_refused_by_name_and_starts_after_a_repair(
     system: MakeSystem, receiver: Receiver
 ) -> None:
     running = system(CONFIG.format(url=receiver.url)).start()

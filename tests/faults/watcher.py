@@ -12,7 +12,7 @@ from pathlib import Path
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.status import DestinationStatus
-from tests.end_to_end.harness import ACCOUNTS
+from tests.faults.books import Books, Counts, Sighting
 from tests.faults.signals import Part, below
 
 POLL_S = 0.1
@@ -27,8 +27,11 @@ class Watcher:
     def __init__(self, data_dir: Path, launcher: Callable[[], int]) -> None:
         self.problems: list[str] = []
         self.latest: dict[str, DestinationStatus] = {}
-        self.n_polls = 0
-        self.answers_s: list[float] = []
+        self.books = Books("status")
+        self.said: set[str] = set()
+        """Errors and reasons of statuses, and command lines of processes."""
+        self.answers: list[tuple[float, float]] = []
+        """When the status was asked for, in monotonic time, and how long the answer took."""
         self.seen: dict[tuple[int, int], Part] = {}
         self.fds_at_rest = 0
         self.max_rss_bytes = self.max_fds = self.max_processes = self.max_destinations = 0
@@ -66,28 +69,21 @@ class Watcher:
         self._let_go()
 
     def _poll(self) -> None:
-        began = time.monotonic()
+        began, asked_at = time.monotonic(), time.time()
         try:
             self._client = self._client or Client(self._data_dir, source="watcher", timeout_s=ASK_S)
             found = {one.id: one for one in self._client.status()}
-        except (NotRunning, Refused, OSError):  # part of many scenarios: what is down answers nothing
+        except (NotRunning, Refused, OSError):  # what is down answers nothing; for how long is judged later
             self._let_go()
             return
-        self.answers_s.append(time.monotonic() - began)
-        self.n_polls += 1
+        self.answers.append((began, time.monotonic() - began))
+        self.books.enter(Sighting(asked_at, time.time(), {id_: Counts.of(one) for id_, one in found.items()}))
         for one in found.values():
-            self._check(one, self.latest.get(one.id))
+            self._check(one)
         self.latest, self._answered_at = found, began
 
-    def _check(self, now: DestinationStatus, before: DestinationStatus | None) -> None:
-        if now.accepted != sum(getattr(now, name) for name in ACCOUNTS):
-            self.problems.append(f"I8: accounts that do not add up: {now}")
-        if now.denied != sum((now.denied_by or {}).values()):
-            self.problems.append(f"I8: denials that do not add up: {now}")
-        comes_back = before is not None and before.state == "removed" != now.state  # what was filtered waits again
-        for name in ("accepted", "delivered", "denied") if before is not None and not comes_back else ():
-            if getattr(now, name) < getattr(before, name):
-                self.problems.append(f"I8: {name} of {now.id} fell from {getattr(before, name)} to {now}")
+    def _check(self, now: DestinationStatus) -> None:
+        self.said |= {text for text in (now.error, now.reason) if text}
         if now.loaded:  # an epoch that no process has claimed may be given again after a restart
             newest = self._epochs.get(now.id, 0)
             if now.epoch < newest:
@@ -96,6 +92,7 @@ class Watcher:
 
     def _look(self) -> None:
         parts = below(self._launcher())
+        self.said |= {_command_line(part.pid) for part in parts if (part.pid, part.started) not in self.seen}
         self.seen |= {(part.pid, part.started): part for part in parts}
         self.max_processes = max(self.max_processes, len(parts))
         self.max_rss_bytes = max(self.max_rss_bytes, sum(_rss_bytes(part.pid) for part in parts))
@@ -117,6 +114,13 @@ def _rss_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):
         return 0
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _n_fds(pid: int) -> int:
