@@ -41,13 +41,13 @@ SEEN = (
     "withdrawn in time",
 )
 RARE = {
-    "held, then dead: crashed": (36, 376),
-    "held, then dead: given_up": (889, 1_147),
-    "held, then dead: rejected": (36, 237),
-    "held, then denied:consent_undecided": (51, 167),
-    "held, then denied:withdrawn": (192, 360),
-    "StaleEpoch": (36, 260),
-    "replayed": (324, 556),
+    "held, then dead: crashed": (398, 482, 531, 576),
+    "held, then dead: given_up": (889, 1_126, 1_621, 1_756),
+    "held, then dead: rejected": (614, 682, 889, 998),
+    "held, then denied:consent_undecided": (51, 77, 693, 867),
+    "held, then denied:withdrawn": (1, 111, 192, 301),
+    "StaleEpoch": (272, 361, 371, 400),
+    "replayed": (324, 1_011, 1_640, 1_672),
     "withdrawal answered late": (192,),
 }
 """What does not happen in every share of the seeds, and seeds in which it does."""
