@@ -24,6 +24,9 @@ TYPES = (
     "webhook",
 )
 
+SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"""In the form of Standard Webhooks."""
+
 
 @pytest.mark.parametrize("name", TYPES)
 def test_page_has_examples_that_are_valid(tmp_path: Path, name: str) -> None:
@@ -33,6 +36,7 @@ def test_page_has_examples_that_are_valid(tmp_path: Path, name: str) -> None:
         path = tmp_path / "sluicegate.toml"
         path.write_text('[gateway]\nwrite_keys = { web = "a-long-enough-key" }\n' + example)
         environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), '{"type": "service_account"}')
+        environ |= dict.fromkeys(re.findall(r'^secret = "\$\{(\w+)\}"', example, re.MULTILINE), SIGNING_SECRET)
 
         config = load(path, environ=environ)
 

@@ -73,7 +73,15 @@ def test_status_prints_every_field_and_the_counts(system: MakeSystem, receiver: 
     printed = json.loads(answer.stdout)
     assert {d["id"] for d in printed["destinations"]} == {"archive", "crm", "ads"}
     assert all(set(d) == FIELDS for d in printed["destinations"])
-    assert printed["stats"] == {"registered": 3, "loaded": 2, "loading": 0, "failed": 0, "cached": 2, "suppressed": 0}
+    assert printed["stats"] == {
+        "registered": 3,
+        "loaded": 2,
+        "loading": 0,
+        "failed": 0,
+        "cached": 2,
+        "suppressed": 0,
+        "evicted_for_memory": 0,
+    }
     assert "crm" in table.stdout and "loaded" in table.stdout
     assert "last_attempt" in one.stdout
 

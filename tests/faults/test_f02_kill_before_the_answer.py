@@ -14,7 +14,7 @@ from tests.gateway.process import PROGRAM, GatewayProcess
 DIES_BEFORE_THE_ANSWER = """
 import os, signal
 from sluicegate.gateway.ingest import Ingest
-Ingest.committed = lambda self, done: os.kill(os.getpid(), signal.SIGKILL)
+Ingest.committed = lambda self, done, n_left_out: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
