@@ -79,12 +79,14 @@ _MORE_ABOUT_STATE = (
 _HELD = """
     CREATE TABLE held (
         log_offset INTEGER PRIMARY KEY, subject INTEGER NOT NULL, also INTEGER, arrived_at_ms INTEGER NOT NULL,
-        released INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0
+        released INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0{more_about_held}
     ) STRICT;
     CREATE INDEX held_subject ON held (subject);
     CREATE INDEX held_also ON held (also) WHERE also IS NOT NULL;
     CREATE INDEX held_released ON held (log_offset) WHERE released = 1
 """
+_WHO_DIED = "died INTEGER NOT NULL DEFAULT -1"
+"""Of a held event: the epoch of the last process that ended while it was on its way, so that each counts once."""
 _RESTRAINT = """
     CREATE TABLE restraint (
         config_hash TEXT NOT NULL, at_ms INTEGER, open_until_ms INTEGER, open_ms INTEGER, general INTEGER,
@@ -98,9 +100,16 @@ _UPGRADES = (
         + "CREATE TABLE expired_by (reason TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
         + _ON_THEIR_WAY,
     ),
-    (2, "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE) + _HELD + ";" + AUDIT_SQL),
+    (
+        2,
+        "".join(f"ALTER TABLE state ADD COLUMN {column};" for column in _MORE_ABOUT_STATE)
+        + _HELD.format(more_about_held="")
+        + ";"
+        + AUDIT_SQL,
+    ),
     (3, _RESTRAINT),
     (4, "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _BY_WHAT_LETTERS)),
+    (5, f"ALTER TABLE held ADD COLUMN {_WHO_DIED};"),
 )
 
 # One statement, so that counts and cursor are of one moment.
@@ -164,13 +173,13 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=5,
+        version=6,
         sql=_STORE_SQL.format(
             start=int(start),
             more_about_state="".join(f", {column}" for column in _MORE_ABOUT_STATE),
             more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS + _BY_WHAT_LETTERS),
             on_their_way=_ON_THEIR_WAY,
-            held=_HELD,
+            held=_HELD.format(more_about_held=", " + _WHO_DIED),
             audit=AUDIT_SQL,
             restraint=_RESTRAINT,
         ),

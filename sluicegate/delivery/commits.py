@@ -163,8 +163,6 @@ class Commits:
         if unsettled or (version := self._store.data_version()) == self._store_version:
             return
         letters = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
-        self._store_version = version if len(letters) < REPLAYS_AT_A_TIME else None
-        self.more_replays = False
         reasons = {letter.id: permits(letter.combo) for letter in letters}
         gate = self._lanes.gate
         if gate is not None:
@@ -175,6 +173,9 @@ class Commits:
             now_ms, versions = wall_ms(time.monotonic()), dict.fromkeys(denied, self._lanes.version)
             self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=now_ms, versions=versions)
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
+        # Last: what fails half-way is looked at again, although nobody changes the store.
+        self._store_version = version if len(letters) < REPLAYS_AT_A_TIME else None
+        self.more_replays = False
 
     def _settle(self) -> None:
         self._store.settle_replay(

@@ -137,10 +137,15 @@ def release_held(connection: apsw.Connection, offsets: Iterable[Offset]) -> None
     )
 
 
-def note_held_deaths(connection: apsw.Connection, offsets: Iterable[Offset]) -> None:
-    """A process died while these were on their way; inside the caller's transaction."""
+def note_held_deaths(connection: apsw.Connection, died: int, offsets: Iterable[Offset]) -> None:
+    """The process of epoch `died` ended while these were on their way; inside the caller's transaction.
+
+    May be told again of the same process.
+    """
     connection.execute(
-        "UPDATE held SET deaths = deaths + 1 WHERE log_offset IN (SELECT value FROM json_each(?))", (_json(offsets),)
+        "UPDATE held SET deaths = deaths + 1, died = ?1 "
+        "WHERE died < ?1 AND log_offset IN (SELECT value FROM json_each(?2))",
+        (died, _json(offsets)),
     )
 
 

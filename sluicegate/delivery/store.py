@@ -123,7 +123,7 @@ class DestinationStore:
             add_deaths(self._db, died, [[o for o in call if o > state.cursor] for call in calls], alone=alone)
             fail_letters(self._db, dict.fromkeys(replayed, reason), now_ms=None)
             if released:
-                note_held_deaths(self._db, released)
+                note_held_deaths(self._db, died, released)
 
     def unsettled(self) -> tuple[list[PendingRetry], list[Suspect]]:
         """What earlier processes have left of events that they did not settle."""

@@ -104,6 +104,19 @@ def test_a_death_during_a_release_is_remembered(store: DestinationStore) -> None
     assert store.held.released(limit=10) == {1: 0, 2: 1}
 
 
+def test_a_death_during_a_release_counts_once_however_often_it_is_told(store: DestinationStore) -> None:
+    store.commit(1, cursor=2, held=holds(rows(1, 2)))
+    store.settle_held(1, HeldChanges(released=[1, 2]))
+
+    for epoch in (2, 3):  # the second began too, failed to load, and has told it before
+        store.claim(epoch)
+        store.note_deaths(epoch, 1, calls=[], replayed=[], reason="", released=[1, 2])
+    store.claim(4)
+    store.note_deaths(4, 3, calls=[], replayed=[], reason="", released=[2])
+
+    assert store.held.released(limit=10) == {1: 1, 2: 2}
+
+
 def test_a_replaced_epoch_changes_nothing_about_held_events(store: DestinationStore) -> None:
     store.commit(1, cursor=1, held=holds(rows(1)))
     store.claim(2)

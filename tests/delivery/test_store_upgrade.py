@@ -98,6 +98,26 @@ def test_letters_of_version_4_are_kept_without_what_was_not_known_of_them(path: 
     store.close()
 
 
+def test_held_events_of_version_5_count_deaths(path: Path) -> None:
+    store = DestinationStore.open(path, start=0)
+    store.claim(1)
+    store.close()
+    connection = apsw.Connection(str(path))
+    take_back(connection, 5)
+    connection.execute(
+        "INSERT INTO held (log_offset, subject, arrived_at_ms, released, deaths) VALUES (7, 1, 1, 1, 1);"
+        "UPDATE state SET held = 1, cursor = 7"
+    )
+    connection.close()
+
+    store = DestinationStore.open(path, start=0)
+    store.claim(2)
+    store.note_deaths(2, 1, calls=[], replayed=[], reason="", released=[7])
+
+    assert store.held.released(limit=10) == {7: 2}
+    store.close()
+
+
 def test_readers_cope_with_version_1(old_store: DataDir) -> None:
     accounts = read_accounts(old_store, {"crm": Registration("crm", 2, 0)}, head=12)
 

@@ -29,6 +29,7 @@ class OneHeld(NamedTuple):
     arrived_ms: int
     released: int
     deaths: int
+    died: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class HeldTable:
         """What is in it."""
         if self._db is None:
             return NOTHING_HELD
-        rows = fetch(self._db, "SELECT log_offset, subject, also, arrived_at_ms, released, deaths FROM held")
+        rows = fetch(self._db, "SELECT log_offset, subject, also, arrived_at_ms, released, deaths, died FROM held")
         (counts,) = fetch(self._db, "SELECT held, considered, held_under FROM state")
         return HeldState(tuple(map(OneHeld._make, rows)), *counts)
 
@@ -68,7 +69,7 @@ class HeldTable:
         if self._db is None:
             return
         self._db.execute("DELETE FROM held")
-        self._db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?)", state.rows)
+        self._db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?)", state.rows)
         counts = state.n_held, state.considered, state.under
         self._db.execute("UPDATE state SET held = ?, considered = ?, held_under = ?", counts)
 

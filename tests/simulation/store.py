@@ -200,7 +200,7 @@ class ModelStore:
                     letter, status=LetterStatus.DEAD, reason=reason, attempts=letter.attempts + 1
                 )
         if released:
-            note_held_deaths(self.file.table.db, released)
+            note_held_deaths(self.file.table.db, died, released)
             content.held = self.file.table.state()
 
     def unsettled(self) -> tuple[list[PendingRetry], list[Suspect]]:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sluicegate.config.declaration import Limits
+from sluicegate.config.model import ConsentConfig, Requirement
+from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.standing import Rules
+from sluicegate.delivery.commits import Commits
+from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.plugin import Mask
+from sluicegate.delivery.reader import Reader
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.errors import ConsentUnreadable, LogUnavailable
+from sluicegate.event import Combo
+from sluicegate.eventlog.memory import MemoryLog
+from sluicegate.paths import DataDir
+
+GRANTED = Combo("track", "web", (("measurement", True),))
+
+
+def letter(offset: int, reason: str) -> DeadLetter:
+    return DeadLetter(
+        offset=offset,
+        message_id=f"m{offset}",
+        combo=GRANTED,
+        event=b'{"anonymousId":"visitor"}',
+        reason=reason,
+        attempts=1,
+        first_attempt_at_ms=1,
+        last_attempt_at_ms=1,
+        entered_at_ms=1,
+    )
+
+
+class Fails:
+    """A call that fails once, and then does what it stands for."""
+
+    def __init__(self, error: Exception, method: object) -> None:
+        self._error: Exception | None = error
+        self._method = method
+
+    def __call__(self, *args: object, **named: object) -> object:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        assert callable(self._method)
+        return self._method(*args, **named)
+
+
+@pytest.mark.parametrize("place", ["ledger", "store"])
+def test_letters_are_replayed_when_the_first_look_at_them_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    data_dir = DataDir(tmp_path)
+    ledger = LedgerReader(data_dir.consent, data_dir.consent_key, Rules())
+    gate = Gate(ledger, Requirement(("measurement",)), ConsentConfig())
+    store = DestinationStore.open(tmp_path / "crm.db", start=0)
+    with closing(store), closing(ledger):
+        store.claim(1)
+        store.commit(1, cursor=2, dead_letters=[letter(1, "400"), letter(2, "400")])
+        store.letters.mark_replay()
+        lanes = Lanes(2, Limits(), gate=gate)
+        commits = Commits(store, lanes, Reader(MemoryLog(), lambda combo: None, lanes), epoch=1, mask=Mask())
+        refused = {"ledger": "the ledger is locked", "store": "the store is locked"}[place]
+        if place == "ledger":
+            monkeypatch.setattr(gate, "refresh", Fails(ConsentUnreadable(refused), gate.refresh))
+        else:
+            monkeypatch.setattr(store, "settle_replay", Fails(LogUnavailable(refused), store.settle_replay))
+        left_out = iter(["no longer wanted"])  # so that there is something to settle
+
+        with pytest.raises((ConsentUnreadable, LogUnavailable), match=refused):
+            commits.take_replays(lambda combo: next(left_out, None))
+        commits.take_replays(lambda combo: None)
+
+        assert lanes.has_waiting
