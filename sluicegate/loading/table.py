@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from sluicegate.config.model import SupervisorConfig
 from sluicegate.errors import Refused
 from sluicegate.loading.batches import Batches
+from sluicegate.loading.bursts import Bursts
 from sluicegate.loading.effects import Drained, Effect, NoteEvicted
 from sluicegate.loading.lifecycle import HEALTHY_DELIVERED, STOP_DEADLINE_S, Lifecycle
 from sluicegate.loading.pauses import in_words, refused_meanwhile
@@ -29,10 +30,6 @@ LOOK_S = 5.0
 ABSENT_S = 3 * LOOK_S
 """Not called for so long, its owner was stopped or starved; the processes get that time on top of their deadlines."""
 
-BURST = 3
-BURST_S = 0.06
-"""At most `BURST` starts in `BURST_S`: each takes its owner some milliseconds, in which it answers nobody."""
-
 
 class LoadingTable:
     """All destinations, and the rules over them: single flight, backoff, capacity, idleness, drain."""
@@ -48,8 +45,7 @@ class LoadingTable:
         self._batches = Batches(self._slots, self._want, patience_s=patience_s)
         self._drains: list[str] | None = None
         self._seen_at: float | None = None
-        self._burst_ends_at = 0.0
-        self._burst_left = BURST
+        self._bursts = Bursts()
 
     # What is known
 
@@ -320,8 +316,9 @@ class LoadingTable:
                 found += self._deadlines(slot)
             if slot.process is not None:
                 found.append(now + LOOK_S)
-        if self._waiting and not self._burst_left and self._drains is None:
-            found.append(self._burst_ends_at)
+        more_at = self._bursts.next_at()
+        if self._waiting and more_at is not None and self._drains is None:
+            found.append(more_at)
         patience = self._batches.next_deadline()
         if patience is not None:
             found.append(patience)
@@ -398,12 +395,10 @@ class LoadingTable:
             return
         processes = [slot.process for slot in self._slots.values() if slot.process is not None]
         free = self._config.max_loaded - len(processes)
-        if now >= self._burst_ends_at:
-            self._burst_ends_at, self._burst_left = now + BURST_S, BURST
-        while free > 0 and self._waiting and self._burst_left:
+        self._bursts.begin(now)
+        while free > 0 and self._waiting and self._bursts.take():
             self._life.spawn(self._waiting.next(), now)
             free -= 1
-            self._burst_left -= 1
         ending = sum(process.ending for process in processes)
         for slot in victims(self._slots.values(), len(self._waiting) - free - ending):
             self._life.evict(slot, now)
