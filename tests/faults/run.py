@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
+from sluicegate.bench.measure import tree
 from tests.faults import catalogue  # noqa: F401  (registers the scenarios)
 from tests.faults.ordinary import Tally, run_tests
 from tests.faults.programs import ROOT
@@ -111,6 +115,15 @@ def _folder(keep: Path | None) -> Iterator[str]:
         yield folder
 
 
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """End with all that was started, stopped processes too: nobody else would."""
+    for _ in range(2):  # scenarios go on meanwhile, and one may just have started something
+        for pid in reversed(tree(os.getpid())[1:]):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    os._exit(128 + number)
+
+
 def _command(arguments: Sequence[str]) -> str:
     return " ".join(["scripts/faults", *arguments])
 
@@ -138,4 +151,5 @@ def _run_one(number: str, seed: int, folder: Path, long: bool) -> Record:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end_at_once)
     sys.exit(main(sys.argv[1:]))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.harness import poll
 from tests.faults import catalogue, scenario  # noqa: F401  (registers the scenarios)
 from tests.faults.ordinary import cases_of, index, tally
-from tests.faults.programs import ReceiverProgram
+from tests.faults.programs import ROOT, ReceiverProgram
 from tests.faults.record import Skip
 from tests.faults.run import main
 from tests.faults.scenario import Run
@@ -99,3 +103,27 @@ def test_most_faults_have_tests_or_scenarios_that_the_report_shows() -> None:
     shown = {fault.number for fault in index() if list(cases_of(fault))} | {*scenario.SCENARIOS}
 
     assert {fault.number for fault in index()} == shown
+
+
+def test_ended_early_it_ends_what_it_has_started(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.run",
+        "--only",
+        "F10",
+        "--seed",
+        "1",
+        "--keep",
+        str(tmp_path / "keep"),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) as runner:
+        try:
+            poll("a destination", lambda: any(part.role.startswith("destination") for part in below(runner.pid)))
+            parts = list(below(runner.pid))
+        finally:
+            runner.terminate()
+        code = runner.wait(10)
+
+    assert code == 128 + signal.SIGTERM
+    poll("their end", lambda: not any(part.alive for part in parts))
