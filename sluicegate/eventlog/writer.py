@@ -61,7 +61,10 @@ class Commit(Generic[T]):
             raise
         else:
             self._note(time.monotonic() - began, sum(len(batch) for batch, _ in group))
-            self._ring(offsets[-1] + len(group[-1][0]) - 1)
+            n_stored = sum(len(batch) for batch, _ in group) - log.n_left_out
+            if n_stored:
+                # Where a batch that brings nothing new would be is not told (0); what is stored lies side by side.
+                self._ring(min(offset for offset in offsets if offset) + n_stored - 1)
             done = [(token, offset) for (_, token), offset in zip(group, offsets, strict=True)]
             self._on_committed(done, log.n_left_out)
 

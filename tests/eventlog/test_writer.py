@@ -15,7 +15,8 @@ from sluicegate.eventlog.bell import Bell, BellWatch, rung
 from sluicegate.eventlog.memory import MemoryLog
 from sluicegate.eventlog.seen import SeenIds
 from sluicegate.eventlog.sqlite import SqliteLog
-from sluicegate.eventlog.writer import GroupCommit
+from sluicegate.eventlog.starting import check_end
+from sluicegate.eventlog.writer import Commit, GroupCommit
 from sluicegate.testing.batches import add_event, batch_of
 
 PATIENCE_S = 30.0
@@ -111,10 +112,7 @@ def test_each_commit_tells_how_many_of_its_own_events_were_there_before(outcomes
     writer = outcomes.writer(lambda: SqliteLog(tmp_path / "log", seen=seen))
     writer.start()
     for message_ids in ("ab", "abc", "d", "abcd"):
-        made = EventBatch()
-        for message_id in message_ids:
-            add_event(made, b"{}", message_id=message_id)
-        assert writer.submit(made, message_ids)
+        assert writer.submit(named(message_ids), message_ids)
         outcomes.committed.get(timeout=PATIENCE_S)
 
     assert writer.close(PATIENCE_S)
@@ -262,3 +260,40 @@ def test_many_threads_may_submit(outcomes: Outcomes, tmp_path: Path) -> None:
     done = [pair for _ in range(outcomes.committed.qsize()) for pair in outcomes.committed.get()]
     assert sorted(offset for _, offset in done) == list(range(1, 201))
     assert len({token for token, _ in done}) == 200
+
+
+def named(message_ids: str) -> EventBatch:
+    """A batch of events with these ids of one letter."""
+    batch = EventBatch()
+    for message_id in message_ids:
+        add_event(batch, b"{}", message_id=message_id)
+    return batch
+
+
+@pytest.mark.parametrize(
+    ("again", "head"),
+    [
+        pytest.param(["ab"], 3, id="all of it"),
+        pytest.param(["cd"], 4, id="a part"),
+        pytest.param(["dd"], 4, id="one event twice"),
+        pytest.param(["de", "a"], 5, id="all of the last batch"),
+        pytest.param(["a", "da", "eb"], 5, id="something of each"),
+    ],
+)
+def test_bell_tells_no_event_that_was_left_out(tmp_path: Path, again: list[str], head: int) -> None:
+    bell = Bell(tmp_path / "bell")
+    commit: Commit[str] = Commit(
+        on_committed=lambda done, n_left_out: None,
+        on_failed=lambda tokens, error: None,
+        bell=bell,
+        clock=lambda: 1.5,
+    )
+    log = SqliteLog(tmp_path / "events.db", seen=SeenIds(window_s=60.0, max_ids=100))
+    commit(log, [(named("abc"), "before")])
+
+    commit(log, [(named(ids), "again") for ids in again])
+
+    assert (log.head(), rung(tmp_path / "bell")) == (head, head)
+    log.close()
+    check_end(tmp_path / "events.db", acknowledged=rung(tmp_path / "bell"))
+    bell.close()
