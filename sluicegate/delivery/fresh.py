@@ -41,7 +41,7 @@ class Fresh:
 
     def dues(self, underway: Underway, now: float) -> list[float]:
         """When more of them may go out although nothing else happens."""
-        times = [self._pace.not_before, underway.youngest_start + SHARE_AFTER_S]
+        times = [underway.youngest_start + SHARE_AFTER_S]
         if self.gathers_since is not None:
             times.append(self.gathers_since + self._limits.age_s)
         if self._pace.limited:

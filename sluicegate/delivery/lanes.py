@@ -195,7 +195,6 @@ class Lanes:
         for one in dead:
             self.settlement.bury(one, self.version)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
-            lane.due = self._pace.not_before
             self._underway.add(lane)
         if not recovery.pending:
             self._recovery = None
@@ -205,8 +204,9 @@ class Lanes:
 
     def next_batches(self, now: float) -> list[Work]:
         """The calls to start now; never more than may run at a time."""
-        admitted = self.halted is None and self.breaker.admits(now)
-        if not admitted or not self.has_waiting or not self._is_open():
+        if self.halted is not None or now < self._pace.not_before or not self.breaker.admits(now):
+            return []
+        if not self.has_waiting or not self._is_open():
             return []
         self._emptied = False
         works = self._next_batches(now)
@@ -235,7 +235,7 @@ class Lanes:
         for lane in sorted(waiting, key=lambda lane: not lane.careful):
             if len(works) < room and self._may_start(lane, now):
                 works.append(self._start(lane, now))
-        if len(self._backlog) and now >= self._pace.not_before and self._fresh.is_ripe(now):
+        if len(self._backlog) and self._fresh.is_ripe(now):
             lanes = self._new_lanes(now, room - len(works))
             self._fresh.gathers_since = None if lanes else self._fresh.gathers_since
             for lane in lanes:
@@ -250,7 +250,9 @@ class Lanes:
         if self.blocked is not None:
             return now + LOOK_AGAIN_S
         if self.breaker.state is BreakerState.OPEN:
-            return self.breaker.until
+            return max(self.breaker.until, self._pace.not_before)
+        if now < self._pace.not_before:
+            return self._pace.not_before if self.has_waiting else math.inf
         times = [self._pace.retry_at(lane, now) for lane in self._underway.lanes if not lane.running]
         if len(self._backlog):
             times += self._fresh.dues(self._underway, now)
@@ -268,7 +270,7 @@ class Lanes:
             return []
         lane = min(self._underway.waiting(now), key=lambda lane: lane.parts[0].attempts, default=None)
         tired = lane is None or lane.parts[0].attempts >= SPLIT_ATTEMPTS or not self.breaker.general
-        if tired and now >= self._pace.not_before and len(self._backlog):
+        if tired and len(self._backlog):
             lane = next(iter(self._new_lanes(now, 1)), lane)
         if lane is None:
             return []
@@ -379,7 +381,7 @@ class Lanes:
         elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
             self._underway.split_off(lane)
         if self.breaker.state is BreakerState.OPEN:
-            self._underway.hasten(max(self.breaker.until, self._pace.not_before))
+            self._underway.hasten(self.breaker.until)
 
     # Accounts
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
+from sluicegate.delivery.breaker import BreakerState
 from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
@@ -117,6 +118,42 @@ def test_retry_after_wins_over_backoff_and_holds_new_calls_too() -> None:
     assert lanes.next_due(59.0) == 60.0
     assert len(lanes.next_batches(60.0)) == 1
     assert len(lanes.next_batches(60.1)) == 1
+
+
+def test_retry_after_holds_what_failed_before_and_replayed_letters_too() -> None:
+    lanes = filled(60, Limits(max_events=30, in_flight=2))
+    first, second = lanes.next_batches(0.0)
+    lanes.complete(first, Retry("503").answered(503), now=0.0)
+    lanes.complete(second, Retry("slow down", after_s=600.0).answered(429), now=0.0)
+    lanes.add_replays(columns(1, 1))
+
+    assert lanes.next_batches(599.0) == []
+    assert lanes.next_due(599.0) == 600.0
+    assert lanes.next_batches(600.0)
+
+
+def test_retry_after_holds_released_events_too() -> None:
+    lanes = filled(1)
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, Retry("slow down", after_s=600.0).answered(429), now=0.0)
+    lanes.release(columns(2, 1), Origin.HELD)
+
+    assert lanes.next_batches(1.0) == []
+    assert lanes.next_due(1.0) == 600.0
+
+
+def test_retry_after_holds_the_probe_of_an_open_breaker_too() -> None:
+    lanes = filled(100, Limits(max_events=100, in_flight=1))
+    now = 0.0
+    while lanes.breaker.state is not BreakerState.OPEN:
+        for work in lanes.next_batches(now):
+            asked = 1_800.0 if lanes.breaker.failures[0] == 9 else None
+            lanes.complete(work, Retry("503", after_s=asked).answered(503), now=now)
+        now = lanes.next_due(now)
+
+    assert lanes.next_due(now) > 1_800.0
+    assert lanes.next_batches(lanes.breaker.until) == []
+    assert len(lanes.next_batches(lanes.next_due(now))) == 1
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(1e9, 3600.0), (-5.0, 0.5), (float("nan"), 0.5), (float("inf"), 0.5)])
