@@ -236,7 +236,7 @@ class Gate:
         `REDACT` is that of one that may only go redacted from now on.
         The ledger is taken as of its `version` then; a part that was looked at since its last change costs nothing.
         """
-        if not self.ledger.version or part.judged == self.ledger.generation:
+        if not self.completes or part.judged == self.ledger.generation:
             return {}
         return of_one_version(self.ledger, lambda: self._refused(part))
 

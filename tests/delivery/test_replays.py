@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from sluicegate.config.declaration import Limits
-from sluicegate.config.model import ConsentConfig, Requirement
+from sluicegate.config.model import ConsentConfig, ConsentModel, Requirement
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import Rules
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.gate import Gate
+from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.plugin import Mask
@@ -20,15 +21,16 @@ from sluicegate.errors import ConsentUnreadable, LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.eventlog.memory import MemoryLog
 from sluicegate.paths import DataDir
+from sluicegate.routing import Decision
 
 GRANTED = Combo("track", "web", (("measurement", True),))
 
 
-def letter(offset: int, reason: str) -> DeadLetter:
+def letter(offset: int, reason: str, *, combo: Combo = GRANTED) -> DeadLetter:
     return DeadLetter(
         offset=offset,
         message_id=f"m{offset}",
-        combo=GRANTED,
+        combo=combo,
         event=b'{"anonymousId":"visitor"}',
         reason=reason,
         attempts=1,
@@ -79,3 +81,24 @@ def test_letters_are_replayed_when_the_first_look_at_them_fails(
         commits.take_replays(lambda combo: None)
 
         assert lanes.has_waiting
+
+
+def test_replayed_letters_are_judged_although_nobody_has_told_the_ledger_anything(tmp_path: Path) -> None:
+    silent, elsewhere = Combo("track", "web"), Combo("track", "web", place="US")
+    data_dir = DataDir(tmp_path)
+    ledger = LedgerReader(data_dir.consent, data_dir.consent_key, Rules())
+    consent = ConsentConfig(jurisdictions={"US": ConsentModel.OPT_OUT})
+    gate = Gate(ledger, Requirement(("marketing",)), consent)
+    store = DestinationStore.open(tmp_path / "ads.db", start=0)
+    with closing(store), closing(ledger):
+        store.claim(1)
+        store.commit(1, cursor=2, dead_letters=[letter(1, "400", combo=silent), letter(2, "400", combo=elsewhere)])
+        store.letters.mark_replay()
+        lanes = Lanes(2, Limits(), gate=gate)
+        commits = Commits(store, lanes, Reader(MemoryLog(), lambda combo: None, lanes), epoch=1, mask=Mask())
+
+        commits.take_replays(lambda combo: Decision.CONSENT_UNDECIDED)
+        (work,) = lanes.next_batches(0.0)
+
+        assert work.batch.message_ids == ["m2"]
+        assert [*lanes.aside(Origin.LETTERS).denied.values()] == [Decision.CONSENT_UNDECIDED]
