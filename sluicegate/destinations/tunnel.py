@@ -23,7 +23,9 @@ from sluicegate.network import Network
 
 MAX_HEAD_BYTES = 64 * 1024
 _MAX_UNKNOWN = 128
-"""Connections that have not said the secret yet; more than these are closed."""
+"""Connections that have not said the secret yet; with more than these the oldest is closed."""
+_TRY_AGAIN_S = 0.1
+"""Wait after a connection could not be taken, as without a file descriptor for it."""
 _HEAD_TIMEOUT_S = 5.0
 _PIECE_BYTES = 64 * 1024
 _LOOPBACK = "127.0.0.1"
@@ -40,7 +42,10 @@ class Tunnel:
         self._network = network
         self._connect_timeout_s = connect_timeout_s
         self._failure: OSError | None = None
-        self._unknown = threading.BoundedSemaphore(_MAX_UNKNOWN)
+        self._unknown: dict[socket.socket, None] = {}
+        """In order of arrival; whoever knows the secret says it at once."""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._server = socket.create_server((_LOOPBACK, 0))
         secret = secrets.token_hex(32)
         self._login = b"Basic " + b64encode(f"{_USER}:{secret}".encode())
@@ -54,20 +59,37 @@ class Tunnel:
 
     def close(self) -> None:
         """Take no more connections; those that are open end with the library's."""
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed.is_set():
             try:
                 client, _ = self._server.accept()
             except OSError:
-                return
-            if self._unknown.acquire(blocking=False):
-                threading.Thread(target=self._serve, args=(client,), name="tunnel", daemon=True).start()
+                self._closed.wait(_TRY_AGAIN_S)
             else:
-                client.close()
+                self._begin(client)
+
+    def _begin(self, client: socket.socket) -> None:
+        with self._lock:
+            oldest = next(iter(self._unknown)) if len(self._unknown) >= _MAX_UNKNOWN else None
+            if oldest is not None:
+                del self._unknown[oldest]
+                _end(oldest)
+            self._unknown[client] = None
+        try:
+            threading.Thread(target=self._serve, args=(client,), name="tunnel", daemon=True).start()
+        except RuntimeError:  # no more threads
+            self._heard(client)
+            client.close()
+
+    def _heard(self, client: socket.socket) -> None:
+        """It has said who it is, or will not."""
+        with self._lock:
+            self._unknown.pop(client, None)
 
     def _serve(self, client: socket.socket) -> None:
         with client, client.makefile("rb") as reader, contextlib.suppress(OSError, ValueError):
@@ -92,7 +114,7 @@ class Tunnel:
             head = _read_head(reader)
         finally:
             too_late.cancel()
-            self._unknown.release()
+            self._heard(client)
         return head if head is not None and hmac.compare_digest(head.login, self._login) else None
 
     def _connected(self, client: socket.socket, head: _Head) -> socket.socket:

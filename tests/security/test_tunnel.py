@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -172,6 +174,41 @@ def test_nonsense_ends_its_own_connection_only(tunnel: Tunnel, server: RawServer
     assert not ask(tunnel, sent).startswith(b"HTTP/1.1 200 ")
 
     good = f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
+    ask(tunnel, good.encode())
+
+    poll("the good request", lambda: len(server.requests) == 1)
+
+
+def test_who_keeps_silent_does_not_keep_the_library_out(tunnel: Tunnel, server: RawServer) -> None:
+    good = f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
+    with contextlib.ExitStack() as silent:
+        for _ in range(300):
+            address = "127.0.0.1", urlsplit(tunnel.url).port or 0
+            silent.enter_context(socket.create_connection(address, timeout=10))
+
+        ask(tunnel, good.encode())
+
+        poll("the good request", lambda: len(server.requests) == 1)
+
+
+@pytest.mark.parametrize("fails", ["accept", "thread"])
+def test_it_goes_on_when_a_connection_cannot_be_taken(
+    monkeypatch: pytest.MonkeyPatch, tunnel: Tunnel, server: RawServer, fails: str
+) -> None:
+    good = f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
+    failed = threading.Event()
+
+    def fail(*args: object) -> None:
+        failed.set()
+        raise OSError(errno.EMFILE, "Too many open files") if fails == "accept" else RuntimeError("no more threads")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*((socket.socket, "accept") if fails == "accept" else (threading.Thread, "start")), fail)
+        for _ in range(2):  # an accept that waits already does not fail
+            with socket.create_connection(("127.0.0.1", urlsplit(tunnel.url).port or 0), timeout=10) as connection:
+                connection.sendall(b"\r\n\r\n")
+        assert failed.wait(10)
+
     ask(tunnel, good.encode())
 
     poll("the good request", lambda: len(server.requests) == 1)
