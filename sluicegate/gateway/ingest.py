@@ -35,10 +35,10 @@ UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
 MASKED_KEY = b'"***"'
+"""What stands in an event in place of the write key that came with it."""
 KEY_MEMBER = b'"writeKey"'
 SINGLE_BYTES = 2_048
 """Most of the bodies with a single event are smaller."""
-"""What stands in an event in place of the write key that came with it."""
 _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 

@@ -68,7 +68,7 @@ class Conditions:
         yield f"{datetime.now(UTC):%d %B %Y}, `{self.command}`"
         seeds = ", ".join(map(str, self.seeds))
         yield f"seeds {seeds}, {self.jobs} scenarios at a time, {self.took_s / 60:.1f} minutes"
-        yield f"{cores} cores, load {os.getloadavg()[0]:.1f} at the end, Linux {platform.release()}"
+        yield f"{cores} cores, load {os.getloadavg()[0]:.1f} at the end, Linux {platform.release().partition('-')[0]}"
         yield f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
         yield f"data on {filesystem(self.folder)}, fdatasync of 52 KB takes {fsync_ms(self.folder):.2f} ms"
 

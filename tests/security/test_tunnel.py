@@ -203,7 +203,10 @@ def test_it_goes_on_when_a_connection_cannot_be_taken(
         raise OSError(errno.EMFILE, "Too many open files") if fails == "accept" else RuntimeError("no more threads")
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((socket.socket, "accept") if fails == "accept" else (threading.Thread, "start")), fail)
+        if fails == "accept":
+            patch.setattr(socket.socket, "accept", fail)
+        else:
+            patch.setattr(threading.Thread, "start", fail)
         for _ in range(2):  # an accept that waits already does not fail
             with socket.create_connection(("127.0.0.1", urlsplit(tunnel.url).port or 0), timeout=10) as connection:
                 connection.sendall(b"\r\n\r\n")
