@@ -85,6 +85,8 @@ _HELD = """
     CREATE INDEX held_also ON held (also) WHERE also IS NOT NULL;
     CREATE INDEX held_released ON held (log_offset) WHERE released = 1
 """
+_FORGOTTEN = "forgotten INTEGER NOT NULL DEFAULT 0"
+"""Of the dead events: those of which nothing is kept but this count."""
 _WHO_DIED = "died INTEGER NOT NULL DEFAULT -1"
 """Of a held event: the epoch of the last process that ended while it was on its way, so that each counts once."""
 _RESTRAINT = """
@@ -109,7 +111,7 @@ _UPGRADES = (
     ),
     (3, _RESTRAINT),
     (4, "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _BY_WHAT_LETTERS)),
-    (5, f"ALTER TABLE held ADD COLUMN {_WHO_DIED};"),
+    (5, f"ALTER TABLE held ADD COLUMN {_WHO_DIED}; ALTER TABLE state ADD COLUMN {_FORGOTTEN};"),
 )
 
 # One statement, so that counts and cursor are of one moment.
@@ -176,7 +178,7 @@ def store_schema(start: Offset) -> Schema:
         version=6,
         sql=_STORE_SQL.format(
             start=int(start),
-            more_about_state="".join(f", {column}" for column in _MORE_ABOUT_STATE),
+            more_about_state="".join(f", {column}" for column in (*_MORE_ABOUT_STATE, _FORGOTTEN)),
             more_about_letters="".join(f", {column}" for column in _MORE_ABOUT_LETTERS + _BY_WHAT_LETTERS),
             on_their_way=_ON_THEIR_WAY,
             held=_HELD.format(more_about_held=", " + _WHO_DIED),

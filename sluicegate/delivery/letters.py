@@ -181,6 +181,20 @@ class DeadLetters:
             )
             return self._db.changes()
 
+    def forget(self, *, keep: int) -> int:
+        """Remove the oldest dropped letters, of which only so many are kept; they stay counted. Returns how many."""
+        with errors_of(self._path), transaction(self._db):
+            fetch(
+                self._db,
+                "DELETE FROM dead_letters WHERE status = 'dropped' AND id <= ("
+                "SELECT id FROM dead_letters WHERE status = 'dropped' ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (keep,),
+            )
+            n: int = self._db.changes()
+            if n:
+                self._db.execute("UPDATE state SET forgotten = forgotten + ?", (n,))
+            return n
+
     def replaying(self) -> dict[int, Offset]:
         """All letters that wait for replay, by id, and where their events lay in the log."""
         with errors_of(self._path):

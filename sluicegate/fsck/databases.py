@@ -68,7 +68,7 @@ def store_faults(db: apsw.Connection) -> list[str]:
     bad = bad_letters(db)
     if bad:
         faults.append(f"dead letters cannot be decoded: {', '.join(map(str, bad[:20]))}")
-    n_letters = fetch(db, "SELECT count(*) FROM dead_letters")[0][0]
+    n_letters = known_letters(db)
     if n_letters != state.dead:
         faults.append(f"it has {n_letters} dead letters, but {state.dead} are counted")
     n_held, last = fetch(db, "SELECT count(*), max(log_offset) FROM held")[0]
@@ -77,6 +77,12 @@ def store_faults(db: apsw.Connection) -> list[str]:
     if last is not None and last > state.cursor:
         faults.append(f"it holds event {last}, but its cursor is at {state.cursor}")
     return faults
+
+
+def known_letters(db: apsw.Connection) -> int:
+    """How many dead letters there are, with those of which only the count is kept."""
+    n: int = fetch(db, "SELECT count(*) + (SELECT forgotten FROM state) FROM dead_letters")[0][0]
+    return n
 
 
 def bad_letters(db: apsw.Connection) -> list[int]:

@@ -12,7 +12,7 @@ import apsw
 
 from sluicegate.accounts import DAMAGED, read_state
 from sluicegate.errors import LogDamaged
-from sluicegate.fsck.databases import STORE, bad_letters, opened, store_faults
+from sluicegate.fsck.databases import STORE, bad_letters, known_letters, opened, store_faults
 from sluicegate.fsck.decisions import BEGUN_ANEW, mend_decisions
 from sluicegate.fsck.findings import aside
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
@@ -116,7 +116,7 @@ def _balance(path: Path) -> bool:
             for id_ in bad_letters(db):
                 db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
             state = read_state(db)
-            lost = state.dead - fetch(db, "SELECT count(*) FROM dead_letters")[0][0]
+            lost = state.dead - known_letters(db)
             db.execute("UPDATE state SET dead = dead - ?1, expired = expired + ?1", (lost,))
             db.execute("DELETE FROM held WHERE log_offset > ?", (state.cursor,))
             unheld = state.held - fetch(db, "SELECT count(*) FROM held")[0][0]

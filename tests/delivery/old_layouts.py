@@ -5,7 +5,7 @@ from __future__ import annotations
 import apsw
 
 _ADDED = (
-    (5, "ALTER TABLE held DROP COLUMN died;"),
+    (5, "ALTER TABLE held DROP COLUMN died; ALTER TABLE state DROP COLUMN forgotten;"),
     (4, "".join(f"ALTER TABLE dead_letters DROP COLUMN {name};" for name in ("config_hash", "ledger_version"))),
     (3, "DROP TABLE restraint;"),
     (
