@@ -86,6 +86,8 @@ class SupervisorActor(SafeActor):
         self._asked_before = 0
         self._router: ActorAddress | None = None
         self._told: tuple[str, ...] = ()
+        self._unkept: dict[str, str | None] = {}
+        """Pauses, and with None ends of pauses, that hold in the table but could not be stored."""
 
     # -- beginning --------------------------------------------------------------------------------------------------
 
@@ -141,9 +143,7 @@ class SupervisorActor(SafeActor):
             case Kill(id, epoch):
                 return self._kill(id, epoch)
             case PersistPause(id, reason):
-                log.info("%s: %s", id, in_words(reason) if reason is not None else "resumed")
-                assert self._records is not None
-                self._records.remember_pause(id, reason)
+                self._keep_pause(id, reason)
             case NoteEvicted(ids, memory):
                 used, limit = f"{memory.percent:.0f} %", memory.limit_bytes // MIB
                 log.warning("%s of %d MiB of memory are in use: stopping what is idle: %s", used, limit, ", ".join(ids))
@@ -154,6 +154,19 @@ class SupervisorActor(SafeActor):
                 asked = self._asked.pop(key)
                 self.send(asked.sender, Done(asked.request_id, os.getpid()))
         return []
+
+    def _keep_pause(self, id: str, reason: str | None) -> None:
+        """Store a pause or its end; what could not be stored is noted, for whoever asked for it."""
+        text = in_words(reason) if reason is not None else "resumed"
+        log.info("%s: %s", id, text)
+        assert self._records is not None
+        try:
+            self._records.remember_pause(id, reason)
+        except Exception:
+            log.exception("%s: cannot store that it is %s; that holds only until the next restart", id, text)
+            self._unkept[id] = reason
+        else:
+            self._unkept.pop(id, None)
 
     def _spawn(self, id: str, epoch: int) -> list[Effect]:
         table, now = self._table_now()
@@ -281,12 +294,16 @@ class SupervisorActor(SafeActor):
         destinations = self._config.destinations
         consent = named_consent(message.consent, self._config.purposes)
         ids = tuple(i for i in table.ids() if judge(destinations[i].requires, consent) is State.GRANTED)
-        self._load(message.request_id, ids, sender, batch_size=self._config.supervisor.load_batch_size)
+        self._load(message.request_id, ids, sender)
 
-    def _load(self, request_id: str, ids: tuple[str, ...], sender: ActorAddress, *, batch_size: int) -> None:
+    def _load(
+        self, request_id: str, ids: tuple[str, ...], sender: ActorAddress, *, batch_size: int | None = None
+    ) -> None:
         table, now = self._table_now()
+        assert self._config is not None
+        size = self._config.supervisor.load_batch_size if batch_size is None else batch_size
         key = self._remember(request_id, sender)
-        self._carry_out(table.load_batch(key, ids, now=now, batch_size=batch_size))
+        self._carry_out(table.load_batch(key, ids, now=now, batch_size=size))
 
     @handles(Unload)
     def receiveMsg_Unload(self, message: Unload, sender: ActorAddress) -> None:
@@ -300,17 +317,19 @@ class SupervisorActor(SafeActor):
     def receiveMsg_Pause(self, message: Pause, sender: ActorAddress) -> None:
         """Stop one for longer."""
         table, now = self._table_now()
-        note = table.pointless(Command.PAUSE, message.id)
+        note = "" if message.id in self._unkept else table.pointless(Command.PAUSE, message.id)
         self._carry_out(table.pause(message.id, now=now, reason=by_operator(table.paused(message.id))))
-        self._done(message.request_id, sender, note)
+        self._done_if_kept(message, sender, note)
 
     @handles(Resume)
     def receiveMsg_Resume(self, message: Resume, sender: ActorAddress) -> None:
         """End a pause."""
         table, now = self._table_now()
-        note = table.pointless(Command.RESUME, message.id)
-        self._carry_out(table.resume(message.id, now=now))
-        self._done(message.request_id, sender, note)
+        note = "" if message.id in self._unkept else table.pointless(Command.RESUME, message.id)
+        # For the table a pause has ended even when that could not be stored, so it would not ask to store it again.
+        owed: list[Effect] = [PersistPause(message.id, None)] if self._unkept.get(message.id, "") is None else []
+        self._carry_out(owed + table.resume(message.id, now=now))
+        self._done_if_kept(message, sender, note)
 
     @handles(RetryLoad)
     def receiveMsg_RetryLoad(self, message: RetryLoad, sender: ActorAddress) -> None:
@@ -384,6 +403,15 @@ class SupervisorActor(SafeActor):
 
     def _done(self, request_id: str, sender: ActorAddress, pointless: str) -> None:
         self.send(sender, Done(request_id, os.getpid(), not pointless, pointless))
+
+    def _done_if_kept(self, message: Pause | Resume, sender: ActorAddress, pointless: str) -> None:
+        """Answer `Done`, or `Refused` when a restart would undo the command."""
+        if message.id not in self._unkept:
+            self._done(message.request_id, sender, pointless)
+            return
+        what = "resumed" if self._unkept[message.id] is None else "paused"
+        reason = f"{message.id} is {what} only until the next restart, because that could not be stored; try again"
+        self.send(sender, Refused(message.request_id, reason))
 
     def _remember(self, request_id: str, sender: ActorAddress) -> str:
         """Keep who asked; request ids are chosen by senders and need not differ between them."""

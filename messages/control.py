@@ -76,14 +76,14 @@ class Running(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class LoadBatch(Message):
-    """Load these destinations, at most `batch_size` at a time.
+    """Load these destinations, at most `batch_size` at a time, with None as many as `load_batch_size` says.
 
     Answered by `LoadResults` once each is loaded or an attempt has failed; one that backs off is not waited for.
     """
 
     request_id: str
     ids: tuple[str, ...]
-    batch_size: int = 3
+    batch_size: int | None = None
 
 
 @message
@@ -141,7 +141,10 @@ class Reset(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Pause(Message):
-    """Stop a destination and keep it stopped, over restarts too, until `Resume`; answered by `Done`."""
+    """Stop a destination and keep it stopped, over restarts too, until `Resume`; answered by `Done`.
+
+    `Refused` when the pause could not be stored: then it holds only until the next restart.
+    """
 
     request_id: str
     id: str
@@ -150,7 +153,10 @@ class Pause(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Resume(Message):
-    """End a pause, whoever set it; what waits is delivered. Answered by `Done`."""
+    """End a pause, whoever set it; what waits is delivered. Answered by `Done`.
+
+    `Refused` when that could not be stored: then it holds only until the next restart.
+    """
 
     request_id: str
     id: str

@@ -34,10 +34,12 @@ def _request_id() -> str:
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True)
-@click.option("--batch-size", default=3, show_default=True, type=click.IntRange(min=1), help="How many at a time.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="How many at a time; else load_batch_size says it.")
 @json_option
 @system_options
-def load(ids: tuple[str, ...], batch_size: int, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
+def load(
+    ids: tuple[str, ...], batch_size: int | None, as_json: bool, config_path: Path | None, data_dir: Path | None
+) -> None:
     """Load destinations now instead of at their first event."""
     with connect(config_path, data_dir) as client:
         answer = client.ask_supervisor(LoadBatch(_request_id(), ids, batch_size), timeout_s=LOAD_TIMEOUT_S)

@@ -255,7 +255,8 @@ class Launcher:
                 log.error("%s has not answered for %.0f s; it is killed and started again", part, silent_s)
                 self._down[part] = time.monotonic()
                 self._tell_ready()
-                signal.pidfd_send_signal(self._pidfds()[part], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended, and is revived all the same
+                    signal.pidfd_send_signal(self._pidfds()[part], signal.SIGKILL)
 
     def _collect(self, timeout_s: float) -> None:
         """Take the answers that are there, and wait so long for those of actors."""

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -232,6 +233,69 @@ def test_pause_stops_a_destination_over_restarts_of_the_supervisor(make: Make) -
     registry = Registry(supervised.data_dir.control, create=False)
     assert registry.all()["a"].paused_reason is None
     registry.close()
+
+
+def control(supervised: Supervised, statement: str) -> None:
+    db = sqlite3.connect(supervised.data_dir.control)
+    db.execute(statement)
+    db.close()
+
+
+def break_control(supervised: Supervised) -> None:
+    control(
+        supervised,
+        "CREATE TRIGGER broken BEFORE UPDATE ON destinations BEGIN SELECT RAISE(ABORT, 'disk is full'); END",
+    )
+
+
+def mend_control(supervised: Supervised) -> None:
+    control(supervised, "DROP TRIGGER broken")
+
+
+def test_pause_that_cannot_be_stored_is_refused_and_can_be_tried_again(make: Make) -> None:
+    supervised = make(destination("a"))
+    break_control(supervised)
+
+    refused = supervised.ask(Pause, "a")
+    paused = supervised.status("a")
+    mend_control(supervised)
+    again = supervised.ask(Pause, "a")
+    supervised.kill_and_replace()
+
+    assert isinstance(refused, Refused)
+    assert "until the next restart" in refused.reason and "try again" in refused.reason
+    assert paused.state == "paused"
+    assert isinstance(again, Done) and again.changed
+    assert supervised.status("a").state == "paused"
+
+
+def test_resume_that_cannot_be_stored_is_refused_and_can_be_tried_again(make: Make) -> None:
+    supervised = make(destination("a"))
+    supervised.ask(Pause, "a")
+    break_control(supervised)
+
+    refused = [supervised.ask(Resume, "a") for _ in range(2)]
+    resumed = supervised.status("a")
+    mend_control(supervised)
+    again = supervised.ask(Resume, "a")
+    supervised.kill_and_replace()
+
+    assert all(isinstance(one, Refused) and "until the next restart" in one.reason for one in refused)
+    assert resumed.state == "registered"
+    assert isinstance(again, Done) and again.changed
+    assert supervised.status("a").state == "registered"
+
+
+def test_load_without_a_size_takes_as_many_at_a_time_as_configured(make: Make) -> None:
+    one_by_one = dataclasses.replace(QUICK, load_batch_size=1)
+    supervised = make(destination("a"), destination("b"), supervisor=one_by_one)
+
+    answer = supervised.ask(LoadBatch, ("a", "b"))
+    a, b = supervised.status("a"), supervised.status("b")
+
+    assert answer.results == {"a": None, "b": None}
+    assert a.loaded_at is not None and b.last_attempt is not None
+    assert a.loaded_at <= b.last_attempt
 
 
 def test_killed_supervisor_takes_its_children_along_and_the_next_one_knows_their_epochs(make: Make) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -90,3 +91,14 @@ def test_pause_over_a_vendors_refusal_keeps_its_reason_and_the_way_out(running: 
     assert "paused by an operator" in (paused.reason or "") and "401" in (paused.reason or "")
     assert (changed.state, changed.reason) == ("paused", "paused by an operator")
     assert "crm: paused by an operator\n" in loaded.stdout
+
+
+def test_pause_that_would_not_outlast_a_restart_fails(running: System) -> None:
+    db = sqlite3.connect(running.data_dir.control)
+    db.execute("CREATE TRIGGER broken BEFORE UPDATE ON destinations BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    db.close()
+
+    paused = running.admin("pause", "crm")
+
+    assert (paused.returncode, paused.stdout) == (1, "")
+    assert "crm is paused only until the next restart" in paused.stderr and "try again" in paused.stderr

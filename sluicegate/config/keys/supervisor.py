@@ -66,7 +66,7 @@ SUPERVISOR = Table(
         Key(
             "load_batch_size",
             Kind.COUNT,
-            "Destinations that are loaded at the same time.",
+            "Destinations that `load` and `preload` start at the same time.",
             "",
             1,
             100,
