@@ -48,7 +48,8 @@ def list_letters(
     """List dead letters, oldest first."""
     rows: list[tuple[str, DeadLetter]] = []
     for name, store in stores(find_data_dir(config_path, data_dir), destination):
-        rows += [(name, letter) for letter in store.letters.list(chosen, limit=limit - len(rows))]
+        rows += [(name, letter) for letter in store.letters.list(chosen, limit=limit)]
+    rows = sorted(rows, key=lambda row: row[1].entered_at_ms)[:limit]
     if as_json:
         click.echo(json.dumps([_summary(name, letter) for name, letter in rows]))
         return

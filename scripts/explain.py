@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sluicegate.config import Config, embedded_config
+from sluicegate.config import Config, kept_embedded_config
 from sluicegate.config.problems import did_you_mean
 from sluicegate.errors import Refused
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
@@ -63,7 +63,11 @@ def explain(
     elif message_id is None:
         raise click.UsageError("name the event by its message id, or by --offset")
     where = find_data_dir(config_path, data_dir)
-    config = find_config(config_path, data_dir) or embedded_config(where.root)[0]
+    if not where.event_log.exists():
+        raise Refused(f"{where.root} has no event log; name the data directory with --data-dir")
+    config = find_config(config_path, data_dir) or kept_embedded_config(where.root)
+    if config is None:
+        raise click.UsageError("name the configuration with --config: it says what the destinations require")
     if destination is not None and destination not in config.destinations:
         hint = did_you_mean(destination, config.destinations)
         raise Refused(f"there is no destination {destination!r}; {hint}")
@@ -83,8 +87,6 @@ def explain(
 def _told(
     message_id: str | None, offset: int | None, destination: str | None, config: Config, where: DataDir
 ) -> list[_Told]:
-    if not where.event_log.exists():
-        raise Refused(f"{where.root} has no event log; name the data directory with --data-dir")
     log = SqliteLog(where.event_log, create=False, reader="explain")
     registry = Registry(where.control, create=False)
     fates = None

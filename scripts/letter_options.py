@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         command(chosen=chosen, **options)
 
     for option in (
-        click.option("--until", help="Entered before: 2026-01-31T12:00, or an age such as 2h."),
-        click.option("--since", help="Entered at or after: 2026-01-31T12:00, or an age such as 2h."),
+        click.option("--until", help="Entered before: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
+        click.option(
+            "--since", help="Entered at or after: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."
+        ),
         click.option("--reason", help="Only those whose reason contains this text."),
         click.option("--destination", help="Only this destination's."),
     ):
@@ -60,13 +62,16 @@ def _opened(path: Path) -> Iterator[DestinationStore]:
 
 
 def _moment_ms(text: str | None) -> int | None:
-    """An ISO 8601 time, or an age before now, in Unix milliseconds."""
+    """An ISO 8601 time, in UTC when it has no offset, or an age before now, in Unix milliseconds."""
     if text is None:
         return None
     try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         pass
+    else:
+        # Without an offset it is most likely copied from `dead-letters list`, which shows UTC.
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     try:
         return int((time.time() - parse_duration_s(text)) * 1000)
     except ValueError:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import click
 
 from sluicegate.client import Client
-from sluicegate.errors import NotRunning, Refused
+from sluicegate.errors import NotRunning, NotSent, Refused
 from sluicegate.messages.ingest import Verdict
 from sluicegate.scripts.input import raw_events, read_all
 from sluicegate.scripts.options import CONSENT_HELP, connect, json_option, read_consent, system_options
@@ -36,6 +36,9 @@ _KINDS = {
     "alias": _Kind("previous_id", ""),
 }
 _OPTIONS = {"properties": "--property", "traits": "--trait"}
+_UNSENT = "this is not stored"
+# The events of a file may go in several requests, the first of which may be stored by then.
+_SOME_UNSENT = "not all of this is stored"
 _AGAIN = "send the same again: events with a messageId of their own are stored once"
 
 
@@ -72,13 +75,13 @@ def send(
         if name is not None or any(options.values()):
             raise click.UsageError("with --file the events say everything themselves: leave out all else")
         events = raw_events(read_all(file))
-        verdicts = _sent(config_path, data_dir, _AGAIN, lambda client: _add_all(client, events))
+        verdicts = _sent(config_path, data_dir, _SOME_UNSENT, _AGAIN, lambda client: _add_all(client, events))
         _show_many(len(events), verdicts, as_json=as_json)
         return
     arguments = _arguments(name, kind, **options)
     message_id = arguments["message_id"]
     again = f"send it again with --message-id {message_id}: it is stored once"
-    verdicts = _sent(config_path, data_dir, again, lambda client: getattr(client, kind)(**arguments))
+    verdicts = _sent(config_path, data_dir, _UNSENT, again, lambda client: getattr(client, kind)(**arguments))
     if verdicts:
         raise Refused(f"refused: {verdicts[0].reason}")
     click.echo(json.dumps({"messageId": message_id}) if as_json else f"stored as {message_id}")
@@ -120,13 +123,18 @@ def _arguments(
 
 
 def _sent(
-    config_path: Path | None, data_dir: Path | None, again: str, add: Callable[[Client], object]
+    config_path: Path | None, data_dir: Path | None, unsent: str, again: str, add: Callable[[Client], object]
 ) -> list[Verdict]:
-    """What the system says to these events; raises `NotRunning` after one wait when it says nothing."""
+    """What the system says to these events; raises `NotRunning` after one wait when it says nothing.
+
+    `unsent` is what is certain when the request has not even left, `again` how to send the same once more.
+    """
     client = connect(config_path, data_dir)
     try:
         add(client)
         return client.flush()
+    except NotSent as error:
+        raise NotSent(f"no router was found: the system hangs or is being restarted, and {unsent}; {again}") from error
     except NotRunning as error:
         raise NotRunning(
             "no answer: the system hangs or is being restarted, and nobody knows whether this is stored; " + again

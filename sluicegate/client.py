@@ -19,7 +19,7 @@ import msgspec
 
 from sluicegate.actors.attached import AttachedSystem, attach
 from sluicegate.actors.keys import load_key
-from sluicegate.errors import NotRunning, Refused
+from sluicegate.errors import NotRunning, NotSent, Refused
 from sluicegate.messages import ingest
 from sluicegate.messages.codec import BadMessage, Message
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
@@ -190,7 +190,7 @@ class Client:
         address = system.find(name)
         if address is None:
             self._detach()
-            raise NotRunning(f"{name} is not running now; it is being restarted, try again")
+            raise NotSent(f"{name} is not running now; it is being restarted, try again")
         try:
             return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
         except BadMessage as error:

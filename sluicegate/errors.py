@@ -3,6 +3,7 @@
 SluicegateError
 ├── ConfigError            the configuration has mistakes; carries all of them
 ├── NotRunning             no running system answers at this port and data directory
+│   └── NotSent            the part of it that was to be asked was not found, so it got nothing; try again
 ├── Refused                the system answered and said no; the reason says what to do
 ├── BodyRefused            a request's body as a whole cannot be accepted; none of its events was
 ├── LogError               the event log cannot do what was asked
@@ -70,6 +71,10 @@ class ConfigError(SluicegateError):
 
 class NotRunning(SluicegateError):
     """No running system answers; start one with `sluicegate serve`."""
+
+
+class NotSent(NotRunning):
+    """The actor that was to be asked was not found, so this request has not left; it is safe to try again."""
 
 
 class Refused(SluicegateError):

@@ -23,7 +23,7 @@ from sluicegate.config.model import (
 from sluicegate.config.secret import Secret
 
 if TYPE_CHECKING:
-    from sluicegate.config.embedded import embedded_config
+    from sluicegate.config.embedded import embedded_config, kept_embedded_config
     from sluicegate.config.reader import DEFAULT_FILE, find_data_dir, load
     from sluicegate.config.sample import template
     from sluicegate.config.settings import effective_limits, settings_for
@@ -43,6 +43,7 @@ __all__ = [
     "effective_limits",
     "embedded_config",
     "find_data_dir",
+    "kept_embedded_config",
     "load",
     "settings_for",
     "template",
@@ -53,6 +54,7 @@ _HOMES = {
     "effective_limits": "settings",
     "embedded_config": "embedded",
     "find_data_dir": "reader",
+    "kept_embedded_config": "embedded",
     "load": "reader",
     "settings_for": "settings",
     "template": "sample",

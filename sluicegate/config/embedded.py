@@ -31,8 +31,36 @@ def embedded_config(
         paths.create()
         key, is_new = _persistent_key(paths.write_key)
     except OSError as error:
-        problem = Problem("data_dir", str(data_dir), f"cannot be used: {error.strerror}", "choose another --data-dir")
-        raise ConfigError([problem], source=SOURCE) from error
+        raise _unusable(data_dir, error) from error
+    config = _config(paths, key, listen=listen, actor_port=actor_port, plugins=plugins)
+    return config, key if is_new else None
+
+
+def kept_embedded_config(data_dir: Path) -> Config | None:
+    """The configuration by which a system has run here without a file, None when none has; creates nothing."""
+    paths = DataDir(data_dir.absolute())
+    try:
+        key = _key_in(paths.write_key)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(data_dir, error) from error
+    return _config(paths, key)
+
+
+def _unusable(data_dir: Path, error: OSError) -> ConfigError:
+    problem = Problem("data_dir", str(data_dir), f"cannot be used: {error.strerror}", "choose another --data-dir")
+    return ConfigError([problem], source=SOURCE)
+
+
+def _config(
+    paths: DataDir,
+    key: str,
+    *,
+    listen: str | None = None,
+    actor_port: int | None = None,
+    plugins: Plugins | None = None,
+) -> Config:
     if paths.write_key.stat().st_mode & 0o077:
         problem = Problem("write-key", None, "others can read it", f"run: chmod 600 {paths.write_key}")
         raise ConfigError([problem], source=SOURCE)
@@ -43,7 +71,7 @@ def embedded_config(
         "gateway": {"write_keys": {WRITE_KEY_SOURCE: key.replace("${", "$${")}},
         "destinations": {"archive": {"type": "file", "requires": ["necessary"], "path": "events.jsonl"}},
     }
-    config = from_document(
+    return from_document(
         document,
         source=SOURCE,
         folder=paths.root,
@@ -53,7 +81,6 @@ def embedded_config(
         actor_port=actor_port,
         plugins=plugins,
     )
-    return config, key if is_new else None
 
 
 def _persistent_key(path: Path) -> tuple[str, bool]:
@@ -72,4 +99,8 @@ def _persistent_key(path: Path) -> tuple[str, bool]:
             pass
         finally:
             os.unlink(temporary)
-    return path.read_text(encoding="utf-8", errors="replace").strip(), False
+    return _key_in(path), False
+
+
+def _key_in(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip()

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import sluicegate.scripts.send as send_module
 from sluicegate.actors.processes import processes
-from sluicegate.errors import NotRunning
+from sluicegate.errors import NotRunning, NotSent
 from sluicegate.scripts.admin import main
 from sluicegate.scripts.input import raw_events
 from tests.end_to_end.harness import ARCHIVE, MakeSystem, System
@@ -173,3 +173,41 @@ def test_system_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -
     answer = CliRunner().invoke(main, ["send", "Hi"])
 
     assert (answer.exit_code, waits) == (3, ["flush"])
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["Hi", "--message-id", "m-1"], "this is not stored; send it again with --message-id m-1"),
+        (["--file", "-"], "not all of this is stored; send the same again"),
+    ],
+)
+def test_what_was_never_sent_is_not_in_doubt(command: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Restarting:
+        def track(self, **fields: Any) -> None: ...
+
+        def add(self, event: bytes) -> None: ...
+
+        def flush(self) -> None:
+            raise NotSent("the router is not running now")
+
+        def close(self, *, flush: bool = True) -> None: ...
+
+    monkeypatch.setattr(send_module, "connect", lambda *_: Restarting())
+
+    answer = CliRunner().invoke(main, ["send", *command], input='{"type": "track"}')
+
+    assert answer.exit_code == 3
+    assert told in answer.stderr and "nobody knows" not in answer.stderr
+
+
+def test_client_that_finds_no_router_has_sent_nothing(running: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.client.ROUTER", "sluicegate.nobody")
+    client = running.client
+    client.track("Hi", user_id="u")
+
+    with pytest.raises(NotSent, match="not running now"):
+        client.flush()
+
+    monkeypatch.undo()
+    assert client.flush() == []

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.event import Combo
+from sluicegate.paths import DataDir
+from sluicegate.scripts.admin import main
+
+NOON_MS = int(datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp() * 1000)
+MINUTE_MS = 60_000
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> DataDir:
+    where = DataDir(tmp_path / "data")
+    where.create()
+    return where
+
+
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XXX-5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def bury(where: DataDir, destination: str, *minutes: int) -> None:
+    """Dead letters of a destination that entered so many minutes after noon."""
+    store = DestinationStore.open(where.stores / f"{destination}.db", start=0)
+    try:
+        store.claim(1)
+        store.commit(1, cursor=len(minutes), dead_letters=[letter(n, at) for n, at in enumerate(minutes, 1)])
+    finally:
+        store.close()
+
+
+def letter(offset: int, minute: int) -> DeadLetter:
+    at_ms = NOON_MS + minute * MINUTE_MS
+    return DeadLetter(offset, f"m-{minute}", Combo("track", "web"), b"{}", "400", 1, at_ms, at_ms, at_ms)
+
+
+def listed(where: DataDir, *options: str) -> list[str]:
+    answer = CliRunner().invoke(main, ["dead-letters", "list", "--json", "--data-dir", str(where.root), *options])
+    assert answer.exit_code == 0, answer.stderr
+    return [row["messageId"] for row in json.loads(answer.stdout)]
+
+
+@pytest.mark.usefixtures("far_from_utc")
+def test_time_without_an_offset_is_utc_as_in_the_list(where: DataDir) -> None:
+    bury(where, "crm", -1, 0, 1)
+
+    assert listed(where, "--since", "2026-01-31T12:00") == ["m-0", "m-1"]
+    assert listed(where, "--until", "2026-01-31T12:00") == ["m--1"]
+    assert listed(where, "--since", "2026-01-31T13:01+01:00") == ["m-1"]
+
+
+def test_letters_of_all_destinations_are_listed_oldest_first(where: DataDir) -> None:
+    bury(where, "ads", 1, 4)
+    bury(where, "crm", 0, 3)
+    bury(where, "mail", 2)
+
+    assert listed(where) == ["m-0", "m-1", "m-2", "m-3", "m-4"]
+    assert listed(where, "--limit", "3") == ["m-0", "m-1", "m-2"]
