@@ -109,7 +109,7 @@ class RouterActor(SafeActor):
         self._commits.start()
         self._open_ledger(config, data_dir)
         wanted = self.open_inbox(lambda items: self._ask_for(items[-1]))
-        self._sweeper = Sweeper(config, data_dir, on_wanted=wanted.put)
+        self._sweeper = Sweeper(config, data_dir, on_wanted=wanted.put, on_fatal=_end_without_sweeper)
         self._sweeper.start()
         self._erasing = ErasingThread(data_dir)
         self._erasing.start()
@@ -358,4 +358,10 @@ class RouterActor(SafeActor):
 def _end_process(error: LogError) -> None:
     """A log that cannot be trusted ends the router, without another write; the launcher starts it afresh."""
     log.critical("the event log failed: %s", error)
+    os._exit(1)
+
+
+def _end_without_sweeper(error: Exception) -> None:
+    """Without its sweeper a router would wake nobody and look healthy: it ends, and the launcher starts it afresh."""
+    log.critical("the router ends: nobody would mind the destinations that are not loaded: %s", error)
     os._exit(1)

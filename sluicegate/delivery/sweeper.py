@@ -8,7 +8,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sluicegate.accounts import Account, read_accounts
 from sluicegate.config import Config
@@ -23,7 +23,7 @@ from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
-from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable, SluicegateError
+from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
@@ -41,6 +41,8 @@ SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
 REPLAYS_EVERY_S = 10.0
 """Whoever marks letters for replay asks for the destination too; this is for when that was not heard."""
+STORE_AGAIN_S = 10.0
+"""A store that could not be used is left alone for so long: a try may wait seconds for a lock, and all wait along."""
 TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
@@ -57,12 +59,22 @@ class Sweeper:
     """Runs a `Sweep` against the real log and stores.
 
     `on_wanted` is called in the sweeper's thread with all ids for which permitted events wait, whenever they change.
+    `on_fatal` is its last call: nobody is minded any more, and the process should end.
     """
 
-    def __init__(self, config: Config, data_dir: DataDir, *, on_wanted: Callable[[tuple[str, ...]], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data_dir: DataDir,
+        *,
+        on_wanted: Callable[[tuple[str, ...]], None],
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
         self._destinations = {d.id: d for d in config.destinations.values() if d.enabled}
         self._data_dir = data_dir
         self._on_wanted = on_wanted
+        self._on_fatal = on_fatal
+        self._spoilt = _Spoilt()
         self._sweep = Sweep(self._decide, self._decide_each, self._hold, version=lambda: self._ledger.version)
         self._ledger = open_ledger_reader(data_dir, config.consent)
         self._gates = {
@@ -114,6 +126,13 @@ class Sweeper:
     # -- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._serve_on()
+        except Exception as error:
+            log.critical("the sweeper failed", exc_info=error)
+            self._on_fatal(error)
+
+    def _serve_on(self) -> None:
         bell = BellWatch(self._data_dir.bell)
         try:
             while not self._stopping:
@@ -153,7 +172,7 @@ class Sweeper:
         if time.monotonic() >= self._next_skip:
             self._next_skip = time.monotonic() + SKIP_EVERY_S
             for skip in self._sweep.skips(at_most=SKIPS_AT_A_TIME):
-                self._skip(skip)
+                self._try_skip(skip)
 
         now = time.monotonic()
         self._keep_bounds(event_log, now)
@@ -190,17 +209,22 @@ class Sweeper:
             return
         self._trimmed_at = now
         try:
-            accounts = self._accounts(event_log)
-            self._retention.apply(
-                event_log,
-                None if accounts is None else {name: account.cursor for name, account in accounts.items()},
-                now_ms=time.time_ns() // 1_000_000,
-                disk_low=disk_low,
-                held=self._oldest_held(name for name, account in (accounts or {}).items() if account.held),
-            )
+            cursors, held = self._needed(event_log)
+            now_ms = time.time_ns() // 1_000_000
+            self._retention.apply(event_log, cursors, now_ms=now_ms, disk_low=disk_low, held=held)
         except LogUnavailable as error:
             log.warning("the event log cannot be trimmed now: %s", error)
         self._sweep.expire(event_log.tail())
+
+    def _needed(self, event_log: SqliteLog) -> tuple[dict[str, Offset] | None, list[Offset]]:
+        """Cursors and first held events of all enabled destinations; None for cursors when any of it is not known."""
+        accounts = self._accounts(event_log)
+        if accounts is None:
+            return None, []
+        held = self._oldest_held(name for name, account in accounts.items() if account.held)
+        if held is None:
+            return None, []
+        return {name: account.cursor for name, account in accounts.items()}, held
 
     def _accounts(self, event_log: SqliteLog) -> dict[str, Account] | None:
         """The accounts of all enabled destinations; None when a store cannot be read: what it needs is not known."""
@@ -208,17 +232,25 @@ class Sweeper:
         accounts = read_accounts(self._data_dir, registered, head=event_log.head())
         return None if len(accounts) < len(registered) else accounts
 
-    def _oldest_held(self, names: Iterable[str]) -> list[int]:
-        """The first event that each of these destinations holds."""
-        found = []
+    def _oldest_held(self, names: Iterable[str]) -> list[Offset] | None:
+        """The first event that each of these destinations holds; None when a store does not say it."""
+        found: list[Offset] = []
         for name in names:
-            store = self._open_store(name)
-            try:
-                oldest = store.held.oldest()
-            finally:
-                store.close()
-            found += [] if oldest is None else [oldest.offset]
+            known = False
+            with self._spoilt.minding(name):
+                found += self._first_held(name)
+                known = True
+            if not known:
+                return None
         return found
+
+    def _first_held(self, name: str) -> list[Offset]:
+        store = self._open_store(name)
+        try:
+            oldest = store.held.oldest()
+        finally:
+            store.close()
+        return [] if oldest is None else [oldest.offset]
 
     def _registered(self) -> dict[str, Registration]:
         return {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}
@@ -261,8 +293,9 @@ class Sweeper:
             return
         if not self._starts:
             self._starts = self._read_starts()
-        for name in fresh:
-            self._watch(name)
+        for name in self._spoilt.due(fresh):
+            with self._spoilt.minding(name):
+                self._watch(name)
 
     def _read_starts(self) -> dict[str, int]:
         return {name: registration.start for name, registration in registrations(self._data_dir).items()}
@@ -298,22 +331,26 @@ class Sweeper:
     def _store_held(self) -> None:
         for skip in self._sweep.skips(at_most=len(self._destinations)):
             if skip.held:
-                self._skip(skip)
+                self._try_skip(skip)
 
     def _find_replays(self) -> None:
-        for name in self._sweep.watched().difference(self._sweep.wanted()):
-            path = self._data_dir.store(name)
-            version, at_ns = store_version(path), time.time_ns()
-            if version.main is None or version == self._versions.get(name):
-                continue
-            store = DestinationStore.open(path, start=self._starts[name])
-            try:
-                if store.letters.replays(limit=1) or store.held.released(limit=1):
-                    self._sweep.want(name)
-                elif version.settled(at_ns):
-                    self._versions[name] = version
-            finally:
-                store.close()
+        for name in self._spoilt.due(self._sweep.watched().difference(self._sweep.wanted())):
+            with self._spoilt.minding(name):
+                self._find_replays_of(name)
+
+    def _find_replays_of(self, name: str) -> None:
+        path = self._data_dir.store(name)
+        version, at_ns = store_version(path), time.time_ns()
+        if version.main is None or version == self._versions.get(name):
+            return
+        store = DestinationStore.open(path, start=self._starts[name])
+        try:
+            if store.letters.replays(limit=1) or store.held.released(limit=1):
+                self._sweep.want(name)
+            elif version.settled(at_ns):
+                self._versions[name] = version
+        finally:
+            store.close()
 
     def _look(self, event_log: SqliteLog) -> None:
         """Read on for a while; whoever is found to be wanted is told at once, however much lies behind it.
@@ -346,12 +383,13 @@ class Sweeper:
             self._sweep.lose(event_log.tail() - 1)
         return rows
 
+    def _try_skip(self, skip: Skip) -> None:
+        if self._spoilt.due((skip.id,)):
+            with self._spoilt.minding(skip.id):
+                self._skip(skip)
+
     def _skip(self, skip: Skip) -> None:
-        try:
-            store = self._open_store(skip.id)
-        except SluicegateError as error:
-            log.warning("cannot open the store of %s: %s", skip.id, error)
-            return
+        store = self._open_store(skip.id)
         try:
             if store.skip(
                 expected_epoch=skip.epoch,
@@ -386,6 +424,34 @@ class Sweeper:
 
     def _decide(self, name: str, combo: Combo) -> str | None:
         return _reason(self._table.decide(combo, name))
+
+
+class _Spoilt:
+    """The destinations whose stores could not be read: no one of them may keep the others from being minded."""
+
+    def __init__(self) -> None:
+        self._again_at: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+
+    def due(self, names: Iterable[str]) -> list[str]:
+        """Those whose stores may be opened now."""
+        now = time.monotonic()
+        return [name for name in names if self._again_at.get(name, now) <= now]
+
+    @contextlib.contextmanager
+    def minding(self, name: str) -> Iterator[None]:
+        """Around what is done with one store: its failure goes no further, and is told once while it stays the same."""
+        try:
+            yield
+        except LogError as error:
+            self._again_at[name] = time.monotonic() + STORE_AGAIN_S
+            if self._told.get(name) != str(error):
+                self._told[name] = str(error)
+                log.warning("the store of %s cannot be used, other destinations go on: %s", name, error)
+        else:
+            self._again_at.pop(name, None)
+            if self._told.pop(name, None) is not None:
+                log.info("the store of %s can be used again", name)
 
 
 def _reason(decision: Decision) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sluicegate.actors.addresses import address_of
-from sluicegate.actors.router import RouterActor, _Deciding
+from sluicegate.actors.router import RouterActor, _Deciding, _end_without_sweeper
 from sluicegate.consent.evidence import Evidence, Told
 from sluicegate.consent.ledger import Recorded
 from sluicegate.consent.subject import Subject
@@ -62,3 +62,12 @@ def test_decision_that_fails_after_its_notice_is_stored_keeps_no_event_from_its_
     router._answer([([(deciding("anne"), 1), (deciding("ben"), 2)], None)])
 
     assert [one.request_id for one in router.sent if isinstance(one, Refused)] == ["anne", "ben"]
+
+
+def test_router_ends_with_its_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr("sluicegate.actors.router.os._exit", codes.append)
+
+    _end_without_sweeper(RuntimeError("a mistake in the code"))
+
+    assert codes == [1]

@@ -37,7 +37,8 @@ class Swept:
         }
         config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, log=log_config)
         self.wanted: queue.Queue[tuple[str, ...]] = queue.Queue()
-        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.put)
+        self.fatal: queue.Queue[Exception] = queue.Queue()
+        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.put, on_fatal=self.fatal.put)
 
     def accounts(self) -> dict[str, Account]:
         return read_accounts(self.data_dir, self.registered, head=self.log.head())

@@ -33,7 +33,7 @@ class Site(World):
             "crm": DestinationConfig("crm", "http", Requirement(("marketing",)), on_undecided=OnUndecided.DROP),
         }
         config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, consent=consent)
-        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append)
+        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append, on_fatal=self.fatal.put)
         self.sweeper.set_running(())
 
     def collect(self, *ids: str, subject: str = "anne", combo: Combo = SILENT) -> None:

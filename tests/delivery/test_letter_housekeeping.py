@@ -38,7 +38,10 @@ def test_housekeeping_drops_the_events_of_old_letters(tmp_path: Path, monkeypatc
     store.commit(1, cursor=1, dead_letters=[DeadLetter(1, "m", Combo("track", "web"), b"{}", "400", 1, 1, 1, 1)])
     crm = DestinationConfig("crm", "webhook", Requirement(("necessary",)))
     sweeper = Sweeper(
-        Config(tmp_path, GatewayConfig(), SupervisorConfig(), {"crm": crm}), data_dir, on_wanted=lambda ids: None
+        Config(tmp_path, GatewayConfig(), SupervisorConfig(), {"crm": crm}),
+        data_dir,
+        on_wanted=lambda ids: None,
+        on_fatal=lambda error: None,
     )
 
     sweeper.start()
@@ -76,7 +79,7 @@ def test_statement_53_housekeeping_removes_decisions_after_their_time_and_the_re
     settings = Config(
         tmp_path, GatewayConfig(), SupervisorConfig(), {"crm": crm}, consent=ConsentConfig(audit_ttl_s=86_400.0)
     )
-    sweeper = Sweeper(settings, data_dir, on_wanted=lambda ids: None)
+    sweeper = Sweeper(settings, data_dir, on_wanted=lambda ids: None, on_fatal=lambda error: None)
 
     sweeper.start()
     tick = threading.Event()

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import logging
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.accounts import StoreState
@@ -12,13 +15,17 @@ from sluicegate.config.model import (
     ConsentConfig,
     DestinationConfig,
     GatewayConfig,
+    LogConfig,
     OnUndecided,
     Requirement,
     SupervisorConfig,
 )
+from sluicegate.delivery.held import HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.delivery.sweeper import Sweeper
+from sluicegate.delivery.sweeper import TRIM_EVERY_S, Sweeper
+from sluicegate.errors import LogUnavailable
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.base import Row
 from sluicegate.eventlog.bell import Bell
@@ -32,6 +39,7 @@ NO = Combo("track", "web", (("marketing", False),))
 YES = Combo("track", "web", (("marketing", True),))
 SILENT = Combo("track", "web")
 IDS = ("ads", "crm")
+AGES_S = 1e10  # the events of these tests arrived in 1970
 LETTER = DeadLetter(1, "m1", NO, b"{}", "400", 1, 0, 0, 0)
 
 
@@ -49,9 +57,11 @@ class World:
         purposes = {"ads": "marketing", "crm": crm}
         destinations = {id: DestinationConfig(id, "http", Requirement((purposes[id],))) for id in IDS}
         consent = ConsentConfig(ttl_s=0, on_undecided=OnUndecided.DROP)
-        config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, consent=consent)
+        log = LogConfig(retention_s=0.0, max_age_s=AGES_S, min_free_bytes=0, min_free_percent=0)
+        config = Config(root, GatewayConfig(), SupervisorConfig(), destinations, log=log, consent=consent)
         self.wanted: list[tuple[str, ...]] = []
-        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append)
+        self.fatal: queue.Queue[Exception] = queue.Queue()
+        self.sweeper = Sweeper(config, self.data_dir, on_wanted=self.wanted.append, on_fatal=self.fatal.put)
 
     def append(self, n_events: int, combo: Combo = NO, visitor: str = "s") -> None:
         batch = EventBatch()
@@ -68,6 +78,10 @@ class World:
         state = store.state
         store.close()
         return state
+
+    def spoil(self, id: str) -> None:
+        self.data_dir.stores.mkdir(exist_ok=True)
+        self.data_dir.store(id).write_bytes(b"not a store" * 1_000)
 
     @staticmethod
     def wait(condition: Callable[[], bool]) -> None:
@@ -235,3 +249,152 @@ def test_what_starts_while_a_backlog_is_looked_at_is_left_to_itself_at_once(
     assert read_before == 1
     assert world.wanted == [("crm",), ()]
     assert not world.data_dir.store("crm").exists()
+
+
+# -- stores that cannot be read ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is done from time to time is done in every pass."""
+    for name in ("STORE_AGAIN_S", "REPLAYS_EVERY_S", "SKIP_EVERY_S"):
+        monkeypatch.setattr(f"sluicegate.delivery.sweeper.{name}", 0.0)
+
+
+@pytest.fixture
+def idle(tmp_path: Path, impatient: None) -> Iterator[World]:
+    """A world whose passes the test makes itself."""
+    world = World(tmp_path)
+    world.sweeper.set_running(())
+    yield world
+    world.log.close()
+
+
+def warnings_about(name: str, caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in caplog.records if record.name == "sluicegate.delivery.sweeper"]
+    return [text for text in found if name in text]
+
+
+def test_a_spoilt_store_keeps_no_other_destination_from_being_minded(
+    idle: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    idle.spoil("ads")
+    idle.append(3)
+    idle.append(1, YES)
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            idle.sweeper._pass(idle.log)
+
+    assert idle.wanted == [("crm",)]
+    assert idle.state("crm").denied == {"consent_denied": 3}
+    assert len(warnings_about("store of ads", caplog)) == 1
+    assert warnings_about("crm", caplog) == []
+
+
+def test_a_store_that_was_restored_is_minded_again(idle: World) -> None:
+    idle.spoil("ads")
+    idle.append(1, YES)
+    idle.sweeper._pass(idle.log)
+
+    idle.data_dir.store("ads").unlink()
+    idle.sweeper._pass(idle.log)
+
+    assert idle.wanted == [("crm",), ("ads", "crm")]
+
+
+def test_a_store_that_cannot_be_opened_is_not_tried_in_every_pass(idle: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.delivery.sweeper.STORE_AGAIN_S", 3_600.0)
+    idle.spoil("ads")
+    idle.append(1, YES)
+    idle.sweeper._pass(idle.log)
+
+    idle.data_dir.store("ads").unlink()
+    idle.sweeper._pass(idle.log)
+
+    assert idle.wanted == [("crm",)]
+
+
+def test_replays_are_found_beside_a_store_that_was_spoilt(idle: World, caplog: pytest.LogCaptureFixture) -> None:
+    store = idle.store("crm")
+    store.claim(1)
+    idle.append(1)
+    store.commit(1, cursor=1, dead_letters=[LETTER])
+    idle.sweeper._pass(idle.log)
+
+    idle.spoil("ads")
+    store.letters.mark_replay()
+    store.close()
+    for _ in range(2):
+        idle.sweeper._pass(idle.log)
+
+    assert idle.wanted == [("crm",)]
+    assert len(warnings_about("store of ads", caplog)) == 1
+
+
+def test_a_cursor_that_cannot_be_moved_keeps_no_other_from_moving(idle: World) -> None:
+    for id in IDS:
+        idle.store(id).close()
+    with apsw.Connection(str(idle.data_dir.store("ads"))) as db:
+        db.execute("CREATE TRIGGER spoilt BEFORE UPDATE ON state BEGIN SELECT RAISE(ABORT, 'spoilt'); END")
+    idle.append(3)
+
+    for _ in range(2):
+        idle.sweeper._pass(idle.log)
+
+    assert idle.state("crm").cursor == 3
+
+
+@pytest.mark.parametrize(("spoilt", "tail"), [(False, 4), (True, 1)])
+def test_retention_keeps_all_while_it_is_not_known_what_is_held(idle: World, spoilt: bool, tail: int) -> None:
+    """`ads` holds an event of the second row; only its account can still be read when its store is spoilt."""
+    idle.append(3)
+    idle.append(3)
+    held = Holds((HeldRow(5, 1, None, 1),), 0, "", HoldBounds.of(ConsentConfig()))
+    for id, what in (("ads", held), ("crm", None)):
+        denied = {"consent_denied": 5 if what else 6}
+        store = idle.store(id)
+        store.skip(expected_epoch=0, expected_cursor=0, cursor=6, denied=denied, held=what)
+        store.close()
+    if spoilt:
+        with apsw.Connection(str(idle.data_dir.store("ads"))) as db:
+            db.execute("DROP TABLE held")
+
+    idle.sweeper._keep_bounds(idle.log, now=idle.sweeper._trimmed_at + TRIM_EVERY_S)
+
+    assert idle.log.tail() == tail
+
+
+# -- failures that nobody has foreseen ----------------------------------------------------------------------------
+
+
+def test_what_nobody_has_foreseen_is_told_and_ends_the_sweeper(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = RuntimeError("a mistake in the code")
+
+    def fail(event_log: SqliteLog) -> None:
+        raise error
+
+    monkeypatch.setattr(world.sweeper, "_pass", fail)
+    world.sweeper.start()
+
+    assert world.fatal.get(timeout=30) is error
+    (record,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert record.exc_info is not None and record.exc_info[1] is error
+
+
+def test_an_event_log_that_cannot_be_read_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.delivery.sweeper.LOOK_EVERY_S", 0.01)
+    passes: queue.Queue[None] = queue.Queue()
+
+    def fail(event_log: SqliteLog) -> None:
+        passes.put(None)
+        raise LogUnavailable("locked")
+
+    monkeypatch.setattr(world.sweeper, "_pass", fail)
+    world.sweeper.start()
+
+    for _ in range(2):
+        passes.get(timeout=30)
+    assert world.fatal.empty()
