@@ -100,7 +100,7 @@ class Bench:
         config = Config(
             self.data_dir.root, GatewayConfig(), SupervisorConfig(), {NAME: DESTINATION}, consent=self.consent
         )
-        sweeper = Sweeper(config, self.data_dir, on_wanted=lambda ids: None)
+        sweeper = Sweeper(config, self.data_dir, on_wanted=lambda ids: None, on_fatal=lambda error: None)
         sweeper.set_running(())
         sweeper.start()
         yield
