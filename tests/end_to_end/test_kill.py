@@ -130,6 +130,21 @@ def test_backlog_is_delivered_after_a_restart(system: MakeSystem, receiver: Rece
     assert set(receiver.ids()) == {event["messageId"] for event in events}
 
 
+@pytest.mark.parametrize("part", [[0, 1, 1], [0]], ids=["a part of it is new", "nothing of it is new"])
+def test_it_starts_again_after_a_batch_of_which_a_part_was_there_before(system: MakeSystem, part: list[int]) -> None:
+    running = system(ARCHIVE).start()
+    events = [track(number) for number in range(2)]
+    running.post(events[:1])
+    running.post([events[number] for number in part])
+    running.until_delivered("archive", len(set(part)))
+    running.kill()
+
+    running.start()
+    running.post([track(2)])
+
+    running.until_delivered("archive", len(set(part)) + 1)
+
+
 def test_sigterm_ends_every_process_and_keeps_every_event(system: MakeSystem, receiver: Receiver) -> None:
     running = system(CONFIG.format(url=receiver.url)).start()
     running.post([track(consent={"measurement": True}) for _ in range(100)])

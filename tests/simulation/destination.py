@@ -14,7 +14,7 @@ from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
 from sluicegate.delivery.pacing import PACE_S
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.worker import DIED_IN_REPLAY
-from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, StaleEpoch
+from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, Retry, StaleEpoch
 from tests.simulation.calls import Call, Phase
 from tests.simulation.clock import Timer
 from tests.simulation.consent import ModelDeciding
@@ -50,6 +50,8 @@ class DestinationProcess(Process):
         """Offsets that the vendor has confirmed to this process."""
         self.not_before: dict[int, float] = {}
         """When an event that failed may go out again."""
+        self.quiet_until = 0.0
+        """Until when the vendor has asked this process for no calls."""
         self._store = ModelStore(site.store, enter=self._enter_store)
         self._stop_deadline_s: float | None = None
         self.deciding = ModelDeciding()
@@ -301,9 +303,11 @@ class DestinationProcess(Process):
 
     def _note(self, call: Call, answer: Answer, now: float) -> None:
         """What follows for the events of this call, for the oracle."""
-        if call.replay or isinstance(answer.error, CredentialsRefused):
-            return
         error = answer.error
+        if isinstance(error, Retry) and error.after_s is not None:
+            self.quiet_until = max(self.quiet_until, now + error.after_s)
+        if call.replay or isinstance(error, CredentialsRefused):
+            return
         if error is None:
             self.settled.update(call.offsets)
         elif answer.retry_s is not None:

@@ -17,7 +17,7 @@ from sluicegate.delivery import lanes as lanes_module
 from sluicegate.delivery import pace, recovery
 from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.gate import Gate
-from sluicegate.delivery.lane import Lane, Part
+from sluicegate.delivery.lane import Lane, Part, Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.reader import Reader
@@ -70,6 +70,20 @@ def wish_for_one_that_is_ending_is_lost() -> AbstractContextManager[object]:
 
 def exit_of_an_older_epoch_is_believed() -> AbstractContextManager[object]:
     return mock.patch.object(Slot, "running", lambda self, epoch: self.process)
+
+
+def retry_after_holds_nothing_else() -> AbstractContextManager[object]:
+    def next_batches(original: Callable[[Lanes, float], list[Work]]) -> Callable[[Lanes, float], list[Work]]:
+        def unheld(self: Lanes, now: float) -> list[Work]:
+            asked, self._pace.not_before = self._pace.not_before, -math.inf
+            try:
+                return original(self, now)
+            finally:
+                self._pace.not_before = asked
+
+        return unheld
+
+    return _replace(Lanes, "next_batches", next_batches)
 
 
 def retry_sends_the_newer_half_first() -> AbstractContextManager[object]:
@@ -333,6 +347,7 @@ FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
     pause_is_not_remembered: (0, 9, 11),
     replays_are_not_judged: (3_013, 6_249, 6_854),
     retries_are_not_judged: (1, 45, 68),
+    retry_after_holds_nothing_else: (103, 150, 151, 155),
     retry_after_is_ignored: (62, 83, 103),
     retry_sends_the_newer_half_first: (8, 34, 103, 129),
     settled_events_go_out_again: (0, 4, 6),

@@ -138,6 +138,8 @@ class Oracle:
             else:
                 reason = self.judge.now(offset, id)
             self._must(reason is None, f"{id} is sent event {offset}, which it may not have: {reason}")
+            quiet_until = process.quiet_until
+            self._must(now >= quiet_until - 1e-6, f"{process.name} is to make no call before {quiet_until:.3f}")
             if replay:
                 continue
             self.ledgers[id].tried.setdefault(offset, []).append(now)
