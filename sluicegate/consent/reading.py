@@ -67,7 +67,7 @@ class LedgerReader:
 
     def note_clear(self, subjects: Iterable[Ids]) -> None:
         """As `LedgerView.note_clear`."""
-        if self._view is not None:
+        if self._view is not None and self._view.version:  # an empty ledger is not looked at for anybody
             self._view.note_clear(subjects)
 
     def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
