@@ -295,7 +295,7 @@ def test_load_without_a_size_takes_as_many_at_a_time_as_configured(make: Make) -
 
     assert answer.results == {"a": None, "b": None}
     assert a.loaded_at is not None and b.last_attempt is not None
-    assert a.loaded_at <= b.last_attempt
+    assert a.loaded_at <= b.last_attempt + 0.001  # both are told in the time of the clock, and rounded
 
 
 def test_killed_supervisor_takes_its_children_along_and_the_next_one_knows_their_epochs(make: Make) -> None:
