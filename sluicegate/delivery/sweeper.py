@@ -8,7 +8,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sluicegate.accounts import Account, read_accounts
 from sluicegate.config import Config
@@ -20,6 +20,7 @@ from sluicegate.delivery.held_sweep import HeldSweep
 from sluicegate.delivery.letter_bounds import trim_decisions, trim_letters
 from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.settlement import HeldRow
+from sluicegate.delivery.spoilt import Spoilt
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
@@ -41,8 +42,6 @@ SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
 REPLAYS_EVERY_S = 10.0
 """Whoever marks letters for replay asks for the destination too; this is for when that was not heard."""
-STORE_AGAIN_S = 10.0
-"""A store that could not be used is left alone for so long: a try may wait seconds for a lock, and all wait along."""
 TRIM_EVERY_S = 600.0
 TRIM_EVERY_WHEN_LOW_S = 5.0
 CHECK_SIZE_EVERY_S = 2.0
@@ -74,7 +73,7 @@ class Sweeper:
         self._data_dir = data_dir
         self._on_wanted = on_wanted
         self._on_fatal = on_fatal
-        self._spoilt = _Spoilt()
+        self._spoilt = Spoilt()
         self._sweep = Sweep(self._decide, self._decide_each, self._hold, version=lambda: self._ledger.version)
         self._ledger = open_ledger_reader(data_dir, config.consent)
         self._gates = {
@@ -424,34 +423,6 @@ class Sweeper:
 
     def _decide(self, name: str, combo: Combo) -> str | None:
         return _reason(self._table.decide(combo, name))
-
-
-class _Spoilt:
-    """The destinations whose stores could not be read: no one of them may keep the others from being minded."""
-
-    def __init__(self) -> None:
-        self._again_at: dict[str, float] = {}
-        self._told: dict[str, str] = {}
-
-    def due(self, names: Iterable[str]) -> list[str]:
-        """Those whose stores may be opened now."""
-        now = time.monotonic()
-        return [name for name in names if self._again_at.get(name, now) <= now]
-
-    @contextlib.contextmanager
-    def minding(self, name: str) -> Iterator[None]:
-        """Around what is done with one store: its failure goes no further, and is told once while it stays the same."""
-        try:
-            yield
-        except LogError as error:
-            self._again_at[name] = time.monotonic() + STORE_AGAIN_S
-            if self._told.get(name) != str(error):
-                self._told[name] = str(error)
-                log.warning("the store of %s cannot be used, other destinations go on: %s", name, error)
-        else:
-            self._again_at.pop(name, None)
-            if self._told.pop(name, None) is not None:
-                log.info("the store of %s can be used again", name)
 
 
 def _reason(decision: Decision) -> str | None:

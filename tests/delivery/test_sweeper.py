@@ -257,8 +257,8 @@ def test_what_starts_while_a_backlog_is_looked_at_is_left_to_itself_at_once(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is done from time to time is done in every pass."""
-    for name in ("STORE_AGAIN_S", "REPLAYS_EVERY_S", "SKIP_EVERY_S"):
-        monkeypatch.setattr(f"sluicegate.delivery.sweeper.{name}", 0.0)
+    for name in ("spoilt.STORE_AGAIN_S", "sweeper.REPLAYS_EVERY_S", "sweeper.SKIP_EVERY_S"):
+        monkeypatch.setattr(f"sluicegate.delivery.{name}", 0.0)
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def idle(tmp_path: Path, impatient: None) -> Iterator[World]:
 
 
 def warnings_about(name: str, caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record.getMessage() for record in caplog.records if record.name == "sluicegate.delivery.sweeper"]
+    found = [record.getMessage() for record in caplog.records if record.name == "sluicegate.delivery.spoilt"]
     return [text for text in found if name in text]
 
 
@@ -304,7 +304,7 @@ def test_a_store_that_was_restored_is_minded_again(idle: World) -> None:
 
 
 def test_a_store_that_cannot_be_opened_is_not_tried_in_every_pass(idle: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluicegate.delivery.sweeper.STORE_AGAIN_S", 3_600.0)
+    monkeypatch.setattr("sluicegate.delivery.spoilt.STORE_AGAIN_S", 3_600.0)
     idle.spoil("ads")
     idle.append(1, YES)
     idle.sweeper._pass(idle.log)

@@ -158,6 +158,13 @@ def test_secret_does_not_go_on_and_requests_for_another_host_end_the_connection(
     assert server.n_connections == 1
 
 
+def good(server: RawServer) -> bytes:
+    """A request that the tunnel is to pass on, but for the secret."""
+    return (
+        f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
+    ).encode()
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -173,20 +180,18 @@ def test_secret_does_not_go_on_and_requests_for_another_host_end_the_connection(
 def test_nonsense_ends_its_own_connection_only(tunnel: Tunnel, server: RawServer, sent: bytes) -> None:
     assert not ask(tunnel, sent).startswith(b"HTTP/1.1 200 ")
 
-    good = f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
-    ask(tunnel, good.encode())
+    ask(tunnel, good(server))
 
     poll("the good request", lambda: len(server.requests) == 1)
 
 
 def test_who_keeps_silent_does_not_keep_the_library_out(tunnel: Tunnel, server: RawServer) -> None:
-    good = f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
     with contextlib.ExitStack() as silent:
         for _ in range(300):
             address = "127.0.0.1", urlsplit(tunnel.url).port or 0
             silent.enter_context(socket.create_connection(address, timeout=10))
 
-        ask(tunnel, good.encode())
+        ask(tunnel, good(server))
 
         poll("the good request", lambda: len(server.requests) == 1)
 
@@ -195,7 +200,6 @@ def test_who_keeps_silent_does_not_keep_the_library_out(tunnel: Tunnel, server: 
 def test_it_goes_on_when_a_connection_cannot_be_taken(
     monkeypatch: pytest.MonkeyPatch, tunnel: Tunnel, server: RawServer, fails: str
 ) -> None:
-    good = f"PUT http://127.0.0.2:{server.port}/ HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\nLOGIN\r\n\r\n"
     failed = threading.Event()
 
     def fail(*args: object) -> None:
@@ -212,6 +216,6 @@ def test_it_goes_on_when_a_connection_cannot_be_taken(
                 connection.sendall(b"\r\n\r\n")
         assert failed.wait(10)
 
-    ask(tunnel, good.encode())
+    ask(tunnel, good(server))
 
     poll("the good request", lambda: len(server.requests) == 1)
