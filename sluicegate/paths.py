@@ -92,3 +92,7 @@ class DataDir:
     def store(self, destination_id: str) -> Path:
         """The store of one destination; ids are checked by the configuration, so they are safe as names."""
         return self.stores / f"{destination_id}.db"
+
+    def presence(self, destination_id: str) -> Path:
+        """Locked by the process that writes into that store."""
+        return self.stores / f"{destination_id}.lock"

@@ -18,6 +18,7 @@ from sluicegate.delivery.held import HoldBounds
 from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.held_sweep import HeldSweep
 from sluicegate.delivery.letter_bounds import trim_decisions, trim_letters
+from sluicegate.delivery.presence import is_present
 from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.spoilt import Spoilt
@@ -285,8 +286,7 @@ class Sweeper:
         if running is None:
             return
         for name in self._sweep.watched() & running:
-            self._sweep.forget(name)
-            self._held.forget(name)
+            self._forget(name)
         fresh = set(self._destinations) - self._sweep.watched() - running
         if not fresh:
             return
@@ -295,6 +295,13 @@ class Sweeper:
         for name in self._spoilt.due(fresh):
             with self._spoilt.minding(name):
                 self._watch(name)
+        for name in fresh & self._sweep.watched():
+            if is_present(self._data_dir.presence(name)):  # we were told late, and may have read that one's epoch
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._sweep.forget(name)
+        self._held.forget(name)
 
     def _read_starts(self) -> dict[str, int]:
         return {name: registration.start for name, registration in registrations(self._data_dir).items()}
@@ -402,8 +409,7 @@ class Sweeper:
             ):
                 self._sweep.skipped(skip)
             elif skip.id not in (self._running or ()):
-                self._sweep.forget(skip.id)  # it has moved on by itself: take its cursor anew
-                self._held.forget(skip.id)
+                self._forget(skip.id)  # it has moved on by itself: take its cursor anew
         finally:
             store.close()
 

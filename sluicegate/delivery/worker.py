@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from sluicegate import failpoints
@@ -23,6 +24,7 @@ from sluicegate.delivery.gate import Gate, open_ledger_reader
 from sluicegate.delivery.held import HoldBounds
 from sluicegate.delivery.loop import DeliveryLoop, Stop
 from sluicegate.delivery.plugin import Plugin, error_text, make_plugin, required_of
+from sluicegate.delivery.presence import Presence
 from sluicegate.delivery.reader import offsets_of_call
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.report import LoadStage, Report, ReportKind, Snapshot, Vitals
@@ -111,6 +113,7 @@ class DeliveryWorker:
 
     def _live(self) -> Report:
         plugin: Plugin | None
+        refusal = ""
         self._at(LoadStage.IMPORT)
         try:
             plugin = self._make(self._destination, self._data_dir)
@@ -119,6 +122,11 @@ class DeliveryWorker:
         except CredentialsRefused as error:
             plugin, refusal = None, error_text(error)
         self._at(LoadStage.STORE)
+        with closing(Presence(self._data_dir.presence(self._destination.id))):
+            return self._own(plugin, refusal)
+
+    def _own(self, plugin: Plugin | None, refusal: str) -> Report:
+        """Claim the store, and deliver."""
         destination = self._destination
         store = DestinationStore.open(
             self._data_dir.store(destination.id),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 
 from sluicegate.actors.destination import NICENESS
+from sluicegate.lock import holder
 from tests.end_to_end.harness import ADS, ARCHIVE, CRM, MakeSystem, track
 from tests.end_to_end.receiver import Receiver
 
@@ -48,6 +49,7 @@ def test_idle_destination_stops_and_the_next_event_wakes_it(system: MakeSystem, 
     running.post([track(consent={"measurement": True})])
     second = running.until_delivered("crm", 2)
 
+    assert holder(running.data_dir.presence("crm")) == second.pid
     assert second.epoch > first.epoch
     assert len(receiver.ids()) == 2
 

@@ -16,7 +16,7 @@ from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.worker import DIED_IN_REPLAY
 from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, Retry, StaleEpoch
 from tests.simulation.calls import Call, Phase
-from tests.simulation.clock import Timer
+from tests.simulation.clock import Timer, Violation
 from tests.simulation.consent import ModelDeciding
 from tests.simulation.core import Core
 from tests.simulation.faults import Fault
@@ -45,6 +45,7 @@ class DestinationProcess(Process):
         self.epoch = epoch
         self.supervisor = supervisor
         self.phase = Phase.STARTING
+        self.is_present = False
         self.calls: list[Call] = []
         self.settled: set[int] = set()
         """Offsets that the vendor has confirmed to this process."""
@@ -110,6 +111,7 @@ class DestinationProcess(Process):
 
     def _load(self) -> None:
         chance = self._world.swarm.chance
+        self.is_present = True
         try:
             cursor = self._store.claim(self.epoch).cursor
         except (StaleEpoch, LogUnavailable) as error:
@@ -164,8 +166,8 @@ class DestinationProcess(Process):
         self.supervisor.tell_failed(self, reason)
         self._leave()
 
-    def _lose(self, error: StaleEpoch | ValueError) -> None:
-        """Somebody else has moved on: with a newer epoch, or the router by mistake."""
+    def _lose(self, error: StaleEpoch) -> None:
+        """Somebody else has moved on."""
         self._world.oracle.seen[type(error).__name__] += 1
         self._fail(str(error))
 
@@ -177,6 +179,7 @@ class DestinationProcess(Process):
 
     def _leave(self) -> None:
         self.phase = Phase.LEAVING
+        self.is_present = False
         if self._flight is not None:
             self._flight.close()
         if self._timer is not None:
@@ -202,7 +205,7 @@ class DestinationProcess(Process):
             self._resume_at = now + STORE_RETRY_S
         except LogUnavailable as error:
             self._trouble(error, now)
-        except (StaleEpoch, ValueError) as error:
+        except StaleEpoch as error:
             return self._lose(error)
         if self._core.lanes.halted is not None:
             self._finish()
@@ -241,7 +244,7 @@ class DestinationProcess(Process):
         if self._core.holding.is_due:
             self._core.commits.gather(self._world.clock.now)
             if self._core.commits.holds_some:
-                self._core.commits.commit()
+                self._write()
         return self._core.holding.catch_up()
 
     def _start_calls(self, now: float) -> None:
@@ -323,7 +326,7 @@ class DestinationProcess(Process):
         pending = commits.gather(now, last=at_once)
         if pending and (at_once or now >= self._committed_at + COMMIT_EVERY_S):
             self._committed_at = now
-            commits.commit()
+            self._write()
             if self._world.random.random() < 0.3:
                 self.site.store.sync()
             if commits.more_replays:
@@ -331,6 +334,12 @@ class DestinationProcess(Process):
             pending = False
         settled = self._core.lanes.idle and not self._core.holding.more
         self._reporter.set_caught_up(not pending and not self._unread and settled)
+
+    def _write(self) -> None:
+        try:
+            self._core.commits.commit()
+        except ValueError as error:  # nobody else moves the cursor
+            raise Violation(f"{self.name}: {error}") from error
 
     def _trouble(self, error: LogUnavailable, now: float) -> None:
         self._reporter.set_error(str(error))
@@ -378,7 +387,7 @@ class DestinationProcess(Process):
             self._commit(now, at_once=True)
         except LogUnavailable as error:
             self._trouble(error, now)
-        except (StaleEpoch, ValueError) as error:
+        except StaleEpoch as error:
             return self._lose(error)
         if self._core.lanes.halted is not None:
             return self._halt(self._core.lanes.halted)

@@ -27,8 +27,6 @@ class Ledger:
     turns_of: dict[str, list[tuple[Offset, int]]] = field(default_factory=dict)
     """By subject what the vendor has got in its turn, each with the ledger's version from which on it was free."""
     n_duplicates: int = 0
-    moved_under_it: int = 0
-    """How far the router has moved the cursor of a running process, which cannot know."""
     tried: dict[int, list[float]] = field(default_factory=dict)
     """By offset when it went out, replays aside."""
     died_alone: dict[int, set[int]] = field(default_factory=dict)

@@ -118,12 +118,6 @@ EXCUSES_KILL = frozenset(
 )
 """What may make a process look dead that is not; without any of these nobody is to be killed."""
 
-EXCUSES_STALE_ROUTER = frozenset({Fault.MESSAGE_LOST, Fault.MESSAGE_DELAYED, Fault.SUPERVISOR_CRASH})
-"""What may keep from the router that a destination runs, so that it moves the cursor of a running one.
-
-That one's next commit is refused, and it starts again from where the store stands: a detour, and nothing lost.
-"""
-
 _SHARES = (0.0, 0.1, 0.3, 0.6)
 _RATES = (0.02, 0.1, 0.3)
 _PERIODS_S = (2.0, 8.0, 30.0)

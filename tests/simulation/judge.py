@@ -177,10 +177,13 @@ class Judge:
         """Everything that could rightly be said of it at some time since it was stored."""
         return self.of(offset, id).outcomes
 
-    def at_entry(self, offset: int, id: str, version: int) -> str | None:
-        """Why it may not go by what was known at `version`, and by all that was answered to people since."""
+    def at_entry(self, offset: int, id: str, version: int, *, tried_ms: int | None = None) -> str | None:
+        """Why it may not go by what was known at `version`, and by all that was answered to people since.
+
+        `tried_ms` is for its dead letter, as in `of_letter`.
+        """
         case = self.of(offset, id)
         entries = self._world.consent.of_subject.get(case.event.subject, [])
-        if not entries or entries[-1].number <= version:
-            return case.now
-        return case.refusal([one for one in entries if one.number <= version or (one.answered and id not in one.late)])
+        known = [one for one in entries if one.number <= version or (one.answered and id not in one.late)]
+        refusal = case.now if len(known) == len(entries) else case.refusal(known)
+        return refusal and (refusal if tried_ms is None else case.refusal_again(known, tried_ms))

@@ -34,6 +34,7 @@ from sluicegate.routing import Decision
 from tests.simulation.consent import ModelDeciding
 from tests.simulation.eventlog import Gateway
 from tests.simulation.flight import Interrupted, ModelFlight
+from tests.simulation.router import Router
 from tests.simulation.store import ModelStore
 
 Mutation = Callable[[], AbstractContextManager[object]]
@@ -321,6 +322,10 @@ def sick_event_is_kept_for_ever() -> AbstractContextManager[object]:
     return mock.patch.object(Pace, "gives_up", lambda self, lane, now: False)
 
 
+def presence_is_overlooked() -> AbstractContextManager[object]:
+    return mock.patch.object(Router, "_is_present", lambda self, id: False)
+
+
 FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
     answer_comes_before_the_fsync: (1_574, 1_656, 1_854, 1_969),
     calls_are_entered_after_the_decision_has_ended: (192, 774, 1_253, 1_306),
@@ -333,7 +338,7 @@ FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
     epoch_is_not_checked: (272, 371, 400, 943),
     event_is_given_up_by_age_alone: (21, 27, 151, 245),
     exit_of_an_older_epoch_is_believed: (159, 204, 306, 834),
-    failed_commit_forgets_what_it_gathered: (1_341, 1_906),
+    failed_commit_forgets_what_it_gathered: (17, 80, 93, 186),
     gap_in_the_log_is_overlooked: (0, 52, 73, 169),
     grant_reaches_back: (10, 36, 44),
     hung_processes_are_left_alone: (0, 24, 25, 27),
@@ -345,6 +350,7 @@ FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
     no_backoff_between_starts: (17, 25, 30),
     one_death_alone_is_enough: (7, 25, 36, 38),
     pause_is_not_remembered: (0, 9, 11),
+    presence_is_overlooked: (226, 328, 527, 1_127),
     replays_are_not_judged: (3_013, 6_249, 6_854),
     retries_are_not_judged: (1, 45, 68),
     retry_after_holds_nothing_else: (103, 150, 151, 155),

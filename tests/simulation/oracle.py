@@ -21,7 +21,7 @@ from tests.simulation.calls import Call
 from tests.simulation.clock import Violation
 from tests.simulation.endings import Endings, Ledger
 from tests.simulation.eventlog import SimEvent
-from tests.simulation.faults import EXCUSES_KILL, EXCUSES_STALE_ROUTER, Fault
+from tests.simulation.faults import EXCUSES_KILL, Fault
 from tests.simulation.judge import DENIED, ERASED, SUPPRESSED, UNDECIDED, Judge
 from tests.simulation.ledger import Entry, Regulation
 from tests.simulation.storefile import Moved
@@ -133,8 +133,7 @@ class Oracle:
         released = {row.offset for row in store.held.rows if row.released}
         for offset in offsets:
             if replay:
-                tried_ms = next((one.first_attempt_at_ms for one in store.letters.values() if one.offset == offset), 0)
-                reason = self.judge.of_letter(offset, id, tried_ms)
+                reason = self.judge.of_letter(offset, id, self._tried_ms(id, offset))
             else:
                 reason = self.judge.now(offset, id)
             self._must(reason is None, f"{id} is sent event {offset}, which it may not have: {reason}")
@@ -146,17 +145,22 @@ class Oracle:
             if process.epoch == store.epoch and origin is Origin.HELD:
                 self._must(offset in released, f"{id} is sent event {offset}, which is not there to be released")
             elif process.epoch == store.epoch:
-                cursor = 0 if self.ledgers[id].moved_under_it >= store.cursor else store.cursor
-                self._must(offset > cursor, f"{id} is sent event {offset} again: its cursor is {cursor}")
+                self._must(offset > store.cursor, f"{id} is sent event {offset} again: its cursor is {store.cursor}")
             self._must(offset not in process.settled, f"{process.name} sends event {offset} again, which was settled")
             earliest = process.not_before.get(offset, 0.0)
             self._must(now >= earliest - 1e-6, f"{process.name} sends event {offset} at once, due at {earliest:.3f}")
         self._limits(process, offsets, replay=replay)
 
+    def _tried_ms(self, id: str, offset: Offset) -> int:
+        """When the event of a dead letter was first tried, as that says."""
+        letters = self._world.sites[id].store.content.letters.values()
+        return next((one.first_attempt_at_ms for one in letters if one.offset == offset), 0)
+
     def entered(self, process: DestinationProcess, call: Call) -> None:
         """A call begins: nothing is in it that was withdrawn by an answered call before."""
         for offset in call.offsets:
-            outcome = self.judge.at_entry(offset, process.id, call.version)
+            tried_ms = self._tried_ms(process.id, offset) if call.replay else None
+            outcome = self.judge.at_entry(offset, process.id, call.version, tried_ms=tried_ms)
             barred = outcome in (DENIED, ERASED, SUPPRESSED)
             self._must(not barred, f"{process.name} starts event {offset} after it was answered that it is {outcome}")
 
@@ -227,7 +231,7 @@ class Oracle:
         self._must(epoch == newest, f"{id}: epoch {epoch} commits although epoch {newest} has claimed the store")
         self._must(change.before <= change.after <= world.log.head(), f"{id}: the cursor moves past the log: {change}")
         if change.by_router:
-            self._router_moved(id, epoch, change)
+            self._router_moved(id, epoch)
         letters = {letter.offset: letter for letter in change.letters}
         for offset, word in enumerate(change.words, change.before + 1):
             if (word == DEAD) != (offset in letters):
@@ -259,14 +263,10 @@ class Oracle:
         for offset in offsets:
             self._must(None in self.judge.outcomes(offset, id), f"{id}: event {offset} is released, and may not go")
 
-    def _router_moved(self, id: str, epoch: int, change: Moved) -> None:
-        world = self._world
-        alive = [process for process in world.processes if process.alive and process.id == id]
-        if any(process.epoch == epoch and process.delivers for process in alive):
-            self.seen["cursor moved under a running process"] += 1
-            self.ledgers[id].moved_under_it = change.after
-            excused = world.ever_active & EXCUSES_STALE_ROUTER
-            self._must(bool(excused), f"{id}: the router moves the cursor under the running epoch {epoch}")
+    def _router_moved(self, id: str, epoch: int) -> None:
+        alive = [process for process in self._world.processes if process.alive and process.id == id]
+        runs = any(process.epoch == epoch and process.delivers for process in alive)
+        self._must(not runs, f"{id}: the router moves the cursor under the running epoch {epoch}")
 
     def _buried(self, id: str, letter: DeadLetter) -> None:
         event, ledger, offset = self.events[letter.offset], self.ledgers[id], letter.offset

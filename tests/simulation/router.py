@@ -118,8 +118,7 @@ class Router:
         if self._running is None:
             return
         for id in self._sweep.watched() & self._running:
-            self._sweep.forget(id)
-            self._held.forget(id)
+            self._forget(id)
         watched = self._sweep.watched()
         for id in self._world.sites:
             if id not in watched and id not in self._running:
@@ -128,6 +127,15 @@ class Router:
                 wanted = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
                 self._sweep.watch(id, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
                 self._held.watch(id, state)
+                if self._is_present(id):
+                    self._forget(id)
+
+    def _is_present(self, id: str) -> bool:
+        return any(process.id == id and process.is_present for process in self._world.processes if process.alive)
+
+    def _forget(self, id: str) -> None:
+        self._sweep.forget(id)
+        self._held.forget(id)
 
     def _look(self) -> bool:
         """Read on for one piece, as a slow disk has it; whether there may be more."""
@@ -179,8 +187,7 @@ class Router:
             self._world.oracle.seen["skip"] += 1
             self._sweep.skipped(skip)
         elif skip.id not in (self._running or ()):
-            self._sweep.forget(skip.id)
-            self._held.forget(skip.id)
+            self._forget(skip.id)
 
     def _ask(self) -> None:
         world, wanted = self._world, self._wanted
