@@ -31,6 +31,7 @@ class Loop(TCPTransport):
     _outbox: Outbox[Any]
     _finished_intents: list[Any]
     _watches: list[int]
+    _incomingEnvelopes: list[Any]
 
     def _runWithExpiry(self, handler: Any) -> Any:
         """Handle messages until the time is over, the handler says so, or the run is aborted.
@@ -64,6 +65,12 @@ class Loop(TCPTransport):
             if only_send and self._on_the_way() < before:
                 return self._on_the_way()
         return Thespian__Run_Terminated() if hasattr(self, "_aborting_run") else Thespian__Run_Expired()
+
+    def set_watch(self, fds: list[int]) -> None:
+        """Watch these from now on; what was noticed of others and not told yet is forgotten."""
+        self._watches = fds
+        if self._incomingEnvelopes:
+            self._incomingEnvelopes = [one for one in self._incomingEnvelopes if not _is_past(one, fds)]
 
     def _on_the_way(self) -> int:
         """How many batches have been sent and not acknowledged."""
@@ -138,3 +145,10 @@ class Loop(TCPTransport):
         ready = [fd for fd in self._watches if fd in events]
         if ready:
             self._incomingEnvelopes.append(ReceiveEnvelope(self.myAddress, WatchMessage(ready)))
+
+
+def _is_past(item: object, watched: list[int]) -> bool:
+    """Whether this tells only of files that are not watched any more."""
+    if not isinstance(item, ReceiveEnvelope) or not isinstance(item.message, WatchMessage):
+        return False
+    return set(watched).isdisjoint(item.message.ready)

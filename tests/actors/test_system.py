@@ -73,6 +73,25 @@ def test_late_answer_to_an_earlier_question_is_dropped(started: Started) -> None
     assert answer.request_id == "wanted"
 
 
+def test_what_was_watched_before_interrupts_nothing_any_more(started: Started) -> None:
+    echo = started.system.create(Echo, global_name="echo")
+    ours, theirs = os.pipe()
+    os.write(theirs, b"stop")
+    started.system.interrupt_on(ours)
+    started.system.tell(echo, Ping("1"))  # takes note of it, and waits for nothing that it could interrupt
+    while_watched = started.system.ask(echo, Ping("2"), timeout_s=5)
+
+    started.system.tell(echo, Ping("3"))
+    started.system.interrupt_on()
+    after = started.system.ask(echo, Ping("4"), timeout_s=5)
+    os.close(ours)
+    os.close(theirs)
+
+    assert while_watched is None
+    assert isinstance(after, Pong)
+    assert after.request_id == "4"
+
+
 def test_message_to_a_dead_address_is_not_taken(started: Started) -> None:
     worker = started.system.create(Worker, global_name="worker")
     answer = started.system.ask(worker, Do("files", "1"), timeout_s=5)
