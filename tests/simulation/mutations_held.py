@@ -220,7 +220,7 @@ FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
     events_are_held_for_ever: (3, 12, 26),
     grant_revives_what_was_refused_while_it_waited: (58, 244, 439, 445),
     held_events_are_counted_and_not_kept: (1, 3, 7),
-    held_events_are_forgotten_at_a_start: (7, 10, 19),
+    held_events_are_forgotten_at_a_start: (77, 26, 50),
     held_events_are_not_found_by_their_subject: (1, 3, 7),
     newer_events_do_not_wait_for_released_ones: (77, 302, 561, 576),
     released_events_are_not_judged_again: (1, 51, 77, 580),
