@@ -139,7 +139,12 @@ class SafeActor(Actor):
     def open_inbox(self, callback: Callable[[list[Any]], None]) -> Inbox[Any]:
         """An inbox for the threads of this process; the callback gets all items that were put since the last time."""
         inbox: Inbox[Any] = Inbox()
-        self.watch(inbox.fileno(), lambda: callback(inbox.drain()))
+
+        def drain() -> None:
+            if items := inbox.drain():  # a signal may come after its item was taken with those before
+                callback(items)
+
+        self.watch(inbox.fileno(), drain)
         return inbox
 
     def create_child(self, actor_class: type[Actor]) -> Child | None:

@@ -36,9 +36,9 @@ class Inbox(Generic[T]):
 
     def drain(self) -> list[T]:
         """Everything that has been put since the last time."""
-        self._signalled = False  # first: whoever puts from here on signals again
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._fd)
+        self._signalled = False  # whoever puts from here on signals again; before the read that would be read with it
         items: list[T] = []
         with contextlib.suppress(IndexError):
             while True:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from thespian.actors import WatchMessage
@@ -14,10 +17,12 @@ from thespian.system.transport import (
     Thespian__Run_Terminated,
     TransmitOnly,
 )
-from thespian.system.transport.asyncTransportBase import exclusive_processing
 from thespian.system.transport.TCPTransport import TCPTransport
 
 from sluicegate.actors.outbox import Outbox
+
+_AGAIN_S = 1e-5
+"""How long another thread is given that starts to send."""
 
 
 class Loop(TCPTransport):
@@ -51,7 +56,9 @@ class Loop(TCPTransport):
             if only_send:
                 if not self._on_the_way():
                     return 0
-            elif self._incomingEnvelopes:
+            else:
+                self._check_indicators()
+            if self._incomingEnvelopes and not only_send:
                 envelope = self._incomingEnvelopes.pop(0)
                 if handler is None:
                     return envelope
@@ -82,12 +89,12 @@ class Loop(TCPTransport):
 
     def _round(self, *, only_send: bool) -> None:
         """Wait for something to happen, and do what it asks for except handling messages."""
-        with exclusive_processing(self):
+        with self._alone():
             poller = self._poller(only_send=only_send)
             due = self._next_due()
             timeout_s = min(due, self.run_time.view().remainingSeconds(float("inf")) or 0.0)
         events = dict(poller.poll(None if timeout_s == float("inf") else 1000 * timeout_s))
-        with exclusive_processing(self):
+        with self._alone():
             self._receive(events, only_send=only_send)
             for fd in events:
                 self._processIntents(fd)
@@ -96,6 +103,24 @@ class Loop(TCPTransport):
                 self._drop_late_incoming()
             self._notice_watched(events)
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other thread sends meanwhile; Thespian's own never lets go again when an exception passes through it."""
+        while not self._exclusively_processing():
+            time.sleep(_AGAIN_S)
+        try:
+            yield
+        finally:
+            self._not_processing()
+
+    def interrupt_wait(self, signal_shutdown: bool = False, check_children: bool = False) -> None:
+        """End the wait; also in a signal handler, which must not raise when there is no descriptor left to do it with.
+
+        What it was for is then noticed when the wait ends by itself.
+        """
+        with contextlib.suppress(OSError):
+            super().interrupt_wait(signal_shutdown, check_children)
+
     def _tell_finished(self) -> None:
         """Call back for what has been sent or has failed; this may start the sending of more."""
         finished, self._finished_intents = self._finished_intents, []
@@ -103,9 +128,9 @@ class Loop(TCPTransport):
             intent.tx_done(status)
 
     def _poller(self, *, only_send: bool) -> select.poll:
-        """Everything that may become ready."""
+        """Everything that may become ready; nobody is told of watched files while nothing is handled."""
         poller = select.poll()
-        for fd in self._watches:
+        for fd in () if only_send else self._watches:
             poller.register(fd, select.POLLIN)
         for fd in self._incomingSockets:
             poller.register(fd, select.POLLIN)

@@ -12,7 +12,8 @@ import threading
 from typing import Any
 
 from thespian.actors import ActorAddress
-from thespian.system.transport import ExternalInterfaceTransportInit, ReceiveEnvelope, TransmitIntent
+from thespian.system.timing import ExpirationTimer
+from thespian.system.transport import ExternalInterfaceTransportInit, ReceiveEnvelope, TransmitIntent, TransmitOnly
 from thespian.system.transport.IPBase import IPActorAddress
 from thespian.system.transport.TCPTransport import ExternalTransportCopy, TCPEndpoint, TCPTransport
 
@@ -118,6 +119,10 @@ class Transport(Sender, Receiver, Loop):
     def run(self, handler: Any, maximum_duration: Any = None) -> Any:
         """Receive and send until the handler, the time, or an event ends it."""
         self._runner = threading.get_ident()
+        if handler is TransmitOnly:
+            # Thespian's own ends at the first wake-up, which it takes for "all is sent": the last words of an actor.
+            self.run_time = ExpirationTimer(maximum_duration)
+            return self._runWithExpiry(handler)
         return super().run(handler, maximum_duration)
 
 

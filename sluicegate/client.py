@@ -19,7 +19,7 @@ import msgspec
 
 from sluicegate.actors.attached import AttachedSystem, attach
 from sluicegate.actors.keys import load_key
-from sluicegate.errors import NotRunning, NotSent, Refused
+from sluicegate.errors import NotRunning, NotSent, Refused, SluicegateError
 from sluicegate.messages import ingest
 from sluicegate.messages.codec import BadMessage, Message
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
@@ -92,7 +92,10 @@ class Client:
         return self._add("alias", {"previousId": previous_id}, {**common, "user_id": user_id})
 
     def add(self, event: bytes) -> None:
-        """An event as JSON, shaped like an item of a Segment batch, with its `type`; it is checked when it is sent."""
+        """An event as JSON, shaped like an item of a Segment batch, with its `type`; it is checked when it is sent.
+
+        Raises `Refused` for one of more than 4 MiB, as all of these methods do: no message can carry it.
+        """
         self._enqueue(event)
 
     def flush(self) -> list[Verdict]:
@@ -112,6 +115,10 @@ class Client:
         return str(event["messageId"])
 
     def _enqueue(self, encoded: bytes) -> None:
+        if len(encoded) > MAX_REQUEST_BYTES:
+            raise Refused(
+                f"an event of {len(encoded)} bytes cannot be sent, the most is {MAX_REQUEST_BYTES}; shorten it"
+            )
         self._waiting.append(encoded)
         self._waiting_bytes += len(encoded)
         if len(self._waiting) >= self._flush_at or self._waiting_bytes >= MAX_REQUEST_BYTES:
@@ -187,14 +194,19 @@ class Client:
 
     def _ask(self, name: str, message: Message, *, timeout_s: float | None = None) -> object:
         system = self._attach()
-        address = system.find(name)
-        if address is None:
-            self._detach()
-            raise NotSent(f"{name} is not running now; it is being restarted, try again")
         try:
-            return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
+            address = system.find(name)
+            if address is not None:
+                return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)
         except BadMessage as error:
             raise Refused(str(error)) from None
+        except SluicegateError:
+            raise
+        except BaseException:
+            self._detach()  # after Ctrl-C what is under way there would be taken for the answer to the next question
+            raise
+        self._detach()
+        raise NotSent(f"{name} is not running now; it is being restarted, try again")
 
     def _detach(self) -> None:
         if self._system is not None:

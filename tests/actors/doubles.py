@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thespian.actors import ActorAddress
+from thespian.actors import ActorAddress, ActorExitRequest
 
 from sluicegate.actors import processes
 from sluicegate.actors.base import Child, SafeActor, handles
@@ -56,6 +56,46 @@ class Echo(SafeActor):
     @handles(Ping)
     def receiveMsg_Ping(self, message: Ping, sender: ActorAddress) -> None:
         self.send(sender, Pong(message.request_id, message.text, os.getpid()))
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Asks for two last words to this address; a timer of so many seconds is still pending then."""
+
+    to: ActorAddress
+    timer_s: float
+
+
+class Keeper(Echo):
+    """Keeps the texts of messages that came without a request id, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: list[str] = []
+
+    @handles(Told)
+    def receiveMsg_Told(self, message: Told, sender: ActorAddress) -> None:
+        self._texts.append(message.what)
+
+    @handles(Do)
+    def receiveMsg_Do(self, message: Do, sender: ActorAddress) -> None:
+        self.send(sender, Told("texts", message.request_id, tuple(self._texts)))
+
+
+class Leaver(Echo):
+    """Ends soon after its last words, as a destination does whose worker has failed."""
+
+    @handles(Leave)
+    def receiveMsg_Leave(self, message: Leave, sender: ActorAddress) -> None:
+        self.after(message.timer_s, "look")
+        self.send(message.to, Told("progress"))
+        self.send(message.to, Told("load failed"))
+        self.cancel("look")
+        self.after(0.1, "leave")
+
+    def on_timer(self, name: Hashable) -> None:
+        if name == "leave":
+            self.send(self.myAddress, ActorExitRequest())
 
 
 class Parent(Echo):

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import select
 import threading
+
+import pytest
 
 from sluicegate.actors.inbox import Inbox
 
@@ -39,6 +42,26 @@ def test_nothing_that_threads_put_is_lost() -> None:
     assert len(drained) == 8000
     for number in range(4):
         assert [i for n, i in drained if n == number] == list(range(2000))
+
+
+def test_what_is_put_while_it_is_drained_does_not_silence_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox: Inbox[str] = Inbox()
+    read = os.eventfd_read
+
+    def put_and_read(fd: int) -> int:  # as another thread does, to which the call gives way
+        monkeypatch.undo()
+        inbox.put("second")
+        return read(fd)
+
+    inbox.put("first")
+    monkeypatch.setattr(os, "eventfd_read", put_and_read)
+    drained = inbox.drain()
+    inbox.put("third")
+
+    assert drained == ["first", "second"]
+    assert _readable(inbox)
+    assert inbox.drain() == ["third"]
+    inbox.close()
 
 
 def _readable(inbox: Inbox, timeout_s: float = 0) -> bool:  # type: ignore[type-arg]

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from thespian.actors import ActorAddress
 
 from sluicegate.actors import processes
+from sluicegate.actors.addresses import address_of
+from sluicegate.actors.loop import Loop
 from sluicegate.actors.system import attach, free_port, start
 from sluicegate.errors import NotRunning, SluicegateError
 from tests.actors.conftest import Started
-from tests.actors.doubles import Do, Echo, Parent, Ping, Pong, Spawn, Told, Unlucky, Worker
+from tests.actors.doubles import Do, Echo, Keeper, Leave, Leaver, Parent, Ping, Pong, Spawn, Told, Unlucky, Worker
 
 
 def test_actor_answers_the_launcher(started: Started) -> None:
@@ -90,6 +96,84 @@ def test_what_was_watched_before_interrupts_nothing_any_more(started: Started) -
     assert while_watched is None
     assert isinstance(after, Pong)
     assert after.request_id == "4"
+
+
+def test_interrupted_question_leaves_a_system_that_answers(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    echo = started.system.create(Echo, global_name="echo")
+    poller = Loop._poller
+
+    def interrupted(self: Loop, *, only_send: bool) -> object:
+        monkeypatch.setattr(Loop, "_poller", poller)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loop, "_poller", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        started.system.ask(echo, Ping("1"), timeout_s=5)
+    answer = started.system.ask(echo, Ping("2"), timeout_s=5)
+
+    assert isinstance(answer, Pong)
+    assert answer.request_id == "2"
+
+
+def test_message_that_is_not_taken_piles_up_nothing(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.actors.system._TELL_TIMEOUT_S", 0.2)
+    ours, theirs = os.pipe()
+    os.write(theirs, b"stop")
+    started.system.interrupt_on(ours)
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        taken = started.system.tell(address_of(silent.getsockname()[1]), Ping("1"))
+    n_noticed = len(started.system._endpoint.transport._incomingEnvelopes)
+    started.system.interrupt_on()
+    os.close(ours)
+    os.close(theirs)
+
+    assert (taken, n_noticed) == (False, 0)
+
+
+def test_signal_is_survived_without_a_descriptor(started: Started) -> None:
+    transport = started.system._endpoint.transport
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 8, limits[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+
+        transport.interrupt_wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in held:
+            os.close(fd)
+
+
+def test_last_words_of_an_actor_are_sent_although_a_timer_was_due(started: Started) -> None:
+    """Its parent is held up for longer than the timer had left."""
+    keeper = started.system.create(Keeper, global_name="keeper")
+    leaver = started.system.create(Leaver, global_name="leaver")
+    keeper_pid, leaver_pid = (_pid(started, actor) for actor in (keeper, leaver))
+    leaver_fd = os.pidfd_open(leaver_pid)
+    os.kill(keeper_pid, signal.SIGSTOP)
+
+    started.system.tell(leaver, Leave(keeper, timer_s=0.25))
+    ended_early = bool(processes.exited([leaver_fd], timeout_s=1.0))
+    os.kill(keeper_pid, signal.SIGCONT)
+    ended = bool(processes.exited([leaver_fd], timeout_s=10.0))
+    os.close(leaver_fd)
+    told = started.system.ask(keeper, Do("texts", "1"), timeout_s=5)
+
+    assert (ended_early, ended) == (False, True)
+    assert isinstance(told, Told)
+    assert told.values == ("progress", "load failed")
+
+
+def _pid(started: Started, actor: ActorAddress) -> int:
+    answer = started.system.ask(actor, Ping(), timeout_s=5)
+    assert isinstance(answer, Pong)
+    return answer.pid
 
 
 def test_message_to_a_dead_address_is_not_taken(started: Started) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sluicegate import Client
-from sluicegate.errors import NotRunning
+from sluicegate.actors.transport import Transport
+from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents
 from tests.end_to_end.harness import ADS, ARCHIVE, MakeSystem
 
@@ -58,6 +59,30 @@ def test_many_events_are_stored_in_order(system: MakeSystem) -> None:
 
     lines = (running.data_dir.root / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["properties"]["n"] for line in lines] == list(range(1_000))
+
+
+def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back(
+    system: MakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = system(CONFIG).start()
+    batch_done = Transport._batch_done
+
+    def interrupted(self: Transport, receiver_port: int) -> None:
+        monkeypatch.setattr(Transport, "_batch_done", batch_done)
+        raise KeyboardInterrupt
+
+    with Client(running.data_dir.root) as client:
+        client.track("First", anonymous_id="a")
+        monkeypatch.setattr(Transport, "_batch_done", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.flush()
+        with pytest.raises(Refused, match="4194304"):
+            client.add(b'{"type":"track","event":"%s"}' % (b"x" * 9_000_000))
+        client.track("Second", anonymous_id="a")
+        verdicts = client.flush()
+
+    assert verdicts == []
+    assert running.until_delivered("archive", 2).accepted == 2
 
 
 def test_client_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
