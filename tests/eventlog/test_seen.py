@@ -185,6 +185,24 @@ def test_append_that_failed_leaves_no_id_behind(path: Path, n_bytes: int) -> Non
     assert ids(log) == ["a", "b", "c"]
 
 
+def test_event_whose_append_failed_behind_another_process_is_stored_when_it_is_sent_again(path: Path) -> None:
+    disk = FaultyDisk()
+    try:
+        ours, theirs = open_log(path), open_log(path)
+        ours.append([batch("a")], received_at_ms=1)
+        theirs.append([batch("b")], received_at_ms=1)
+        disk.full = True
+        with pytest.raises(LogUnavailable):
+            ours.append([batch("c")], received_at_ms=2)
+        disk.full = False
+
+        ours.append([batch("b", "c")], received_at_ms=3)
+    finally:
+        disk.unregister()
+
+    assert ids(ours) == ["a", "b", "c"]
+
+
 def test_large_commit_behind_another_process_is_checked_again(path: Path) -> None:
     ours, theirs = open_log(path), open_log(path)
     ours.append([batch("a")], received_at_ms=1)
