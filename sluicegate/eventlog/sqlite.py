@@ -287,7 +287,7 @@ class SqliteLog(EventLog):
         first = None
         try:
             with transaction(self._db):
-                seen.absorb(self._db)
+                seen.absorb(self._db, head=self.head())
                 claim, first = self._claim_and_store(seen, batches, received_at_ms)
         except BaseException:
             if first is not None:  # it was stored, but could not be committed

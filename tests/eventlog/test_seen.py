@@ -127,6 +127,20 @@ def test_saved_ids_outlive_the_rows(path: Path) -> None:
     assert ids(again) == ["b"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_log_that_retention_has_emptied_takes_events(path: Path, restarted: bool) -> None:
+    ours, theirs = open_log(path), open_log(path)
+    ours.append([batch("a")], received_at_ms=1)
+    theirs.append([batch("b", "c")], received_at_ms=1)
+    theirs.trim(4)
+    log = open_log(path) if restarted else ours
+
+    offsets = [log.append([batch("d"), batch("e", "f")], received_at_ms=2), log.append([batch("g")], received_at_ms=2)]
+
+    assert offsets == [[4, 5], [7]]
+    assert ids(log) == ["d", "e", "f", "g"]
+
+
 def test_id_is_accepted_again_after_the_window(path: Path) -> None:
     log = open_log(path)
     log.append([batch("a")], received_at_ms=1)
