@@ -34,8 +34,31 @@ class Disk(MemoryLog):
             raise self.error
         return super().append(batches, received_at_ms=received_at_ms)
 
+    def opened(self) -> Disk:
+        return self
+
     def close(self) -> None:
         pass
+
+
+class DueDisk(Disk):
+    """Its housekeeping is due when it is told, and can be begun unless `is_closed_to_more`."""
+
+    is_due = is_closed_to_more = False
+    n_refused = n_maintained = 0
+
+    @property
+    def needs_maintenance(self) -> bool:
+        return self.is_due
+
+    def opened(self) -> Disk:
+        if self.is_closed_to_more:
+            self.n_refused += 1
+            raise LogUnavailable("unable to open database file")
+        return self
+
+    def maintain(self) -> None:
+        self.n_maintained += 1
 
 
 class Gate:
@@ -46,7 +69,7 @@ class Gate:
         self._bell = Bell(folder / "bell")
         self.fatal: list[LogError] = []
         self.commit: LoopCommit[int] = LoopCommit(
-            lambda: disk,
+            disk.opened,
             on_committed=self._committed,
             on_failed=self._failed,
             on_fatal=self.fatal.append,
@@ -137,6 +160,27 @@ def test_slow_disk_does_not_count_as_fast_for_failing_at_once(tmp_path: Path) ->
     asyncio.run(use())
 
     assert not any(where for where, _ in disk.commits)
+
+
+def test_housekeeping_that_cannot_be_begun_is_tried_again_after_the_next_commit(tmp_path: Path) -> None:
+    disk = DueDisk()
+
+    async def use() -> list[LogError]:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        disk.is_due = disk.is_closed_to_more = True
+        while not disk.n_refused:
+            await gate.store(number := number + 1)
+        disk.is_closed_to_more = False
+        while not disk.n_maintained:
+            await gate.store(number := number + 1)
+        await gate.close()
+        return gate.fatal
+
+    assert asyncio.run(asyncio.wait_for(use(), 10.0)) == []
 
 
 def test_everything_handed_over_in_one_turn_of_the_loop_is_one_commit(tmp_path: Path) -> None:
