@@ -147,11 +147,11 @@ class SeenIds:
             if newest_ms >= oldest_ms:
                 self._window.add_saved(array("Q", blob), newest_ms, last=last)
         self.head = after
-        self.absorb(db, since_ms=oldest_ms)
+        self.absorb(db, head=head, since_ms=oldest_ms)
         self.loaded = True
 
-    def absorb(self, db: apsw.Connection, *, since_ms: int = 0) -> None:
-        """Take in the rows that others have appended."""
+    def absorb(self, db: apsw.Connection, *, head: Offset, since_ms: int = 0) -> None:
+        """Take in the rows that others have appended; the log's head is `head`, or was just now."""
         for first, count, received_at_ms, meta in db.execute(_ROWS, (self.head,)):
             self.head = first + count - 1
             if received_at_ms < since_ms:
@@ -162,6 +162,7 @@ class SeenIds:
                 logger.warning("no message ids from the row of event %d: %s", first, error)
                 continue
             self._window.add(hashes, received_at_ms, last=self.head)
+        self.head = max(self.head, head)  # retention may have removed the last rows
 
     def save(self, db: apsw.Connection) -> None:
         """Write what a start would else have to read from the rows; not needed for anything else."""

@@ -275,13 +275,26 @@ class SqliteLog(EventLog):
             self._load(seen, received_at_ms)
         claim, first = self._claim_and_store(seen, batches, received_at_ms)
         if first is None:
-            with transaction(self._db):
-                seen.absorb(self._db)
-                claim, first = self._claim_and_store(seen, batches, received_at_ms)
-            assert first is not None
+            claim, first = self._append_behind_others(seen, batches, received_at_ms)
         seen.keep(claim)
         self.n_left_out = claim.n_duplicates
         return claim.offsets(first, batches)
+
+    def _append_behind_others(
+        self, seen: SeenIds, batches: Sequence[EventBatch], received_at_ms: int
+    ) -> tuple[Claim, Offset]:
+        """Take in what others have appended and store what is new then, in one transaction."""
+        first = None
+        try:
+            with transaction(self._db):
+                seen.absorb(self._db, head=self.head())
+                claim, first = self._claim_and_store(seen, batches, received_at_ms)
+        except BaseException:
+            if first is not None:  # it was stored, but could not be committed
+                seen.release(claim)
+            raise
+        assert first is not None
+        return claim, first
 
     def _claim_and_store(
         self, seen: SeenIds, batches: Sequence[EventBatch], received_at_ms: int

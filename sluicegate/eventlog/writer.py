@@ -47,7 +47,7 @@ class Commit(Generic[T]):
         self._clock = clock
         self.n_commits = 0
         self.disk_s = 0.0
-        """How long the disk keeps a commit, in the mean of the last few."""
+        """How long the disk keeps a commit, in the mean of the last few; more when it fails one late."""
 
     def __call__(self, log: EventLog, group: Sequence[tuple[EventBatch, T]]) -> None:
         """Store the group and report it; raises, after `on_failed`, when the log can't be trusted any more."""
@@ -55,6 +55,7 @@ class Commit(Generic[T]):
         try:
             offsets = log.append([batch for batch, _ in group], received_at_ms=int(self._clock() * 1000))
         except LogUnavailable as error:
+            self._note_failed(time.monotonic() - began)
             self._on_failed([token for _, token in group], error)
         except BaseException as error:
             self._on_failed([token for _, token in group], as_damage(error))
@@ -72,6 +73,11 @@ class Commit(Generic[T]):
     def _note(self, took_s: float, n_events: int) -> None:
         self.disk_s += WEIGHT * (max(0.0, took_s - EVENT_S * n_events) - self.disk_s)
         self.n_commits += 1
+
+    def _note_failed(self, took_s: float) -> None:
+        # A commit that waits in vain for a lock keeps its caller as a slow disk does; one that fails at once shows
+        # nothing of how fast the disk is.
+        self.disk_s += WEIGHT * max(0.0, took_s - self.disk_s)
 
     def _ring(self, head: Offset) -> None:
         if self._bell is not None:

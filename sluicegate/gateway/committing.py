@@ -73,6 +73,7 @@ class LoopCommit(Generic[T]):
         self._in_loop = False
         self._trial_ends = TRIAL_COMMITS
         self._housekeeping: asyncio.Future[None] | None = None
+        self._is_behind = False
 
     async def start(self) -> None:
         """Open the log; raises `LogError` when that is not possible."""
@@ -165,6 +166,12 @@ class LoopCommit(Generic[T]):
         error = done.exception()
         if error is None and self._log is not None:
             error = self._finish_maintenance(self._log)
+        if isinstance(error, LogUnavailable):  # such as no file descriptor being left: the next commit tries again
+            level = logging.DEBUG if self._is_behind else logging.WARNING
+            logger.log(level, "the event log's WAL could not be moved to the database: %s", error)
+            self._is_behind = True
+            return
+        self._is_behind = False
         if error is not None:
             self._on_fatal(as_damage(error))
 

@@ -73,6 +73,13 @@ class Exchange:
             traffic.release(self)  # for a request that was handed on here and nowhere else, once there is an answer
             self.connection.flush()
 
+    def cut(self) -> None:
+        """End the connection of a request that cannot be answered."""
+        if self.wire is None:
+            self.wire = b""
+            self.connection.traffic.release(self)
+        self.connection.abort()
+
 
 def reply_all(exchanges: Iterable[Answered], answer: Answer) -> None:
     """Give several the same answer; one that cannot take it keeps it from nobody else."""
@@ -86,4 +93,9 @@ def reply_all(exchanges: Iterable[Answered], answer: Answer) -> None:
 def fail(exchange: Answered) -> None:
     """Answer with 500, where an error is handled: whoever waits must hear of it, and nobody else need."""
     log.exception("cannot handle a request to %s", exchange.route.path if isinstance(exchange, Exchange) else "-")
-    exchange.reply(DEFECT)
+    try:
+        exchange.reply(DEFECT)
+    except Exception:  # or those that are to be answered after it would not be
+        log.exception("cannot answer a request")
+        if isinstance(exchange, Exchange):
+            exchange.cut()

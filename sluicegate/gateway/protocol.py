@@ -145,8 +145,9 @@ class Connection(asyncio.Protocol):
                 self.close_if_idle()
 
     def is_last(self, exchange: Exchange) -> bool:
-        """Whether this is the last request that has been read."""
-        return self._reader.phase not in (_HEAD, _BODY) and self._pending[-1] is exchange
+        """Whether this is the last request that has been read, of a client that is still there."""
+        pending = self._pending
+        return bool(pending) and pending[-1] is exchange and self._reader.phase not in (_HEAD, _BODY)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.gateway.answer import Answer, refusal, unavailable
 from sluicegate.gateway.cors import Cors
-from sluicegate.gateway.exchange import Exchange
+from sluicegate.gateway.exchange import Exchange, reply_all
 from sluicegate.gateway.heads import Heads
 from sluicegate.gateway.limits import Limits
 from sluicegate.gateway.routes import Routes
@@ -130,7 +130,8 @@ class Traffic:
         if waited_s <= self.limits.answer_timeout_s:
             return False
         log.error("a request to %s was not answered in %.0f s", exchange.route.path, waited_s)
-        exchange.reply(unavailable("timed_out", "this took too long, and may have been done or not; send it again"))
+        answer = unavailable("timed_out", "this took too long, and may have been done or not; send it again")
+        reply_all([exchange], answer)
         return True
 
     def answered(self, exchange: Exchange, answer: Answer) -> None:

@@ -127,6 +127,20 @@ def test_saved_ids_outlive_the_rows(path: Path) -> None:
     assert ids(again) == ["b"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_log_that_retention_has_emptied_takes_events(path: Path, restarted: bool) -> None:
+    ours, theirs = open_log(path), open_log(path)
+    ours.append([batch("a")], received_at_ms=1)
+    theirs.append([batch("b", "c")], received_at_ms=1)
+    theirs.trim(4)
+    log = open_log(path) if restarted else ours
+
+    offsets = [log.append([batch("d"), batch("e", "f")], received_at_ms=2), log.append([batch("g")], received_at_ms=2)]
+
+    assert offsets == [[4, 5], [7]]
+    assert ids(log) == ["d", "e", "f", "g"]
+
+
 def test_id_is_accepted_again_after_the_window(path: Path) -> None:
     log = open_log(path)
     log.append([batch("a")], received_at_ms=1)
@@ -183,6 +197,24 @@ def test_append_that_failed_leaves_no_id_behind(path: Path, n_bytes: int) -> Non
         disk.unregister()
 
     assert ids(log) == ["a", "b", "c"]
+
+
+def test_event_whose_append_failed_behind_another_process_is_stored_when_it_is_sent_again(path: Path) -> None:
+    disk = FaultyDisk()
+    try:
+        ours, theirs = open_log(path), open_log(path)
+        ours.append([batch("a")], received_at_ms=1)
+        theirs.append([batch("b")], received_at_ms=1)
+        disk.full = True
+        with pytest.raises(LogUnavailable):
+            ours.append([batch("c")], received_at_ms=2)
+        disk.full = False
+
+        ours.append([batch("b", "c")], received_at_ms=3)
+    finally:
+        disk.unregister()
+
+    assert ids(ours) == ["a", "b", "c"]
 
 
 def test_large_commit_behind_another_process_is_checked_again(path: Path) -> None:

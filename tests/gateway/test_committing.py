@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.errors import LogError
+from sluicegate.errors import LogError, LogUnavailable
 from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.bell import Bell
@@ -18,21 +18,47 @@ from sluicegate.testing.batches import batch_of
 
 
 class Disk(MemoryLog):
-    """Remembers which thread appended, and how much; takes as long as it is told."""
+    """Remembers which thread appended, and how much; takes as long as it is told, and fails when it is told."""
 
     def __init__(self) -> None:
         super().__init__()
         self.delay_s = 0.0
+        self.error: LogError | None = None
         self.commits: list[tuple[bool, int]] = []
 
     def append(self, batches: Sequence[EventBatch], *, received_at_ms: int) -> list[Offset]:
         time.sleep(self.delay_s)
         in_loop = threading.current_thread() is threading.main_thread()
         self.commits.append((in_loop, len(batches)))
+        if self.error is not None:
+            raise self.error
         return super().append(batches, received_at_ms=received_at_ms)
+
+    def opened(self) -> Disk:
+        return self
 
     def close(self) -> None:
         pass
+
+
+class DueDisk(Disk):
+    """Its housekeeping is due when it is told, and can be begun unless `is_closed_to_more`."""
+
+    is_due = is_closed_to_more = False
+    n_refused = n_maintained = 0
+
+    @property
+    def needs_maintenance(self) -> bool:
+        return self.is_due
+
+    def opened(self) -> Disk:
+        if self.is_closed_to_more:
+            self.n_refused += 1
+            raise LogUnavailable("unable to open database file")
+        return self
+
+    def maintain(self) -> None:
+        self.n_maintained += 1
 
 
 class Gate:
@@ -41,12 +67,12 @@ class Gate:
     def __init__(self, disk: Disk, folder: Path, *, on_gathered: Callable[[], None] = lambda: None) -> None:
         self._stored: dict[int, asyncio.Future[Offset]] = {}
         self._bell = Bell(folder / "bell")
-        self.errors: list[LogError] = []
+        self.fatal: list[LogError] = []
         self.commit: LoopCommit[int] = LoopCommit(
-            lambda: disk,
+            disk.opened,
             on_committed=self._committed,
-            on_failed=lambda tokens, error: self.errors.append(error),
-            on_fatal=self.errors.append,
+            on_failed=self._failed,
+            on_fatal=self.fatal.append,
             bell=self._bell,
             on_gathered=on_gathered,
         )
@@ -54,6 +80,10 @@ class Gate:
     def _committed(self, done: list[tuple[int, Offset]], n_left_out: int) -> None:
         for token, offset in done:
             self._stored[token].set_result(offset)
+
+    def _failed(self, tokens: list[int], error: LogError) -> None:
+        for token in tokens:
+            self._stored[token].set_exception(error)
 
     def expect(self, number: int) -> int:
         self._stored[number] = asyncio.get_running_loop().create_future()
@@ -89,6 +119,68 @@ def test_fast_disk_is_committed_to_in_the_loop_and_a_slow_one_in_the_thread(tmp_
     assert in_loop[:TRIAL_COMMITS] == [False] * TRIAL_COMMITS
     assert in_loop.count(True) >= 1
     assert in_loop[-1] is False
+
+
+def test_loop_stands_still_only_once_for_commits_that_wait_in_vain(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        disk.commits.clear()
+        disk.delay_s, disk.error = 0.1, LogUnavailable("is locked by another process")
+        for number in range(-3, 0):
+            with pytest.raises(LogUnavailable):
+                await gate.store(number)
+        await gate.close()
+
+    asyncio.run(use())
+
+    assert [where for where, _ in disk.commits[1:]] == [False, False]
+
+
+def test_slow_disk_does_not_count_as_fast_for_failing_at_once(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        disk.delay_s = 0.03
+        for number in range(TRIAL_COMMITS):
+            await gate.store(number)
+        disk.delay_s, disk.error = 0.0, LogUnavailable("the disk is full")
+        for number in range(-30, 0):
+            with pytest.raises(LogUnavailable):
+                await gate.store(number)
+        await gate.close()
+
+    asyncio.run(use())
+
+    assert not any(where for where, _ in disk.commits)
+
+
+def test_housekeeping_that_cannot_be_begun_is_tried_again_after_the_next_commit(tmp_path: Path) -> None:
+    disk = DueDisk()
+
+    async def use() -> list[LogError]:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        disk.is_due = disk.is_closed_to_more = True
+        while not disk.n_refused:
+            await gate.store(number := number + 1)
+        disk.is_closed_to_more = False
+        while not disk.n_maintained:
+            await gate.store(number := number + 1)
+        await gate.close()
+        return gate.fatal
+
+    assert asyncio.run(asyncio.wait_for(use(), 10.0)) == []
 
 
 def test_everything_handed_over_in_one_turn_of_the_loop_is_one_commit(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sluicegate.consent.writer import LedgerWriter
 from sluicegate.gateway.answer import Answer
 from sluicegate.gateway.exchange import Exchange
 from sluicegate.gateway.limits import Limits
+from sluicegate.gateway.traffic import Traffic
 from tests.gateway.harness import PATIENCE_S, Client, RunningGateway, batch, make_config, request, track
 from tests.gateway.test_commit import StubbornLog
 
@@ -186,6 +187,65 @@ def test_id_that_no_message_can_hold_is_refused_however_often_it_is_sent(
 
 
 # -- one that fails touches no other -----------------------------------------------------------------------------------
+
+
+def has_in_hand(traffic: Traffic, n: int) -> bool:
+    return traffic.in_hand == n
+
+
+def commit_together(gateway: RunningGateway, log: StubbornLog, *paths: str) -> list[Client]:
+    """Send events, of which all but the first become one commit once the log is allowed to go on."""
+    log.allowed.clear()
+    log.entered.clear()
+    clients = [gateway.client() for _ in paths]
+    traffic = gateway.server.traffic
+    for number, (client, path) in enumerate(zip(clients, paths, strict=True), 1):
+        client.send(request(path, track(f"m{number}")))
+        until(gateway, partial(has_in_hand, traffic, number))
+        assert log.entered.wait(PATIENCE_S)
+    return clients
+
+
+def test_client_that_has_gone_keeps_no_other_from_its_answer_while_the_gateway_stops(
+    gateway: RunningGateway, log: StubbornLog
+) -> None:
+    traffic = gateway.server.traffic
+    first, gone, stays = commit_together(gateway, log, *["/v1/track"] * 3)
+    reset(gone)
+    until(gateway, lambda: len(traffic.connections) == 2)
+    gateway.begin_close()
+    until(gateway, lambda: traffic.draining)
+
+    log.allowed.set()
+    answers = [client.answer() for client in (first, stays)]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert log.head() == 3
+    for client in (first, stays):
+        client.close()
+
+
+def test_request_that_cannot_even_be_answered_with_500_loses_its_connection_and_the_others_are_answered(
+    gateway: RunningGateway, log: StubbornLog
+) -> None:
+    traffic = gateway.server.traffic
+    answered = traffic.answered
+
+    def unless_odd(exchange: Exchange, answer: Answer) -> None:
+        if exchange.query == b"odd":
+            boom()
+        answered(exchange, answer)
+
+    gateway.call(lambda: setattr(traffic, "answered", unless_odd))
+    first, odd, other = commit_together(gateway, log, "/v1/track", "/v1/track?odd", "/v1/track")
+
+    log.allowed.set()
+
+    assert [client.answer().status for client in (first, other)] == [200, 200]
+    assert odd.ended()
+    assert in_hand(gateway) == (0, 0)
+    for client in (first, odd, other):
+        client.close()
 
 
 def has_queued(writer: LedgerWriter[Any], n: int) -> bool:
