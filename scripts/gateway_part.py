@@ -111,27 +111,36 @@ class GatewayPart:
         except OSError as error:
             log.debug("the gateway does not listen: %s", error)
 
-    def wait_ready(self, *, timeout_s: float, stops: Callable[[], bool]) -> bool:
-        """Whether `/ready` answers 200, when it does or `stops` says so; raises when it does not in time."""
+    def wait_ready(self, *, timeout_s: float, stops: Callable[[], bool]) -> str | None:
+        """Wait for `/ready` to be 200, no longer than this; why it is not, empty if it is, None when `stops` says so.
+
+        Raises when nothing is answered at all. With reasons to take no events, such as a full disk, a system runs all
+        the same: it has events to deliver, and makes room by that.
+        """
         deadline = time.monotonic() + timeout_s
-        said = "nothing"
+        why_not: str | None = None
+        error: Exception | str = "nothing"
         while time.monotonic() < deadline and not exited([self.pidfd], timeout_s=0):
             try:
-                said = self._ask_ready(min(ASK_S, deadline - time.monotonic()))
-            except OSError as error:
-                said = str(error)
-            if said == "200" or stops():
-                return said == "200"
+                why_not = self._why_not_ready(min(ASK_S, deadline - time.monotonic()))
+            except (OSError, http.client.HTTPException) as failed:
+                error = failed
+            if why_not == "":
+                return why_not
+            if stops():
+                return None
             exited([self.pidfd], timeout_s=0.02)
-        raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {said}")
+        if why_not is None or exited([self.pidfd], timeout_s=0):
+            raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {why_not or error}")
+        return why_not
 
-    def _ask_ready(self, timeout_s: float) -> str:
+    def _why_not_ready(self, timeout_s: float) -> str:
         connection = http.client.HTTPConnection(self.listening, timeout=timeout_s)
         try:
             connection.request("GET", "/ready")
             response = connection.getresponse()
             body = response.read()
-            return "200" if response.status == 200 else body.decode(errors="replace")
+            return "" if response.status == 200 else str(json.loads(body)["message"])
         finally:
             connection.close()
 

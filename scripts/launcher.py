@@ -43,6 +43,7 @@ from sluicegate.scripts.storage import prepare_directory, prepare_storage
 
 log = logging.getLogger(__name__)
 
+READY_S = 10.0  # after which a system runs without being ready, if its gateway answers at all
 SHUTDOWN_S = 25.0
 GATEWAY_STOP_S = 9.0  # it answers requests in hand for 3 s, and its last commit may take 5
 LOCK_TIMEOUT_S = 1.0  # a predecessor that was killed may take a moment to be gone
@@ -176,7 +177,10 @@ class Launcher:
         assert self._gateway is not None
         write_running(self._data_dir, Running(os.getpid(), self._gateway.listening, self._port))
         self._gateway.tell_ready(True)
-        if self._gateway.wait_ready(timeout_s=10.0, stops=lambda: self._stopping):
+        why_not = self._gateway.wait_ready(timeout_s=READY_S, stops=lambda: self._stopping)
+        if why_not:
+            log.warning("runs, not ready yet: http://%s (actors on port %d, data in %s): %s", *self._where(), why_not)
+        elif why_not is not None:
             log.info("ready: http://%s (actors on port %d, data in %s)", *self._where())
             self._on_ready(f"http://{self._gateway.listening}")
 

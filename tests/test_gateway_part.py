@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sluicegate.config.model import LogConfig
 from sluicegate.errors import SluicegateError
 from sluicegate.paths import DataDir
 from sluicegate.scripts import gateway_part
 from sluicegate.scripts.gateway_part import GatewayPart
-from tests.gateway.harness import make_config
+from tests.gateway.harness import RunningGateway, make_config
 
 
 @pytest.fixture
@@ -26,9 +28,22 @@ def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayP
 
 
 def test_a_wish_to_stop_ends_the_wait_for_a_gateway_that_hangs(silent: GatewayPart) -> None:
-    assert not silent.wait_ready(timeout_s=60, stops=lambda: True)
+    assert silent.wait_ready(timeout_s=60, stops=lambda: True) is None
 
 
 def test_a_gateway_that_hangs_is_an_error_in_the_end(silent: GatewayPart) -> None:
     with pytest.raises(SluicegateError, match="did not get ready"):
         silent.wait_ready(timeout_s=0.2, stops=lambda: False)
+
+
+def test_a_gateway_that_answers_is_waited_for_and_then_tells_why_it_is_not_ready(
+    silent: GatewayPart, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, log=LogConfig(min_free_bytes=2**40))
+    with closing(RunningGateway(config)) as gateway:
+        silent.listening = "{}:{}".format(*gateway.address)
+
+        why_not = silent.wait_ready(timeout_s=0.2, stops=lambda: False)
+
+    assert why_not is not None
+    assert "MiB free, less than 1048576 MiB" in why_not
