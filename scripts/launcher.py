@@ -93,6 +93,9 @@ class Launcher:
         self._restarts: deque[float] = deque()
         self._checkup = Checkup(patience, self._ask)
         self._down: dict[Part, float] = {}
+        """Since when; the gateway is down until it answers."""
+        self._killed: set[Part] = set()
+        """Those whose process has been killed, and that have not been started again."""
         self._stopping = False
         self._port = config.actor_port
 
@@ -126,7 +129,7 @@ class Launcher:
         share_with_children()
         self._start_actors()
         self._gateway.start()
-        self._checkup.begin(Part.GATEWAY)
+        self._begun(Part.GATEWAY)
         self._announce()
 
     def _start_actors(self) -> None:
@@ -138,7 +141,7 @@ class Launcher:
         self._system.interrupt_on(self._signals.fileno())
         self._start_supervisor()
         self._start_router()
-        self._checkup.begin(*ACTOR_PARTS)
+        self._begun(*ACTOR_PARTS)
 
     def _start_supervisor(self) -> None:
         self._supervisor = self._create(SupervisorActor, "sluicegate.supervisor")
@@ -164,6 +167,10 @@ class Launcher:
             if answer is not None:
                 break
         raise PartFailed(f"{name} did not start: {answer!r}; see {self._data_dir.logs}")
+
+    def _begun(self, *parts: Part) -> None:
+        self._checkup.begin(*parts)
+        self._killed.difference_update(parts)
 
     def _unless_stopping(self) -> None:
         if self._stopping:
@@ -255,9 +262,10 @@ class Launcher:
         self._checkup.ask_due()
         self._collect(COLLECT_S)
         for part, silent_s in self._checkup.hung().items():
-            if part not in self._down:
+            if part not in self._killed:
                 log.error("%s has not answered for %.0f s; it is killed and started again", part, silent_s)
-                self._down[part] = time.monotonic()
+                self._killed.add(part)
+                self._down.setdefault(part, time.monotonic())
                 self._tell_ready()
                 with contextlib.suppress(ProcessLookupError):  # it has just ended, and is revived all the same
                     signal.pidfd_send_signal(self._pidfds()[part], signal.SIGKILL)
@@ -307,7 +315,7 @@ class Launcher:
             case Part.GATEWAY:
                 assert self._gateway is not None
                 self._gateway.restart()
-        self._checkup.begin(part)
+        self._begun(part)
         if part is not Part.GATEWAY:  # which is back when it answers
             self._recovered(part)
         self._tell_ready()
