@@ -19,6 +19,7 @@ from sluicegate.errors import SluicegateError
 from sluicegate.gateway.server import run
 from sluicegate.logs import be_part
 from sluicegate.paths import DataDir
+from sluicegate.scripts.interrupts import interrupting
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class GatewayPart:
             setproctitle(f"sluicegate: gateway {self.listening}")
             be_part("gateway")
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in interrupting():
                 signal.signal(number, signal.SIG_DFL)
             release_inherited_sockets(spare=[self._socket.fileno(), control.fileno()])
             code = run(self._config, listen_socket=self._socket, control_fd=control.fileno())

@@ -38,6 +38,7 @@ from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
 from sluicegate.scripts.checkup import ACTOR_PARTS, Checkup, Part
 from sluicegate.scripts.gateway_part import GatewayPart
+from sluicegate.scripts.interrupts import interrupting
 from sluicegate.scripts.pulse import Patience
 from sluicegate.scripts.storage import prepare_directory, prepare_storage
 
@@ -202,7 +203,7 @@ class Launcher:
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self._signal_end = theirs
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in interrupting():
             signal.signal(number, self._on_signal)
         return ours
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from unittest.mock import Mock
@@ -67,3 +68,21 @@ def test_gateway_that_hangs_before_its_first_answer_after_a_restart_is_killed_ag
     assert [one.getMessage() for one in caplog.records] == [
         "the gateway has not answered for 20 s; it is killed and started again"
     ] * 2
+
+
+@pytest.fixture
+def below_nohup() -> Iterator[None]:
+    numbers = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_hang_up_that_is_ignored_ends_no_system(launcher: Launcher, below_nohup: None) -> None:
+    with launcher._catch_signals():
+        signal.raise_signal(signal.SIGHUP)
+
+    assert not launcher._stopping
