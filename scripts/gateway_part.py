@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from setproctitle import setproctitle
 
@@ -51,15 +51,20 @@ class GatewayPart:
         """Fork the gateway process; the launcher must be single-threaded."""
         ours, theirs = socket.socketpair()
         parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._become_gateway(parent, theirs)
+        # The child has our handlers at first, which would take a signal that is meant to end it for one to us.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, interrupting())
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                self._become_gateway(parent, theirs, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._control, self._heard = ours, b""
         self.control_fd = ours.fileno()
         self.pidfd = os.pidfd_open(self.pid)
 
-    def _become_gateway(self, parent: int, control: socket.socket) -> None:
+    def _become_gateway(self, parent: int, control: socket.socket, mask: Iterable[int]) -> None:
         code = 1
         try:
             die_with_parent(parent)
@@ -68,6 +73,7 @@ class GatewayPart:
             signal.set_wakeup_fd(-1)
             for number in interrupting():
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             release_inherited_sockets(spare=[self._socket.fileno(), control.fileno()])
             code = run(self._config, listen_socket=self._socket, control_fd=control.fileno())
         except BaseException:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +16,24 @@ from sluicegate.paths import DataDir
 from sluicegate.scripts import gateway_part
 from sluicegate.scripts.gateway_part import GatewayPart
 from tests.gateway.harness import RunningGateway, make_config
+
+FORKS = """
+import os, signal, sys
+from pathlib import Path
+from sluicegate.config import Config
+from sluicegate.paths import DataDir
+from sluicegate.scripts import gateway_part
+
+signal.signal(signal.SIGTERM, lambda number, frame: None)  # as the launcher's
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+gateway_part.die_with_parent = lambda parent: os.kill(os.getpid(), int(sys.argv[2]))
+gateway_part.run = lambda *args, **options: os.kill(os.getpid(), signal.SIGHUP) or 0
+config = Config.decode(Path(sys.argv[1]).read_bytes())
+part = gateway_part.GatewayPart(config, DataDir(config.data_dir))
+part.start()
+print(os.waitstatus_to_exitcode(os.waitpid(part.pid, 0)[1]), len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+"""
+"""Prints how a gateway ends that gets a signal just after its fork, then a hang-up; and how many are blocked here."""
 
 
 @pytest.fixture
@@ -47,3 +68,19 @@ def test_a_gateway_that_answers_is_waited_for_and_then_tells_why_it_is_not_ready
 
     assert why_not is not None
     assert "MiB free, less than 1048576 MiB" in why_not
+
+
+def fork_gateway(folder: Path, number: int) -> list[str]:
+    config = make_config(folder)
+    encoded = folder / "config"
+    encoded.write_bytes(config.encode())
+    command = [sys.executable, "-c", FORKS, str(encoded), str(int(number))]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+
+def test_a_gateway_that_was_just_forked_hears_the_wish_to_stop(tmp_path: Path) -> None:
+    assert fork_gateway(tmp_path, signal.SIGTERM) == [str(-int(signal.SIGTERM)), "0"]
+
+
+def test_a_hang_up_that_the_launcher_ignores_does_not_end_the_gateway(tmp_path: Path) -> None:
+    assert fork_gateway(tmp_path, 0) == ["0", "0"]
