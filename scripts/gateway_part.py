@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from setproctitle import setproctitle
 
@@ -19,6 +19,7 @@ from sluicegate.errors import SluicegateError
 from sluicegate.gateway.server import run
 from sluicegate.logs import be_part
 from sluicegate.paths import DataDir
+from sluicegate.scripts.interrupts import interrupting
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +51,29 @@ class GatewayPart:
         """Fork the gateway process; the launcher must be single-threaded."""
         ours, theirs = socket.socketpair()
         parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._become_gateway(parent, theirs)
+        # The child has our handlers at first, which would take a signal that is meant to end it for one to us.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, interrupting())
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                self._become_gateway(parent, theirs, mask)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         self._control, self._heard = ours, b""
         self.control_fd = ours.fileno()
         self.pidfd = os.pidfd_open(self.pid)
 
-    def _become_gateway(self, parent: int, control: socket.socket) -> None:
+    def _become_gateway(self, parent: int, control: socket.socket, mask: Iterable[int]) -> None:
         code = 1
         try:
             die_with_parent(parent)
             setproctitle(f"sluicegate: gateway {self.listening}")
             be_part("gateway")
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in interrupting():
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             release_inherited_sockets(spare=[self._socket.fileno(), control.fileno()])
             code = run(self._config, listen_socket=self._socket, control_fd=control.fileno())
         except BaseException:
@@ -111,27 +118,36 @@ class GatewayPart:
         except OSError as error:
             log.debug("the gateway does not listen: %s", error)
 
-    def wait_ready(self, *, timeout_s: float, stops: Callable[[], bool]) -> bool:
-        """Whether `/ready` answers 200, when it does or `stops` says so; raises when it does not in time."""
+    def wait_ready(self, *, timeout_s: float, stops: Callable[[], bool]) -> str | None:
+        """Wait for `/ready` to be 200, no longer than this; why it is not, empty if it is, None when `stops` says so.
+
+        Raises when nothing is answered at all. With reasons to take no events, such as a full disk, a system runs all
+        the same: it has events to deliver, and makes room by that.
+        """
         deadline = time.monotonic() + timeout_s
-        said = "nothing"
+        why_not: str | None = None
+        error: Exception | str = "nothing"
         while time.monotonic() < deadline and not exited([self.pidfd], timeout_s=0):
             try:
-                said = self._ask_ready(min(ASK_S, deadline - time.monotonic()))
-            except OSError as error:
-                said = str(error)
-            if said == "200" or stops():
-                return said == "200"
+                why_not = self._why_not_ready(min(ASK_S, deadline - time.monotonic()))
+            except (OSError, http.client.HTTPException) as failed:
+                error = failed
+            if why_not == "":
+                return why_not
+            if stops():
+                return None
             exited([self.pidfd], timeout_s=0.02)
-        raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {said}")
+        if why_not is None or exited([self.pidfd], timeout_s=0):
+            raise SluicegateError(f"the gateway on {self.listening} did not get ready: /ready said {why_not or error}")
+        return why_not
 
-    def _ask_ready(self, timeout_s: float) -> str:
+    def _why_not_ready(self, timeout_s: float) -> str:
         connection = http.client.HTTPConnection(self.listening, timeout=timeout_s)
         try:
             connection.request("GET", "/ready")
             response = connection.getresponse()
             body = response.read()
-            return "200" if response.status == 200 else body.decode(errors="replace")
+            return "" if response.status == 200 else str(json.loads(body)["message"])
         finally:
             connection.close()
 

@@ -8,20 +8,21 @@ from types import FrameType
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Interrupts:
-    """SIGINT, SIGTERM and SIGHUP as `KeyboardInterrupt`, also where Python drops exceptions (`__del__`).
+def interrupting() -> list[signal.Signals]:
+    """SIGINT, SIGTERM and SIGHUP, but no hang-up that is ignored, as below `nohup`: it is to stay ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in _NUMBERS if not (ignored and number is signal.SIGHUP)]
 
-    A hang-up that is ignored, as below `nohup`, stays ignored.
-    """
+
+class Interrupts:
+    """The signals that end a command as `KeyboardInterrupt`, also where Python drops exceptions (`__del__`)."""
 
     def __init__(self) -> None:
         self._interrupted = False
 
     def __enter__(self) -> Interrupts:
         """Take the signals over."""
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        numbers = [number for number in _NUMBERS if not (ignored and number == signal.SIGHUP)]
-        self._before = {number: signal.signal(number, self._interrupt) for number in numbers}
+        self._before = {number: signal.signal(number, self._interrupt) for number in interrupting()}
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -38,11 +38,13 @@ from sluicegate.paths import DataDir
 from sluicegate.running import Running, write_running
 from sluicegate.scripts.checkup import ACTOR_PARTS, Checkup, Part
 from sluicegate.scripts.gateway_part import GatewayPart
+from sluicegate.scripts.interrupts import interrupting
 from sluicegate.scripts.pulse import Patience
 from sluicegate.scripts.storage import prepare_directory, prepare_storage
 
 log = logging.getLogger(__name__)
 
+READY_S = 10.0  # after which a system runs without being ready, if its gateway answers at all
 SHUTDOWN_S = 25.0
 GATEWAY_STOP_S = 9.0  # it answers requests in hand for 3 s, and its last commit may take 5
 LOCK_TIMEOUT_S = 1.0  # a predecessor that was killed may take a moment to be gone
@@ -92,6 +94,9 @@ class Launcher:
         self._restarts: deque[float] = deque()
         self._checkup = Checkup(patience, self._ask)
         self._down: dict[Part, float] = {}
+        """Since when; the gateway is down until it answers."""
+        self._killed: set[Part] = set()
+        """Those whose process has been killed, and that have not been started again."""
         self._stopping = False
         self._port = config.actor_port
 
@@ -125,7 +130,7 @@ class Launcher:
         share_with_children()
         self._start_actors()
         self._gateway.start()
-        self._checkup.begin(Part.GATEWAY)
+        self._begun(Part.GATEWAY)
         self._announce()
 
     def _start_actors(self) -> None:
@@ -137,7 +142,7 @@ class Launcher:
         self._system.interrupt_on(self._signals.fileno())
         self._start_supervisor()
         self._start_router()
-        self._checkup.begin(*ACTOR_PARTS)
+        self._begun(*ACTOR_PARTS)
 
     def _start_supervisor(self) -> None:
         self._supervisor = self._create(SupervisorActor, "sluicegate.supervisor")
@@ -164,6 +169,10 @@ class Launcher:
                 break
         raise PartFailed(f"{name} did not start: {answer!r}; see {self._data_dir.logs}")
 
+    def _begun(self, *parts: Part) -> None:
+        self._checkup.begin(*parts)
+        self._killed.difference_update(parts)
+
     def _unless_stopping(self) -> None:
         if self._stopping:
             raise _StopAsked
@@ -176,7 +185,10 @@ class Launcher:
         assert self._gateway is not None
         write_running(self._data_dir, Running(os.getpid(), self._gateway.listening, self._port))
         self._gateway.tell_ready(True)
-        if self._gateway.wait_ready(timeout_s=10.0, stops=lambda: self._stopping):
+        why_not = self._gateway.wait_ready(timeout_s=READY_S, stops=lambda: self._stopping)
+        if why_not:
+            log.warning("runs, not ready yet: http://%s (actors on port %d, data in %s): %s", *self._where(), why_not)
+        elif why_not is not None:
             log.info("ready: http://%s (actors on port %d, data in %s)", *self._where())
             self._on_ready(f"http://{self._gateway.listening}")
 
@@ -191,7 +203,7 @@ class Launcher:
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self._signal_end = theirs
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in interrupting():
             signal.signal(number, self._on_signal)
         return ours
 
@@ -251,9 +263,10 @@ class Launcher:
         self._checkup.ask_due()
         self._collect(COLLECT_S)
         for part, silent_s in self._checkup.hung().items():
-            if part not in self._down:
+            if part not in self._killed:
                 log.error("%s has not answered for %.0f s; it is killed and started again", part, silent_s)
-                self._down[part] = time.monotonic()
+                self._killed.add(part)
+                self._down.setdefault(part, time.monotonic())
                 self._tell_ready()
                 with contextlib.suppress(ProcessLookupError):  # it has just ended, and is revived all the same
                     signal.pidfd_send_signal(self._pidfds()[part], signal.SIGKILL)
@@ -303,7 +316,7 @@ class Launcher:
             case Part.GATEWAY:
                 assert self._gateway is not None
                 self._gateway.restart()
-        self._checkup.begin(part)
+        self._begun(part)
         if part is not Part.GATEWAY:  # which is back when it answers
             self._recovered(part)
         self._tell_ready()

@@ -181,6 +181,7 @@ class Connection(asyncio.Protocol):
             return
         self._paused = not wanted
         if wanted:
+            self._watch.begin_anew(self._reader.phase, self.traffic.clock())
             transport.resume_reading()
         else:
             transport.pause_reading()
@@ -201,6 +202,8 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         if not self._writable and now > self._watch.since + self._limits.write_timeout_s:
             self.abort()
+        elif self._paused and reader.phase in (_HEAD, _BODY):
+            return  # the client cannot get on while we do not read
         elif answer := self._watch.too_slow(reader.phase, reader.body_bytes, now):
             self.refuse(answer)
         elif now > self._watch.deadline and not self._pending and self._transport is not None:

@@ -83,8 +83,9 @@ class Server:
         keys = WriteKeys(config.gateway.write_keys)
         acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._ingest = self._make_ingest(acceptor, keys)
+        self._withdrawals = Withdrawals(config)
         notices = Notices(
-            config, submit=self._writer.submit, taken=self._collecting.taken, then=Withdrawals(config).after_write
+            config, submit=self._writer.submit, taken=self._collecting.taken, then=self._withdrawals.after_write
         )
         self._consent = ConsentDesk(config, keys, after_write=notices.after_write, counts=self.metrics.consent)
         self._regulations = RegulationDesk(config)
@@ -174,6 +175,7 @@ class Server:
         self.traffic.drain(idle.set)
         with suppress(TimeoutError):
             await asyncio.wait_for(idle.wait(), self.limits.drain_s)
+        self._withdrawals.close()
         if not await self._collecting.close(CLOSE_TIMEOUT_S):
             log.error("the consent ledger did not take what events said in %.0f s", CLOSE_TIMEOUT_S)
         if not await self._writer.close(CLOSE_TIMEOUT_S):

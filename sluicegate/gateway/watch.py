@@ -32,8 +32,7 @@ class Watch:
         limits = self._limits
         if self.timed is not phase:
             self.timed = phase
-            self.since = now
-            self.deadline = now + (limits.head_timeout_s if phase is Phase.HEAD else limits.body_timeout_s)
+            self.begin_anew(phase, now)
             self._timed_body_bytes = body_bytes
             self.raw = self.raw + self.fed if phase is Phase.HEAD else 0
         else:
@@ -44,6 +43,13 @@ class Watch:
         if overhead_bytes > MAX_CHUNK_OVERHEAD_BYTES + body_bytes // 8:
             return malformed("send the body in larger chunks, without extensions and trailers")
         return None
+
+    def begin_anew(self, phase: Phase, now: float) -> None:
+        """Give a request that is being read its whole time from now on: until now nobody read from its client."""
+        if self.timed is phase:
+            self.since = now
+            limits = self._limits
+            self.deadline = now + (limits.head_timeout_s if phase is Phase.HEAD else limits.body_timeout_s)
 
     def too_slow(self, phase: Phase, body_bytes: int, now: float) -> Answer | None:
         """The answer to a request that does not get on, if that is so."""

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from sluicegate.gateway.limits import Limits
 from sluicegate.gateway.traffic import overloaded
 from tests.gateway.conftest import StartGateway
 from tests.gateway.harness import BASIC, Client, RunningGateway, request, track
+from tests.gateway.test_commit import StubbornLog
+from tests.gateway.test_in_hand import until
 
 HEAD = b"POST /v1/track HTTP/1.1\r\nHost: a\r\n" + BASIC
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -213,6 +216,35 @@ def test_body_that_comes_too_slowly_is_408(start_gateway: StartGateway) -> None:
 
     assert (answer.status, answer.json["code"]) == (408, "too_slow")
     client.close()
+
+
+def pass_time(gateway: RunningGateway, seconds: float) -> None:
+    """Let so much time pass in the gateway at once, and have it look for slow clients."""
+    traffic = gateway.server.traffic
+    before = traffic.clock
+    traffic.clock = lambda: before() + seconds
+    gateway.call(lambda: traffic.tick(traffic.clock()))
+
+
+@pytest.mark.parametrize("cut", [30, -5], ids=["in the head", "in the body"])
+@pytest.mark.parametrize(("late_s", "status"), [(4, 200), (31, 408)])
+def test_client_that_was_not_read_from_has_its_whole_time_once_it_is(
+    start_gateway: StartGateway, cut: int, late_s: float, status: int
+) -> None:
+    log = StubbornLog()
+    gateway = start_gateway(open_log=lambda: log)
+    wires = [request("/v1/track", track(f"m{number}")) for number in range(9)]
+    with closing(gateway.client()) as client:
+        client.send(b"".join(wires[:8]) + wires[8][:cut])
+        until(gateway, lambda: [one._paused for one in gateway.server.traffic.connections] == [True])
+        pass_time(gateway, 31)
+        log.allowed.set()
+        answers = [client.answer().status for _ in range(8)]
+
+        pass_time(gateway, late_s)
+        client.send(wires[8][cut:])
+
+        assert [*answers, client.answer().status] == [200] * 8 + [status]
 
 
 def test_idle_connection_is_closed_without_a_word(start_gateway: StartGateway) -> None:
