@@ -148,7 +148,14 @@ class LoopCommit(Generic[T]):
             self._on_fatal(as_damage(error))
             return
         if log.needs_maintenance and self._housekeeping is None:
+            self._begin_housekeeping()
+
+    def _begin_housekeeping(self) -> None:
+        try:
             self._housekeeping = self._loop.run_in_executor(None, self._maintain)
+        except RuntimeError as error:  # no thread can be started: the next commit tries again
+            logger.debug("the housekeeping of the event log cannot be begun: %s", error)
+        else:
             self._housekeeping.add_done_callback(self._maintained)
 
     def _maintain(self) -> None:

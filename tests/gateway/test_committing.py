@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -181,6 +182,31 @@ def test_housekeeping_that_cannot_be_begun_is_tried_again_after_the_next_commit(
         return gate.fatal
 
     assert asyncio.run(asyncio.wait_for(use(), 10.0)) == []
+
+
+def test_commits_go_on_when_no_thread_can_be_started_for_housekeeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.gateway.committing.MAX_COMMIT_BYTES", 1)  # a commit for each
+    disk = DueDisk()
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def use() -> None:
+        gate = Gate(disk, tmp_path)
+        await gate.commit.start()
+        number = 0
+        while not any(where for where, _ in disk.commits):
+            await gate.store(number := number + 1)
+        disk.is_due = True
+        with mock.patch.object(asyncio.get_running_loop(), "run_in_executor", refuse):
+            await gate.store(-1, -2)
+        while not disk.n_maintained:
+            await gate.store(number := number + 1)
+        await gate.close()
+
+    asyncio.run(asyncio.wait_for(use(), 10.0))
 
 
 def test_everything_handed_over_in_one_turn_of_the_loop_is_one_commit(tmp_path: Path) -> None:
