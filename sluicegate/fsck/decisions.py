@@ -10,7 +10,7 @@ import apsw
 
 from sluicegate.accounts import DAMAGED, read_state, words_of
 from sluicegate.audit.chain import add_later, later
-from sluicegate.audit.reading import before_first, check, ranges, rows_after
+from sluicegate.audit.reading import Checked, before_first, check, ranges, rows_after
 from sluicegate.audit.words import DEAD, HELD, expired
 from sluicegate.sqlite import fetch
 
@@ -48,6 +48,15 @@ def mend_decisions(db: apsw.Connection) -> bool:
                 return False
     _begin_anew(db, state.cursor, counts)
     return True
+
+
+def told_by(db: apsw.Connection) -> Checked | None:
+    """What the chain says by itself, whatever the accounts say; None when it is not whole."""
+    try:
+        checked = check(db, cursor=0, counts={}, now_ms=0)
+    except (ValueError, IndexError):
+        return None
+    return None if checked.reached is None else checked
 
 
 def _lost(db: apsw.Connection) -> dict[str, set[int]]:

@@ -12,7 +12,7 @@ import apsw
 
 from sluicegate.accounts import DAMAGED, read_state
 from sluicegate.errors import LogDamaged
-from sluicegate.fsck.databases import STORE, bad_letters, known_letters, opened, store_faults
+from sluicegate.fsck.databases import STORE, bad_letters, believed_cursor, known_letters, opened, store_faults
 from sluicegate.fsck.decisions import BEGUN_ANEW, mend_decisions
 from sluicegate.fsck.findings import aside
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
@@ -113,6 +113,8 @@ def _balance(path: Path) -> bool:
     db = connect(path, STORE, create=False)
     try:
         with errors_of(path), transaction(db):
+            if (cursor := believed_cursor(db)) is not None:
+                db.execute("UPDATE state SET cursor = ?", (cursor,))
             for id_ in bad_letters(db):
                 db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
             state = read_state(db)

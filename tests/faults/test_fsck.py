@@ -300,3 +300,44 @@ def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir
     held_from(data_dir, 21, 22)
 
     assert sorted(cursors(data_dir)) == [20, 22]
+
+
+@pytest.mark.parametrize("damage", ["cursor = cursor + (1 << 30)", "start = start + (1 << 30)"])
+def test_damaged_store_adds_no_events_to_the_log(data_dir: DataDir, damage: str) -> None:
+    spoil(data_dir.store("crm"), f"UPDATE state SET {damage}")
+
+    repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    assert (log.head(), store.state.cursor) == (N_EVENTS, 20)
+    assert not Quarantine(data_dir.root).all()
+    assert fsck(data_dir).returncode == 0
+
+
+def test_cursor_that_nothing_bears_out_adds_no_events_to_the_log(data_dir: DataDir) -> None:
+    spoil(data_dir.store("crm"), "UPDATE state SET cursor = cursor + (1 << 30), delivered = 0; DELETE FROM decisions")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == N_EVENTS
+
+
+def test_cursor_is_believed_when_only_counts_were_lost(data_dir: DataDir) -> None:
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    store.commit(1, cursor=90, delivered=70)
+    store.close()
+    spoil(data_dir.store("crm"), "DELETE FROM denied")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == 90
+
+
+def test_damaged_number_of_a_held_event_adds_no_events_to_the_log(data_dir: DataDir) -> None:
+    held_from(data_dir, 21)
+    spoil(data_dir.store("crm"), "UPDATE held SET log_offset = log_offset + (1 << 30)")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == N_EVENTS
