@@ -62,7 +62,14 @@ _RECEIVED = """
     WHERE first >= coalesce((SELECT max(first) FROM rows WHERE first <= ?1), 0) AND first + count > ?1
     ORDER BY first LIMIT 1
 """
-_TRIMMABLE = "SELECT first, count FROM rows WHERE first < ?1 AND first + count <= ?1 ORDER BY first LIMIT ?2"
+_TRIMMABLE = """
+    SELECT first, past FROM (
+        SELECT first, coalesce((SELECT min(first) FROM rows AS others WHERE others.first > rows.first), first + count)
+            AS past
+        FROM rows WHERE first < ?1 ORDER BY first LIMIT ?2
+    ) WHERE past <= ?1
+"""
+"""Rows and where the next ones begin: a damaged count must not keep a row for ever."""
 
 
 class SqliteLog(EventLog):
@@ -354,9 +361,11 @@ class SqliteLog(EventLog):
             old = fetch(self._db, _TRIMMABLE, (before, TRIM_ROWS))
             if not old:
                 return 0
-            self._db.execute("DELETE FROM rows WHERE first <= ?", (old[-1][0],))
-            self._db.execute("UPDATE trimmed SET last = ?", (old[-1][0] + old[-1][1] - 1,))
-        return sum(count for _, count in old)
+            last_row, past = old[-1]
+            self._db.execute("DELETE FROM rows WHERE first <= ?", (last_row,))
+            self._db.execute("UPDATE trimmed SET last = ?", (past - 1,))
+        n_events: int = past - old[0][0]
+        return n_events
 
     def _number(self, sql: str) -> int:
         with errors_of(self.path):
