@@ -170,3 +170,19 @@ def test_trimming_to_size_ends_when_nothing_can_be_let_go(clocked: Clocked, monk
     monkeypatch.setattr(clocked.log, "trim", trim)
 
     assert Retention(CONFIG).apply(clocked.log, {"a": 0}, now_ms=0) == 0
+
+
+def test_remembered_message_ids_let_no_events_expire(clocked: Clocked) -> None:
+    clocked.append(0, n_bytes=1_000_000)
+    clocked.log._db.executemany("INSERT INTO seen_ids VALUES (?, 0, zeroblob(65536))", [(n,) for n in range(1, 61)])
+
+    Retention(CONFIG).apply(clocked.log, {"a": 0}, now_ms=1)
+
+    assert clocked.log.tail() == 1
+
+
+def test_log_of_an_older_version_has_a_size_too(clocked: Clocked) -> None:
+    clocked.append(0, n_bytes=1_000_000)
+    clocked.log._db.execute("DROP TABLE seen_ids")
+
+    assert 1_000_000 < clocked.log.used_bytes() < 1_100_000
