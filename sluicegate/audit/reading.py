@@ -64,6 +64,8 @@ class Checked:
     """Events whose decision is in the chain; those before it are in `counts` alone."""
     since: int = 0
     """The offset up to which decisions have been removed, or were taken before there was a chain."""
+    reached: int | None = None
+    """The offset that the rows lead to; None when one of them is not what was written."""
     counts: Counter[str] = field(default_factory=Counter)
     fault: str | None = None
 
@@ -174,7 +176,7 @@ def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int]
         newest.append(row)
         if not row.later:
             passed = row.last
-    checked.n_events = passed - begin.last
+    checked.n_events, checked.reached = passed - begin.last, passed
     for place, row in enumerate(newest, 3 - len(newest)):
         if place == 0 or Story.unpacked(row.story).from_ms + 2 * GROW_MS <= now_ms:
             checked.head, checked.head_hash = row.number, row.hash.hex()

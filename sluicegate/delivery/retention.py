@@ -109,7 +109,10 @@ class Retention:
                 break
             n_stored = event_log.head() - oldest[0].first + 1
             share = oldest[0].first + n_stored * (used - max_bytes) // used
-            trimmed += event_log.trim(max(share, oldest[0].last + 1))
+            gone = event_log.trim(max(share, oldest[0].last + 1))
+            if not gone:
+                break
+            trimmed += gone
         return trimmed
 
 

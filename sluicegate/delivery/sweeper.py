@@ -25,7 +25,7 @@ from sluicegate.delivery.spoilt import Spoilt
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
 from sluicegate.delivery.versions import StoreVersion, store_version
-from sluicegate.errors import ConsentUnreadable, LogError, LogUnavailable
+from sluicegate.errors import ConsentUnreadable, LogDamaged, LogError, LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
@@ -98,6 +98,8 @@ class Sweeper:
         self._audit_ttl_s = config.consent.audit_ttl_s
         self._space = FreeSpace(data_dir.root, config.log)
         self._trimmed_at = time.monotonic()
+        self._untrimmable = ""
+        """The damage at which the last trim failed: the next one waits, though the log may be too large."""
         self._next_letters = self._trimmed_at + TRIM_EVERY_S
         self._size_checked_at = float("-inf")
         self._next_replays = 0.0
@@ -205,16 +207,26 @@ class Sweeper:
         self._size_checked_at = now
         disk_low = self._space.problem(now) is not None
         due_at = self._trimmed_at + (TRIM_EVERY_WHEN_LOW_S if disk_low else TRIM_EVERY_S)
-        if now < due_at and not self._retention.over_size(event_log):
+        if now < due_at and (self._untrimmable or not self._retention.over_size(event_log)):
             return
         self._trimmed_at = now
+        self._trim(event_log, disk_low=disk_low)
+        self._sweep.expire(event_log.tail())
+
+    def _trim(self, event_log: SqliteLog, *, disk_low: bool) -> None:
+        """Apply the bounds to the log; what is damaged in it keeps nothing else from being done."""
         try:
             cursors, held = self._needed(event_log)
             now_ms = time.time_ns() // 1_000_000
             self._retention.apply(event_log, cursors, now_ms=now_ms, disk_low=disk_low, held=held)
         except LogUnavailable as error:
             log.warning("the event log cannot be trimmed now: %s", error)
-        self._sweep.expire(event_log.tail())
+        except LogDamaged as error:
+            if str(error) != self._untrimmable:
+                log.error("the event log cannot be trimmed, and grows until it is repaired: %s", error)
+            self._untrimmable = str(error)
+        else:
+            self._untrimmable = ""
 
     def _needed(self, event_log: SqliteLog) -> tuple[dict[str, Offset] | None, list[Offset]]:
         """Cursors and first held events of all enabled destinations; None for cursors when any of it is not known."""

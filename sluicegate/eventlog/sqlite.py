@@ -62,7 +62,16 @@ _RECEIVED = """
     WHERE first >= coalesce((SELECT max(first) FROM rows WHERE first <= ?1), 0) AND first + count > ?1
     ORDER BY first LIMIT 1
 """
-_TRIMMABLE = "SELECT first, count FROM rows WHERE first < ?1 AND first + count <= ?1 ORDER BY first LIMIT ?2"
+_TRIMMABLE = """
+    SELECT first, past FROM (
+        SELECT first, coalesce((SELECT min(first) FROM rows AS others WHERE others.first > rows.first), first + count)
+            AS past
+        FROM rows WHERE first < ?1 ORDER BY first LIMIT ?2
+    ) WHERE past <= ?1
+"""
+"""Rows and where the next ones begin: a damaged count must not keep a row for ever."""
+_ID_BYTES = "SELECT coalesce(sum(length(hashes)), 0) FROM seen_ids"
+"""Reads no hashes, only their lengths: 0.2 ms for 2 million ids, 6 ms for 100 million."""
 
 
 class SqliteLog(EventLog):
@@ -190,10 +199,17 @@ class SqliteLog(EventLog):
         return found[0][0] if found else None
 
     def used_bytes(self) -> int:
-        """What the events take of the file; see `EventLog.used_bytes`."""
+        """What the events take of the file, without the hashes of their ids; see `EventLog.used_bytes`."""
         with errors_of(self.path):
             n_pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
-        return n_pages * SCHEMA.page_size
+            return max(0, n_pages * SCHEMA.page_size - self._id_bytes())
+
+    def _id_bytes(self) -> int:
+        try:
+            n_bytes: int = fetch(self._db, _ID_BYTES)[0][0]
+        except (apsw.CorruptError, apsw.SQLError):  # it is damaged, or not there in a log of an older version
+            return 0
+        return n_bytes
 
     def shrink(self, *, entirely: bool = False) -> int:
         """Give back space when much of the file is free; one made by an older version stays. See `EventLog.shrink`."""
@@ -354,9 +370,11 @@ class SqliteLog(EventLog):
             old = fetch(self._db, _TRIMMABLE, (before, TRIM_ROWS))
             if not old:
                 return 0
-            self._db.execute("DELETE FROM rows WHERE first <= ?", (old[-1][0],))
-            self._db.execute("UPDATE trimmed SET last = ?", (old[-1][0] + old[-1][1] - 1,))
-        return sum(count for _, count in old)
+            last_row, past = old[-1]
+            self._db.execute("DELETE FROM rows WHERE first <= ?", (last_row,))
+            self._db.execute("UPDATE trimmed SET last = ?", (past - 1,))
+        n_events: int = past - old[0][0]
+        return n_events
 
     def _number(self, sql: str) -> int:
         with errors_of(self.path):

@@ -9,12 +9,13 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from sluicegate.accounts import read_state, store_schema
+from sluicegate.accounts import StoreState, read_state, store_schema
 from sluicegate.delivery.letters import LetterStatus
 from sluicegate.errors import LogDamaged, LogTooNew
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import SCHEMA as LEDGER
+from sluicegate.fsck.decisions import told_by
 from sluicegate.fsck.findings import Finding
 from sluicegate.paths import DataDir
 from sluicegate.registry import SCHEMA as CONTROL
@@ -62,7 +63,7 @@ def store_faults(db: apsw.Connection) -> list[str]:
     if len(fetch(db, "SELECT 1 FROM state")) != 1:
         return ["it does not have one cursor"]
     state, faults = read_state(db), []
-    counted = state.delivered + state.held + state.dead + state.expired + sum(state.denied.values())
+    counted = n_counted(state)
     if counted != state.cursor - state.start:
         faults.append(f"its cursor has moved by {state.cursor - state.start}, but {counted} events are counted")
     bad = bad_letters(db)
@@ -77,6 +78,21 @@ def store_faults(db: apsw.Connection) -> list[str]:
     if last is not None and last > state.cursor:
         faults.append(f"it holds event {last}, but its cursor is at {state.cursor}")
     return faults
+
+
+def n_counted(state: StoreState) -> int:
+    """How many events the counts of a store add up to."""
+    return state.delivered + state.held + state.dead + state.expired + sum(state.denied.values())
+
+
+def believed_cursor(db: apsw.Connection) -> Offset | None:
+    """How far a store has read, when two of its cursor, its counts and its decisions say the same; else None."""
+    state = read_state(db)
+    counted = state.start + n_counted(state)
+    if state.cursor == counted:
+        return counted
+    told = told_by(db)
+    return told.reached if told is not None and told.reached in (state.cursor, counted) else None
 
 
 def known_letters(db: apsw.Connection) -> int:
@@ -107,7 +123,8 @@ def _is_letter(status: str, combo: str, event: bytes) -> bool:
 def cursors(data_dir: DataDir) -> list[Offset]:
     """How far each destination has read, or where it begins when it never did; as far as their files can be read.
 
-    Also what is before the first event that a destination holds, for it needs that one still.
+    Of a store whose cursor cannot be believed only its beginning counts: a repair would add to the log what such a
+    cursor speaks of. Also what is before the first event that a destination holds, for it needs that one still.
     """
     found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
@@ -116,9 +133,17 @@ def cursors(data_dir: DataDir) -> list[Offset]:
                 if schema is CONTROL:
                     found.update({id_: start for id_, start in fetch(db, "SELECT id, start FROM destinations")})
                 elif schema is STORE:
-                    found[path.stem] = read_state(db).cursor
+                    found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
-                        found[f"{path.stem}, held"] = oldest - 1
+                        found[f"{path.stem}, held"] = min(oldest - 1, passed)
         except (LogDamaged, IndexError):
             continue
     return list(found.values())
+
+
+def _passed(db: apsw.Connection) -> Offset:
+    believed = believed_cursor(db)
+    if believed is not None:
+        return believed
+    state = read_state(db)
+    return min(state.start, state.cursor)

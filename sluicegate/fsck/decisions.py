@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 import apsw
 
 from sluicegate.accounts import DAMAGED, read_state, words_of
 from sluicegate.audit.chain import add_later, later
-from sluicegate.audit.reading import before_first, check, ranges, rows_after
+from sluicegate.audit.reading import Checked, before_first, check, ranges, rows_after
 from sluicegate.audit.words import DEAD, HELD, expired
 from sluicegate.sqlite import fetch
 
@@ -29,7 +30,7 @@ def mend_decisions(db: apsw.Connection) -> bool:
     state = read_state(db)
     counts = words_of(state)
     try:
-        for word, lost in _lost(db).items():
+        for word, lost in _lost(db, counts).items():
             offsets, decisions = later((offset, expired(DAMAGED), 0) for offset in lost)
             add_later(db, offsets, decisions, was=word, now_ms=now_ms)
         checked = check(db, cursor=state.cursor, counts=counts, now_ms=now_ms)
@@ -50,8 +51,31 @@ def mend_decisions(db: apsw.Connection) -> bool:
     return True
 
 
-def _lost(db: apsw.Connection) -> dict[str, set[int]]:
-    """The offsets of events that are dead or held by their newest decision, and that the store does not have."""
+def told_by(db: apsw.Connection) -> Checked | None:
+    """What the chain says by itself, whatever the accounts say; None when it is not whole."""
+    try:
+        checked = check(db, cursor=0, counts={}, now_ms=0)
+    except (ValueError, IndexError):
+        return None
+    return None if checked.reached is None else checked
+
+
+def _lost(db: apsw.Connection, counts: Mapping[str, int]) -> dict[str, list[int]]:
+    """The offsets of events that are dead or held by their newest decision, and that the store does not have.
+
+    The newest ones, as many as are no longer counted so: dead events of which only the count is kept are older.
+    """
+    told = told_by(db)
+    if told is None:
+        return {}
+    return {
+        word: sorted(offsets)[-n:]
+        for word, offsets in _absent(db).items()
+        if (n := told.counts[word] - counts[word]) > 0
+    }
+
+
+def _absent(db: apsw.Connection) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {word: set() for word in _WHERE}
     for row in rows_after(db, before_first(db).number):
         for first, last, word, _ in ranges(row):

@@ -10,10 +10,10 @@ from typing import Any
 
 import apsw
 
-from sluicegate.accounts import DAMAGED, read_state
 from sluicegate.errors import LogDamaged
-from sluicegate.fsck.databases import STORE, bad_letters, known_letters, opened, store_faults
-from sluicegate.fsck.decisions import BEGUN_ANEW, mend_decisions
+from sluicegate.fsck.balance import balance
+from sluicegate.fsck.databases import STORE, opened
+from sluicegate.fsck.decisions import BEGUN_ANEW
 from sluicegate.fsck.findings import aside
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 
@@ -22,7 +22,6 @@ _NEEDED = {"state", "facts"}
 """Tables of one row, without which the rest says nothing."""
 _IDS = {"dead_letters": "id", "held": "log_offset", "decisions": "number"}
 """The first columns of tables whose rows can be found by them, over gaps."""
-UNKNOWN = "unknown since a repair"
 
 
 def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
@@ -35,7 +34,7 @@ def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
         if (part := path.with_name(path.name + suffix)).exists():
             shutil.copy2(part, old.with_name(old.name + suffix))
     done = "its indexes were built again" if _reindexed(path, schema) else _copied(path, schema)
-    if schema is STORE and _balance(path):
+    if schema is STORE and balance(path):
         done = f"{done}; {BEGUN_ANEW}"
     return old, done
 
@@ -103,35 +102,3 @@ def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
             if not has_ids:
                 return
             low, step = low + step, step * 2
-
-
-def _balance(path: Path) -> bool:
-    """Count what was lost, so that the accounts add up: the events of lost letters have expired by damage.
-
-    Returns whether the proof of decisions had to begin anew.
-    """
-    db = connect(path, STORE, create=False)
-    try:
-        with errors_of(path), transaction(db):
-            for id_ in bad_letters(db):
-                db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
-            state = read_state(db)
-            lost = state.dead - known_letters(db)
-            db.execute("UPDATE state SET dead = dead - ?1, expired = expired + ?1", (lost,))
-            db.execute("DELETE FROM held WHERE log_offset > ?", (state.cursor,))
-            unheld = state.held - fetch(db, "SELECT count(*) FROM held")[0][0]
-            db.execute("UPDATE state SET held = held - ?1, expired = expired + ?1, considered = 0", (unheld,))
-            _add(db, "expired_by", DAMAGED, lost + unheld)
-            counted = state.delivered + state.held + state.dead + state.expired + sum(state.denied.values())
-            _add(db, "denied", UNKNOWN, state.cursor - state.start - counted)
-            begun_anew = mend_decisions(db)
-            if faults := store_faults(db):
-                raise LogDamaged(f"{path}: {faults[0]}; restore it from a backup")
-    finally:
-        db.close()
-    return begun_anew
-
-
-def _add(db: apsw.Connection, table: str, reason: str, n: int) -> None:
-    if n:
-        db.execute(f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", (reason, n))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluicegate.config.model import LogConfig
 from sluicegate.delivery.retention import Retention, trim_before
+from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.testing.batches import batch_of
 
@@ -143,3 +144,45 @@ def test_what_somebody_holds_stays_although_all_have_passed_it(clocked: Clocked)
     trimmed = Retention(CONFIG).apply(clocked.log, {"a": 3, "b": 3}, now_ms=90_000, held=[2])
 
     assert (trimmed, clocked.log.tail()) == (1, 2)
+
+
+@pytest.mark.parametrize("damage", [64, -3])
+def test_row_with_a_damaged_count_goes_with_the_oldest(clocked: Clocked, damage: int) -> None:
+    for at_ms in range(10):
+        clocked.append(at_ms, n_events=5, n_bytes=100_000)
+    clocked.log._db.execute(f"UPDATE rows SET count = count + {damage} WHERE first = 1")
+
+    trimmed = Retention(CONFIG).apply(clocked.log, {"a": 0}, now_ms=20)
+
+    assert trimmed == clocked.log.tail() - 1 == clocked.log.forgotten()
+    assert not Retention(CONFIG).over_size(clocked.log)
+
+
+def test_trimming_to_size_ends_when_nothing_can_be_let_go(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    clocked.append(0, n_bytes=3_000_000)
+    before: list[Offset] = []
+
+    def trim(offset: Offset) -> int:
+        before.append(offset)
+        assert len(before) < 10, "it goes on for ever"
+        return 0
+
+    monkeypatch.setattr(clocked.log, "trim", trim)
+
+    assert Retention(CONFIG).apply(clocked.log, {"a": 0}, now_ms=0) == 0
+
+
+def test_remembered_message_ids_let_no_events_expire(clocked: Clocked) -> None:
+    clocked.append(0, n_bytes=1_000_000)
+    clocked.log._db.executemany("INSERT INTO seen_ids VALUES (?, 0, zeroblob(65536))", [(n,) for n in range(1, 61)])
+
+    Retention(CONFIG).apply(clocked.log, {"a": 0}, now_ms=1)
+
+    assert clocked.log.tail() == 1
+
+
+def test_log_of_an_older_version_has_a_size_too(clocked: Clocked) -> None:
+    clocked.append(0, n_bytes=1_000_000)
+    clocked.log._db.execute("DROP TABLE seen_ids")
+
+    assert 1_000_000 < clocked.log.used_bytes() < 1_100_000

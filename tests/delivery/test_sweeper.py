@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from sluicegate.config.model import (
     SupervisorConfig,
 )
 from sluicegate.delivery.held import HoldBounds, Holds
-from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweeper import TRIM_EVERY_S, Sweeper
@@ -32,7 +33,7 @@ from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
-from sluicegate.testing.batches import add_event
+from sluicegate.testing.batches import add_event, batch_of
 from tests.delivery.consenting import EVENT_MS, record, told
 
 NO = Combo("track", "web", (("marketing", False),))
@@ -363,6 +364,40 @@ def test_retention_keeps_all_while_it_is_not_known_what_is_held(idle: World, spo
     idle.sweeper._keep_bounds(idle.log, now=idle.sweeper._trimmed_at + TRIM_EVERY_S)
 
     assert idle.log.tail() == tail
+
+
+@pytest.fixture
+def damaged_log(idle: World) -> Iterator[SqliteLog]:
+    """The log of the idle world with an old event on each page, the middle one of which makes no sense."""
+    for _ in range(5):
+        idle.log.append([batch_of([os.urandom(5_000)])], received_at_ms=1)
+    path = idle.data_dir.event_log
+    idle.log._checkpoints.move()
+    page = path.read_bytes().index(idle.log.payload(idle.log.read(2, max_events=1, max_bytes=1)[0])) // 8192
+    with path.open("r+b") as file:
+        file.seek(page * 8192)
+        file.write(b"\xff" * 64)
+    log = SqliteLog(path, create=False, reader="router")
+    yield log
+    log.close()
+
+
+def test_a_damaged_page_of_the_log_keeps_nothing_but_the_log_from_being_trimmed(
+    idle: World, damaged_log: SqliteLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = idle.store("crm")
+    store.claim(1)
+    store.commit(1, cursor=5, delivered=4, dead_letters=[LETTER])
+
+    for _ in range(2):
+        idle.sweeper._trimmed_at -= TRIM_EVERY_S
+        idle.sweeper._size_checked_at = idle.sweeper._next_letters = 0.0
+        idle.sweeper._pass(damaged_log)
+
+    assert [letter.status for letter in store.letters.list(LetterFilter(status=LetterStatus.DROPPED))] == ["dropped"]
+    assert idle.state("ads").cursor == 5
+    assert caplog.text.count("the event log cannot be trimmed, and grows until it is repaired") == 1
+    store.close()
 
 
 # -- failures that nobody has foreseen ----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from sluicegate.accounts import DAMAGED, account_of
 from sluicegate.delivery.held import HoldBounds, Holds
-from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import LogTooNew
@@ -300,3 +300,108 @@ def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir
     held_from(data_dir, 21, 22)
 
     assert sorted(cursors(data_dir)) == [20, 22]
+
+
+@pytest.mark.parametrize("damage", ["cursor = cursor + (1 << 30)", "start = start + (1 << 30)"])
+def test_damaged_store_adds_no_events_to_the_log(data_dir: DataDir, damage: str) -> None:
+    spoil(data_dir.store("crm"), f"UPDATE state SET {damage}")
+
+    repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    assert (log.head(), store.state.cursor) == (N_EVENTS, 20)
+    assert not Quarantine(data_dir.root).all()
+
+
+def test_cursor_that_nothing_bears_out_adds_no_events_to_the_log(data_dir: DataDir) -> None:
+    spoil(data_dir.store("crm"), "UPDATE state SET cursor = cursor + (1 << 30), delivered = 0; DELETE FROM decisions")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == N_EVENTS
+
+
+def test_cursor_is_believed_when_only_counts_were_lost(data_dir: DataDir) -> None:
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    store.commit(1, cursor=90, delivered=70)
+    store.close()
+    spoil(data_dir.store("crm"), "DELETE FROM denied")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == 90
+
+
+def test_damaged_number_of_a_held_event_adds_no_events_to_the_log(data_dir: DataDir) -> None:
+    held_from(data_dir, 21)
+    spoil(data_dir.store("crm"), "UPDATE held SET log_offset = log_offset + (1 << 30)")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == N_EVENTS
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE state SET delivered = delivered + 1024",
+        "UPDATE state SET delivered = delivered - 16",
+        "UPDATE state SET dead = dead + 64",
+        "UPDATE state SET dead = dead - 1",
+        "UPDATE state SET held = held + 8",
+        "UPDATE state SET forgotten = forgotten + 64",
+        "UPDATE state SET start = start + (1 << 30)",
+        "UPDATE state SET cursor = cursor + 4",
+        "UPDATE state SET cursor = cursor - 4",
+        "UPDATE denied SET n = n + 256",
+        "DELETE FROM denied",
+    ],
+)
+def test_damaged_count_is_taken_from_the_decisions(data_dir: DataDir, damage: str) -> None:
+    spoil(data_dir.store("crm"), damage)
+
+    findings = repaired(data_dir)
+
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    assert "begins anew" not in (findings[0].repaired or "")
+    assert (store.state.start, store.state.cursor, store.state.delivered, store.state.dead) == (0, 20, 17, 1)
+    assert (store.state.denied, store.state.expired) == ({"no consent": 2}, 0)
+    assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "failed": 1}, 0)
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE state SET delivered = delivered + 1024",
+        "UPDATE state SET dead = dead + 64",
+        "UPDATE state SET held = held + 8",
+        "UPDATE denied SET n = n + 256",
+    ],
+)
+def test_damaged_count_is_not_made_up_for_by_negative_ones(data_dir: DataDir, damage: str) -> None:
+    spoil(data_dir.store("crm"), f"{damage}; DELETE FROM decisions; DELETE FROM decisions_before")
+
+    repaired(data_dir)
+
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    account = account_of(store.state, head=20)
+    assert min(account.delivered, account.held, account.expired, *account.denied_by.values()) >= 0
+    assert account.accepted == account.delivered + account.dead + account.denied + account.expired
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
+
+
+def test_repaired_store_keeps_its_proof_of_dead_letters_that_were_forgotten(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    store = DestinationStore.open(path, start=0)
+    store.commit(1, cursor=22, delivered=0, dead_letters=[letter(21), letter(22)])
+    store.letters.drop(LetterFilter(ids=[1]))
+    assert store.letters.forget(keep=0) == 1
+    store.close()
+    spoil(path, "UPDATE dead_letters SET combo = 'x' WHERE log_offset = 22")
+
+    findings = repaired(data_dir)
+
+    assert "begins anew" not in (findings[0].repaired or "")
+    assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "failed": 2, "damaged": 1}, 0)
