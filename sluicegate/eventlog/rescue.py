@@ -49,7 +49,7 @@ class Rescue:
                 last, oldest = fetch(self._db, "SELECT (SELECT last FROM trimmed), (SELECT min(first) FROM rows)")[0]
         except PageDamaged:
             return 0
-        return last if last is not None and (oldest is None or last < oldest) else 0
+        return last if isinstance(last, int) and (oldest is None or last < oldest) else 0
 
     def read(self, after: Offset, *, max_events: int, max_bytes: int, why: str, reached: list[Row]) -> list[Row]:
         """Rows from after an offset on at which a plain read failed (`why`) or `reached` only later ones."""
@@ -108,7 +108,7 @@ class Rescue:
     def _resume(self, first: Offset, head: Offset, suspects: list[tuple[Offset, int]]) -> Row | None:
         """The first whole row with events from `first` on that SQLite leads to; what is not whole before it: a suspect.
 
-        A page that SQLite cannot read is jumped over, further each time.
+        A page or a row that SQLite cannot read is jumped over, further each time.
         """
         low, step = first, 1
         while low <= head:
@@ -118,12 +118,12 @@ class Rescue:
                         try:
                             row = checked_row(*columns)
                         except RowDamaged:
-                            suspects.append((columns[0], columns[1] or 0))
+                            suspects.append((columns[0], columns[1] if isinstance(columns[1], int) else 0))
                             continue
                         if row.last >= first:
                             return row
                 return None
-            except apsw.CorruptError:
+            except (apsw.CorruptError, UnicodeDecodeError):
                 suspects.append((0, 0))
                 low, step = low + step, 2 * step
             except apsw.Error as error:

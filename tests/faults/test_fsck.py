@@ -29,7 +29,7 @@ from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about, verify
 from sluicegate.registry import open_data
 from sluicegate.testing.batches import batch_of
-from tests.faults.flipping import build, event_at, read_everything, root_of
+from tests.faults.flipping import build, event_at, flip, read_everything, record_at, root_of
 
 N_EVENTS = 80
 
@@ -109,6 +109,16 @@ def test_damaged_row_is_found_with_its_offsets(data_dir: DataDir, damaged_row: r
         None,
     )
     assert not data_dir.quarantine.exists()
+
+
+@pytest.mark.parametrize("column", [2, 3])
+def test_row_that_has_a_text_for_a_number_is_found_and_repaired(data_dir: DataDir, column: int) -> None:
+    flip(data_dir.event_log, record_at(data_dir.event_log, 1) + column, 4)
+
+    found = repaired(data_dir)
+
+    assert [(one.first, one.last) for one in found if one.n_events] == [(1, 1)]
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
 
 
 def test_repair_keeps_every_other_event_at_its_offset(data_dir: DataDir, damaged_row: range) -> None:
