@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def record_at(path: Path, first: Offset) -> int:
             if cell.rowid == first and len(cell.local) > 20:
                 return data.index(cell.local, (place - 1) * size)
     raise AssertionError(f"row {first} is not in {path}")
+
+
+def changed_headers(path: Path, first: int) -> Iterator[tuple[int, int]]:
+    """Change each bit in turn of what says how the columns of a row are stored; the file is right again afterwards."""
+    whole = path.read_bytes()
+    at = record_at(path, first)
+    for byte in range(whole[at]):
+        for bit in range(8):
+            path.write_bytes(whole)
+            flip(path, at + byte, bit)
+            yield byte, bit
+    path.write_bytes(whole)
 
 
 def root_of(path: Path, name: str) -> int:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from sluicegate.fsck.check import check
 from sluicegate.pages import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
 from sluicegate.paths import DataDir
 from sluicegate.testing.batches import batch_of
-from tests.faults.flipping import Outcome, build, event_at, flip, read_everything, record_at, root_of
+from tests.faults.flipping import Outcome, build, changed_headers, event_at, flip, read_everything, record_at, root_of
 
 N_EVENTS = 150
 POSITIONS = 48
@@ -122,18 +121,6 @@ def small_rows(tmp_path: Path) -> Path:
         log.append([batch_of([b"one", b"two"])], received_at_ms=1_700_000_000_000)
     log.close()
     return log.path
-
-
-def changed_headers(path: Path, first: int) -> Iterator[tuple[int, int]]:
-    """Change each bit in turn of what says how the columns of a row are stored; the file is right again afterwards."""
-    whole = path.read_bytes()
-    at = record_at(path, first)
-    for byte in range(whole[at]):
-        for bit in range(8):
-            path.write_bytes(whole)
-            flip(path, at + byte, bit)
-            yield byte, bit
-    path.write_bytes(whole)
 
 
 def test_number_that_has_become_a_text_costs_the_row_it_is_in_alone(small_rows: Path) -> None:

@@ -137,6 +137,21 @@ def test_repair_keeps_every_other_event_at_its_offset(data_dir: DataDir, damaged
     assert old.read_bytes() == before
 
 
+@pytest.mark.parametrize("damage", ["UPDATE rows SET seal = seal + 1", "DELETE FROM rows"])
+def test_new_damage_beside_a_row_that_a_repair_marked_as_lost_is_found(
+    data_dir: DataDir, damaged_row: range, damage: str
+) -> None:
+    repaired(data_dir)
+    log = SqliteLog(data_dir.event_log)
+    beside = log.read(damaged_row[-1], max_events=1, max_bytes=1)[0]
+    log.close()
+    spoil(data_dir.event_log, f"{damage} WHERE first = {beside.first}")
+
+    found = check(data_dir, repair=False, progress=lambda *_: None)
+
+    assert [(one.first, one.last) for one in found] == [(beside.first, beside.last)]
+
+
 def test_repaired_log_goes_on_after_its_last_offset_even_when_the_last_row_was_lost(data_dir: DataDir) -> None:
     spoil(data_dir.event_log, "UPDATE rows SET seal = seal + 1 WHERE first = (SELECT max(first) FROM rows)")
 
