@@ -102,6 +102,8 @@ def errors_of(path: Path) -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise translated(error, path) from error
+    except UnicodeDecodeError as error:  # a number or a blob of which a changed bit has made a text
+        raise _damage(path, error) from error
     except OSError as error:
         raise LogUnavailable(f"{path}: {error.strerror or error}") from error
 
@@ -118,9 +120,7 @@ def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:
     if extended in _READ_FAILED:
         return LogDamaged(f"{path}: cannot be read back from the disk: {error}")
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.FormatError):
-        return PageDamaged(
-            f"{path}: is damaged: {error}; stop the system and run `sluicegate fsck --repair`, or restore a backup"
-        )
+        return _damage(path, error)
     if isinstance(error, apsw.FullError):
         return LogUnavailable(f"{path}: the disk is full")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
@@ -131,6 +131,12 @@ def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:
     ):
         return LogUnavailable(f"{path}: {error}")
     return LogDamaged(f"{path}: {error}")
+
+
+def _damage(path: Path, error: Exception) -> PageDamaged:
+    return PageDamaged(
+        f"{path}: is damaged: {error}; stop the system and run `sluicegate fsck --repair`, or restore a backup"
+    )
 
 
 def _require_creatable(path: Path, schema: Schema, *, create: bool) -> None:

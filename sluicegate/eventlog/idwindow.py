@@ -117,8 +117,9 @@ class IdWindow:
         return list(self._unsaved)
 
     def saved(self, blocks: Sequence[Block]) -> None:
-        """These blocks, the first of `unsaved`, need no more saving."""
-        for _ in blocks:
+        """These blocks need no more saving; some may have been dropped since `unsaved` gave them."""
+        done = {id(block) for block in blocks}
+        while self._unsaved and id(self._unsaved[0]) in done:
             self._unsaved.popleft()
 
     @property
@@ -165,6 +166,8 @@ class IdWindow:
 
     def _drop(self) -> None:
         block = self._blocks.popleft()
+        if self._unsaved and self._unsaved[0] is block:  # or they would gather in a log that is never idle
+            self._unsaved.popleft()
         self._n_kept -= len(block.hashes)
         if self._blocks:
             self._seen.remove(block.hashes)

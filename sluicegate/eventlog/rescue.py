@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -13,7 +14,7 @@ from sluicegate.errors import PageDamaged, RowDamaged
 from sluicegate.eventlog.base import Offset, Row, damaged_row
 from sluicegate.eventlog.packing import MAX_ROW_EVENTS
 from sluicegate.eventlog.quarantine import Quarantine
-from sluicegate.eventlog.rows import checked_row
+from sluicegate.eventlog.rows import LOST, checked_row
 from sluicegate.eventlog.salvage import Found, find_rows, payload_of
 from sluicegate.pages import Pages
 from sluicegate.sqlite import errors_of, fetch
@@ -27,6 +28,18 @@ _SCAN = """
     SELECT first, count, received_at_ms, n_bytes, seal, meta FROM rows
     WHERE first >= coalesce((SELECT max(first) FROM rows WHERE first <= ?1), 0) ORDER BY first
 """
+
+
+UNREAD = "it cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A row that is not whole, and why: only a row that a repair marked as lost has its true number of events."""
+
+    first: Offset
+    count: int
+    why: str
 
 
 class Rescue:
@@ -49,7 +62,7 @@ class Rescue:
                 last, oldest = fetch(self._db, "SELECT (SELECT last FROM trimmed), (SELECT min(first) FROM rows)")[0]
         except PageDamaged:
             return 0
-        return last if last is not None and (oldest is None or last < oldest) else 0
+        return last if isinstance(last, int) and (oldest is None or last < oldest) else 0
 
     def read(self, after: Offset, *, max_events: int, max_bytes: int, why: str, reached: list[Row]) -> list[Row]:
         """Rows from after an offset on at which a plain read failed (`why`) or `reached` only later ones."""
@@ -93,7 +106,7 @@ class Rescue:
 
     def _look(self, first: Offset, head: Offset, why: str) -> list[Row]:
         """Everything from `first` to where plain reading goes on again."""
-        suspects: list[tuple[Offset, int]] = []
+        suspects: list[Suspect] = []
         resumed = self._resume(first, head, suspects)
         if resumed is not None and resumed.first <= first:
             return [resumed]
@@ -103,12 +116,13 @@ class Rescue:
         if not (len(suspects) == 1 and _covers(suspects[0], first, last)):
             with self._pages() as pages:
                 places = self._places = _places(pages, first - MAX_ROW_EVENTS, last)
-        return list(_tiled([places[at].row for at in sorted(places)], first, last, why=why, at_ms=at_ms))
+        reasons = _reasons(suspects, why)
+        return list(_tiled([places[at].row for at in sorted(places)], first, last, reasons, at_ms=at_ms))
 
-    def _resume(self, first: Offset, head: Offset, suspects: list[tuple[Offset, int]]) -> Row | None:
+    def _resume(self, first: Offset, head: Offset, suspects: list[Suspect]) -> Row | None:
         """The first whole row with events from `first` on that SQLite leads to; what is not whole before it: a suspect.
 
-        A page that SQLite cannot read is jumped over, further each time.
+        A page or a row that SQLite cannot read is jumped over, further each time.
         """
         low, step = first, 1
         while low <= head:
@@ -117,14 +131,15 @@ class Rescue:
                     for columns in cursor:
                         try:
                             row = checked_row(*columns)
-                        except RowDamaged:
-                            suspects.append((columns[0], columns[1] or 0))
+                        except RowDamaged as error:
+                            count = columns[1] if isinstance(columns[1], int) else 0
+                            suspects.append(Suspect(columns[0], count, str(error)))
                             continue
                         if row.last >= first:
                             return row
                 return None
-            except apsw.CorruptError:
-                suspects.append((0, 0))
+            except (apsw.CorruptError, UnicodeDecodeError):
+                suspects.append(Suspect(0, 0, UNREAD))
                 low, step = low + step, 2 * step
             except apsw.Error as error:
                 with errors_of(self._path):
@@ -156,20 +171,44 @@ def _places(pages: Pages, first: Offset, last: Offset) -> dict[Offset, Found]:
     return {found.first: found for found in find_rows(pages, first, last)}
 
 
-def _tiled(rows: list[Row], first: Offset, last: Offset, *, why: str, at_ms: int) -> Iterator[Row]:
+def _reasons(suspects: list[Suspect], why: str) -> list[tuple[Offset, str]]:
+    """From which offset on a reason holds; the last one up to an offset is that of the event."""
+    reasons = {0: UNREAD if why == LOST else why}
+    for one in sorted(suspects, key=lambda one: one.first):
+        if one.first:
+            reasons[one.first] = one.why
+            if one.why == LOST:
+                reasons[one.first + one.count] = UNREAD
+    return sorted(reasons.items())
+
+
+def _tiled(
+    rows: list[Row], first: Offset, last: Offset, reasons: list[tuple[Offset, str]], *, at_ms: int
+) -> Iterator[Row]:
     """The rows that were found, and between them rows that stand for damage."""
     due = first
     for row in rows:
         if row.last < due or (row.first < due and due > first):
             continue
         if row.first > due:
-            yield damaged_row(due, row.first - 1, why=why, received_at_ms=row.received_at_ms)
+            yield from _lost(due, row.first - 1, reasons, at_ms=row.received_at_ms)
         yield row
         due = row.last + 1
     if due <= last:
-        yield damaged_row(due, last, why=why, received_at_ms=at_ms)
+        yield from _lost(due, last, reasons, at_ms=at_ms)
 
 
-def _covers(suspect: tuple[Offset, int], first: Offset, last: Offset) -> bool:
-    start, count = suspect
-    return start <= first and start + count - 1 == last
+def _lost(first: Offset, last: Offset, reasons: list[tuple[Offset, str]], *, at_ms: int) -> Iterator[Row]:
+    """Rows that stand for damage, a new one where the reason changes: it may be one that is dealt with already."""
+    why = reasons[0][1]
+    for at, reason in reasons:
+        if first < at <= last and reason != why:
+            yield damaged_row(first, at - 1, why=why, received_at_ms=at_ms)
+            first = at
+        if at <= last:
+            why = reason
+    yield damaged_row(first, last, why=why, received_at_ms=at_ms)
+
+
+def _covers(suspect: Suspect, first: Offset, last: Offset) -> bool:
+    return suspect.first <= first and suspect.first + suspect.count - 1 == last

@@ -30,9 +30,10 @@ def check_seal(first: Offset, count: int, received_at_ms: int, n_bytes: int, sea
     """Raise `RowDamaged` when these columns are not what was stored, or moved."""
     try:
         due = half_seal(meta, count=count, received_at_ms=received_at_ms, n_bytes=n_bytes) + first + (first >> 32)
+        due &= _MASK
     except TypeError:
-        raise RowDamaged("a column is missing") from None
-    if due & _MASK != seal:
+        raise RowDamaged("a column is missing or of another type") from None
+    if due != seal:
         raise RowDamaged("its checksum is wrong")
 
 

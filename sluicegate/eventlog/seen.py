@@ -3,7 +3,7 @@
 Ids are checked against an `IdWindow` in memory and appended in one step that fails when another process has appended
 in between, whose ids are then taken in first. So what the window says is always the state of the log that the append
 goes on from. The rows of the log are the only record that counts; blocks of hashes beside them only save a start from
-reading all rows of a day:
+reading all rows of a day. Damage to either costs ids, of which the log warns, and keeps nobody from appending:
 
     seen_ids(last, newest_ms, hashes)    the hashes of the events up to offset `last`; `last` = 0 holds the hash key
 """
@@ -11,8 +11,9 @@ reading all rows of a day:
 from __future__ import annotations
 
 import logging
+import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import compress, islice, repeat
@@ -23,9 +24,10 @@ from xxhash import xxh3_64_intdigest
 
 from sluicegate.config.model import LogConfig
 from sluicegate.errors import LogDamaged
-from sluicegate.event import EventBatch, Meta, decode_meta
-from sluicegate.eventlog.base import Offset
+from sluicegate.event import EventBatch, Meta
+from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.idwindow import Block, IdWindow
+from sluicegate.eventlog.rows import checked_row
 from sluicegate.sqlite import fetch, transaction
 
 logger = logging.getLogger(__name__)
@@ -39,8 +41,12 @@ MAX_SOURCES = 10_000
 """Sources whose hash key is remembered; applications choose their own."""
 
 _KEY_BYTES = 16
-_SAVED = "SELECT last, newest_ms, hashes FROM seen_ids WHERE last > ? ORDER BY last"
-_ROWS = "SELECT first, count, received_at_ms, meta FROM rows WHERE first > ? ORDER BY first"
+_DAMAGE = (apsw.CorruptError, UnicodeDecodeError)
+"""What a damaged page raises, and a number or a blob of which a changed bit has made a text."""
+_SAVED = "SELECT last, newest_ms, hashes FROM seen_ids WHERE last > ? AND last <= ? ORDER BY last"
+_ROWS = """
+    SELECT first, count, received_at_ms, n_bytes, seal, meta FROM rows WHERE first > ? AND first <= ? ORDER BY first
+"""
 
 
 @dataclass(slots=True)
@@ -75,6 +81,7 @@ class SeenIds:
         self.head: Offset = 0
         """How far the log has been taken in."""
         self.loaded = False
+        self._saves = True
         self._window_ms = int(window_s * 1000)
         self._max_ids = max_ids
         self._window = self._empty()
@@ -138,45 +145,59 @@ class SeenIds:
 
     def load(self, db: apsw.Connection, *, head: Offset, now_ms: int) -> None:
         """Take in what the log holds of the window."""
-        self._key = _hash_key(db)
         self._window = self._empty()
         oldest_ms = now_ms - self._window_ms
-        after = max(0, head - self._max_ids)
-        for last, newest_ms, blob in db.execute(_SAVED, (after,)):
-            after = last
-            if newest_ms >= oldest_ms:
-                self._window.add_saved(array("Q", blob), newest_ms, last=last)
-        self.head = after
+        self.head = max(0, head - self._max_ids)
+        try:
+            self._key = _hash_key(db)
+        except (*_DAMAGE, ValueError) as error:
+            self._key, self._saves = os.urandom(_KEY_BYTES), False  # what is saved was hashed with another key
+            logger.warning("the saved message ids cannot be used: %s", error)
+        else:
+            self._load_saved(db, head, oldest_ms)
         self.absorb(db, head=head, since_ms=oldest_ms)
         self.loaded = True
 
+    def _load_saved(self, db: apsw.Connection, head: Offset, oldest_ms: int) -> None:
+        try:
+            for last, newest_ms, blob in db.execute(_SAVED, (self.head, head)):
+                if newest_ms >= oldest_ms:
+                    self._window.add_saved(array("Q", blob), newest_ms, last=last)
+                self.head = last
+        except (*_DAMAGE, TypeError, ValueError) as error:
+            logger.warning("the message ids after event %d are taken from the rows: %s", self.head, error)
+
     def absorb(self, db: apsw.Connection, *, head: Offset, since_ms: int = 0) -> None:
-        """Take in the rows that others have appended; the log's head is `head`, or was just now."""
-        for first, count, received_at_ms, meta in db.execute(_ROWS, (self.head,)):
-            self.head = first + count - 1
-            if received_at_ms < since_ms:
-                continue
-            try:
-                hashes = self._row_hashes(decode_meta(meta))
-            except LogDamaged as error:  # whoever reads the row will say so; its ids cannot be known
-                logger.warning("no message ids from the row of event %d: %s", first, error)
-                continue
-            self._window.add(hashes, received_at_ms, last=self.head)
-        self.head = max(self.head, head)  # retention may have removed the last rows
+        """Take in the rows up to the log's head that others have appended."""
+        for row in _whole_rows(db, self.head, head):
+            if row.received_at_ms >= since_ms:
+                try:
+                    hashes = self._row_hashes(row.meta)
+                except LogDamaged as error:
+                    _warn(row.first, error)
+                    continue
+                self._window.add(hashes, row.received_at_ms, last=row.last)
+        self.head = head  # beyond what is damaged, or was removed by retention
 
     def save(self, db: apsw.Connection) -> None:
         """Write what a start would else have to read from the rows; not needed for anything else."""
         with self._saving:
             with self.lock:
-                blocks = self._window.unsaved() if self.loaded else []
-            if blocks:
+                blocks = self._window.unsaved() if self.loaded and self._saves else []
+            if not blocks:
+                return
+            try:
                 self._write(db, blocks)
-                with self.lock:
-                    self._window.saved(blocks)
+            except _DAMAGE as error:
+                self._saves = False  # a start reads on where the blocks end, so none may be left out
+                logger.warning("message ids are not saved any more, and a start takes longer: %s", error)
+                return
+            with self.lock:
+                self._window.saved(blocks)
 
     def _write(self, db: apsw.Connection, blocks: Sequence[Block]) -> None:
         with transaction(db):
-            saved = fetch(db, "SELECT max(last) FROM seen_ids")[0][0]
+            saved = fetch(db, "SELECT coalesce(max(last), 0) FROM seen_ids")[0][0]
             db.executemany(
                 "INSERT INTO seen_ids VALUES (?, ?, ?)",
                 [(b.last, b.newest_ms, b.hashes.tobytes()) for b in blocks if b.last > saved],
@@ -216,6 +237,32 @@ class SeenIds:
         return seed
 
 
+def _whole_rows(db: apsw.Connection, after: Offset, head: Offset) -> Iterator[Row]:
+    """The rows that begin between these offsets and are whole; a page that cannot be read is jumped over."""
+    step = 1
+    while after < head:
+        try:
+            for columns in db.execute(_ROWS, (after, head)):
+                if columns[0] <= after:  # a damaged tree may lead back
+                    continue
+                after, step = columns[0], 1
+                try:
+                    row = checked_row(*columns)
+                except LogDamaged as error:  # whoever reads the row will say so; its ids cannot be known
+                    _warn(after, error)
+                    continue
+                yield row
+            return
+        except _DAMAGE as error:
+            if step == 1:
+                _warn(after + 1, error)
+            after, step = after + step, 2 * step
+
+
+def _warn(offset: Offset, error: Exception) -> None:
+    logger.warning("the message ids of event %d and some after it are not known: %s", offset, error)
+
+
 def _hashed(message_ids: Sequence[str], seed: int) -> list[int]:
     return list(map(xxh3_64_intdigest, map(str.encode, message_ids), repeat(seed)))
 
@@ -228,4 +275,6 @@ def _hash_key(db: apsw.Connection) -> bytes:
     if not fetch(db, find):
         db.execute("INSERT OR IGNORE INTO seen_ids VALUES (0, 0, randomblob(?))", (_KEY_BYTES,))
     key: bytes = fetch(db, find)[0][0]
+    if not isinstance(key, bytes) or len(key) != _KEY_BYTES:
+        raise ValueError("their key is damaged")
     return key

@@ -38,7 +38,9 @@ KEEP_FREE_PAGES = 4_096
 """Free pages that are kept for the next events: 32 MB, or a quarter of the file."""
 
 _HEAD = """
-    coalesce((SELECT first + count - 1 FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed))
+    coalesce(
+        (SELECT CAST(first + count - 1 AS INTEGER) FROM rows ORDER BY first DESC LIMIT 1), (SELECT last FROM trimmed)
+    )
 """
 _INSERT = f"""
     INSERT INTO rows SELECT first, ?, ?, ?, (? + first + (first >> 32)) & 4294967295, ?, ?, ?
@@ -64,7 +66,8 @@ _RECEIVED = """
 """
 _TRIMMABLE = """
     SELECT first, past FROM (
-        SELECT first, coalesce((SELECT min(first) FROM rows AS others WHERE others.first > rows.first), first + count)
+        SELECT first, coalesce((SELECT min(first) FROM rows AS others WHERE others.first > rows.first),
+            first + CAST(count AS INTEGER))
             AS past
         FROM rows WHERE first < ?1 ORDER BY first LIMIT ?2
     ) WHERE past <= ?1
@@ -159,9 +162,12 @@ class SqliteLog(EventLog):
                     small = None if payload is None else (payload_crc, payload)
                     found.append(checked_row(first, count, received_at_ms, n_bytes, seal, meta, small))
                     due = first + count
-            except (apsw.CorruptError, RowDamaged):
+            except (apsw.CorruptError, RowDamaged, UnicodeDecodeError):
                 if not found:  # the next look begins with it
                     raise
+            except TypeError:  # a number of which a changed bit has made a text, or nothing
+                if not found:
+                    raise RowDamaged("a column is missing or of another type") from None
         return found
 
     def payload(self, row: Row) -> bytes:
@@ -195,6 +201,8 @@ class SqliteLog(EventLog):
             with errors_of(self.path):
                 found = fetch(self._db, _RECEIVED, (after + 1,))
         except PageDamaged:
+            return super().received_at_ms(after)
+        if found and not isinstance(found[0][0], int):
             return super().received_at_ms(after)
         return found[0][0] if found else None
 

@@ -96,6 +96,25 @@ def test_window_says_how_far_back_it_knows() -> None:
     assert window.covers_ms() == 16 * 100
 
 
+def test_ids_that_are_forgotten_before_they_were_saved_take_no_memory() -> None:
+    window = IdWindow(window_ms=WINDOW_MS, max_ids=64)
+    for number in range(1_000):
+        offered(window, [number], number, stored=True)
+
+    assert sum(len(block.hashes) for block in window.unsaved()) <= 64
+
+
+def test_ids_that_come_while_others_are_saved_are_saved_next() -> None:
+    window = IdWindow(window_ms=WINDOW_MS, max_ids=4)
+    offered(window, [1, 2, 3, 4], 1, stored=True)
+    saving = window.unsaved()
+    offered(window, [5, 6, 7, 8], 2, stored=True)
+
+    window.saved(saving)
+
+    assert [list(block.hashes) for block in window.unsaved()] == [[5, 6, 7, 8]]
+
+
 def test_ids_of_a_long_silence_do_not_hold_up_the_next_append_but_are_forgotten() -> None:
     window = IdWindow(window_ms=WINDOW_MS, max_ids=1_000)
     for number in range(100):

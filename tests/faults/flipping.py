@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import apsw
 
 from sluicegate.errors import RowDamaged
 from sluicegate.eventlog.base import EventLog, Offset, RowGone
+from sluicegate.eventlog.schema import SCHEMA
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.pages import Pages
 from sluicegate.sqlite import fetch
 from sluicegate.testing.batches import batch_of
 
@@ -69,6 +72,30 @@ def flip(path: Path, position: int, bit: int) -> None:
         byte = file.read(1)[0]
         file.seek(position)
         file.write(bytes((byte ^ 1 << bit,)))
+
+
+def record_at(path: Path, first: Offset) -> int:
+    """Where in the file of a log, whose WAL is empty, the record of a small row begins: with its header."""
+    data = path.read_bytes()
+    size = SCHEMA.page_size
+    pages = Pages(lambda _, at, n: data[at : at + n], page_size=size, n_pages=len(data) // size, n_frames=0)
+    for place, page in pages.leaves():
+        for cell in pages.cells(page):
+            if cell.rowid == first and len(cell.local) > 20:
+                return data.index(cell.local, (place - 1) * size)
+    raise AssertionError(f"row {first} is not in {path}")
+
+
+def changed_headers(path: Path, first: int) -> Iterator[tuple[int, int]]:
+    """Change each bit in turn of what says how the columns of a row are stored; the file is right again afterwards."""
+    whole = path.read_bytes()
+    at = record_at(path, first)
+    for byte in range(whole[at]):
+        for bit in range(8):
+            path.write_bytes(whole)
+            flip(path, at + byte, bit)
+            yield byte, bit
+    path.write_bytes(whole)
 
 
 def root_of(path: Path, name: str) -> int:

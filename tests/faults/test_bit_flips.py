@@ -15,7 +15,8 @@ from sluicegate.eventlog.starting import check_end
 from sluicegate.fsck.check import check
 from sluicegate.pages import FRAME_HEADER_BYTES, WAL_HEADER_BYTES
 from sluicegate.paths import DataDir
-from tests.faults.flipping import Outcome, build, event_at, flip, read_everything, root_of
+from sluicegate.testing.batches import batch_of
+from tests.faults.flipping import Outcome, build, changed_headers, event_at, flip, read_everything, record_at, root_of
 
 N_EVENTS = 150
 POSITIONS = 48
@@ -110,6 +111,45 @@ def test_changed_bit_of_the_wal_costs_at_most_the_row_it_is_in(tmp_path: Path) -
         shutil.rmtree(data_dir.root)
 
     assert n_lost > POSITIONS / 4
+
+
+@pytest.fixture
+def small_rows(tmp_path: Path) -> Path:
+    """A log with three rows of two events each."""
+    log = SqliteLog(tmp_path / "events.db")
+    for _ in range(3):
+        log.append([batch_of([b"one", b"two"])], received_at_ms=1_700_000_000_000)
+    log.close()
+    return log.path
+
+
+def test_number_that_has_become_a_text_costs_the_row_it_is_in_alone(small_rows: Path) -> None:
+    for byte, bit in changed_headers(small_rows, 3):
+        log = SqliteLog(small_rows)
+        outcome = read_everything(log)
+        arrived = [log.received_at_ms(after) for after in range(6)]
+        log.close()
+
+        assert outcome.damaged <= {3, 4}, (byte, bit)
+        assert len(outcome.intact) + len(outcome.damaged) == 6
+        assert all(isinstance(one, int) for one in arrived)
+
+
+def test_log_whose_last_row_has_a_text_for_a_number_is_refused_with_what_to_do(small_rows: Path) -> None:
+    for _ in changed_headers(small_rows, 5):
+        try:
+            check_end(small_rows, acknowledged=6)
+        except LogDamaged as error:
+            assert "sluicegate fsck --repair" in str(error)
+
+
+def test_retention_removes_a_row_that_has_a_text_for_a_number(small_rows: Path) -> None:
+    flip(small_rows, record_at(small_rows, 3) + 2, 4)  # how many events it has
+    log = SqliteLog(small_rows)
+
+    log.trim(5)
+
+    assert log.tail() == 5
 
 
 @pytest.mark.parametrize("max_events", [1, 7])

@@ -29,7 +29,7 @@ from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about, verify
 from sluicegate.registry import open_data
 from sluicegate.testing.batches import batch_of
-from tests.faults.flipping import build, event_at, read_everything, root_of
+from tests.faults.flipping import build, event_at, flip, read_everything, record_at, root_of
 
 N_EVENTS = 80
 
@@ -111,6 +111,16 @@ def test_damaged_row_is_found_with_its_offsets(data_dir: DataDir, damaged_row: r
     assert not data_dir.quarantine.exists()
 
 
+@pytest.mark.parametrize("column", [2, 3])
+def test_row_that_has_a_text_for_a_number_is_found_and_repaired(data_dir: DataDir, column: int) -> None:
+    flip(data_dir.event_log, record_at(data_dir.event_log, 1) + column, 4)
+
+    found = repaired(data_dir)
+
+    assert [(one.first, one.last) for one in found if one.n_events] == [(1, 1)]
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
+
+
 def test_repair_keeps_every_other_event_at_its_offset(data_dir: DataDir, damaged_row: range) -> None:
     before = data_dir.event_log.read_bytes()
 
@@ -125,6 +135,21 @@ def test_repair_keeps_every_other_event_at_its_offset(data_dir: DataDir, damaged
     assert f"{len(damaged_row)} events are in quarantine" in second.stdout
     assert n_lost(Quarantine(data_dir.root).all()) == len(damaged_row)
     assert old.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["UPDATE rows SET seal = seal + 1", "DELETE FROM rows"])
+def test_new_damage_beside_a_row_that_a_repair_marked_as_lost_is_found(
+    data_dir: DataDir, damaged_row: range, damage: str
+) -> None:
+    repaired(data_dir)
+    log = SqliteLog(data_dir.event_log)
+    beside = log.read(damaged_row[-1], max_events=1, max_bytes=1)[0]
+    log.close()
+    spoil(data_dir.event_log, f"{damage} WHERE first = {beside.first}")
+
+    found = check(data_dir, repair=False, progress=lambda *_: None)
+
+    assert [(one.first, one.last) for one in found] == [(beside.first, beside.last)]
 
 
 def test_repaired_log_goes_on_after_its_last_offset_even_when_the_last_row_was_lost(data_dir: DataDir) -> None:
