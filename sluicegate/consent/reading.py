@@ -22,7 +22,8 @@ MAX_LOOKS = 8
 class LedgerReader:
     """Reads the ledger at `path`, which need not exist: then nobody has decided anything.
 
-    All methods raise `ConsentUnreadable` when it is there and cannot be read; the next `refresh` tries anew.
+    All methods raise `ConsentUnreadable` when it is there and cannot be read, and go on to do so until a `refresh`
+    succeeds: whoever decides in between must not take it for an empty ledger.
     """
 
     def __init__(self, path: Path, key_path: Path, rules: Rules) -> None:
@@ -30,6 +31,8 @@ class LedgerReader:
         self._key_path = key_path
         self._rules = rules
         self._view: LedgerView | None = None
+        self._failure: str | None = None
+        """Why it could not be read the last time; the view is closed then, and tells only what it was last as of."""
         self.generation = 0
         """Changes whenever the ledger may have changed."""
 
@@ -37,6 +40,11 @@ class LedgerReader:
     def version(self) -> int:
         """The ledger's version as of which everything is told; 0 when it has never held anything."""
         return 0 if self._view is None else self._view.version
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has decided anything, so that nobody need be looked up; not while it cannot be read."""
+        return self._failure is None and not self.version
 
     @property
     def has_regulated(self) -> bool:
@@ -51,19 +59,23 @@ class LedgerReader:
     def refresh(self) -> None:
         """Take note of what others have written; some microseconds when they have not."""
         try:
-            if self._view is not None:
+            if self._view is not None and self._failure is None:
                 self.generation += self._view.refresh() is not None
             elif os.path.exists(self._path) or os.path.exists(self._key_path):
                 self._view = LedgerView(self._path, self._key_path, self._rules)
                 self.generation += 1
+            else:
+                self._view = None
+            self._failure = None
         except LogError as error:
             raise self._failed(error) from error
 
     def of_many(self, subjects: Sequence[Ids]) -> Sequence[SubjectConsent]:
         """What is known of each of these subjects, as (user id, anonymous id)."""
-        if self._view is None or not self._view.version:
+        view = self._readable()
+        if view is None or not view.version:
             return [UNKNOWN_SUBJECT] * len(subjects)
-        return self._looked(self._view, lambda view: view.of_many(subjects))
+        return self._looked(view, lambda view: view.of_many(subjects))
 
     def note_clear(self, subjects: Iterable[Ids]) -> None:
         """As `LedgerView.note_clear`."""
@@ -72,25 +84,25 @@ class LedgerReader:
 
     def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """As `LedgerView.are_clear`."""
-        return self._view is not None and self._view.are_clear(user_ids, anonymous_ids)
+        view = self._readable()
+        return view is not None and view.are_clear(user_ids, anonymous_ids)
 
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """As `LedgerView.changed_since`."""
-        if self._view is None:
-            return frozenset()
-        return self._looked(self._view, lambda view: view.changed_since(version))
+        view = self._readable()
+        return frozenset() if view is None else self._looked(view, lambda view: view.changed_since(version))
 
     def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
         """As `LedgerView.newest_denials`."""
-        if self._view is None:
-            return {}
-        return self._looked(self._view, lambda view: view.newest_denials(subject, purposes, gpc=gpc))
+        view = self._readable()
+        return {} if view is None else self._looked(view, lambda view: view.newest_denials(subject, purposes, gpc=gpc))
 
     @property
     def keys(self) -> SubjectKeys:
         """What turns ids into keys; a ledger is begun when there is none, since its key is for good."""
+        view = self._readable()
         try:
-            if self._view is None:
+            if view is None:
                 open_ledger(self._path, self._key_path)[0].close()
                 self.refresh()
             assert self._view is not None
@@ -104,6 +116,12 @@ class LedgerReader:
             self._view.close()
             self._view = None
 
+    def _readable(self) -> LedgerView | None:
+        """The view to look into, None when there is no ledger."""
+        if self._failure is not None:
+            raise ConsentUnreadable(self._failure)
+        return self._view
+
     def _looked(self, view: LedgerView, look: Callable[[LedgerView], T]) -> T:
         """What a look found, which may have moved the ledger on."""
         try:
@@ -115,8 +133,11 @@ class LedgerReader:
             raise self._failed(error) from error
 
     def _failed(self, error: LogError) -> ConsentUnreadable:
-        self.close()
-        return ConsentUnreadable(f"the consent ledger cannot be read: {error}")
+        if self._view is not None:
+            self._view.close()
+        self._failure = f"the consent ledger cannot be read: {error}"
+        self.generation += 1  # what was found before must not stand for what nobody can look up now
+        return ConsentUnreadable(self._failure)
 
 
 def of_one_version(ledger: LedgerReader, look: Callable[[], T]) -> T:

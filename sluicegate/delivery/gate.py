@@ -142,7 +142,7 @@ class Gate:
     @property
     def completes(self) -> bool:
         """Whether what a stamp leaves open may be decided by something else."""
-        return self.ledger.version > 0 or self._may_be_silent or self.redacts
+        return not self.ledger.is_empty or self._may_be_silent or self.redacts
 
     def expired_before_ms(self) -> int:
         """Events that arrived before this time (Unix ms) are not held any longer."""

@@ -18,7 +18,7 @@ from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds, number_of
 from sluicegate.delivery.held_log import HeldLog
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import LogError, StaleEpoch
+from sluicegate.errors import ConsentUnreadable, LogError, StaleEpoch
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset
 
@@ -119,6 +119,8 @@ class HeldSweep:
             except LogError as error:  # of one destination must not keep the others
                 watched.due_ms = watched.judge_ms = now_ms + LOOK_EVERY_MS
                 logger.warning("what %s holds cannot be looked at: %s", name, error)
+                if isinstance(error, ConsentUnreadable):
+                    break  # for nobody, until the next `refresh`
         return found
 
     def _mind(self, name: str, log: EventLog, now_ms: int) -> bool:

@@ -288,6 +288,8 @@ class Lanes:
 
     def _sift(self, gate: Gate, lane: Lane) -> bool:
         """Settle what may not go out any more; whether anything is left."""
+        if self.blocked is not None:  # a lane before this one could not be looked up
+            return False
         try:
             while lane.parts and (refused := gate.refused(lane.parts[0])):
                 self._underway.leave(lane, self._outcomes.refuse(lane, refused, self.version))

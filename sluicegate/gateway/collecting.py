@@ -83,6 +83,7 @@ class Collecting:
         try:
             return self._suppressor.taken(batch)
         except ConsentUnreadable as error:
+            self._is_fresh = False
             log.warning("it is not known whose events are not to be taken: %s", error)
             return batch
 
@@ -91,6 +92,7 @@ class Collecting:
         try:
             entries = self._collector.collect(batch, received_ms=time.time_ns() // 1_000_000)
         except ConsentUnreadable as error:
+            self._is_fresh = False  # the next in this turn may try anew
             log.warning("what events say about consent is not recorded: %s", error)
             self._counts.unwritten += 1
             entries = []

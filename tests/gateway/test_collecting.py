@@ -24,6 +24,7 @@ from sluicegate.event import EventBatch
 from sluicegate.gateway.collecting import MAX_HERE, Collecting
 from sluicegate.metrics import ConsentCounts
 from sluicegate.paths import DataDir
+from tests.delivery.consenting import record, told
 from tests.gateway.harness import make_config
 
 NOW_MS = 1_795_453_201_000
@@ -127,3 +128,23 @@ def test_a_ledger_that_waits_for_nothing_says_that_it_is_busy(config: Config) ->
 
     ledger.sync()
     ledger.close()
+
+
+def test_what_comes_after_a_ledger_could_not_be_read_is_recorded_as_ever(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(collecting: Collecting) -> None:
+        with monkeypatch.context() as trouble:
+            trouble.setattr(LedgerView, "of_many", _cannot_be_read)
+            collecting.collect(batch_of(marketing=False), lambda: None)
+        assert states(config) == [State.UNDECIDED]
+
+        collecting.collect(batch_of(marketing=False), lambda: None)
+        assert states(config) == [State.DENIED]
+
+    record(DataDir(config.data_dir), [told(True, visitor="somebody else")])
+    run(config, work)
+
+
+def _cannot_be_read(view: LedgerView, subjects: object) -> object:
+    raise LogUnavailable("consent.db: disk I/O error")

@@ -177,6 +177,7 @@ class ModelReader:
         self._world = world
         self.version = 0
         self.generation = 0
+        self._has_failed = False
         self._clear: set[Ids] = set()
 
     @property
@@ -184,8 +185,13 @@ class ModelReader:
         begins = self._world.consent.regulated_from
         return begins is not None and begins <= self.version
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self._has_failed or self.version)
+
     def refresh(self) -> None:
         """Take note of what was committed."""
+        self._has_failed = False
         self._may_fail()
         newest = self._world.consent.version
         if newest != self.version:
@@ -200,6 +206,7 @@ class ModelReader:
 
     def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """Whether all of these were noted so, and nothing has changed of them."""
+        self._refuse_if_failed()
         return self._clear.issuperset(zip(user_ids, anonymous_ids, strict=True))
 
     def of_many(self, subjects: Sequence[tuple[str | None, str | None]]) -> list[SubjectConsent]:
@@ -222,5 +229,14 @@ class ModelReader:
         return newest
 
     def _may_fail(self) -> None:
+        """One that has failed goes on to fail until its next `refresh`."""
+        self._refuse_if_failed()
         if self._world.swarm.chance(Fault.LEDGER_UNREADABLE):
+            self._has_failed = True
+            self.generation += 1
+            self._clear.clear()
+            self._refuse_if_failed()
+
+    def _refuse_if_failed(self) -> None:
+        if self._has_failed:
             raise ConsentUnreadable("the ledger is locked")
