@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -75,13 +75,11 @@ class Calls:
             threading.Thread(target=self._work, name=name, daemon=True).start()
         self._queue.put(work)
 
-    def ended(self) -> list[Ended]:
-        """The submitted calls that have ended since the last look."""
-        ended = []
+    def ended(self) -> Iterator[Ended]:
+        """The submitted calls that have ended since the last look; those that are not taken are there at the next."""
         while self._ended:
-            ended.append(self._ended.popleft())
-        self.n_running -= len(ended)
-        return ended
+            self.n_running -= 1
+            yield self._ended.popleft()
 
     def oldest_s(self) -> float:
         """How long the oldest running call has been running, in seconds; 0 when none runs."""

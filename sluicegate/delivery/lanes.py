@@ -15,6 +15,7 @@ import math
 import random as _random
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -359,7 +360,8 @@ class Lanes:
         self._underway.leave(lane, len(events))
         self._outcomes.deliver(lane, events)
         if self.gate is not None:
-            self.gate.note_delivered(events)
+            with suppress(ConsentUnreadable):  # it only counts, and the call has ended whatever the ledger says
+                self.gate.note_delivered(events)
 
     def _postpone(self, lane: Lane, error: BaseException, now: float) -> None:
         asked_s = self._pace.failed(lane, error, now)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from sluicegate.config.declaration import Limits
+from sluicegate.config.model import ConsentConfig
 from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Ids
 from sluicegate.consent.view import LedgerView
+from sluicegate.delivery.gate import Gate
+from sluicegate.destinations.base import Batch
 from sluicegate.errors import LogUnavailable
+from sluicegate.eventlog.runs import Events
 from tests.delivery.consenting import record, told
+from tests.delivery.test_enforcement import SILENT
 from tests.delivery.world import World
 from tests.doubles.vendor import Vendor
 
@@ -44,3 +50,35 @@ def test_who_has_refused_gets_nothing_sent_after_one_look_into_the_ledger_has_fa
 
     assert vendor.events == ["a"]
     assert world.state().denied == {"withdrawn": 2}
+
+
+def test_delivered_events_stay_delivered_when_the_ledger_cannot_be_read_right_after_their_call(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.consent = ConsentConfig(allow_unasked=True)
+    record(world.data_dir, [told(True, visitor="somebody")])
+    counting = threading.Event()
+    count = Gate.note_delivered
+
+    def note_delivered(gate: Gate, events: Events) -> None:
+        counting.set()
+        try:
+            count(gate, events)
+        finally:
+            counting.clear()
+
+    together = threading.Barrier(3)
+
+    def answer(batch: Batch) -> None:
+        together.wait(10)
+
+    monkeypatch.setattr(Gate, "note_delivered", note_delivered)
+    monkeypatch.setattr(LedgerView, "of_many", failing_once(counting.is_set))
+    vendor = Vendor(answer, Limits(max_events=1, in_flight=3))
+    world.append("a", "b", "c", combo=SILENT._replace(unasked=True))
+
+    world.start(vendor)
+    world.wait(lambda: world.state().cursor == 3)
+
+    assert sorted(vendor.events) == ["a", "b", "c"]
+    assert world.state().delivered == 3
