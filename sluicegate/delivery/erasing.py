@@ -146,6 +146,8 @@ class Eraser:
                 rows = event_log.read(report.looked_at, max_events=READ_EVENTS, max_bytes=READ_BYTES)
                 if not rows:
                     break
+                # What was trimmed meanwhile needs no look, even if that is all that was left.
+                report.looked_at = max(report.looked_at, min(rows[0].first - 1, last))
                 for row in rows:
                     if self._stop():
                         raise LogUnavailable("the system stops; erasing goes on when it runs again")

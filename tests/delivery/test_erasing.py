@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 
+from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind
 from sluicegate.delivery.deciding import wait_until_seen
-from sluicegate.delivery.erasing import Report, locked
+from sluicegate.delivery.erasing import Eraser, Report, locked
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import LogUnavailable, Rejected, Retry
@@ -365,3 +366,27 @@ def test_what_comes_after_a_suppression_has_ended_is_not_erased_with_it(world: W
     assert [event == EMPTY for event in events(world)] == [True, True, False, False]
     assert (report.events, len(vendor.events)) == (2, 2)
     assert world.state().denied == {"erased": 2}
+
+
+def test_erasing_ends_when_retention_trims_the_log_past_its_end_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.delivery.erasing.READ_EVENTS", 1)
+    for _ in range(4):
+        append(world, ANNE)
+    regulation = ask(world.data_dir, ANNE, kind=Kind.DELETE_ONLY)
+    for _ in range(4):
+        append(world, BEN)
+    looks: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        looks.append(done)
+        assert len(looks) <= 4
+        if len(looks) == 2:
+            world.log.trim(7)
+
+    with closing(Ledger(world.data_dir.consent, world.data_dir.consent_key)) as ledger:
+        report = Eraser(world.data_dir, ledger, progress=progress).begin(regulation)
+
+    assert looks == [1, 2, 4]
+    assert report.events == 2
