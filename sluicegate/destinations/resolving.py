@@ -36,7 +36,11 @@ class _Lookups:
             future = self._running.get((host, port))
             if future is None:
                 future = self._running[host, port] = Future()
-                threading.Thread(target=self._look, args=(host, port, future), daemon=True).start()
+                try:
+                    threading.Thread(target=self._look, args=(host, port, future), daemon=True).start()
+                except RuntimeError as error:  # no more threads; others must not wait for one that never ran
+                    del self._running[host, port]
+                    raise OSError(f"the name cannot be looked up: {error}") from error
         try:
             return future.result(timeout_s)
         except TimeoutError:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from sluicegate.destinations.http import HttpConnection, Origin
+from sluicegate.destinations.resolving import resolve
 from sluicegate.testing.destination_contract import LOOPBACK
 from tests.doubles.raw_server import OK, RawServer
 
@@ -84,3 +86,14 @@ def test_second_address_is_tried_when_the_first_refuses(monkeypatch: pytest.Monk
 
     assert answer.status == 200
     server.close()
+
+
+def test_name_is_looked_up_again_after_no_thread_could_be_started_for_it() -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with pytest.MonkeyPatch.context() as trouble, pytest.raises(OSError, match="can't start new thread"):
+        trouble.setattr(threading.Thread, "start", fail)
+        resolve("localhost", 80, network=LOOPBACK, timeout_s=5)
+
+    assert resolve("localhost", 80, network=LOOPBACK, timeout_s=5)
