@@ -53,8 +53,9 @@ class Snapshot:
 
     `cursor` and `delivered` (since the start of the worker) are what is committed. `caught_up`: everything in the log
     is dealt with and committed. `idle_s` is the time since there last was an event to deliver, `stalled_s` the age of
-    the oldest running call. `error` is the last delivery or storage error, None once a batch went through. `breaker` is
-    the state of the circuit breaker, and `reason` says why nothing or little goes out, None when nothing holds it back.
+    the oldest running call, `destroy()` included. `error` is the last delivery or storage error, None once a batch went
+    through. `breaker` is the state of the circuit breaker, and `reason` says why nothing or little goes out, None when
+    nothing holds it back.
     `unknown_outcomes` counts the calls whose request went out and that got no answer,
     `delivered_unenforced` the events that went although nobody said anything about consent.
     """

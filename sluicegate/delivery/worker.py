@@ -231,10 +231,14 @@ class DeliveryWorker:
         return None
 
     def _destroy(self, plugin: Plugin) -> None:
+        began, calls_s = time.monotonic(), self._vitals.oldest_call_s
+        self._vitals.oldest_call_s = lambda: max(calls_s(), time.monotonic() - began)  # one that hangs is a stall too
         try:
             plugin.instance.destroy()
         except BaseException as error:
             logger.warning("destroy() of %s failed: %s", self._destination.id, plugin.mask(error_text(error)))
+        finally:
+            self._vitals.oldest_call_s = calls_s
 
 
 def _calls_path(store: DestinationStore) -> Path:

@@ -6,6 +6,7 @@ from sluicegate.config.declaration import Limits
 from sluicegate.config.model import ConsentConfig, DestinationConfig, OnUndecided, Requirement
 from sluicegate.delivery.report import Report, ReportKind
 from sluicegate.destinations.base import Batch
+from sluicegate.errors import CredentialsRefused
 from sluicegate.event import Combo
 from tests.delivery.world import NO, World
 from tests.doubles.vendor import Vendor
@@ -126,3 +127,23 @@ def test_rate_limit_of_the_configuration_bounds_every_call(world: World) -> None
     world.wait_caught_up()
 
     assert sorted(map(len, vendor.calls)) == [10, 50]
+
+
+def test_destroy_that_hangs_shows_as_stalled(world: World) -> None:
+    def refuse(batch: Batch) -> None:
+        raise CredentialsRefused("401")
+
+    release = threading.Event()
+    vendor = Vendor(refuse)
+    vendor.on_destroy = lambda: release.wait(10)
+    world.append("a")
+
+    worker = world.start(vendor)
+    try:
+        world.wait(lambda: "destroy" in vendor.verbs)
+        world.wait(lambda: worker.snapshot().stalled_s > 0.1)
+    finally:
+        release.set()
+
+    assert worker.join(10)
+    assert worker.snapshot().stalled_s == 0.0

@@ -25,6 +25,7 @@ class Vendor(Destination):
         self.events: list[str] = []
         self.verbs: list[str] = []
         self.on_initialize: Callable[[], object] = lambda: None
+        self.on_destroy: Callable[[], object] = lambda: None
         self._changed = threading.Condition()
 
     def initialize(self) -> None:
@@ -45,6 +46,7 @@ class Vendor(Destination):
 
     def destroy(self) -> None:
         self.verbs.append("destroy")
+        self.on_destroy()
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         """Wait until calls have made this true."""
