@@ -17,14 +17,15 @@ def connect(
 ) -> socket.socket:
     """A connection whose own end was checked, after `finish`, which may do TLS; raises `OSError`."""
     failure = OSError("the name has no address")
-    for candidate in resolve(host, port, network=network, timeout_s=left(deadline)):
+    candidates = resolve(host, port, network=network, timeout_s=left(deadline))
+    for n_tried, candidate in enumerate(candidates):
         try:
             plain = socket.socket(candidate.family, socket.SOCK_STREAM)
         except OSError as error:
             failure = error
             continue
         try:
-            plain.settimeout(left(deadline))
+            plain.settimeout(left(deadline) / (len(candidates) - n_tried))  # one that is silent leaves some to others
             plain.connect(candidate.address)
             network.check(host, plain.getpeername()[0])
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,11 +3,15 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from sluicegate.destinations.connecting import connect
 from sluicegate.destinations.http import HttpConnection, Origin
 from sluicegate.destinations.resolving import resolve
 from sluicegate.testing.destination_contract import LOOPBACK
@@ -97,3 +101,29 @@ def test_name_is_looked_up_again_after_no_thread_could_be_started_for_it() -> No
         resolve("localhost", 80, network=LOOPBACK, timeout_s=5)
 
     assert resolve("localhost", 80, network=LOOPBACK, timeout_s=5)
+
+
+def test_second_address_is_tried_when_the_first_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, silent_port() as port:
+        both = [
+            *socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM),
+            *socket.getaddrinfo("127.0.0.1", server.getsockname()[1], type=socket.SOCK_STREAM),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: both)
+
+        connected = connect("two.example", 80, network=LOOPBACK, deadline=time.monotonic() + 0.5)
+
+        assert connected.getpeername() == server.getsockname()
+        connected.close()
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port where nobody answers: its queue of connections is full, and the kernel drops what comes."""
+    with ExitStack() as sockets:
+        silent = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        yield silent.getsockname()[1]
