@@ -207,9 +207,16 @@ class _Reader:
 
 
 def _has_ended(connection: socket.socket) -> bool:
-    """Whether an idle plain connection was closed, or has bytes that nobody asked for."""
+    """Whether an idle connection was closed, or has bytes that nobody asked for; then it is of no more use."""
     if isinstance(connection, ssl.SSLSocket):
-        return False  # what is readable may be a session ticket
+        connection.settimeout(0)
+        try:
+            connection.recv(1)
+        except ssl.SSLWantReadError:
+            return False  # what was readable, if anything, were session tickets, which are taken in here
+        except OSError:
+            return True
+        return True
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))

@@ -127,3 +127,30 @@ def silent_port() -> Iterator[int]:
             waiting.setblocking(False)
             waiting.connect_ex(silent.getsockname())
         yield silent.getsockname()[1]
+
+
+def test_what_a_server_says_over_tls_while_nobody_asks_is_no_answer(certificate: tuple[Path, Path]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    said = threading.Event()
+
+    def script(plain: socket.socket, number: int) -> None:
+        with context.wrap_socket(plain, server_side=True) as connection:
+            server.read_request(connection)
+            connection.sendall(OK)
+            if number == 0:
+                connection.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+                said.set()
+            server.read_request(connection)
+
+    server = RawServer(script)
+    trusting = ssl.create_default_context(cafile=str(certificate[0]))
+    connection = HttpConnection(Origin("https", "localhost", server.port), network=LOOPBACK, tls=trusting)
+
+    first = connection.exchange(REQUEST, timeout_s=10)
+    assert said.wait(10)
+    second = connection.exchange(REQUEST, timeout_s=10)
+
+    assert [first.status, second.status] == [200, 200]
+    connection.close()
+    server.close()
