@@ -65,7 +65,9 @@ class Mapped:
 
     def _outcome(self, batch: Batch) -> Outcome | None:
         try:
-            result = checked(self._deliver(batch), len(batch))
+            returned = self._deliver(batch)
+            outcome = returned if isinstance(returned, Outcome) else None  # as where nothing is mapped
+            result = checked(outcome, len(batch))
         except Rejected as error:
             result = checked(error, len(batch))
         if isinstance(result, BaseException):

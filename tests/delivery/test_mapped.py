@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import pytest
@@ -126,3 +127,10 @@ def test_busy_vendor_holds_what_did_not_fit_too() -> None:
     outcome = deliver(ALL)
 
     assert outcome == Outcome({0: "bad"}, {}, frozenset({1, 2, 3, 4}), "busy", 3.0)
+
+
+@pytest.mark.parametrize("returned", [3, True, "done", {"status": 200}])
+def test_what_deliver_returns_beside_outcomes_means_delivered(returned: object) -> None:
+    deliver, _ = mapped(lambda batch: cast(Result, returned), Changes(MapConfig(drop=("properties.total",))))
+
+    assert deliver(ALL) is None
