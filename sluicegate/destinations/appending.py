@@ -9,6 +9,8 @@ from pathlib import Path
 import msgspec
 
 TAIL_BYTES = 64 * 1024
+MAX_TAIL_BYTES = 64 * 1024 * 1024
+"""How much of a file is read to find where its last line begins."""
 
 
 class AppendFile:
@@ -57,6 +59,7 @@ class AppendFile:
     def _append(self, fd: int, lines: bytes) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX)
         try:
+            _repair_end(fd)  # another process may have died in its write
             size = os.fstat(fd).st_size
             try:
                 _write_all(fd, lines)
@@ -85,10 +88,9 @@ def _write_all(fd: int, data: bytes) -> None:
 def _repair_end(fd: int) -> None:
     """End the file with a line end: complete a last line that is whole JSON, remove one that is torn."""
     size = os.fstat(fd).st_size
-    start = max(0, size - TAIL_BYTES)
-    tail = os.pread(fd, TAIL_BYTES, start)
-    if not tail or tail.endswith(b"\n"):
+    if not size or os.pread(fd, 1, size - 1) == b"\n":
         return
+    start, tail = _tail(fd, size)
     torn_at = tail.rfind(b"\n") + 1
     try:
         msgspec.json.decode(tail[torn_at:])
@@ -97,3 +99,14 @@ def _repair_end(fd: int) -> None:
             os.ftruncate(fd, start + torn_at)
             return
     os.write(fd, b"\n")
+
+
+def _tail(fd: int, size: int) -> tuple[int, bytes]:
+    """The end of a file with the begin of its last line, if that is not too far away; and where that end begins."""
+    n_bytes = TAIL_BYTES
+    while True:
+        start = max(0, size - n_bytes)
+        tail = os.pread(fd, size - start, start)
+        if start == 0 or b"\n" in tail or n_bytes >= MAX_TAIL_BYTES:
+            return start, tail
+        n_bytes *= 8

@@ -45,11 +45,13 @@ def test_events_are_written_as_they_were_received(tmp_path: Path) -> None:
     ("before", "after"),
     [
         (b'{"a":1}\n{"b":', b'{"a":1}\n'),
+        (b'{"a":1}\n{"b":"' + b"x" * 100_000, b'{"a":1}\n'),
         (b'{"a":', b""),
         (b'{"a":1}\n{"b":2}', b'{"a":1}\n{"b":2}\n'),
         (b'{"a":1}\n', b'{"a":1}\n'),
         (b"", b""),
     ],
+    ids=["torn", "torn and long", "all torn", "without its line end", "whole", "empty"],
 )
 def test_end_that_a_crash_left_is_repaired(tmp_path: Path, before: bytes, after: bytes) -> None:
     (tmp_path / "out.jsonl").write_bytes(before)
@@ -98,3 +100,15 @@ def test_path_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(NotReady, match="folder cannot be opened"):
         destination.initialize()
+
+
+def test_end_that_a_crash_of_another_process_left_is_repaired_before_the_next_events(tmp_path: Path) -> None:
+    destination = started(tmp_path)
+    destination.deliver(make_batch(["m-1"], raws=[b"1"]))
+    with (tmp_path / "out.jsonl").open("ab") as theirs:
+        theirs.write(b'{"b":')
+
+    destination.deliver(make_batch(["m-2"], raws=[b"2"]))
+
+    assert (tmp_path / "out.jsonl").read_bytes() == b"1\n2\n"
+    destination.destroy()
