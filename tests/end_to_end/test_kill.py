@@ -73,7 +73,8 @@ def _title(pid: int) -> str:
 
 
 def in_archive(system: System) -> list[str]:
-    lines = (system.data_dir.root / "events.jsonl").read_bytes().splitlines()
+    path = system.data_dir.root / "events.jsonl"
+    lines = path.read_bytes().splitlines() if path.exists() else []
     return [json.loads(line)["messageId"] for line in lines if line.endswith(b"}")]
 
 
