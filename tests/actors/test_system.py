@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import threading
@@ -84,18 +85,16 @@ def test_what_was_watched_before_interrupts_nothing_any_more(started: Started) -
     ours, theirs = os.pipe()
     os.write(theirs, b"stop")
     started.system.interrupt_on(ours)
-    started.system.tell(echo, Ping("1"))  # takes note of it, and waits for nothing that it could interrupt
-    while_watched = started.system.ask(echo, Ping("2"), timeout_s=5)
+    # As in a round of the loop that brings the answer to a question too: then nobody is told.
+    started.system._endpoint.transport._notice_watched({ours: select.POLLIN})
 
-    started.system.tell(echo, Ping("3"))
     started.system.interrupt_on()
-    after = started.system.ask(echo, Ping("4"), timeout_s=5)
+    answer = started.system.ask(echo, Ping("1"), timeout_s=5)
     os.close(ours)
     os.close(theirs)
 
-    assert while_watched is None
-    assert isinstance(after, Pong)
-    assert after.request_id == "4"
+    assert isinstance(answer, Pong)
+    assert answer.request_id == "1"
 
 
 def test_interrupted_question_leaves_a_system_that_answers(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
