@@ -66,6 +66,7 @@ class Gate:
     """A `LoopCommit` on a disk, and a way to store something and wait for it."""
 
     def __init__(self, disk: Disk, folder: Path, *, on_gathered: Callable[[], None] = lambda: None) -> None:
+        self._disk = disk
         self._stored: dict[int, asyncio.Future[Offset]] = {}
         self._bell = Bell(folder / "bell")
         self.fatal: list[LogError] = []
@@ -95,6 +96,14 @@ class Gate:
             assert self.commit.submit(batch_of([b"{}"]), self.expect(number))
         return [await self._stored[number] for number in numbers]
 
+    async def start_in_loop(self) -> int:
+        """Store one after the other until the loop commits; the last number."""
+        await self.commit.start()
+        number = 0
+        while not any(where for where, _ in self._disk.commits):
+            await self.store(number := number + 1)
+        return number
+
     async def close(self) -> None:
         assert await self.commit.close(10.0)
         self._bell.close()
@@ -105,10 +114,7 @@ def test_fast_disk_is_committed_to_in_the_loop_and_a_slow_one_in_the_thread(tmp_
 
     async def use() -> None:
         gate = Gate(disk, tmp_path)
-        await gate.commit.start()
-        number = 0
-        while not any(where for where, _ in disk.commits):
-            await gate.store(number := number + 1)
+        await gate.start_in_loop()
         disk.delay_s = 0.1
         for number in range(-3, 0):
             await gate.store(number)
@@ -127,10 +133,7 @@ def test_loop_stands_still_only_once_for_commits_that_wait_in_vain(tmp_path: Pat
 
     async def use() -> None:
         gate = Gate(disk, tmp_path)
-        await gate.commit.start()
-        number = 0
-        while not any(where for where, _ in disk.commits):
-            await gate.store(number := number + 1)
+        await gate.start_in_loop()
         disk.commits.clear()
         disk.delay_s, disk.error = 0.1, LogUnavailable("is locked by another process")
         for number in range(-3, 0):
@@ -168,10 +171,7 @@ def test_housekeeping_that_cannot_be_begun_is_tried_again_after_the_next_commit(
 
     async def use() -> list[LogError]:
         gate = Gate(disk, tmp_path)
-        await gate.commit.start()
-        number = 0
-        while not any(where for where, _ in disk.commits):
-            await gate.store(number := number + 1)
+        number = await gate.start_in_loop()
         disk.is_due = disk.is_closed_to_more = True
         while not disk.n_refused:
             await gate.store(number := number + 1)
@@ -195,10 +195,7 @@ def test_commits_go_on_when_no_thread_can_be_started_for_housekeeping(
 
     async def use() -> None:
         gate = Gate(disk, tmp_path)
-        await gate.commit.start()
-        number = 0
-        while not any(where for where, _ in disk.commits):
-            await gate.store(number := number + 1)
+        number = await gate.start_in_loop()
         disk.is_due = True
         with mock.patch.object(asyncio.get_running_loop(), "run_in_executor", refuse):
             await gate.store(-1, -2)
@@ -235,10 +232,7 @@ def test_requests_that_follow_a_common_answer_share_the_next_commit(
 
     async def use() -> None:
         gate = Gate(disk, tmp_path)
-        await gate.commit.start()
-        number = 0
-        while not any(where for where, _ in disk.commits):
-            await gate.store(number := number + 1)
+        await gate.start_in_loop()
         await gate.store(*range(100, 104))
         first = asyncio.create_task(gate.store(200, 201))
         for _ in range(5):
@@ -299,10 +293,7 @@ def test_announced_requests_are_brought_in_before_the_commit_that_they_are_count
         def bring_in() -> None:
             assert gate.commit.submit(batch_of([b"{}"]), gate.expect(200))
 
-        await gate.commit.start()
-        number = 0
-        while not any(where for where, _ in disk.commits):
-            await gate.store(number := number + 1)
+        await gate.start_in_loop()
         await gate.store(*range(100, 104))
         for _ in range(3):
             gate.commit.announce()
