@@ -14,6 +14,7 @@ from sluicegate.event import EventBatch
 from sluicegate.gateway.answer import Answer, accepted
 from sluicegate.gateway.consent import AfterWrite, Answering
 from sluicegate.gateway.ingest import Waiting
+from sluicegate.gateway.withdrawal import UNKNOWN
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Notices:
             self._then(told, recorded, answer if is_stored else self._untold(answer))
         except Exception:
             log.exception("a decision is recorded, but it is not known whether it is in force")
-            answer({"late": ["*"]})
+            answer(UNKNOWN)
 
     def _untold(self, answer: Answering) -> Answering:
         log.warning("a decision is recorded, but the destinations that want to hear of it cannot be told")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 
 MAX_AT_ONCE = 8
 """Denials that are waited for; each takes milliseconds, seconds when a destination's process is stopped."""
-_UNKNOWN: dict[str, Any] = {"late": ["*"]}
+UNKNOWN: Mapping[str, Any] = {"late": ["*"]}
+"""The answer when nobody knows whether a denial is in force."""
 
 
 class Withdrawals:
@@ -34,7 +36,7 @@ class Withdrawals:
         if not denies(told):
             answer({})
         elif self._closed:
-            answer(_UNKNOWN)
+            answer(UNKNOWN)
         else:
             waiting = asyncio.get_running_loop().run_in_executor(self._threads, self._barrier.pass_on, [told])
             waiting.add_done_callback(lambda done: answer(_members(done)))
@@ -45,11 +47,11 @@ class Withdrawals:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _members(done: asyncio.Future[Stopped]) -> dict[str, Any]:
+def _members(done: asyncio.Future[Stopped]) -> Mapping[str, Any]:
     """What the answer tells of it; `late` is there only when something is."""
     if done.cancelled() or (error := done.exception()) is not None:
         log.warning("it is not known whether a denial is in force: %s", "cancelled" if done.cancelled() else error)
-        return _UNKNOWN
+        return UNKNOWN
     result = done.result()
     members: dict[str, Any] = {"stopped": result.stopped, "inFlight": result.in_flight}
     if not result.complete:
