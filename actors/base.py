@@ -165,10 +165,13 @@ class SafeActor(Actor):
 
         Thespian handles the end of one child by dropping the records of all that are dead by then, and tells of the
         others only if their own farewell arrives. Then it waits for them when the system stops, to no end: the errors
-        of its requests to them are all put down to the last one (`ActorManager._shutdownActor`).
+        of its requests to them are all put down to the last one (`ActorManager._shutdownActor`). And what was sent to a
+        child that ended before it had told its address it keeps for ever.
         """
         address = self._myRef._addrManager.exportAddr(child.address)
-        if address is not None and address in self._myRef.childAddresses:
+        if address is None:
+            self._myRef._awaitingAddressUpdate.remove_intents_for_address(child.address)
+        elif address in self._myRef.childAddresses:
             self._myRef._handleChildExited(address)
 
     # What Thespian calls

@@ -123,25 +123,40 @@ class Parent(Echo):
         if message.what == "ping_all":
             for child in self.children:
                 self.send(child.address, Ping(text="x" * 1000))
+        elif message.what == "stillborn":
+            self.send(sender, Told(message.what, message.request_id, (self.stillborn(),)))
         elif message.what == "lose":
             self.lose_children(forget=bool(message.values))
             self.send(sender, Told(message.what, message.request_id))
         else:
             self.send(sender, Told(message.what, message.request_id, tuple(self.exits)))
 
+    def stillborn(self) -> int:
+        """A child ends before it tells its address; return for how many such children messages are kept after that."""
+        child = self.create_child(Echo)
+        assert child is not None
+        self.send(child.address, Ping())
+        _kill(child)
+        self.forget_child(child)
+        return len(self._myRef._awaitingAddressUpdate._awt)
+
     def lose_children(self, *, forget: bool) -> None:
         """All children end, and Thespian reaps them without telling."""
         for child in self.children:
-            pidfd = os.pidfd_open(child.pid)
-            os.kill(child.pid, signal.SIGKILL)
-            processes.exited([pidfd], timeout_s=5)
-            os.close(pidfd)
+            _kill(child)
         self._myRef._childExited(None)
         for child in self.children if forget else ():
             self.forget_child(child)
 
     def on_child_exited(self, address: ActorAddress) -> None:
         self.exits.append("exit")
+
+
+def _kill(child: Child) -> None:
+    pidfd = os.pidfd_open(child.pid)
+    os.kill(child.pid, signal.SIGKILL)
+    processes.exited([pidfd], timeout_s=5)
+    os.close(pidfd)
 
 
 class Worker(SafeActor):

@@ -92,6 +92,15 @@ def test_children_whose_end_thespian_has_missed_do_not_keep_the_system_from_stop
     assert "Actor System shutdown" in started.log_path.read_text()
 
 
+def test_what_was_sent_to_a_child_that_never_told_its_address_is_forgotten_with_it(started: Started) -> None:
+    parent = started.system.create(Parent, global_name="parent")
+
+    answer = started.system.ask(parent, Do("stillborn", "1"), timeout_s=5)
+
+    assert isinstance(answer, Told)
+    assert answer.values == (0,)
+
+
 def test_admin_replaces_a_killed_logger(started: Started) -> None:
     [logger] = processes.children(started.system.admin_pid)
 
