@@ -10,7 +10,7 @@ import apsw
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes
 from sluicegate.consent.record import MAX_MEMBERS, Record, decode_record, encode_purposes, encode_record
-from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slots, Write, is_denial, join, joined, without_seen
+from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slots, Write, decided_by, is_denial, join, joined, without_seen
 from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.store import OTHER, StoredNames, open_ledger
 from sluicegate.consent.subject import SubjectKeys
@@ -143,10 +143,13 @@ class _Batch:
                 continue
             member = self._record(key)
             is_news = member.owner != owner
+            passed_on = {purpose: without_seen(slots) for purpose, slots in member.purposes.items()}
             if (at_ms, owner) > (member.owner_since_ms, member.owner or b""):
                 member.owner, member.owner_since_ms = owner, at_ms
                 self._note(key, link.evidence if is_news else Evidence.STAMP_AGAIN, link.source, owner)
-            passed_on = {purpose: without_seen(slots) for purpose, slots in member.purposes.items()}
+            elif is_news:  # told late: what was decided since it came to another owner is none of this one's
+                until_ms = member.owner_since_ms
+                passed_on = {purpose: decided_by(slots, until_ms) for purpose, slots in passed_on.items()}
             for place, heir in enumerate(self.with_owners((owner,))):
                 if place == 0:
                     self._add_member(heir, key, link)
