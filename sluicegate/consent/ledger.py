@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,10 +58,11 @@ class Ledger:
                 self._db.pragma("synchronous", "NORMAL")
                 self._db.wal_autocheckpoint(0)  # which would wait for the disk; `sync` does it
         self.names = StoredNames(self._db, path)
-        self._register(purposes)
+        self._purposes = frozenset(purposes)
+        self._register()
 
-    def _register(self, purposes: Iterable[str]) -> None:
-        new = [name for name in purposes if name not in self.names.known]
+    def _register(self) -> None:
+        new = [name for name in sorted(self._purposes) if name not in self.names.known]
         if new:
             with errors_of(self.path), transaction(self._db):
                 for name in new:
@@ -80,7 +81,7 @@ class Ledger:
         """
         try:
             with errors_of(self.path), transaction(self._db):
-                batch = _Batch(self._db, self.names, self.keys, now_ms)
+                batch = _Batch(self._db, self.names, self.keys, self._purposes, now_ms)
                 for entry in entries:
                     if isinstance(entry, Told):
                         batch.tell(entry)
@@ -110,10 +111,13 @@ class Ledger:
 class _Batch:
     """The changes of one transaction, in memory until `store`."""
 
-    def __init__(self, db: apsw.Connection, names: StoredNames, keys: SubjectKeys, now_ms: int) -> None:
+    def __init__(
+        self, db: apsw.Connection, names: StoredNames, keys: SubjectKeys, purposes: Set[str], now_ms: int
+    ) -> None:
         self._db = db
         self._names = names
         self._keys = keys
+        self._purposes = purposes
         self._now_ms = now_ms
         self._first: int = fetch(db, "SELECT version FROM facts")[0][0]
         self._version = self._first
@@ -192,7 +196,7 @@ class _Batch:
         for purpose, slots in news.items():
             before = record.purposes.get(purpose, EMPTY)
             after = join(before, slots)
-            if after == before or (before is EMPTY and len(record.purposes) >= MAX_CATEGORIES):
+            if after == before or (before is EMPTY and not self._takes(record, purpose)):
                 continue
             again = again and _same_again(before, after)
             record.purposes[purpose] = after
@@ -200,6 +204,10 @@ class _Batch:
         if changes:
             evidence = Evidence.STAMP_AGAIN if again else evidence
             self._note(key, evidence, source, other + encode_purposes(changes, self._names))
+
+    def _takes(self, record: Record, purpose: str) -> bool:
+        """Whether there is room for one more purpose of a subject."""
+        return purpose in self._purposes or len(record.purposes) < MAX_CATEGORIES
 
     def _add_member(self, key: bytes, member: bytes, link: Link) -> None:
         record = self._record(key)

@@ -223,6 +223,16 @@ def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: Op
     assert len(ledger.names.known) <= MAX_LEARNED + MAX_CATEGORIES
 
 
+def test_whatever_was_told_of_a_subject_there_is_room_for_a_denial_of_a_configured_purpose(
+    ledger: Ledger, open_view: OpenView
+) -> None:
+    ledger.record([told(ANNE, True, 5, purpose=f"p{number}") for number in range(MAX_CATEGORIES)], now_ms=NOW_MS)
+
+    ledger.record([told(ANNE, False, 6), told(ANNE, True, 6, purpose="one more")], now_ms=NOW_MS)
+
+    assert (state(open_view(), ANNE), state(open_view(), ANNE, "one more")) == (D, U)
+
+
 @pytest.mark.parametrize("name", ["", "\ud800", "a\0b", "x" * 129])
 def test_odd_names_are_left_out(ledger: Ledger, open_view: OpenView, name: str) -> None:
     writes = decision({name: True, "marketing": True}, 5, received_ms=9, policy=name)
