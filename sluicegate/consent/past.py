@@ -9,7 +9,7 @@ import apsw
 
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import MAX_OWNERS
-from sluicegate.consent.record import Names, decode_purposes, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, Names, decode_purposes, decode_record
 from sluicegate.consent.slots import Slots, is_denial
 from sluicegate.consent.subject import KEY_BYTES
 from sluicegate.sqlite import fetch
@@ -26,14 +26,20 @@ class Kinds(NamedTuple):
     gpc: bool
 
 
-def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> frozenset[bytes]:
-    """These keys and those of the ids that belong to them, over as many steps as owners are looked for."""
+def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> frozenset[bytes] | None:
+    """These keys and those of the ids that belong to them, over as many steps as owners are looked for.
+
+    None when there may be more than are listed.
+    """
     found, fresh = set(keys), set(keys)
     for _ in range(MAX_OWNERS):
         members: set[bytes] = set()
         for key in fresh:
             for _, record in fetch(db, _LOOK, (key,)):
-                members.update(decode_record(record, names).members)
+                listed = decode_record(record, names).members
+                if len(listed) >= MAX_MEMBERS:
+                    return None
+                members.update(listed)
         fresh = members - found
         if not fresh:
             break
