@@ -9,7 +9,7 @@ import apsw
 
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import MAX_OWNERS, Ledger, Recorded
-from sluicegate.consent.record import MAX_MEMBERS, decode_purposes, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, decode_change, decode_record
 from sluicegate.consent.slots import Slots
 from sluicegate.consent.subject import KEY_BYTES, Subject
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -20,7 +20,6 @@ KEEP_AGAIN_MS = 600_000
 CHUNK = 1_000
 """Rows removed in one transaction, so that others can write in between."""
 
-_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
 _OLDEST = "SELECT version, recorded_at_ms FROM history WHERE version > ? ORDER BY version LIMIT ?"
 _CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, source, what FROM history WHERE version = ?"
 
@@ -56,9 +55,7 @@ def history_of_key(ledger: Ledger, key: bytes) -> Iterator[Change]:
         if not rows or rows[0][0] != key:  # forgotten
             return
         _, previous, recorded_at_ms, evidence, source, what = rows[0]
-        kind = Evidence(evidence)
-        other = what[:KEY_BYTES] if kind in _LINKS else b""
-        said = decode_purposes(what, ledger.names, len(other))
+        kind, other, said = decode_change(evidence, what, ledger.names)
         yield Change(version, recorded_at_ms, kind, ledger.names.name(source), said, other)
         version = previous
 

@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 import apsw
 
-from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import MAX_OWNERS
-from sluicegate.consent.record import MAX_MEMBERS, Names, decode_purposes, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, Names, decode_change, decode_record
 from sluicegate.consent.slots import Slots, is_denial
-from sluicegate.consent.subject import KEY_BYTES
 from sluicegate.sqlite import fetch
 
-_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
 _LOOK = "SELECT last, record FROM subjects WHERE key = ?"
 _CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, what FROM history WHERE version = ?"
 
@@ -59,7 +56,7 @@ def newest_denials(
         if not rows or rows[0][0] != key:  # forgotten
             break
         _, version, recorded_at_ms, evidence, what = rows[0]
-        said = decode_purposes(what, names, KEY_BYTES if Evidence(evidence) in _LINKS else 0)
+        _, _, said = decode_change(evidence, what, names)
         for purpose in purposes:
             if purpose not in newest and purpose in said and _denies(said[purpose], kinds):
                 newest[purpose] = recorded_at_ms
