@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,7 +190,7 @@ def _record(
 ) -> None:
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
-    told = Told(subject, writes, Evidence.OPERATOR, f"cli:{getpass.getuser()}")
+    told = Told(subject, writes, Evidence.OPERATOR, f"cli:{_who()}")
     with _opened(where, _purposes(config), create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)
     tell_listeners(where, config, told, now_ms=now_ms)
@@ -202,6 +203,14 @@ def _record(
         click.echo(f"{outcome}; ledger version {recorded.version}")
     if late:
         raise Refused(f"not confirmed by {', '.join(late)}: it may still send what it had decided on; say it again")
+
+
+def _who() -> str:
+    """Who gives this command: a name, or a number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @contextmanager
