@@ -15,6 +15,7 @@ from sluicegate.consent.collected import REFRESH_MS
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.regulation import Kind, SubjectKind, regulate
 from sluicegate.consent.requirement import State
 from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.standing import Rules, SubjectConsent
@@ -47,6 +48,9 @@ class World:
         entries = self.collector.collect(acceptance.batch, received_ms=at_ms)
         self.ledger.record(entries, now_ms=at_ms)
         return entries
+
+    def erase(self, user: str) -> None:
+        regulate(self.ledger, "r1", Kind.DELETE_ONLY, SubjectKind.USER_ID, [user], head=9, now_ms=T)
 
     def consent(self, anonymous: str = "phone") -> SubjectConsent:
         return self.reader.of_many([Subject(None, anonymous)])[0]
@@ -206,6 +210,17 @@ def test_statement_40_identify_makes_the_visitors_refusal_the_users(world: World
 
     assert ([type(entry) for entry in entries], again) == ([Link], [])
     assert (before, world.state(user="anne", anonymous=None)) == (U, D)
+
+
+def test_identify_links_ids_again_that_were_erased_since(world: World) -> None:
+    told = [world.take(at_ms=T + n, type="identify", userId="anne", granted=None) for n in range(2)]
+    world.erase("anne")
+    again = world.take(at_ms=T + 3, type="identify", userId="anne", granted=None)
+    refusal = Told(Subject("anne"), decision({"marketing": False}, T + 4, received_ms=T + 4), Evidence.API)
+    world.ledger.record([refusal], now_ms=T + 4)
+
+    assert ([len(entries) for entries in told], len(again)) == ([1, 0], 1)
+    assert world.state() is D
 
 
 def test_alias_links_the_previous_id(world: World) -> None:

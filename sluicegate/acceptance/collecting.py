@@ -143,12 +143,18 @@ class Collector:
     def _new_link(self, link: Link, received_ms: int) -> list[Entry]:
         """The link, unless it was told within the last minute and no other since."""
         owner, until_ms = self._linked.get(link.member, ("", 0))
-        if owner == link.owner and received_ms <= until_ms:
+        if owner == link.owner and received_ms <= until_ms and not self._may_be_erased(link):
             return []
         if len(self._linked) >= MAX_LINKED:
             self._linked.clear()
         self._linked[link.member] = (link.owner, received_ms + REFRESH_MS)
         return [link]
+
+    def _may_be_erased(self, link: Link) -> bool:
+        """Whether one of the two was erased once, perhaps since the link was told."""
+        if not self._ledger.has_regulated:
+            return False
+        return any(who.is_regulated for who in self._ledger.of_many([link.member, Subject(link.owner)]))
 
 
 def _settle(consent: SubjectConsent, token: object, received_ms: int) -> None:
