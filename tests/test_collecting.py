@@ -254,6 +254,19 @@ def test_what_was_kept_back_is_written_at_the_end(world: World) -> None:
     assert world.collector.rest() == []
 
 
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_what_was_kept_back_of_somebody_is_not_written_after_erasing(world: World, at_the_end: bool) -> None:
+    for n in (0, 1):
+        world.take(at_ms=T + n, userId="anne")
+    regulate(world.ledger, "r1", Kind.DELETE_ONLY, SubjectKind.ANONYMOUS_ID, ["phone"], head=9, now_ms=T)
+
+    later = T + REFRESH_MS + 2
+    late = world.collector.rest() if at_the_end else world.take(at_ms=later, anonymousId="laptop")
+
+    assert [entry for entry in late if isinstance(entry, Told) and entry.subject.anonymous_id == "phone"] == []
+    assert world.state(now_ms=later) is U
+
+
 def batch_of(*ids: tuple[str | None, str | None]) -> EventBatch:
     batch = EventBatch()
     for number, (user_id, anonymous_id) in enumerate(ids):
