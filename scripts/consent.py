@@ -199,7 +199,7 @@ def _record(
         found = {"changed": bool(recorded.changed), "version": recorded.version, "unconfirmed": list(late)}
         click.echo(json.dumps(found))
     else:
-        outcome = "recorded" if recorded.changed else "known already, or newer is known"
+        outcome = "recorded" if recorded.changed else "nothing changed: it is known, newer is known, or the person is suppressed"
         click.echo(f"{outcome}; ledger version {recorded.version}")
     if late:
         raise Refused(f"not confirmed by {', '.join(late)}: it may still send what it had decided on; say it again")

@@ -12,6 +12,7 @@ from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes
 from sluicegate.consent.record import MAX_MEMBERS, Record, decode_record, encode_purposes, encode_record
 from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slots, Write, decided_by, is_denial, join, joined, without_seen
 from sluicegate.consent.stamp import MAX_CATEGORIES
+from sluicegate.consent.standing import NO_END
 from sluicegate.consent.store import OTHER, StoredNames, open_ledger
 from sluicegate.consent.subject import SubjectKeys
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -23,6 +24,9 @@ _LOOK = "SELECT last, record FROM subjects WHERE key = ?"
 _STORE = """
     INSERT INTO subjects VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET last = ?2, record = ?3
 """
+_SUPPRESSED = "SELECT 1 FROM regulated WHERE key = ? AND suppressed_to = ? LIMIT 1"
+_TOLD_DIRECTLY = frozenset({Evidence.API, Evidence.OPERATOR, Evidence.APPLICATION})
+"""What no event brings: of suppressed people events are left out before they come here."""
 _TELL = "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -76,7 +80,7 @@ class Ledger:
     def record(self, entries: Sequence[Entry], *, now_ms: int) -> Recorded:
         """Write evidence in one transaction, on disk when this returns (unless it was opened with `waits=False`).
 
-        What is known already changes nothing. Purposes beyond what there is room for are left out. Raises
+        What is known already changes nothing, nor do decisions of suppressed people. Purposes beyond what there is room for are left out. Raises
         `LogUnavailable` and `LogDamaged`; then nothing is written.
         """
         try:
@@ -127,9 +131,9 @@ class _Batch:
         self._history: list[tuple[object, ...]] = []
 
     def tell(self, told: Told) -> None:
-        """Join evidence into every id that it is about."""
+        """Join evidence into every id that it is about; what is told directly of somebody suppressed is not taken."""
         keys = self._keys.of(told.subject)
-        if not keys:
+        if not keys or (told.evidence in _TOLD_DIRECTLY and self._is_suppressed(keys)):
             return
         said = {purpose: joined(writes) for purpose, writes in self._with_room(told.writes).items()}
         self._join(keys[0], said, told.evidence, told.source)
@@ -204,6 +208,9 @@ class _Batch:
         if changes:
             evidence = Evidence.STAMP_AGAIN if again else evidence
             self._note(key, evidence, source, other + encode_purposes(changes, self._names))
+
+    def _is_suppressed(self, keys: tuple[bytes, ...]) -> bool:
+        return any(fetch(self._db, _SUPPRESSED, (key, NO_END)) for key in keys)
 
     def _takes(self, record: Record, purpose: str) -> bool:
         """Whether there is room for one more purpose of a subject."""

@@ -55,7 +55,8 @@ def test_a_withdrawal_holds_until_a_newer_decision(data: DataDir) -> None:
     before = shown(*ANNE)
     older = run("set", *ANNE, "--grant", "marketing", "--at", "2026-01-31T12:00Z")
 
-    assert (withdrawn.exit_code, older.output) == (0, "known already, or newer is known; ledger version 2\n")
+    unchanged = "nothing changed: it is known, newer is known, or the person is suppressed; ledger version 2\n"
+    assert (withdrawn.exit_code, older.output) == (0, unchanged)
     assert before == shown(*ANNE) == {"marketing": "denied"}
 
 
