@@ -96,10 +96,11 @@ def _remove(db: apsw.Connection, ids: list[int], version: int) -> int:
 
 
 def _forget_words(db: apsw.Connection, was_erased: WasErased) -> None:
-    """A vendor's words about a failed call may quote the events of that call."""
+    """A vendor's words about a failed call may quote the events of that call.
+
+    The log is read outside of transactions: a destination that runs writes meanwhile.
+    """
+    rows = fetch(db, "SELECT DISTINCT offsets, first_error FROM retries WHERE first_error <> ?", (ERASED,))
+    words = [(ERASED, packed, said) for packed, said in rows if any(map(was_erased, array("q", packed)))]
     with transaction(db):
-        for lane, part, packed in fetch(
-            db, "SELECT lane, part, offsets FROM retries WHERE first_error <> ?", (ERASED,)
-        ):
-            if any(map(was_erased, array("q", packed))):
-                db.execute("UPDATE retries SET first_error = ? WHERE lane = ? AND part = ?", (ERASED, lane, part))
+        db.executemany("UPDATE retries SET first_error = ? WHERE offsets = ? AND first_error = ?", words)

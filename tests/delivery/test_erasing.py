@@ -8,18 +8,23 @@ import sys
 import threading
 from contextlib import closing, suppress
 
+import apsw
 import pytest
 
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind
+from sluicegate.consent.subject import SubjectKeys
 from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.delivery.erasing import Eraser, Report, locked
+from sluicegate.delivery.erasing_store import erase_in_store
 from sluicegate.delivery.letters import LetterFilter
+from sluicegate.delivery.whose import Whose
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import LogUnavailable, Rejected, Retry
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.erasing import EMPTY
 from sluicegate.fsck.check import check
+from sluicegate.sqlite import transaction
 from sluicegate.testing.batches import add_event
 from tests.delivery.consenting import identified, record, told
 from tests.delivery.erasing_harness import ask, erase_all, regulation, traces, unfinished_in
@@ -390,3 +395,27 @@ def test_erasing_ends_when_retention_trims_the_log_past_its_end_meanwhile(
 
     assert looks == [1, 2, 4]
     assert report.events == 2
+
+
+def test_a_destination_can_write_while_the_log_is_read_for_what_vendors_said(world: World) -> None:
+    def fail(batch: Batch) -> None:
+        raise Retry(f"broken by {ANNE}", after_s=60.0)
+
+    append(world, ANNE, BEN)
+    vendor = Vendor(fail)
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    world.stop()
+    path, n_read = world.data_dir.store("vendor"), 0
+
+    def was_erased(offset: int) -> bool:
+        nonlocal n_read
+        n_read += 1
+        with closing(apsw.Connection(str(path))) as destination, transaction(destination):
+            return True
+
+    ask(world.data_dir, ANNE)
+    erase_in_store(path, Whose((), SubjectKeys(b"")), was_erased, up_to=2)
+
+    assert n_read > 0
+    assert ANNE.encode() not in path.read_bytes()
