@@ -419,3 +419,19 @@ def test_a_destination_can_write_while_the_log_is_read_for_what_vendors_said(wor
 
     assert n_read > 0
     assert ANNE.encode() not in path.read_bytes()
+
+
+def test_what_a_vendor_said_does_not_come_back_from_a_process_that_still_waits_to_try_again(world: World) -> None:
+    def fail(batch: Batch) -> None:
+        raise Retry(f"broken by {ANNE}", after_s=60.0)
+
+    append(world, ANNE, BEN)
+    vendor = Vendor(fail)
+    world.start(vendor)
+    world.wait(lambda: len(traces(world.data_dir, "broken by")) > 0)
+
+    ask(world.data_dir, ANNE)
+    erase_all(world.data_dir)
+    world.stop()
+
+    assert traces(world.data_dir, ANNE) == []
