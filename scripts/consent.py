@@ -37,6 +37,7 @@ from sluicegate.scripts.consent_notice import tell_listeners
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 
 MAX_SHOWN = 100
+_UNCHANGED = "nothing changed: it is known, newer is known, or the person is suppressed"
 
 
 @click.group("consent")
@@ -199,7 +200,7 @@ def _record(
         found = {"changed": bool(recorded.changed), "version": recorded.version, "unconfirmed": list(late)}
         click.echo(json.dumps(found))
     else:
-        outcome = "recorded" if recorded.changed else "nothing changed: it is known, newer is known, or the person is suppressed"
+        outcome = "recorded" if recorded.changed else _UNCHANGED
         click.echo(f"{outcome}; ledger version {recorded.version}")
     if late:
         raise Refused(f"not confirmed by {', '.join(late)}: it may still send what it had decided on; say it again")

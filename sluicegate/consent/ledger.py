@@ -10,7 +10,18 @@ import apsw
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes
 from sluicegate.consent.record import MAX_MEMBERS, Record, decode_record, encode_purposes, encode_record
-from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slots, Write, decided_by, is_denial, join, joined, without_seen
+from sluicegate.consent.slots import (
+    EMPTY,
+    MAX_MS,
+    Purposes,
+    Slots,
+    Write,
+    decided_by,
+    is_denial,
+    join,
+    joined,
+    without_seen,
+)
 from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.standing import NO_END
 from sluicegate.consent.store import OTHER, StoredNames, open_ledger
@@ -80,8 +91,8 @@ class Ledger:
     def record(self, entries: Sequence[Entry], *, now_ms: int) -> Recorded:
         """Write evidence in one transaction, on disk when this returns (unless it was opened with `waits=False`).
 
-        What is known already changes nothing, nor do decisions of suppressed people. Purposes beyond what there is room for are left out. Raises
-        `LogUnavailable` and `LogDamaged`; then nothing is written.
+        What is known already changes nothing, nor do decisions of suppressed people. Purposes beyond what there is room
+        for are left out. Raises `LogUnavailable` and `LogDamaged`; then nothing is written.
         """
         try:
             with errors_of(self.path), transaction(self._db):
