@@ -129,7 +129,7 @@ class Eraser:
             end = suppressed_to(self._ledger, regulation.id)
         self._erase_log(whose, report, None if end == NO_END else end, regulation.id)
         self._erase_stores(whose, report, end)
-        for path in sorted(self._data_dir.logs.glob("*")):
+        for path in sorted(path for path in self._data_dir.logs.rglob("*") if path.is_file()):
             report.words += erase_in_text(path, whose)
         report.files += _remove_leftovers(self._data_dir)
 

@@ -88,6 +88,18 @@ def test_statement_49_nothing_of_the_subject_is_left_in_any_file(world: World) -
     assert [one.file for one in damage] == ["control.db"]  # there is none in this test
 
 
+def test_log_files_that_were_moved_into_a_folder_are_erased_too(world: World) -> None:
+    append(world, ANNE)
+    old = world.data_dir.logs / "old"
+    old.mkdir(parents=True)
+    (old / "actors.log").write_text(f"event of {ANNE} failed\n")
+
+    ask(world.data_dir, ANNE)
+    (report,) = erase_all(world.data_dir)
+
+    assert (report.events, report.words, traces(world.data_dir, ANNE)) == (1, 1, [])
+
+
 def test_statement_49_destinations_that_got_something_report_that_they_cannot_delete(world: World) -> None:
     append(world, ANNE)
     world.start(Vendor())
