@@ -447,3 +447,21 @@ def test_what_a_vendor_said_does_not_come_back_from_a_process_that_still_waits_t
     world.stop()
 
     assert traces(world.data_dir, ANNE) == []
+
+
+def test_ids_inside_other_words_are_erased_also_when_erasing_was_interrupted_after_the_first_event(
+    world: World,
+) -> None:
+    append(world, ANNE)
+    append(world, BEN)
+    world.data_dir.logs.mkdir(exist_ok=True)
+    (world.data_dir.logs / "actors.log").write_text(f"event {ANNE}-7 failed\n")
+    asked, asks = ask(world.data_dir, ANNE), iter([False, True])
+
+    with closing(Ledger(world.data_dir.consent, world.data_dir.consent_key)) as ledger, suppress(LogUnavailable):
+        Eraser(world.data_dir, ledger, stop=lambda: next(asks)).begin(asked)
+    interrupted_after = len([one for one in events(world) if one == EMPTY])
+    erase_all(world.data_dir)
+
+    assert interrupted_after == 1
+    assert traces(world.data_dir, ANNE) == []
