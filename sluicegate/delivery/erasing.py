@@ -102,7 +102,7 @@ class Eraser:
     def begin(self, regulation: Regulation) -> Report:
         """Erase what is there; the report so far, which `complete` makes whole."""
         report = Report.of(regulation.report)
-        report.looked_at = 0  # what an earlier process wrote last may not have reached the disk
+        report.looked_at, report.unreadable = 0, []  # what an earlier process wrote last may not have reached the disk
         whose = Whose(keys_to_erase(self._ledger, regulation.id), self._ledger.keys)
         self._erase(whose, regulation, report)
         return report

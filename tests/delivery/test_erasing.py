@@ -319,6 +319,18 @@ def test_damaged_rows_are_named_and_the_rest_is_erased(world: World) -> None:
     assert (report.events, report.unreadable) == (2, [[2, 3]])
 
 
+def test_damaged_rows_are_named_once_however_often_erasing_begins(world: World) -> None:
+    append(world, ANNE, BEN)
+    world.log._db.execute("UPDATE rows SET seal = seal + 1")
+    asked = ask(world.data_dir, ANNE)
+
+    with closing(Ledger(world.data_dir.consent, world.data_dir.consent_key)) as ledger:
+        Eraser(world.data_dir, ledger).begin(asked)
+    (report,) = erase_all(world.data_dir)
+
+    assert report.unreadable == [[1, 2]]
+
+
 def test_one_process_erases_at_a_time(world: World) -> None:
     with locked(world.data_dir) as first, locked(world.data_dir) as second:
         held = first, second
