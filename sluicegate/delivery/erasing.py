@@ -77,6 +77,13 @@ class Report:
         names = cls.__dataclass_fields__
         return cls(**{name: value for name, value in stored.items() if name in names})
 
+    @classmethod
+    def anew(cls, stored: Any) -> Report:
+        """The same, for another look at everything: what an earlier process wrote last may not be on the disk."""
+        report = cls.of(stored)
+        report.looked_at, report.unreadable = 0, []
+        return report
+
 
 class Eraser:
     """Erases what the regulations of one data directory name; `locked` makes it the only one.
@@ -99,10 +106,12 @@ class Eraser:
         self._progress = progress
         self._dry_run = dry_run
 
-    def begin(self, regulation: Regulation) -> Report:
-        """Erase what is there; the report so far, which `complete` makes whole."""
-        report = Report.of(regulation.report)
-        report.looked_at, report.unreadable = 0, []  # what an earlier process wrote last may not have reached the disk
+    def begin(self, regulation: Regulation, report: Report | None = None) -> Report:
+        """Erase what is there; the report so far, which `complete` makes whole.
+
+        `report` is that of an attempt of this process that failed: it goes on where that ended.
+        """
+        report = report or Report.anew(regulation.report)
         whose = Whose(keys_to_erase(self._ledger, regulation.id), self._ledger.keys)
         self._erase(whose, regulation, report)
         return report
