@@ -9,7 +9,7 @@ import apsw
 
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import MAX_OWNERS, Ledger, Recorded
-from sluicegate.consent.record import MAX_MEMBERS, decode_change, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, decode_change, decode_record, earlier
 from sluicegate.consent.slots import Slots
 from sluicegate.consent.subject import KEY_BYTES, Subject
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -57,7 +57,7 @@ def history_of_key(ledger: Ledger, key: bytes) -> Iterator[Change]:
         _, previous, recorded_at_ms, evidence, source, what = rows[0]
         kind, other, said = decode_change(evidence, what, ledger.names)
         yield Change(version, recorded_at_ms, kind, ledger.names.name(source), said, other)
-        version = previous
+        version = earlier(previous, version)
 
 
 def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_000_000) -> int:
@@ -148,7 +148,7 @@ def _chain(ledger: Ledger, key: bytes) -> list[int]:
     """The versions of one id's changes that are still kept; what they say, which may be damaged, is not looked at."""
     found: list[int] = []
     rows = fetch(ledger.db, "SELECT last FROM subjects WHERE key = ?", (key,))
-    while rows and (version := rows[0][0]):
+    while rows and (version := rows[0][0]) and (not found or version < found[-1]):
         rows = fetch(ledger.db, "SELECT previous FROM history WHERE version = ? AND subject = ?", (version, key))
         found += [version] if rows else []
     return found

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import apsw
 
 from sluicegate.consent.ledger import MAX_OWNERS
-from sluicegate.consent.record import MAX_MEMBERS, Names, decode_change, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, Names, decode_change, decode_record, earlier
 from sluicegate.consent.slots import Slots, is_denial
 from sluicegate.sqlite import fetch
 
@@ -55,7 +55,8 @@ def newest_denials(
         rows = fetch(db, _CHAIN, (version,))
         if not rows or rows[0][0] != key:  # forgotten
             break
-        _, version, recorded_at_ms, evidence, what = rows[0]
+        _, previous, recorded_at_ms, evidence, what = rows[0]
+        version = earlier(previous, version)
         _, _, said = decode_change(evidence, what, names)
         for purpose in purposes:
             if purpose not in newest and purpose in said and _denies(said[purpose], kinds):

@@ -98,6 +98,13 @@ def decode_change(evidence: int, what: bytes, names: Names) -> tuple[Evidence, b
         raise LogDamaged(f"a row of the consent ledger's history cannot be read: {error}") from error
 
 
+def earlier(previous: int, version: int) -> int:
+    """The version before one of a subject's; raises `LogDamaged` for one that is not, which would lead in a circle."""
+    if not 0 <= previous < version:
+        raise LogDamaged(f"version {version} of the consent ledger's history follows on version {previous}")
+    return previous
+
+
 def encode_purposes(purposes: Purposes, names: Names) -> bytes:
     """Slots by purpose as bytes."""
     out = bytearray()

@@ -99,7 +99,7 @@ def test_a_change_of_somebody_with_more_ids_than_are_listed_may_concern_anybody(
     assert book.view.changed_since(before) is None
 
 
-@pytest.mark.parametrize("change", ["what = x'00ff'", "what = x'00'", "evidence = 99"])
+@pytest.mark.parametrize("change", ["what = x'00ff'", "what = x'00'", "evidence = 99", "previous = version"])
 def test_a_damaged_row_of_the_history_is_damage(book: Book, change: str) -> None:
     book.write(says(False), now_ms=10)
     book.ledger.db.execute(f"UPDATE history SET {change}")

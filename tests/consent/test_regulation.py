@@ -67,10 +67,11 @@ def test_erasing_a_user_erases_the_ids_that_belong_to_it_and_nobody_else(ledger:
     assert asked.changed == 4
 
 
-def test_a_damaged_row_of_the_history_does_not_keep_a_person_from_being_erased(ledger: Ledger) -> None:
+@pytest.mark.parametrize("damage", ["what = x'00'", "previous = 2"])
+def test_a_damaged_row_of_the_history_does_not_keep_a_person_from_being_erased(ledger: Ledger, damage: str) -> None:
     ledger.record([told(ANNE)], now_ms=NOW_MS)
     ledger.record([told(ANNE, False)], now_ms=NOW_MS)
-    ledger.db.execute("UPDATE history SET what = x'00' WHERE version = 1")
+    ledger.db.execute(f"UPDATE history SET {damage} WHERE version = 1")
 
     asked = ask(ledger, Kind.DELETE_ONLY, "anne")
 
