@@ -20,7 +20,10 @@ KEEP_AGAIN_MS = 600_000
 CHUNK = 1_000
 """Rows removed in one transaction, so that others can write in between."""
 
-_OLDEST = "SELECT version, recorded_at_ms FROM history WHERE version > ? ORDER BY version LIMIT ?"
+_OLDEST = (
+    "SELECT version, recorded_at_ms FROM history WHERE version > ? AND recorded_at_ms <= ? ORDER BY version LIMIT ?"
+)
+"""Without those of a clock that was ahead: they are as old as their neighbours, and go with them."""
 _CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, source, what FROM history WHERE version = ?"
 
 
@@ -67,34 +70,34 @@ def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_
     """
     gone = 0
     for _ in range(max_chunks):
-        n_rows = _forget_some(ledger, before_ms=now_ms - ttl_ms)
+        n_rows = _forget_some(ledger, now_ms=now_ms, before_ms=now_ms - ttl_ms)
         gone += n_rows
         if n_rows < CHUNK:
             break
     for _ in range(max_chunks):
-        swept = _sweep_some(ledger, before_ms=now_ms - KEEP_AGAIN_MS)
+        swept = _sweep_some(ledger, now_ms=now_ms, before_ms=now_ms - KEEP_AGAIN_MS)
         if swept is None:
             break
         gone += swept
     return gone
 
 
-def _forget_some(ledger: Ledger, *, before_ms: int) -> int:
+def _forget_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int:
     db = ledger.db
     with errors_of(ledger.path), transaction(db):
-        old = [version for version, at_ms in fetch(db, _OLDEST, (0, CHUNK)) if at_ms < before_ms]
+        old = [version for version, at_ms in fetch(db, _OLDEST, (0, now_ms, CHUNK)) if at_ms < before_ms]
         if old:
             db.execute("DELETE FROM history WHERE version <= ?", (old[-1],))
             db.execute("UPDATE facts SET forgotten = max(forgotten, ?1), swept = max(swept, ?1)", (old[-1],))
     return len(old)
 
 
-def _sweep_some(ledger: Ledger, *, before_ms: int) -> int | None:
+def _sweep_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int | None:
     """Look through some rows for those that are not part of a chain; None when there are none to look through."""
     db = ledger.db
     with errors_of(ledger.path), transaction(db):
         swept = fetch(db, "SELECT swept FROM facts")[0][0]
-        old = [version for version, at_ms in fetch(db, _OLDEST, (swept, CHUNK)) if at_ms < before_ms]
+        old = [version for version, at_ms in fetch(db, _OLDEST, (swept, now_ms, CHUNK)) if at_ms < before_ms]
         if not old:
             return None
         db.execute(
