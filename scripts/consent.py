@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from sluicegate.scripts.consent_notice import tell_listeners
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 
 MAX_SHOWN = 100
+_UNCHANGED = "nothing changed: it is known, newer is known, or the person is suppressed"
 
 
 @click.group("consent")
@@ -189,7 +191,7 @@ def _record(
 ) -> None:
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
-    told = Told(subject, writes, Evidence.OPERATOR, f"cli:{getpass.getuser()}")
+    told = Told(subject, writes, Evidence.OPERATOR, f"cli:{_who()}")
     with _opened(where, _purposes(config), create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)
     tell_listeners(where, config, told, now_ms=now_ms)
@@ -198,10 +200,18 @@ def _record(
         found = {"changed": bool(recorded.changed), "version": recorded.version, "unconfirmed": list(late)}
         click.echo(json.dumps(found))
     else:
-        outcome = "recorded" if recorded.changed else "known already, or newer is known"
+        outcome = "recorded" if recorded.changed else _UNCHANGED
         click.echo(f"{outcome}; ledger version {recorded.version}")
     if late:
         raise Refused(f"not confirmed by {', '.join(late)}: it may still send what it had decided on; say it again")
+
+
+def _who() -> str:
+    """Who gives this command: a name, or a number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @contextmanager

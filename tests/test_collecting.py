@@ -15,6 +15,7 @@ from sluicegate.consent.collected import REFRESH_MS
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.reading import LedgerReader
+from sluicegate.consent.regulation import Kind, SubjectKind, regulate
 from sluicegate.consent.requirement import State
 from sluicegate.consent.slots import Slot, Write
 from sluicegate.consent.standing import Rules, SubjectConsent
@@ -47,6 +48,9 @@ class World:
         entries = self.collector.collect(acceptance.batch, received_ms=at_ms)
         self.ledger.record(entries, now_ms=at_ms)
         return entries
+
+    def erase(self, user: str) -> None:
+        regulate(self.ledger, "r1", Kind.DELETE_ONLY, SubjectKind.USER_ID, [user], head=9, now_ms=T)
 
     def consent(self, anonymous: str = "phone") -> SubjectConsent:
         return self.reader.of_many([Subject(None, anonymous)])[0]
@@ -208,6 +212,17 @@ def test_statement_40_identify_makes_the_visitors_refusal_the_users(world: World
     assert (before, world.state(user="anne", anonymous=None)) == (U, D)
 
 
+def test_identify_links_ids_again_that_were_erased_since(world: World) -> None:
+    told = [world.take(at_ms=T + n, type="identify", userId="anne", granted=None) for n in range(2)]
+    world.erase("anne")
+    again = world.take(at_ms=T + 3, type="identify", userId="anne", granted=None)
+    refusal = Told(Subject("anne"), decision({"marketing": False}, T + 4, received_ms=T + 4), Evidence.API)
+    world.ledger.record([refusal], now_ms=T + 4)
+
+    assert ([len(entries) for entries in told], len(again)) == ([1, 0], 1)
+    assert world.state() is D
+
+
 def test_alias_links_the_previous_id(world: World) -> None:
     entries = world.take(type="alias", userId="anne", previousId="old", granted=None)
 
@@ -237,6 +252,19 @@ def test_what_was_kept_back_is_written_at_the_end(world: World) -> None:
 
     assert told.writes["marketing"] == (Write(Slot.SEEN, True, T + 7),)
     assert world.collector.rest() == []
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_what_was_kept_back_of_somebody_is_not_written_after_erasing(world: World, at_the_end: bool) -> None:
+    for n in (0, 1):
+        world.take(at_ms=T + n, userId="anne")
+    regulate(world.ledger, "r1", Kind.DELETE_ONLY, SubjectKind.ANONYMOUS_ID, ["phone"], head=9, now_ms=T)
+
+    later = T + REFRESH_MS + 2
+    late = world.collector.rest() if at_the_end else world.take(at_ms=later, anonymousId="laptop")
+
+    assert [entry for entry in late if isinstance(entry, Told) and entry.subject.anonymous_id == "phone"] == []
+    assert world.state(now_ms=later) is U
 
 
 def batch_of(*ids: tuple[str | None, str | None]) -> EventBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +25,14 @@ from sluicegate.consent.collected import (
 )
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, stamp_writes
 from sluicegate.consent.reading import LedgerReader
-from sluicegate.consent.slots import Slot, Write
+from sluicegate.consent.slots import EMPTY, Slot, Write
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, SubjectConsent
 from sluicegate.consent.subject import Subject
+from sluicegate.errors import ConsentUnreadable
 from sluicegate.event import Combo, EventBatch, EventType
 from sluicegate.metrics import ConsentCounts
+
+log = logging.getLogger(__name__)
 
 MAX_LINKED = 50_000
 """Links of which it is remembered that they were told lately; about 10 MB."""
@@ -76,13 +80,26 @@ class Collector:
                 if token is not _SILENT and (who.settled is not token or who.settled_until_ms < received_ms):
                     entries += self._entries(batch, place, who, token, received_ms)
         if self._refreshes.is_due(now_ms=received_ms):
-            entries += self._refreshes.take()
+            entries += self._kept_back()
         self.counts.written.update([entry.evidence.name.lower() for entry in entries])
         return entries
 
     def rest(self) -> list[Told]:
-        """What was kept back, to be written at the end."""
-        return self._refreshes.take()
+        """What was kept back, to be written at the end; nothing while the ledger cannot be read."""
+        try:
+            self._ledger.refresh()
+            return self._kept_back()
+        except ConsentUnreadable as error:
+            log.warning("what devices have said again is not recorded: %s", error)
+            return []
+
+    def _kept_back(self) -> list[Told]:
+        """What was kept back, but of those that were erased since: what they had said is not known any more."""
+        told = self._refreshes.take()
+        if not (told and self._ledger.has_regulated):
+            return told
+        known = self._ledger.of_many([one.subject for one in told])
+        return [one for one, who in zip(told, known, strict=True) if _was_seen(one, who)]
 
     def _entries(
         self, batch: EventBatch, place: int, consent: SubjectConsent, token: object, received_ms: int
@@ -143,18 +160,29 @@ class Collector:
     def _new_link(self, link: Link, received_ms: int) -> list[Entry]:
         """The link, unless it was told within the last minute and no other since."""
         owner, until_ms = self._linked.get(link.member, ("", 0))
-        if owner == link.owner and received_ms <= until_ms:
+        if owner == link.owner and received_ms <= until_ms and not self._may_be_erased(link):
             return []
         if len(self._linked) >= MAX_LINKED:
             self._linked.clear()
         self._linked[link.member] = (link.owner, received_ms + REFRESH_MS)
         return [link]
 
+    def _may_be_erased(self, link: Link) -> bool:
+        """Whether one of the two was erased once, perhaps since the link was told."""
+        if not self._ledger.has_regulated:
+            return False
+        return any(who.is_regulated for who in self._ledger.of_many([link.member, Subject(link.owner)]))
+
 
 def _settle(consent: SubjectConsent, token: object, received_ms: int) -> None:
     """What this subject tells is known, and no later time of it need be noted for a while."""
     if consent is not UNKNOWN_SUBJECT:  # that one stands for many
         consent.settled, consent.settled_until_ms = token, received_ms + REFRESH_MS
+
+
+def _was_seen(told: Told, consent: SubjectConsent) -> bool:
+    """Whether the device is known to have said something about each of these purposes."""
+    return all(consent.slots.get(purpose, EMPTY).seen for purpose in told.writes)
 
 
 def _passed_on(said: tuple[Write, ...]) -> tuple[Write, ...]:

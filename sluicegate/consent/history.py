@@ -9,7 +9,7 @@ import apsw
 
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import MAX_OWNERS, Ledger, Recorded
-from sluicegate.consent.record import MAX_MEMBERS, decode_purposes, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, decode_change, decode_record, earlier
 from sluicegate.consent.slots import Slots
 from sluicegate.consent.subject import KEY_BYTES, Subject
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -20,8 +20,10 @@ KEEP_AGAIN_MS = 600_000
 CHUNK = 1_000
 """Rows removed in one transaction, so that others can write in between."""
 
-_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
-_OLDEST = "SELECT version, recorded_at_ms FROM history WHERE version > ? ORDER BY version LIMIT ?"
+_OLDEST = (
+    "SELECT version, recorded_at_ms FROM history WHERE version > ? AND recorded_at_ms <= ? ORDER BY version LIMIT ?"
+)
+"""Without those of a clock that was ahead: they are as old as their neighbours, and go with them."""
 _CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, source, what FROM history WHERE version = ?"
 
 
@@ -56,11 +58,9 @@ def history_of_key(ledger: Ledger, key: bytes) -> Iterator[Change]:
         if not rows or rows[0][0] != key:  # forgotten
             return
         _, previous, recorded_at_ms, evidence, source, what = rows[0]
-        kind = Evidence(evidence)
-        other = what[:KEY_BYTES] if kind in _LINKS else b""
-        said = decode_purposes(what, ledger.names, len(other))
+        kind, other, said = decode_change(evidence, what, ledger.names)
         yield Change(version, recorded_at_ms, kind, ledger.names.name(source), said, other)
-        version = previous
+        version = earlier(previous, version)
 
 
 def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_000_000) -> int:
@@ -70,34 +70,34 @@ def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_
     """
     gone = 0
     for _ in range(max_chunks):
-        n_rows = _forget_some(ledger, before_ms=now_ms - ttl_ms)
+        n_rows = _forget_some(ledger, now_ms=now_ms, before_ms=now_ms - ttl_ms)
         gone += n_rows
         if n_rows < CHUNK:
             break
     for _ in range(max_chunks):
-        swept = _sweep_some(ledger, before_ms=now_ms - KEEP_AGAIN_MS)
+        swept = _sweep_some(ledger, now_ms=now_ms, before_ms=now_ms - KEEP_AGAIN_MS)
         if swept is None:
             break
         gone += swept
     return gone
 
 
-def _forget_some(ledger: Ledger, *, before_ms: int) -> int:
+def _forget_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int:
     db = ledger.db
     with errors_of(ledger.path), transaction(db):
-        old = [version for version, at_ms in fetch(db, _OLDEST, (0, CHUNK)) if at_ms < before_ms]
+        old = [version for version, at_ms in fetch(db, _OLDEST, (0, now_ms, CHUNK)) if at_ms < before_ms]
         if old:
             db.execute("DELETE FROM history WHERE version <= ?", (old[-1],))
             db.execute("UPDATE facts SET forgotten = max(forgotten, ?1), swept = max(swept, ?1)", (old[-1],))
     return len(old)
 
 
-def _sweep_some(ledger: Ledger, *, before_ms: int) -> int | None:
+def _sweep_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int | None:
     """Look through some rows for those that are not part of a chain; None when there are none to look through."""
     db = ledger.db
     with errors_of(ledger.path), transaction(db):
         swept = fetch(db, "SELECT swept FROM facts")[0][0]
-        old = [version for version, at_ms in fetch(db, _OLDEST, (swept, CHUNK)) if at_ms < before_ms]
+        old = [version for version, at_ms in fetch(db, _OLDEST, (swept, now_ms, CHUNK)) if at_ms < before_ms]
         if not old:
             return None
         db.execute(
@@ -140,12 +140,21 @@ def erase_keys(ledger: Ledger, keys: Iterable[bytes]) -> list[bytes]:
     for key in keys:
         if not fetch(db, "SELECT 1 FROM subjects WHERE key = ?", (key,)):
             continue
-        chain = [change.version for change in history_of_key(ledger, key)]
-        db.executemany("DELETE FROM history WHERE version = ?", [(one,) for one in chain])
+        db.executemany("DELETE FROM history WHERE version = ?", [(one,) for one in _chain(ledger, key)])
         db.execute("DELETE FROM history WHERE version > ? AND subject = ?", (swept, key))
         db.execute("DELETE FROM subjects WHERE key = ?", (key,))
         erased.append(key)
     return erased
+
+
+def _chain(ledger: Ledger, key: bytes) -> list[int]:
+    """The versions of one id's changes that are still kept; what they say, which may be damaged, is not looked at."""
+    found: list[int] = []
+    rows = fetch(ledger.db, "SELECT last FROM subjects WHERE key = ?", (key,))
+    while rows and (version := rows[0][0]) and (not found or version < found[-1]):
+        rows = fetch(ledger.db, "SELECT previous FROM history WHERE version = ? AND subject = ?", (version, key))
+        found += [version] if rows else []
+    return found
 
 
 def announce(ledger: Ledger, keys: Iterable[bytes], evidence: Evidence, *, now_ms: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +10,20 @@ import apsw
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes
 from sluicegate.consent.record import MAX_MEMBERS, Record, decode_record, encode_purposes, encode_record
-from sluicegate.consent.slots import EMPTY, MAX_MS, Purposes, Slots, Write, is_denial, join, joined, without_seen
+from sluicegate.consent.slots import (
+    EMPTY,
+    MAX_MS,
+    Purposes,
+    Slots,
+    Write,
+    decided_by,
+    is_denial,
+    join,
+    joined,
+    without_seen,
+)
 from sluicegate.consent.stamp import MAX_CATEGORIES
+from sluicegate.consent.standing import NO_END
 from sluicegate.consent.store import OTHER, StoredNames, open_ledger
 from sluicegate.consent.subject import SubjectKeys
 from sluicegate.sqlite import errors_of, fetch, transaction
@@ -23,6 +35,9 @@ _LOOK = "SELECT last, record FROM subjects WHERE key = ?"
 _STORE = """
     INSERT INTO subjects VALUES (?1, ?2, ?3) ON CONFLICT (key) DO UPDATE SET last = ?2, record = ?3
 """
+_SUPPRESSED = "SELECT 1 FROM regulated WHERE key = ? AND suppressed_to = ? LIMIT 1"
+_TOLD_DIRECTLY = frozenset({Evidence.API, Evidence.OPERATOR, Evidence.APPLICATION})
+"""What no event brings: of suppressed people events are left out before they come here."""
 _TELL = "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -58,10 +73,11 @@ class Ledger:
                 self._db.pragma("synchronous", "NORMAL")
                 self._db.wal_autocheckpoint(0)  # which would wait for the disk; `sync` does it
         self.names = StoredNames(self._db, path)
-        self._register(purposes)
+        self._purposes = frozenset(purposes)
+        self._register()
 
-    def _register(self, purposes: Iterable[str]) -> None:
-        new = [name for name in purposes if name not in self.names.known]
+    def _register(self) -> None:
+        new = [name for name in sorted(self._purposes) if name not in self.names.known]
         if new:
             with errors_of(self.path), transaction(self._db):
                 for name in new:
@@ -75,12 +91,12 @@ class Ledger:
     def record(self, entries: Sequence[Entry], *, now_ms: int) -> Recorded:
         """Write evidence in one transaction, on disk when this returns (unless it was opened with `waits=False`).
 
-        What is known already changes nothing. Purposes beyond what there is room for are left out. Raises
-        `LogUnavailable` and `LogDamaged`; then nothing is written.
+        What is known already changes nothing, nor do decisions of suppressed people. Purposes beyond what there is room
+        for are left out. Raises `LogUnavailable` and `LogDamaged`; then nothing is written.
         """
         try:
             with errors_of(self.path), transaction(self._db):
-                batch = _Batch(self._db, self.names, self.keys, now_ms)
+                batch = _Batch(self._db, self.names, self.keys, self._purposes, now_ms)
                 for entry in entries:
                     if isinstance(entry, Told):
                         batch.tell(entry)
@@ -110,10 +126,13 @@ class Ledger:
 class _Batch:
     """The changes of one transaction, in memory until `store`."""
 
-    def __init__(self, db: apsw.Connection, names: StoredNames, keys: SubjectKeys, now_ms: int) -> None:
+    def __init__(
+        self, db: apsw.Connection, names: StoredNames, keys: SubjectKeys, purposes: Set[str], now_ms: int
+    ) -> None:
         self._db = db
         self._names = names
         self._keys = keys
+        self._purposes = purposes
         self._now_ms = now_ms
         self._first: int = fetch(db, "SELECT version FROM facts")[0][0]
         self._version = self._first
@@ -123,9 +142,9 @@ class _Batch:
         self._history: list[tuple[object, ...]] = []
 
     def tell(self, told: Told) -> None:
-        """Join evidence into every id that it is about."""
+        """Join evidence into every id that it is about; what is told directly of somebody suppressed is not taken."""
         keys = self._keys.of(told.subject)
-        if not keys:
+        if not keys or (told.evidence in _TOLD_DIRECTLY and self._is_suppressed(keys)):
             return
         said = {purpose: joined(writes) for purpose, writes in self._with_room(told.writes).items()}
         self._join(keys[0], said, told.evidence, told.source)
@@ -143,10 +162,13 @@ class _Batch:
                 continue
             member = self._record(key)
             is_news = member.owner != owner
+            passed_on = {purpose: without_seen(slots) for purpose, slots in member.purposes.items()}
             if (at_ms, owner) > (member.owner_since_ms, member.owner or b""):
                 member.owner, member.owner_since_ms = owner, at_ms
                 self._note(key, link.evidence if is_news else Evidence.STAMP_AGAIN, link.source, owner)
-            passed_on = {purpose: without_seen(slots) for purpose, slots in member.purposes.items()}
+            elif is_news:  # told late: what was decided since it came to another owner is none of this one's
+                until_ms = member.owner_since_ms
+                passed_on = {purpose: decided_by(slots, until_ms) for purpose, slots in passed_on.items()}
             for place, heir in enumerate(self.with_owners((owner,))):
                 if place == 0:
                     self._add_member(heir, key, link)
@@ -189,7 +211,7 @@ class _Batch:
         for purpose, slots in news.items():
             before = record.purposes.get(purpose, EMPTY)
             after = join(before, slots)
-            if after == before or (before is EMPTY and len(record.purposes) >= MAX_CATEGORIES):
+            if after == before or (before is EMPTY and not self._takes(record, purpose)):
                 continue
             again = again and _same_again(before, after)
             record.purposes[purpose] = after
@@ -197,6 +219,13 @@ class _Batch:
         if changes:
             evidence = Evidence.STAMP_AGAIN if again else evidence
             self._note(key, evidence, source, other + encode_purposes(changes, self._names))
+
+    def _is_suppressed(self, keys: tuple[bytes, ...]) -> bool:
+        return any(fetch(self._db, _SUPPRESSED, (key, NO_END)) for key in keys)
+
+    def _takes(self, record: Record, purpose: str) -> bool:
+        """Whether there is room for one more purpose of a subject."""
+        return purpose in self._purposes or len(record.purposes) < MAX_CATEGORIES
 
     def _add_member(self, key: bytes, member: bytes, link: Link) -> None:
         record = self._record(key)

@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 import apsw
 
-from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.ledger import MAX_OWNERS
-from sluicegate.consent.record import Names, decode_purposes, decode_record
+from sluicegate.consent.record import MAX_MEMBERS, Names, decode_change, decode_record, earlier
 from sluicegate.consent.slots import Slots, is_denial
-from sluicegate.consent.subject import KEY_BYTES
 from sluicegate.sqlite import fetch
 
-_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
 _LOOK = "SELECT last, record FROM subjects WHERE key = ?"
 _CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, what FROM history WHERE version = ?"
 
@@ -26,14 +23,20 @@ class Kinds(NamedTuple):
     gpc: bool
 
 
-def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> frozenset[bytes]:
-    """These keys and those of the ids that belong to them, over as many steps as owners are looked for."""
+def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> frozenset[bytes] | None:
+    """These keys and those of the ids that belong to them, over as many steps as owners are looked for.
+
+    None when there may be more than are listed.
+    """
     found, fresh = set(keys), set(keys)
     for _ in range(MAX_OWNERS):
         members: set[bytes] = set()
         for key in fresh:
             for _, record in fetch(db, _LOOK, (key,)):
-                members.update(decode_record(record, names).members)
+                listed = decode_record(record, names).members
+                if len(listed) >= MAX_MEMBERS:
+                    return None
+                members.update(listed)
         fresh = members - found
         if not fresh:
             break
@@ -52,8 +55,9 @@ def newest_denials(
         rows = fetch(db, _CHAIN, (version,))
         if not rows or rows[0][0] != key:  # forgotten
             break
-        _, version, recorded_at_ms, evidence, what = rows[0]
-        said = decode_purposes(what, names, KEY_BYTES if Evidence(evidence) in _LINKS else 0)
+        _, previous, recorded_at_ms, evidence, what = rows[0]
+        version = earlier(previous, version)
+        _, _, said = decode_change(evidence, what, names)
         for purpose in purposes:
             if purpose not in newest and purpose in said and _denies(said[purpose], kinds):
                 newest[purpose] = recorded_at_ms

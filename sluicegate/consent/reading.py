@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ from sluicegate.consent.store import open_ledger
 from sluicegate.consent.subject import Ids, Subject, SubjectKeys
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogError
+from sluicegate.sqlite import errors_of
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class LedgerReader:
         try:
             if self._view is not None and self._failure is None:
                 self.generation += self._view.refresh() is not None
-            elif os.path.exists(self._path) or os.path.exists(self._key_path):
+            elif self._is_there():
                 self._view = LedgerView(self._path, self._key_path, self._rules)
                 self.generation += 1
             else:
@@ -69,6 +69,11 @@ class LedgerReader:
             self._failure = None
         except LogError as error:
             raise self._failed(error) from error
+
+    def _is_there(self) -> bool:
+        """Whether there is a ledger or its key; a disk that does not tell is no sign that there is none."""
+        with errors_of(self._path):
+            return self._path.exists() or self._key_path.exists()
 
     def of_many(self, subjects: Sequence[Ids]) -> Sequence[SubjectConsent]:
         """What is known of each of these subjects, as (user id, anonymous id)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.slots import Purposes, Slot, Slots
 from sluicegate.consent.subject import KEY_BYTES
 from sluicegate.errors import LogDamaged
@@ -18,6 +19,7 @@ from sluicegate.errors import LogDamaged
 MAX_MEMBERS = 64
 """Ids that a record lists as its own; of more, the oldest are only found through themselves."""
 
+_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
 _OWNER, _MEMBERS = 1, 2
 _TIME_BYTES = 6
 _MARKS = 5
@@ -78,9 +80,29 @@ def decode_record(data: bytes, names: Names) -> Record:
             record.members = [data[i : i + KEY_BYTES] for i in range(at + 1, end, KEY_BYTES)]
             at = end
         record.purposes = decode_purposes(data, names, at)
-    except IndexError as error:
+    except (IndexError, TypeError) as error:
         raise LogDamaged(f"a record of the consent ledger cannot be read: {error}") from error
     return record
+
+
+def decode_change(evidence: int, what: bytes, names: Names) -> tuple[Evidence, bytes, dict[str, Slots]]:
+    """Of a row of the history how it became known, the key that it names if it is a link, and what was said.
+
+    Raises `LogDamaged`.
+    """
+    try:
+        kind = Evidence(evidence)
+        other = what[:KEY_BYTES] if kind in _LINKS else b""
+        return kind, other, decode_purposes(what, names, len(other))
+    except (IndexError, TypeError, ValueError) as error:
+        raise LogDamaged(f"a row of the consent ledger's history cannot be read: {error}") from error
+
+
+def earlier(previous: int, version: int) -> int:
+    """The version before one of a subject's; raises `LogDamaged` for one that is not, which would lead in a circle."""
+    if not 0 <= previous < version:
+        raise LogDamaged(f"version {version} of the consent ledger's history follows on version {previous}")
+    return previous
 
 
 def encode_purposes(purposes: Purposes, names: Names) -> bytes:

@@ -206,14 +206,12 @@ def finish(ledger: Ledger, id_: str, report: Mapping[str, Any], *, now_ms: int) 
     What events that were on their way to the log have told the ledger since is erased too, unless they are no longer
     suppressed.
     """
-    keys = keys_to_erase(ledger, id_)
-    ended = suppressed_to(ledger, id_) != NO_END
     with errors_of(ledger.path):
         try:
             with transaction(ledger.db):
                 regulation = find_regulation(ledger, id_)
-                if regulation is not None and regulation.kind.suppresses and not ended:
-                    announce(ledger, erase_keys(ledger, keys), Evidence.ERASED, now_ms=now_ms)
+                if regulation is not None and regulation.kind.suppresses and suppressed_to(ledger, id_) == NO_END:
+                    announce(ledger, erase_keys(ledger, keys_to_erase(ledger, id_)), Evidence.ERASED, now_ms=now_ms)
                 ledger.db.execute("DELETE FROM erasing WHERE regulation = ?", (id_,))
                 values = (now_ms, json.dumps(report), id_)
                 ledger.db.execute("UPDATE regulations SET finished_at_ms = ?, report = ? WHERE id = ?", values)

@@ -133,6 +133,12 @@ def without_seen(slots: Slots) -> Slots:
     return slots._replace(seen=0) if slots.admin or slots.decided or slots.gpc else EMPTY
 
 
+def decided_by(slots: Slots, at_ms: int) -> Slots:
+    """The marks that were made by then."""
+    admin, decided, seen, gpc = [mark if time_of(mark) <= at_ms else 0 for mark in slots[:4]]
+    return Slots(admin, decided, seen, gpc, *((slots.until_ms, slots.policy) if decided else ()))
+
+
 Purposes = Mapping[str, Slots]
 """Slots by purpose; of a subject, or of one piece of evidence."""
 

@@ -80,7 +80,9 @@ def open_ledger(
     Raises `LogDamaged` when one of the two is missing or they don't belong together, `LogUnavailable` when trying again
     may help.
     """
-    if key_path.exists() and not path.exists():
+    with errors_of(path):
+        is_missing = key_path.exists() and not path.exists()
+    if is_missing:
         raise LogDamaged(f"{path}: the {SCHEMA.what} is missing; restore it, or remove {key_path} to begin anew")
     db = connect(path, SCHEMA, synchronous="FULL", create=create, readonly=readonly)
     try:

@@ -6,10 +6,13 @@ Nothing is kept of who they were of.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 WAYS = ("http", "actor")
 """The ways in, in the order of their numbers; each has one process."""
@@ -18,18 +21,28 @@ _SIZE = _WIDTH * len(WAYS)
 
 
 class SuppressedCount:
-    """The number of one way in; the file is made when there is something to count. For one thread."""
+    """The number of one way in; the file is made when there is something to count. For one thread.
+
+    Events are left out also while there can be no file, on a full disk for example: they are counted later.
+    """
 
     def __init__(self, path: Path, way: str) -> None:
         self._path = path
         self._place = WAYS.index(way)
         self._numbers: memoryview | None = None
+        self._n_uncounted = 0
 
     def add(self, n_events: int) -> None:
         """Count events."""
-        if self._numbers is None:
-            self._numbers = _mapped(self._path)
-        self._numbers[self._place] += n_events
+        self._n_uncounted += n_events
+        try:
+            if self._numbers is None:
+                self._numbers = _mapped(self._path)
+        except OSError as error:
+            log.warning("%d events of suppressed people are left out, and not counted yet: %s", n_events, error)
+            return
+        self._numbers[self._place] += self._n_uncounted
+        self._n_uncounted = 0
 
 
 def read_suppressed(path: Path) -> Mapping[str, int]:
@@ -45,8 +58,7 @@ def read_suppressed(path: Path) -> Mapping[str, int]:
 def _mapped(path: Path) -> memoryview:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(fd).st_size < _SIZE:
-            os.ftruncate(fd, _SIZE)
+        os.posix_fallocate(fd, 0, _SIZE)  # on a full disk a page without a place on it would end the process (SIGBUS)
         return memoryview(mmap.mmap(fd, _SIZE)).cast("Q")
     finally:
         os.close(fd)

@@ -155,7 +155,7 @@ class LedgerView:
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """The keys of the subjects whose standing may have changed after a version, None when it may be anybody's.
 
-        With an id these are all that belong to it.
+        With an id these are all that belong to it; of somebody with more ids than are listed it may be anybody's.
         """
         with errors_of(self.path):
             if fetch(self._db, _VERSION)[0][1] > version or self.version - version > MAX_CHANGES:

@@ -127,7 +127,8 @@ class LedgerWriter(Generic[T]):
             self._forget(self._ledger, self._clock())
 
     def _forget(self, ledger: Ledger, now: float) -> None:
-        if self._history_ttl_s is None or now < self._forget_at:
+        is_early = self._forget_at - FORGET_EVERY_S <= now < self._forget_at  # earlier than that: it was set back
+        if self._history_ttl_s is None or is_early:
             return
         self._forget_at = now + FORGET_EVERY_S
         try:

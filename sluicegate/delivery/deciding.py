@@ -94,10 +94,19 @@ def _own(path: Path) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(fd).st_ino:
-                os.ftruncate(fd, 0)
-                os.ftruncate(fd, _SIZE)
-                return fd
+                return _emptied(fd)
         os.close(fd)
+
+
+def _emptied(fd: int) -> int:
+    """With a number that is zero, and that has its place on the disk: without one writing it would be SIGBUS."""
+    try:
+        os.ftruncate(fd, 0)
+        os.posix_fallocate(fd, 0, _SIZE)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _files(folder: Path, name: str = "*") -> list[Path]:

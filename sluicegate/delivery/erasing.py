@@ -3,7 +3,8 @@
 A regulation is in force before this begins: nothing of its subjects is delivered any more. What is done here only
 makes the traces unreadable, so it may be interrupted at any moment and begun again. In the order of this:
 
-    event log      the subjects' events become empty placeholders, a few rows in a transaction
+    event log      the subjects' events become empty placeholders, a few rows in a transaction, once the ids that they
+                   tell are written over in the log files
     stores         their dead letters are removed
     log files      their ids are written over
     leftovers      copies of damaged files that a repair has put aside are removed
@@ -16,9 +17,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,13 @@ class Report:
         names = cls.__dataclass_fields__
         return cls(**{name: value for name, value in stored.items() if name in names})
 
+    @classmethod
+    def anew(cls, stored: Any) -> Report:
+        """The same, for another look at everything: what an earlier process wrote last may not be on the disk."""
+        report = cls.of(stored)
+        report.looked_at, report.unreadable = 0, []
+        return report
+
 
 class Eraser:
     """Erases what the regulations of one data directory name; `locked` makes it the only one.
@@ -97,10 +106,12 @@ class Eraser:
         self._progress = progress
         self._dry_run = dry_run
 
-    def begin(self, regulation: Regulation) -> Report:
-        """Erase what is there; the report so far, which `complete` makes whole."""
-        report = Report.of(regulation.report)
-        report.looked_at = 0  # what an earlier process wrote last may not have reached the disk
+    def begin(self, regulation: Regulation, report: Report | None = None) -> Report:
+        """Erase what is there; the report so far, which `complete` makes whole.
+
+        `report` is that of an attempt of this process that failed: it goes on where that ended.
+        """
+        report = report or Report.anew(regulation.report)
         whose = Whose(keys_to_erase(self._ledger, regulation.id), self._ledger.keys)
         self._erase(whose, regulation, report)
         return report
@@ -128,9 +139,12 @@ class Eraser:
         if regulation.kind is Kind.SUPPRESS_WITH_DELETE:  # also what was on its way, until they are taken again
             end = suppressed_to(self._ledger, regulation.id)
         self._erase_log(whose, report, None if end == NO_END else end, regulation.id)
+        n_found = len(whose.found)
+        self._in_stores(whose, Report(), end, dry_run=True)
+        if len(whose.found) > n_found:
+            self._erase_texts(whose, report)
         self._erase_stores(whose, report, end)
-        for path in sorted(self._data_dir.logs.glob("*")):
-            report.words += erase_in_text(path, whose)
+        self._erase_texts(whose, report)
         report.files += _remove_leftovers(self._data_dir)
 
     # -- the log ----------------------------------------------------------------------------------------------------
@@ -148,6 +162,8 @@ class Eraser:
                     break
                 # What was trimmed meanwhile needs no look, even if that is all that was left.
                 report.looked_at = max(report.looked_at, min(rows[0].first - 1, last))
+                if not self._dry_run and _has_new_ids(event_log, rows, whose):
+                    self._erase_texts(whose, report)
                 for row in rows:
                     if self._stop():
                         raise LogUnavailable("the system stops; erasing goes on when it runs again")
@@ -188,9 +204,17 @@ class Eraser:
             eraser.close()
             event_log.close()
 
+    def _erase_texts(self, whose: Whose, report: Report) -> None:
+        """Write over the ids in log files; before what tells these ids is erased, for a crash may follow that."""
+        for path in sorted(path for path in self._data_dir.logs.rglob("*") if path.is_file()):
+            report.words += erase_in_text(path, whose)
+
     # -- everything else --------------------------------------------------------------------------------------------
 
     def _erase_stores(self, whose: Whose, report: Report, up_to: Offset) -> None:
+        self._in_stores(whose, report, up_to, dry_run=self._dry_run)
+
+    def _in_stores(self, whose: Whose, report: Report, up_to: Offset, *, dry_run: bool) -> None:
         stores = stores_of(self._data_dir)
         if not stores:
             return
@@ -203,7 +227,7 @@ class Eraser:
                     lambda offset: _is_erased(event_log, offset),
                     up_to=up_to,
                     version=self._ledger.version(),
-                    dry_run=self._dry_run,
+                    dry_run=dry_run,
                 )
 
     def _leave_nothing(self) -> None:
@@ -214,6 +238,16 @@ class Eraser:
                 eraser.leave_nothing()
         for path in stores_of(self._data_dir):
             leave_nothing_in(path)
+
+
+def _has_new_ids(event_log: SqliteLog, rows: Sequence[Row], whose: Whose) -> bool:
+    """Whether these rows have events with ids of the subjects that were not found before."""
+    n_found = len(whose.found)
+    for row in rows:
+        with suppress(RowGone, RowDamaged):
+            if row.damage is None:
+                whose.places(row.meta, partial(event_log.events, row))
+    return len(whose.found) > n_found
 
 
 def _is_erased(event_log: SqliteLog, offset: Offset) -> bool:

@@ -44,7 +44,7 @@ def erase_in_store(
         with errors_of(path):
             n_letters = _erase_letters(db, whose, was_erased, up_to=up_to, version=version, dry_run=dry_run)
             if not dry_run:
-                _forget_words(db, was_erased)
+                _forget_words(db, whose, was_erased)
     finally:
         db.close()
     return n_letters
@@ -95,11 +95,16 @@ def _remove(db: apsw.Connection, ids: list[int], version: int) -> int:
     return len(offset_of)
 
 
-def _forget_words(db: apsw.Connection, was_erased: WasErased) -> None:
-    """A vendor's words about a failed call may quote the events of that call."""
+def _forget_words(db: apsw.Connection, whose: Whose, was_erased: WasErased) -> None:
+    """A vendor's words about a failed call may quote the events of that call.
+
+    The log is read outside of transactions: a destination that runs writes meanwhile.
+    """
+    rows = fetch(db, "SELECT DISTINCT offsets, first_error FROM retries WHERE first_error <> ?", (ERASED,))
+    words = [
+        (ERASED, packed, said)
+        for packed, said in rows
+        if any(map(was_erased, array("q", packed))) or erased_words(said, whose) != said
+    ]
     with transaction(db):
-        for lane, part, packed in fetch(
-            db, "SELECT lane, part, offsets FROM retries WHERE first_error <> ?", (ERASED,)
-        ):
-            if any(map(was_erased, array("q", packed))):
-                db.execute("UPDATE retries SET first_error = ? WHERE lane = ? AND part = ?", (ERASED, lane, part))
+        db.executemany("UPDATE retries SET first_error = ? WHERE offsets = ? AND first_error = ?", words)

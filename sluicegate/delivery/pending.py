@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import apsw
 
+from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.recovery import Suspect
 from sluicegate.delivery.restraint import Outage, Restraint
@@ -18,7 +19,8 @@ from sluicegate.sqlite import fetch
 
 
 def save_retries(connection: apsw.Connection, retries: Sequence[PendingRetry]) -> None:
-    """Replace what is remembered, inside the caller's transaction."""
+    """Replace what is remembered, inside the caller's transaction; what a vendor said and was erased stays so."""
+    erased = erased_words_of(connection)
     connection.execute("DELETE FROM retries")
     connection.executemany(
         "INSERT INTO retries VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -30,11 +32,17 @@ def save_retries(connection: apsw.Connection, retries: Sequence[PendingRetry]) -
                 retry.attempts,
                 round(retry.failing_s * 1000),
                 wall_ms(retry.first_attempt),
-                retry.first_error,
+                retry.first_error if erased.isdisjoint(retry.offsets) else ERASED,
             )
             for number, retry in enumerate(retries)
         ],
     )
+
+
+def erased_words_of(connection: apsw.Connection) -> frozenset[Offset]:
+    """The events of which it was erased how they failed first, while their destination still knew it."""
+    rows = fetch(connection, "SELECT offsets FROM retries WHERE first_error = ?", (ERASED,))
+    return frozenset(offset for (packed,) in rows for offset in array("q", packed))
 
 
 def load_retries(connection: apsw.Connection) -> list[PendingRetry]:

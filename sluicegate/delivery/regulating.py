@@ -174,6 +174,8 @@ class ErasingThread:
         self._settle_s = settle_s
         self._asked_to_stop = threading.Event()
         self._begun: dict[str, tuple[Report, float]] = {}
+        self._attempts: dict[str, Report] = {}
+        """How far those have come that could not be begun as a whole, so that the log is not read again and again."""
         self._data_version = -1
         self._thread = threading.Thread(target=self._run, name="erasing", daemon=True)
 
@@ -214,6 +216,7 @@ class ErasingThread:
             return
         found = unfinished(ledger)
         self._begun = {one.id: self._begun[one.id] for one in found if one.id in self._begun}
+        self._attempts = {one.id: self._attempts[one.id] for one in found if one.id in self._attempts}
         if found:
             with locked(self._data_dir) as is_mine:
                 for regulation in found if is_mine else ():
@@ -225,7 +228,9 @@ class ErasingThread:
         eraser = Eraser(self._data_dir, ledger, stop=self._asked_to_stop.is_set)
         begun = self._begun.get(regulation.id)
         if begun is None:
-            self._begun[regulation.id] = eraser.begin(regulation), time.monotonic()
+            report = self._attempts.setdefault(regulation.id, Report.anew(regulation.report))
+            self._begun[regulation.id] = eraser.begin(regulation, report), time.monotonic()
+            del self._attempts[regulation.id]
         elif time.monotonic() >= begun[1] + self._settle_s:
             eraser.complete(regulation, begun[0], now_ms=time.time_ns() // 1_000_000)
             log.info(

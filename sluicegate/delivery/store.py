@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -16,6 +17,7 @@ from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED
 from sluicegate.audit.words import denied as denied_word
 from sluicegate.audit.words import expired as expired_word
 from sluicegate.config.model import Requirement
+from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.decided import delivered_words, in_order
 from sluicegate.delivery.held import (
     HOLD_LIMIT,
@@ -39,6 +41,7 @@ from sluicegate.delivery.letters import (
 )
 from sluicegate.delivery.pending import (
     add_deaths,
+    erased_words_of,
     load_retries,
     load_suspects,
     save_restraint,
@@ -187,7 +190,7 @@ class DestinationStore:
             self._count_damaged(damaged)
             self._count_redacted(redacted)
             if dead_letters:
-                insert_letters(self._db, dead_letters)
+                insert_letters(self._db, self._without_erased_words(dead_letters))
             if decisions is None:
                 offsets = [letter.offset for letter in dead_letters]
                 first = cursor - counted + 1
@@ -202,6 +205,10 @@ class DestinationStore:
                 save_restraint(self._db, restraint)
             if self._knows_deaths:
                 self._db.execute("DELETE FROM deaths WHERE log_offset <= ?", (cursor,))
+
+    def _without_erased_words(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+        erased = erased_words_of(self._db)
+        return [replace(one, first_error=ERASED) if one.offset in erased else one for one in letters]
 
     def skip(
         self,

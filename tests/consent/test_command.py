@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def test_a_withdrawal_holds_until_a_newer_decision(data: DataDir) -> None:
     before = shown(*ANNE)
     older = run("set", *ANNE, "--grant", "marketing", "--at", "2026-01-31T12:00Z")
 
-    assert (withdrawn.exit_code, older.output) == (0, "known already, or newer is known; ledger version 2\n")
+    unchanged = "nothing changed: it is known, newer is known, or the person is suppressed; ledger version 2\n"
+    assert (withdrawn.exit_code, older.output) == (0, unchanged)
     assert before == shown(*ANNE) == {"marketing": "denied"}
 
 
@@ -73,6 +75,17 @@ def test_history_tells_the_newest_first_and_who(data: DataDir) -> None:
     assert set(newest["said"]["marketing"]) == {"admin"}
     assert oldest["said"] == {"marketing": {"decided": {"granted": True, "at": "2026-01-31T12:00:00.000+00:00"}}}
     assert (newest["evidence"], newest["source"].startswith("cli:")) == ("operator", True)
+
+
+def test_whoever_has_no_name_on_this_system_has_a_number(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_200_042)
+
+    withdrawn = run("withdraw", *ANNE, "marketing")
+
+    assert withdrawn.exit_code == 0, withdrawn.output
+    assert json.loads(run("history", *ANNE, "--json").output)[0]["source"] == "cli:4200042"
 
 
 def test_tables_are_for_people(data: DataDir) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from sluicegate.consent.evidence import Evidence, Told, withdrawal
 from sluicegate.consent.history import KEEP_AGAIN_MS, erase, forget_old, history
 from sluicegate.consent.ledger import Ledger
@@ -42,6 +44,20 @@ def test_forgetting_history_leaves_the_state_and_tells_late_readers(ledger: Ledg
     assert [change.version for change in history(ledger, ANNE)] == [3]
     assert (state(view, ANNE), state(late, ANNE)) == (G, G)
     assert ledger.record([told(ANNE, False, 8)], now_ms=130).version == 4
+
+
+def test_history_of_a_clock_that_was_ahead_keeps_no_other_from_being_forgotten(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.consent.history.CHUNK", 2)
+    for at_ms in range(2):
+        ledger.record([told(PHONE, True, at_ms + 1)], now_ms=10**12)
+    for at_ms in range(5, 8):
+        ledger.record([told(ANNE, True, at_ms)], now_ms=at_ms)
+
+    forget_old(ledger, now_ms=120, ttl_ms=113)
+
+    assert [change.version for change in (*history(ledger, ANNE), *history(ledger, PHONE))] == [5]
 
 
 def test_the_same_again_is_forgotten_soon_and_its_time_is_kept(ledger: Ledger, open_view: OpenView) -> None:

@@ -129,6 +129,19 @@ def test_a_visitor_belongs_to_the_user_it_was_last_identified_as(ledger: Ledger,
     assert (state(view, PHONE), state(view, Subject("ben", "phone"))) == (U, D)
 
 
+def test_a_user_of_a_visitor_that_is_told_late_gets_nothing_that_the_next_one_decided(
+    ledger: Ledger, open_view: OpenView
+) -> None:
+    view = open_view()
+    ledger.record([told(PHONE, True, 2, purpose="measurement"), identify("phone", "anne", 5)], now_ms=NOW_MS)
+    ledger.record([told(PHONE, True, 6)], now_ms=NOW_MS)
+
+    ledger.record([identify("phone", "ben", 3)], now_ms=NOW_MS)
+
+    ben = Subject("ben")
+    assert (state(view, ANNE), state(view, ben), state(view, ben, "measurement")) == (G, U, G)
+
+
 def test_what_one_device_was_seen_to_say_does_not_count_for_another(ledger: Ledger, open_view: OpenView) -> None:
     view = open_view()
     ledger.record([identify("phone", "anne"), identify("laptop", "anne"), told(ANNE, True, 5)], now_ms=NOW_MS)
@@ -208,6 +221,16 @@ def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: Op
 
     assert state(open_view(), ANNE) is G
     assert len(ledger.names.known) <= MAX_LEARNED + MAX_CATEGORIES
+
+
+def test_whatever_was_told_of_a_subject_there_is_room_for_a_denial_of_a_configured_purpose(
+    ledger: Ledger, open_view: OpenView
+) -> None:
+    ledger.record([told(ANNE, True, 5, purpose=f"p{number}") for number in range(MAX_CATEGORIES)], now_ms=NOW_MS)
+
+    ledger.record([told(ANNE, False, 6), told(ANNE, True, 6, purpose="one more")], now_ms=NOW_MS)
+
+    assert (state(open_view(), ANNE), state(open_view(), ANNE, "one more")) == (D, U)
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a\0b", "x" * 129])

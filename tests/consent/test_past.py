@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision, signal, stamp_writes, withdrawal
+from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.record import MAX_MEMBERS
 from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
+from sluicegate.errors import LogDamaged
 
 ANNE = Subject(anonymous_id="anne")
 USER = Subject(user_id="user-anne")
@@ -84,3 +87,24 @@ def test_a_change_concerns_every_id_that_belongs_to_the_changed_one(book: Book) 
     expected = frozenset([book.key(ANNE), book.key(USER), book.key(Subject(user_id="renamed"))])
     assert book.view.changed_since(before) == expected
     assert book.view.changed_since(book.view.version) == frozenset()
+
+
+def test_a_change_of_somebody_with_more_ids_than_are_listed_may_concern_anybody(book: Book) -> None:
+    devices = [Subject(anonymous_id=f"device {number}") for number in range(MAX_MEMBERS + 1)]
+    book.write(*[Link(device, "user-anne", 1) for device in devices], now_ms=10)
+    before = book.view.version
+
+    book.write(says(False, USER), now_ms=20)
+
+    assert book.view.changed_since(before) is None
+
+
+@pytest.mark.parametrize("change", ["what = x'00ff'", "what = x'00'", "evidence = 99", "previous = version"])
+def test_a_damaged_row_of_the_history_is_damage(book: Book, change: str) -> None:
+    book.write(says(False), now_ms=10)
+    book.ledger.db.execute(f"UPDATE history SET {change}")
+
+    with pytest.raises(LogDamaged):
+        book.newest(ANNE)
+    with pytest.raises(LogDamaged):
+        history(book.ledger, ANNE)

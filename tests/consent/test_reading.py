@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from sluicegate.consent.reading import LedgerReader
 from sluicegate.consent.standing import Rules, SubjectConsent
+from sluicegate.consent.store import open_ledger
 from sluicegate.consent.subject import Ids, Subject
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogUnavailable
@@ -88,3 +91,31 @@ def test_ledger_that_could_never_be_read_is_not_taken_for_an_empty_one(tmp_path:
     assert reader.version == 1
     assert reader.changed_since(0)
     reader.close()
+
+
+@pytest.mark.parametrize("was_read", [True, False])
+def test_ledger_that_the_disk_does_not_tell_of_is_not_taken_for_a_missing_one(tmp_path: Path, was_read: bool) -> None:
+    data_dir = DataDir(tmp_path)
+    record(data_dir, [told(False, visitor="anne")])
+    reader = LedgerReader(data_dir.consent, data_dir.consent_key, Rules())
+    if was_read:
+        reader.refresh()
+        fail_once(reader)
+
+    def broken(path: object, **options: object) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "stat", broken)
+        with pytest.raises(ConsentUnreadable, match="Input/output error"):
+            reader.refresh()
+        assert not reader.is_empty
+
+    reader.refresh()
+    assert reader.version == 1
+    reader.close()
+
+
+def test_ledger_in_a_folder_that_cannot_be_looked_into_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(LogUnavailable, match="too long"):
+        open_ledger(tmp_path / "consent.db", tmp_path / ("k" * 300))

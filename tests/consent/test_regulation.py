@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import apsw
+import pytest
 
 from sluicegate.consent.evidence import Evidence, Link, Told, decision
 from sluicegate.consent.ledger import Ledger
@@ -20,6 +24,7 @@ from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import NO_END, SubjectConsent
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
+from sluicegate.sqlite import transaction
 
 OpenView = Callable[..., LedgerView]
 NOW_MS = 1_000
@@ -60,6 +65,18 @@ def test_erasing_a_user_erases_the_ids_that_belong_to_it_and_nobody_else(ledger:
     assert [seen_by(view, one).erased_to for one in (ANNE, PHONE, LAPTOP)] == [10, 10, 0]
     assert (state(view, PHONE), state(view, LAPTOP)) == (State.UNDECIDED, State.GRANTED)
     assert asked.changed == 4
+
+
+@pytest.mark.parametrize("damage", ["what = x'00'", "previous = 2"])
+def test_a_damaged_row_of_the_history_does_not_keep_a_person_from_being_erased(ledger: Ledger, damage: str) -> None:
+    ledger.record([told(ANNE)], now_ms=NOW_MS)
+    ledger.record([told(ANNE, False)], now_ms=NOW_MS)
+    ledger.db.execute(f"UPDATE history SET {damage} WHERE version = 1")
+
+    asked = ask(ledger, Kind.DELETE_ONLY, "anne")
+
+    assert asked.changed == 1
+    assert ledger.db.execute("SELECT evidence FROM history").fetchall() == [(Evidence.ERASED,)]
 
 
 def test_erasing_a_visitor_leaves_its_user(ledger: Ledger, open_view: OpenView) -> None:
@@ -169,6 +186,23 @@ def test_a_regulation_is_unfinished_until_it_is_reported(ledger: Ledger) -> None
     assert keys_to_erase(ledger, "r1") == frozenset()
     assert find_regulation(ledger, "r3") is None
     assert ledger.db.execute("SELECT count(*) FROM subjects").fetchall() == [(0,)]
+
+
+def test_what_is_told_after_a_suppression_has_ended_is_kept_however_late_it_ends(
+    ledger: Ledger, open_view: OpenView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(ledger, Kind.SUPPRESS_WITH_DELETE, "anne")
+
+    def ends_before(connection: apsw.Connection) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        ask(ledger, Kind.UNSUPPRESS, "anne", id_="r2")
+        ledger.record([told(ANNE, False)], now_ms=NOW_MS)
+        return transaction(connection)
+
+    monkeypatch.setattr("sluicegate.consent.regulation.transaction", ends_before)
+    finish(ledger, "r1", {}, now_ms=NOW_MS + 5)
+
+    assert state(open_view(), ANNE) is State.DENIED
 
 
 def test_no_id_is_in_the_ledgers_file(ledger: Ledger) -> None:

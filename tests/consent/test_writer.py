@@ -135,3 +135,17 @@ def test_old_history_goes_in_passing(written: Written) -> None:
     ledger = Ledger(written.path, written.key)
     assert [change.version for change in history(ledger, ANNE)] == [3, 2]
     ledger.close()
+
+
+def test_old_history_goes_also_after_the_clock_was_set_back(written: Written) -> None:
+    written.now += 1_000 * DAY_S
+    written.write("a", True, 5)
+    written.now -= 1_000 * DAY_S
+    written.write("b", False, 6)
+    written.now += DAY_S + FORGET_EVERY_S
+    written.write("c", True, 7)
+    written.writer.close(PATIENCE_S)
+
+    ledger = Ledger(written.path, written.key)
+    assert [change.version for change in history(ledger, ANNE)] == [3]
+    ledger.close()

@@ -8,18 +8,23 @@ import sys
 import threading
 from contextlib import closing, suppress
 
+import apsw
 import pytest
 
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind
+from sluicegate.consent.subject import SubjectKeys
 from sluicegate.delivery.deciding import wait_until_seen
 from sluicegate.delivery.erasing import Eraser, Report, locked
+from sluicegate.delivery.erasing_store import erase_in_store
 from sluicegate.delivery.letters import LetterFilter
+from sluicegate.delivery.whose import Whose
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import LogUnavailable, Rejected, Retry
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.erasing import EMPTY
 from sluicegate.fsck.check import check
+from sluicegate.sqlite import transaction
 from sluicegate.testing.batches import add_event
 from tests.delivery.consenting import identified, record, told
 from tests.delivery.erasing_harness import ask, erase_all, regulation, traces, unfinished_in
@@ -81,6 +86,18 @@ def test_statement_49_nothing_of_the_subject_is_left_in_any_file(world: World) -
     assert world.state().dead == 84
     damage = check(world.data_dir, repair=False, progress=no_progress)
     assert [one.file for one in damage] == ["control.db"]  # there is none in this test
+
+
+def test_log_files_that_were_moved_into_a_folder_are_erased_too(world: World) -> None:
+    append(world, ANNE)
+    old = world.data_dir.logs / "old"
+    old.mkdir(parents=True)
+    (old / "actors.log").write_text(f"event of {ANNE} failed\n")
+
+    ask(world.data_dir, ANNE)
+    (report,) = erase_all(world.data_dir)
+
+    assert (report.events, report.words, traces(world.data_dir, ANNE)) == (1, 1, [])
 
 
 def test_statement_49_destinations_that_got_something_report_that_they_cannot_delete(world: World) -> None:
@@ -302,6 +319,18 @@ def test_damaged_rows_are_named_and_the_rest_is_erased(world: World) -> None:
     assert (report.events, report.unreadable) == (2, [[2, 3]])
 
 
+def test_damaged_rows_are_named_once_however_often_erasing_begins(world: World) -> None:
+    append(world, ANNE, BEN)
+    world.log._db.execute("UPDATE rows SET seal = seal + 1")
+    asked = ask(world.data_dir, ANNE)
+
+    with closing(Ledger(world.data_dir.consent, world.data_dir.consent_key)) as ledger:
+        Eraser(world.data_dir, ledger).begin(asked)
+    (report,) = erase_all(world.data_dir)
+
+    assert report.unreadable == [[1, 2]]
+
+
 def test_one_process_erases_at_a_time(world: World) -> None:
     with locked(world.data_dir) as first, locked(world.data_dir) as second:
         held = first, second
@@ -390,3 +419,61 @@ def test_erasing_ends_when_retention_trims_the_log_past_its_end_meanwhile(
 
     assert looks == [1, 2, 4]
     assert report.events == 2
+
+
+def test_a_destination_can_write_while_the_log_is_read_for_what_vendors_said(world: World) -> None:
+    def fail(batch: Batch) -> None:
+        raise Retry(f"broken by {ANNE}", after_s=60.0)
+
+    append(world, ANNE, BEN)
+    vendor = Vendor(fail)
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    world.stop()
+    path, n_read = world.data_dir.store("vendor"), 0
+
+    def was_erased(offset: int) -> bool:
+        nonlocal n_read
+        n_read += 1
+        with closing(apsw.Connection(str(path))) as destination, transaction(destination):
+            return True
+
+    ask(world.data_dir, ANNE)
+    erase_in_store(path, Whose((), SubjectKeys(b"")), was_erased, up_to=2)
+
+    assert n_read > 0
+    assert ANNE.encode() not in path.read_bytes()
+
+
+def test_what_a_vendor_said_does_not_come_back_from_a_process_that_still_waits_to_try_again(world: World) -> None:
+    def fail(batch: Batch) -> None:
+        raise Retry(f"broken by {ANNE}", after_s=60.0)
+
+    append(world, ANNE, BEN)
+    vendor = Vendor(fail)
+    world.start(vendor)
+    world.wait(lambda: len(traces(world.data_dir, "broken by")) > 0)
+
+    ask(world.data_dir, ANNE)
+    erase_all(world.data_dir)
+    world.stop()
+
+    assert traces(world.data_dir, ANNE) == []
+
+
+def test_ids_inside_other_words_are_erased_also_when_erasing_was_interrupted_after_the_first_event(
+    world: World,
+) -> None:
+    append(world, ANNE)
+    append(world, BEN)
+    world.data_dir.logs.mkdir(exist_ok=True)
+    (world.data_dir.logs / "actors.log").write_text(f"event {ANNE}-7 failed\n")
+    asked, asks = ask(world.data_dir, ANNE), iter([False, True])
+
+    with closing(Ledger(world.data_dir.consent, world.data_dir.consent_key)) as ledger, suppress(LogUnavailable):
+        Eraser(world.data_dir, ledger, stop=lambda: next(asks)).begin(asked)
+    interrupted_after = len([one for one in events(world) if one == EMPTY])
+    erase_all(world.data_dir)
+
+    assert interrupted_after == 1
+    assert traces(world.data_dir, ANNE) == []

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from sluicegate.consent.regulation import Kind, SubjectKind
+from sluicegate.delivery.erasing import Eraser
 from sluicegate.delivery.regulating import ErasingThread, described, overall_status, put_in_force
 from tests.delivery.erasing_harness import regulation, traces
 from tests.delivery.test_erasing import ANNE, BEN, CANARY, append
@@ -44,3 +49,31 @@ def test_suppressions_are_finished_at_once(world: World) -> None:
 
     assert overall_status(asked.regulation) == "FINISHED"
     assert described(asked.regulation)["streamStatus"] == []
+
+
+def test_the_log_is_read_once_while_something_else_cannot_be_erased(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(world, ANNE)
+    world.data_dir.stores.mkdir(exist_ok=True)
+    damaged, n_rows = world.data_dir.store("broken"), 0
+    damaged.write_bytes(b"no database" * 1_000)
+    erase_row = Eraser._erase_row
+
+    def counting(*arguments: Any) -> bool:
+        nonlocal n_rows
+        n_rows += 1
+        return erase_row(*arguments)
+
+    monkeypatch.setattr(Eraser, "_erase_row", counting)
+    monkeypatch.setattr("sluicegate.delivery.regulating.LOOK_EVERY_S", 0.01)
+    asked = put_in_force(world.data_dir, Kind.DELETE_ONLY, SubjectKind.ANONYMOUS_ID, [ANNE])
+    thread = ErasingThread(world.data_dir, settle_s=0)
+    thread.start()
+    world.wait(lambda: caplog.text.count("has to wait") >= 3)
+    damaged.unlink()
+    world.wait(lambda: regulation(world.data_dir, asked.regulation.id).finished_at_ms > 0)
+    thread.stop()
+
+    assert n_rows == 1
+    assert traces(world.data_dir, ANNE, CANARY) == []

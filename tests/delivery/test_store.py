@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sluicegate.accounts import StoreState
+from sluicegate.consent.subject import SubjectKeys
+from sluicegate.delivery.erasing_store import erase_in_store
+from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
 from sluicegate.delivery.store import DestinationStore
+from sluicegate.delivery.whose import Whose
 from sluicegate.errors import LogDamaged, LogUnavailable, StaleEpoch
 from sluicegate.event import Combo
 from sluicegate.testing.disk import FaultyDisk
@@ -252,3 +257,19 @@ def test_store_file_of_another_kind_is_refused(path: Path) -> None:
 
     with pytest.raises(LogDamaged, match="is not a Sluicegate destination store"):
         DestinationStore.open(path, start=0)
+
+
+def test_what_was_erased_of_a_first_error_comes_back_neither_with_the_retry_nor_as_a_dead_letter(
+    store: DestinationStore,
+) -> None:
+    told = PendingRetry(0, [1, 2], 1, 0.0, 0.0, "said by anne")
+    store.claim(1)
+    store.commit(1, cursor=0, retries=[told])
+    erase_in_store(store.path, Whose((), SubjectKeys(b"")), lambda offset: offset == 1, up_to=2)
+
+    store.commit(1, cursor=0, retries=[told])
+    remembered = store.unsettled()[0]
+    store.commit(1, cursor=2, denied={"erased": 1}, dead_letters=[replace(letter(2), first_error="said by anne")])
+
+    assert [retry.first_error for retry in remembered] == ["erased"]
+    assert [one.first_error for one in store.letters.list()] == ["erased"]

@@ -56,6 +56,12 @@ def test_system_on_a_nearly_full_disk_delivers_and_makes_room_by_itself(tmp_path
     assert found["taken"] > 10
 
 
+def test_full_disk_ends_no_process_that_counts_in_mapped_memory(tmp_path: Path) -> None:
+    found = run_on_small_disk(tmp_path, "tests.faults.f14_mapped")
+
+    assert found == {"decides": "No space left on device", "suppressed": 3, "decides_again": "yes"}
+
+
 class Disk:
     """Answers as statvfs does, and counts how often."""
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from sluicegate.config.secret import Secret
+from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind, SubjectKind, regulate
+from sluicegate.consent.subject import Subject
 from sluicegate.consent.suppressed import read_suppressed
 from sluicegate.delivery.regulating import put_in_force
 from sluicegate.paths import DataDir
@@ -154,6 +156,20 @@ def test_statement_48_of_a_suppressed_person_nothing_is_stored_on_any_way(
     assert answer.status == 200
     assert gateway.stored() == []
     assert sum(read_suppressed(data_dir_of(gateway).suppressed).values()) == (2 if path == "/v1/batch" else 1)
+
+
+def test_statement_48_decisions_of_a_suppressed_person_are_not_stored(gateway: RunningGateway, client: Client) -> None:
+    suppress(gateway, "u1", kind=Kind.SUPPRESS_WITH_DELETE)
+
+    body = {"preferences": {"marketing": True}}
+    answers = [client.post("/v1/consent", {**body, "userId": user}) for user in ("u1", "u2")]
+
+    where = data_dir_of(gateway)
+    ledger = Ledger(where.consent, where.consent_key)
+    known = [len(history(ledger, Subject(user))) for user in ("u1", "u2")]
+    ledger.close()
+    assert [answer.status for answer in answers] == [200, 200]
+    assert known == [0, 1]
 
 
 def test_statement_48_among_requests_that_come_together_only_those_of_others_are_stored(

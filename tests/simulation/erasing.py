@@ -26,7 +26,7 @@ from tests.simulation.ledger import KEYS, Forgotten, Regulation, key_of, remembe
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-_NO_FILES = SimpleNamespace(glob=lambda pattern: (), is_dir=lambda: False)
+_NO_FILES = SimpleNamespace(glob=lambda pattern: (), rglob=lambda pattern: (), is_dir=lambda: False)
 _FILES = SimpleNamespace(
     event_log=SimpleNamespace(exists=lambda: True), root=_NO_FILES, stores=_NO_FILES, logs=_NO_FILES
 )
