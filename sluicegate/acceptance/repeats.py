@@ -80,7 +80,7 @@ def any_repeats(name: bytes, n_seen: int, body: bytes, events: Sequence[bytes]) 
 def batch_may_repeat(body: bytes, events: Sequence[bytes], n_bytes: int) -> bool:
     """Whether a batch body beside its events, which have `n_bytes` together, can have a key twice."""
     rest = _beside(body, events, n_bytes) if events else body
-    if rest is None or any([rest.count(name) > 1 for name in _BATCH_NAMES]):
+    if rest is None or rest.count(CONTEXT) > 1 or any([rest.count(name) > 1 for name in _BATCH_NAMES]):
         return True
     return BACKSLASH in rest
 
