@@ -82,6 +82,10 @@ def telling(*args: Any, **kwargs: Any) -> Telling:
         '"gdpr_consent":"x","gdpr_consent":null',
         '"context":{"tcf":{"tcString":"x","tcString":"y"}}',
         '"context":{"\\u0067pc":true,"gpc":false}',
+        '"properties":{"context":1,"context":2}',
+        '"context":{"page":{"context":1,"context":2}}',
+        '"groupId":"a","groupId":"b"',
+        '"previousId":"a","previousId":"b"',
     ],
 )
 def test_an_event_that_says_it_twice_is_rejected_in_every_way(members: str) -> None:

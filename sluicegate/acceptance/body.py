@@ -72,6 +72,8 @@ class Opened(NamedTuple):
     """How many of the members that tell consent the body itself has, beside its events; those of `MORE_NAMES` apart."""
     is_plain: bool = True
     """Whether it has none of `MORE_NAMES`, not even null."""
+    has_context: bool = False
+    """Whether the body itself has one, even null."""
 
 
 def check_batch_size(body: bytes, *, max_bytes: int) -> None:
@@ -103,7 +105,8 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
     default = _defaults(decoded, context, max_depth=max_depth)
     more = (decoded.gdpr_consent, context.tcf, context.gpc, context.jurisdiction)
     is_plain = all([raw is ABSENT for raw in more])
-    return Opened(events, default, _sent_ms(decoded.sentAt), sound, sum(map(bool, default.parts[:3])), is_plain)
+    n_consent, has_context = sum(map(bool, default.parts[:3])), decoded.context is not ABSENT
+    return Opened(events, default, _sent_ms(decoded.sentAt), sound, n_consent, is_plain, has_context)
 
 
 def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:

@@ -28,15 +28,17 @@ from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     ANONYMOUS_ID,
     BACKSLASH,
-    CONSENT,
     ESCAPED_LETTER,
+    GROUP_ID,
     INTEGRATIONS,
     MESSAGE_ID,
     MORE_NAMES,
+    PREVIOUS_ID,
     USER_ID,
     any_repeats,
     batch_may_repeat,
     ids_may_repeat,
+    telling_may_repeat,
 )
 from sluicegate.acceptance.screen import surely_fits
 from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_ms, write_ms
@@ -84,8 +86,9 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
         combined = _combined(heads, _more(heads, body), scope)
     except BadEvent:
         return None
-    # A name that is there more often than the decoder saw it is in a value, or there twice.
-    if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
+    n_consent = opened.consent_members + sum([one.own_members for one in combined])
+    n_contexts = opened.has_context + sum([head.context is not None for head in heads])
+    if telling_may_repeat(body, n_consent=n_consent, n_contexts=n_contexts):
         return None
     batch = _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes)
     return Acceptance(batch, malformed_consent=sum([one.malformed for one in combined]))
@@ -136,6 +139,7 @@ def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead], ids: tu
         any_repeats(MESSAGE_ID, n_heads, body, events)
         or any_repeats(USER_ID, n_user, body, events)
         or any_repeats(ANONYMOUS_ID, n_anonymous, body, events)
+        or any([any_repeats(name, 1, body, events) for name in (GROUP_ID, PREVIOUS_ID)])  # nobody decodes them here
     )
 
 
