@@ -78,6 +78,8 @@ def telling(*args: Any, **kwargs: Any) -> Telling:
         '"context":{"tcf":null,"tcf":{"tcString":"x"}}',
         '"context":{"gpc":true,"gpc":false}',
         '"context":{"gpc":true,"gpc":null}',
+        '"context":{"gpc":null,"gpc":null}',
+        '"gdpr_consent":null,"gdpr_consent":null',
         '"context":{"jurisdiction":"DE","jurisdiction":"US"}',
         '"gdpr_consent":"x","gdpr_consent":null',
         '"context":{"tcf":{"tcString":"x","tcString":"y"}}',

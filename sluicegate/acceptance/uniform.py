@@ -7,7 +7,7 @@ the events makes `read_uniform` give up, and the batch is read one by one (`sing
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -17,9 +17,9 @@ from sluicegate.acceptance.combining import Combined, Key, More, Scope
 from sluicegate.acceptance.head import (
     ABSENT,
     StrictBatch,
-    StrictContext,
     StrictHead,
     WideBatch,
+    WideContext,
     WideHead,
     contexts_decoded,
     said,
@@ -55,7 +55,7 @@ DEPTH_OF_BATCH = 2
 _TRACK = {"track"}
 _NEED_MORE_IDS = {"group", "alias"}
 
-_NO_CONTEXT = StrictContext()
+_NO_CONTEXT = WideContext()
 
 _STRICT = msgspec.json.Decoder(StrictBatch)
 _WIDE = msgspec.json.Decoder(WideBatch)
@@ -147,20 +147,20 @@ def _more(heads: list[StrictHead], body: bytes) -> list[More] | None:
     """What only few events have, None when no event has any of it; raises `BadEvent` when it may be there twice."""
     if not isinstance(heads[0], WideHead):
         return None
-    rows = [_raws_of(head) for head in heads]
+    rows = list(map(_raws_of, cast(list[WideHead], heads)))
     for name, column in zip(MORE_NAMES, zip(*rows, strict=True), strict=True):
-        n_seen = sum([raw is not None and raw is not ABSENT for raw in column])
+        n_seen = sum([raw is not ABSENT for raw in column])
         if n_seen and body.count(name) != n_seen:
             raise BadEvent(Reason.DUPLICATE_KEY)
     return [More(*map(said, row)) for row in rows]
 
 
-def more_of(head: StrictHead) -> More:
+def more_of(head: WideHead) -> More:
     """What this event has of what only few have."""
     return More(*map(said, _raws_of(head)))
 
 
-def _raws_of(head: StrictHead) -> tuple[Raw | None, Raw | None, Raw | None, Raw | None]:
+def _raws_of(head: WideHead) -> tuple[Raw, Raw, Raw, Raw]:
     context = head.context or _NO_CONTEXT
     return context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction
 
