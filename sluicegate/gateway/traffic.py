@@ -103,7 +103,7 @@ class Traffic:
     def admit(self, exchange: Exchange, n_bytes: int) -> None:
         """Decide whether a request's body of this many bytes will be read; refuses it with 429 if that is too much."""
         limits = self.limits
-        if self.in_hand > limits.max_requests:
+        if self.in_hand > limits.max_requests and not exchange.route.at_once:
             exchange.decided = overloaded("too many requests at once")
         elif not self.hold(exchange, n_bytes):
             exchange.decided = overloaded("too many bytes in hand")
