@@ -31,6 +31,8 @@ from sluicegate.running import find_running
 ROUTER = "sluicegate.router"
 SUPERVISOR = "sluicegate.supervisor"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_REQUEST_EVENTS = 2_500
+"""What a system takes at once unless its `max_batch_events` says otherwise."""
 
 
 class Client:
@@ -125,7 +127,7 @@ class Client:
             self._send_some()
 
     def _send_some(self) -> None:
-        count = _fitting(self._waiting)
+        count = _fitting(self._waiting[: max(1, min(self._flush_at, MAX_REQUEST_EVENTS))])
         request = ProcessEvents(uuid4().hex, tuple(self._waiting[:count]), source=self._source)
         answer = self._ask(ROUTER, request)
         if isinstance(answer, ingest.Refused):

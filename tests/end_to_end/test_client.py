@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from sluicegate import Client
 from sluicegate.actors.transport import Transport
+from sluicegate.client import MAX_REQUEST_EVENTS
+from sluicegate.config.model import GatewayConfig
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents
 from tests.end_to_end.harness import ADS, ARCHIVE, MakeSystem
@@ -59,6 +62,31 @@ def test_many_events_are_stored_in_order(system: MakeSystem) -> None:
 
     lines = (running.data_dir.root / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["properties"]["n"] for line in lines] == list(range(1_000))
+
+
+def test_what_gathers_while_nobody_takes_it_goes_out_in_requests_that_are_not_too_large(
+    system: MakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = system("max_batch_events = 50\n" + CONFIG).start()
+
+    def nobody(*args: object, **kwargs: object) -> None:
+        raise NotRunning("nobody answers")
+
+    with Client(running.data_dir.root, flush_at=50) as client:
+        with monkeypatch.context() as outage:
+            outage.setattr(client, "_ask", nobody)
+            for _ in range(120):
+                with suppress(NotRunning):
+                    client.track("Counted", anonymous_id="a")
+        client.track("Nobody did this")
+        verdicts = client.flush()
+
+    assert [verdict.index for verdict in verdicts] == [120]
+    assert running.until_delivered("archive", 120).accepted == 120
+
+
+def test_client_never_sends_more_at_once_than_a_system_takes_by_default() -> None:
+    assert GatewayConfig().max_batch_events == MAX_REQUEST_EVENTS
 
 
 def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back(
