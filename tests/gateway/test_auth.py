@@ -47,6 +47,16 @@ def test_key_in_the_body_is_accepted(client: Client) -> None:
     assert (single.status, many.status) == (200, 200)
 
 
+def test_event_that_is_no_json_hides_no_key_from_those_beside_it(gateway: RunningGateway, client: Client) -> None:
+    half_a_picture = track("b", title="\ud83d")
+
+    answer = client.post("/v1/batch", {"writeKey": "web-key", "batch": [track("a"), half_a_picture]}, headers=b"")
+
+    assert (answer.status, answer.json["accepted"]) == (200, 1)
+    assert [rejected["index"] for rejected in answer.json["rejected"]] == [1]
+    assert [event["messageId"] for event in gateway.stored()] == ["a"]
+
+
 @pytest.mark.parametrize(
     "headers",
     [
