@@ -9,6 +9,7 @@ with Client("data") as client:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +70,7 @@ class Client:
     def track(self, event: str, *, properties: Mapping[str, Any] | None = None, **common: Any) -> str:
         """What a user did. `common` is user_id, anonymous_id, timestamp, context, integrations, consent, message_id.
 
+        A `timestamp` without an offset is in UTC as a text, and local time as a `datetime`, like `decided_at`.
         Returns the event's message id, as all of these methods do.
         """
         return self._add("track", {"event": event, "properties": properties or {}}, common)
@@ -249,6 +251,9 @@ def _event(kind: str, fields: Mapping[str, Any], common: Mapping[str, Any]) -> d
         raise TypeError(f"{kind}() has no argument {unknown[0]!r}; it takes {', '.join(sorted(_COMMON))}")
     event: dict[str, Any] = {"type": kind, "messageId": str(uuid4()), "timestamp": datetime.now(UTC)}
     event |= {_COMMON[name]: value for name, value in common.items() if value is not None}
+    if isinstance(event["timestamp"], datetime):
+        with suppress(OverflowError, ValueError):  # the first and the last day that there is may have no other name
+            event["timestamp"] = event["timestamp"].astimezone(UTC)
     return event | {name: value for name, value in fields.items() if value is not None}
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,23 @@ def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back
 def test_client_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(NotRunning, match="sluicegate serve"):
         Client(tmp_path)
+
+
+def test_time_without_an_offset_is_that_of_the_applications_clock(
+    system: MakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = system(CONFIG).start()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "EST5")
+        time.tzset()
+        running.client.track("Bought", user_id="u", timestamp=datetime(2026, 1, 31, 8, 30))
+    time.tzset()
+
+    running.client.flush()
+    running.until_delivered("archive", 1)
+
+    (event,) = map(json.loads, (running.data_dir.root / "events.jsonl").read_text().splitlines())
+    assert datetime.fromisoformat(event["timestamp"]) == datetime(2026, 1, 31, 13, 30, tzinfo=UTC)
 
 
 def test_wrong_argument_names_those_that_exist(system: MakeSystem) -> None:
