@@ -6,10 +6,13 @@ Nothing is kept of who they were of.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 WAYS = ("http", "actor")
 """The ways in, in the order of their numbers; each has one process."""
@@ -24,12 +27,21 @@ class SuppressedCount:
         self._path = path
         self._place = WAYS.index(way)
         self._numbers: memoryview | None = None
+        self._n_kept = 0
+        """What could not be written yet."""
 
     def add(self, n_events: int) -> None:
-        """Count events."""
+        """Count events; while the file cannot be made they are kept for the next time."""
+        self._n_kept += n_events
         if self._numbers is None:
-            self._numbers = _mapped(self._path)
-        self._numbers[self._place] += n_events
+            try:
+                self._numbers = _mapped(self._path)
+            except OSError as error:
+                if self._n_kept == n_events:  # the first of them
+                    log.warning("events of suppressed people are left out, but cannot be counted yet: %s", error)
+                return
+        self._numbers[self._place] += self._n_kept
+        self._n_kept = 0
 
 
 def read_suppressed(path: Path) -> Mapping[str, int]:
@@ -45,8 +57,7 @@ def read_suppressed(path: Path) -> Mapping[str, int]:
 def _mapped(path: Path) -> memoryview:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(fd).st_size < _SIZE:
-            os.ftruncate(fd, _SIZE)
+        os.posix_fallocate(fd, 0, _SIZE)  # writing to a page that has no room on the disk would end the process
         return memoryview(mmap.mmap(fd, _SIZE)).cast("Q")
     finally:
         os.close(fd)
