@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -57,6 +58,24 @@ def test_a_regulation_is_recorded_when_it_is_answered_and_can_be_asked_for(clien
     assert (answer.status, found.status) == (200, 200)
     assert (regulation["overallStatus"], regulation["regulationType"]) == ("RUNNING", "SUPPRESS_WITH_DELETE")
     assert (regulation["subjects"], regulation["finishedAt"]) == (1, None)
+
+
+def test_a_regulation_may_be_compressed_like_every_body(client: Client) -> None:
+    packed = gzip.compress(json.dumps(BODY).encode())
+
+    answers = [
+        client.post(PATH, packed, headers=AUTHORIZED + b"Content-Encoding: gzip\r\n"),
+        client.post(PATH, packed, headers=AUTHORIZED),
+        client.post(PATH, packed[:-4], headers=AUTHORIZED),
+        client.post(PATH, BODY, headers=AUTHORIZED + b"Content-Encoding: br\r\n"),
+    ]
+
+    assert [(answer.status, answer.json.get("code")) for answer in answers] == [
+        (200, None),
+        (200, None),
+        (400, "bad_gzip"),
+        (415, "unsupported_encoding"),
+    ]
 
 
 @pytest.mark.parametrize("kind", [Kind.SUPPRESS_ONLY, Kind.UNSUPPRESS])
