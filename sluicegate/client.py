@@ -8,6 +8,7 @@ with Client("data") as client:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from sluicegate.messages.ingest import Accepted, ProcessEvents, Verdict
 from sluicegate.messages.status import DestinationStatus, GetStatus, Statuses
 from sluicegate.paths import DataDir
 from sluicegate.running import find_running
+
+log = logging.getLogger(__name__)
 
 ROUTER = "sluicegate.router"
 SUPERVISOR = "sluicegate.supervisor"
@@ -218,10 +221,15 @@ class Client:
             self._system = None
 
     def close(self, *, flush: bool = True) -> None:
-        """Send what waits, unless it is to be given up, and let go of the system."""
+        """Send what waits, unless it is to be given up, and let go of the system.
+
+        Events that were refused, which nobody can ask for any more, are in the log as a warning.
+        """
         try:
-            if flush:
-                self.flush()
+            if flush and (verdicts := self.flush()):
+                log.warning(
+                    "%d events were refused and are not stored, the first: %s", len(verdicts), verdicts[0].reason
+                )
         finally:
             self._detach()
 

@@ -43,6 +43,19 @@ def test_client_sends_every_kind_of_event_and_tells_which_were_refused(system: M
     assert (ads.held, ads.denied_by) == (2, {})
 
 
+def test_events_that_are_refused_at_the_end_are_told_in_the_log(
+    system: MakeSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        client.track("Somebody did this", user_id="u")
+        client.track("Nobody did this")
+
+    assert running.until_delivered("archive", 1).accepted == 1
+    assert "1 events were refused and are not stored, the first: neither userId nor anonymousId" in caplog.text
+
+
 def test_single_event_message_is_answered_with_its_offset(system: MakeSystem) -> None:
     running = system(CONFIG).start()
     client = running.client
