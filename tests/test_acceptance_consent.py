@@ -242,6 +242,18 @@ def test_other_cookies_say_nothing(cookie: bytes) -> None:
 # Events about consent
 
 
+@pytest.mark.parametrize("timestamp", ["yesterday", "2026-11-23t17:00:01z", "1970-01-01T00:00:00Z", "", {}, -1, 1e300])
+def test_no_timestamp_of_a_consent_event_refuses_its_denial(timestamp: object) -> None:
+    refusal = {"type": "consent", "action": "revoked", "preferences": {"marketing": False}, "userId": "anne"}
+
+    accepted = accept({**refusal, "timestamp": timestamp})
+
+    assert accepted.rejected == []
+    (combo,) = accepted.batch.combos
+    assert isinstance(combo, Telling)
+    assert (dict(combo.told), combo.decided_at_ms) == ({"marketing": False}, None)
+
+
 def test_a_consent_event_of_c15t_is_a_decision_and_is_stored_as_a_notice() -> None:
     sent = {
         "type": "consent",
