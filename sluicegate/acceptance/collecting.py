@@ -84,6 +84,10 @@ class Collector:
         """What was kept back, to be written at the end."""
         return self._refreshes.take()
 
+    def was_not_written(self) -> None:
+        """Something that was given out is not in the ledger: links, of which events tell once, are told again."""
+        self._linked.clear()
+
     def _entries(
         self, batch: EventBatch, place: int, consent: SubjectConsent, token: object, received_ms: int
     ) -> list[Entry]:
