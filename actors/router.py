@@ -210,6 +210,7 @@ class RouterActor(SafeActor):
             entries = self._collector.collect(waiting.acceptance.batch, received_ms=time.time_ns() // 1_000_000)
         except ConsentUnreadable as error:
             log.warning("what events say about consent is not recorded: %s", error)
+            self._collector.was_not_written()
             entries = []
         batch = waiting.acceptance.batch
         if not (entries or self._under_way.must_wait(batch)) or not self._ledger.submit(entries, waiting):
@@ -279,6 +280,8 @@ class RouterActor(SafeActor):
     def _answer_decisions(self, results: list[tuple[list[_Deciding | _Waiting | None], Recorded | LogError]]) -> None:
         """What the ledger's thread reports."""
         for tokens, outcome in results:
+            if isinstance(outcome, LogError) and self._collector is not None:
+                self._collector.was_not_written()
             for one in tokens:
                 if isinstance(one, _Waiting):
                     self._under_way.remove(one.acceptance.batch)

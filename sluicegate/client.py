@@ -8,7 +8,9 @@ with Client("data") as client:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,9 +30,13 @@ from sluicegate.messages.status import DestinationStatus, GetStatus, Statuses
 from sluicegate.paths import DataDir
 from sluicegate.running import find_running
 
+log = logging.getLogger(__name__)
+
 ROUTER = "sluicegate.router"
 SUPERVISOR = "sluicegate.supervisor"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_REQUEST_EVENTS = 2_500
+"""What a system takes at once unless its `max_batch_events` says otherwise."""
 
 
 class Client:
@@ -67,6 +73,7 @@ class Client:
     def track(self, event: str, *, properties: Mapping[str, Any] | None = None, **common: Any) -> str:
         """What a user did. `common` is user_id, anonymous_id, timestamp, context, integrations, consent, message_id.
 
+        A `timestamp` without an offset is in UTC as a text, and local time as a `datetime`, like `decided_at`.
         Returns the event's message id, as all of these methods do.
         """
         return self._add("track", {"event": event, "properties": properties or {}}, common)
@@ -125,7 +132,7 @@ class Client:
             self._send_some()
 
     def _send_some(self) -> None:
-        count = _fitting(self._waiting)
+        count = _fitting(self._waiting[: max(1, min(self._flush_at, MAX_REQUEST_EVENTS))])
         request = ProcessEvents(uuid4().hex, tuple(self._waiting[:count]), source=self._source)
         answer = self._ask(ROUTER, request)
         if isinstance(answer, ingest.Refused):
@@ -214,10 +221,15 @@ class Client:
             self._system = None
 
     def close(self, *, flush: bool = True) -> None:
-        """Send what waits, unless it is to be given up, and let go of the system."""
+        """Send what waits, unless it is to be given up, and let go of the system.
+
+        Events that were refused, which nobody can ask for any more, are in the log as a warning.
+        """
         try:
-            if flush:
-                self.flush()
+            if flush and (verdicts := self.flush()):
+                log.warning(
+                    "%d events were refused and are not stored, the first: %s", len(verdicts), verdicts[0].reason
+                )
         finally:
             self._detach()
 
@@ -247,6 +259,9 @@ def _event(kind: str, fields: Mapping[str, Any], common: Mapping[str, Any]) -> d
         raise TypeError(f"{kind}() has no argument {unknown[0]!r}; it takes {', '.join(sorted(_COMMON))}")
     event: dict[str, Any] = {"type": kind, "messageId": str(uuid4()), "timestamp": datetime.now(UTC)}
     event |= {_COMMON[name]: value for name, value in common.items() if value is not None}
+    if isinstance(event["timestamp"], datetime):
+        with suppress(OverflowError, ValueError):  # the first and the last day that there is may have no other name
+            event["timestamp"] = event["timestamp"].astimezone(UTC)
     return event | {name: value for name, value in fields.items() if value is not None}
 
 

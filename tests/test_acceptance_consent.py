@@ -78,10 +78,16 @@ def telling(*args: Any, **kwargs: Any) -> Telling:
         '"context":{"tcf":null,"tcf":{"tcString":"x"}}',
         '"context":{"gpc":true,"gpc":false}',
         '"context":{"gpc":true,"gpc":null}',
+        '"context":{"gpc":null,"gpc":null}',
+        '"gdpr_consent":null,"gdpr_consent":null',
         '"context":{"jurisdiction":"DE","jurisdiction":"US"}',
         '"gdpr_consent":"x","gdpr_consent":null',
         '"context":{"tcf":{"tcString":"x","tcString":"y"}}',
         '"context":{"\\u0067pc":true,"gpc":false}',
+        '"properties":{"context":1,"context":2}',
+        '"context":{"page":{"context":1,"context":2}}',
+        '"groupId":"a","groupId":"b"',
+        '"previousId":"a","previousId":"b"',
     ],
 )
 def test_an_event_that_says_it_twice_is_rejected_in_every_way(members: str) -> None:
@@ -234,6 +240,18 @@ def test_other_cookies_say_nothing(cookie: bytes) -> None:
 
 
 # Events about consent
+
+
+@pytest.mark.parametrize("timestamp", ["yesterday", "2026-11-23t17:00:01z", "1970-01-01T00:00:00Z", "", {}, -1, 1e300])
+def test_no_timestamp_of_a_consent_event_refuses_its_denial(timestamp: object) -> None:
+    refusal = {"type": "consent", "action": "revoked", "preferences": {"marketing": False}, "userId": "anne"}
+
+    accepted = accept({**refusal, "timestamp": timestamp})
+
+    assert accepted.rejected == []
+    (combo,) = accepted.batch.combos
+    assert isinstance(combo, Telling)
+    assert (dict(combo.told), combo.decided_at_ms) == ({"marketing": False}, None)
 
 
 def test_a_consent_event_of_c15t_is_a_decision_and_is_stored_as_a_notice() -> None:

@@ -84,6 +84,13 @@ def test_too_many_events_in_a_message_are_refused() -> None:
         (b"\xff", None),
         (b'{"writeKey":"\xff"}', None),
         (b"[" * 100_000, None),
+        (b'{"batch":[{},{"properties":NaN}],"writeKey":"k"}', "k"),
+        (b'{"writeKey":"k","batch":[{"title":"\\ud83d"}]}', "k"),
+        (b'{"batch":[{"writeKey":"k"},{"writeKey":"k","title":"\\ud83d"},3]}', "k"),
+        (b'{"batch":[{"writeKey":"k"},{"writeKey":"other"},NaN]}', None),
+        (b'{"batch":[{"writeKey":"k"},NaN],"writeKey":NaN}', None),
+        (b'{"batch":[NaN]}', None),
+        (b'{"batch":[{"writeKey":"k"}', None),
     ],
 )
 def test_write_key_is_read_from_the_body_or_its_events(body: bytes, key: str | None) -> None:

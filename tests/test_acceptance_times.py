@@ -67,3 +67,12 @@ def test_times_of_several_days_are_right() -> None:
     accepted = accept(event(), event(timestamp="2020-02-29T00:00:00.001Z"), event(timestamp="1970-01-01T00:00:00Z"))
 
     assert accepted.batch.times_ms == [RECEIVED_MS - SECOND, 1_582_934_400_001, 0]
+
+
+@pytest.mark.parametrize("fraction", ["0009999", "9999999", "000499999", "123456789", "9999999999999"])
+def test_time_finer_than_a_microsecond_is_the_same_by_every_way(fraction: str) -> None:
+    fine = event(timestamp=f"2026-11-23T16:59:58.{fraction}Z")
+
+    alone, beside_an_odd_one = accept(fine), accept(fine, event(timestamp="yesterday"))
+
+    assert alone.batch.times_ms == beside_an_odd_one.batch.times_ms[:1] == [read_ms(fine["timestamp"])]

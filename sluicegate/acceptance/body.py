@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
@@ -45,18 +46,22 @@ class _Body(Struct):
     gdpr_consent: Raw = ABSENT
 
 
+_NO_EVENTS = Raw(b"[]")
+
+
 class _Keyed(Struct):
     writeKey: Any = None
 
 
 class _KeyedBatch(Struct):
     writeKey: Any = None
-    batch: Raw = ABSENT
+    batch: Raw = _NO_EVENTS
 
 
 _BODY = msgspec.json.Decoder(_Body)
 _CONTEXT = msgspec.json.Decoder(LooseContext)
 _KEYED = msgspec.json.Decoder(_KeyedBatch)
+_KEYED_EVENT = msgspec.json.Decoder(_Keyed)
 _KEYED_EVENTS = msgspec.json.Decoder(list[_Keyed])
 _ANY = msgspec.json.Decoder()
 
@@ -72,6 +77,8 @@ class Opened(NamedTuple):
     """How many of the members that tell consent the body itself has, beside its events; those of `MORE_NAMES` apart."""
     is_plain: bool = True
     """Whether it has none of `MORE_NAMES`, not even null."""
+    has_context: bool = False
+    """Whether the body itself has one, even null."""
 
 
 def check_batch_size(body: bytes, *, max_bytes: int) -> None:
@@ -103,7 +110,8 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
     default = _defaults(decoded, context, max_depth=max_depth)
     more = (decoded.gdpr_consent, context.tcf, context.gpc, context.jurisdiction)
     is_plain = all([raw is ABSENT for raw in more])
-    return Opened(events, default, _sent_ms(decoded.sentAt), sound, sum(map(bool, default.parts[:3])), is_plain)
+    n_consent, has_context = sum(map(bool, default.parts[:3])), decoded.context is not ABSENT
+    return Opened(events, default, _sent_ms(decoded.sentAt), sound, n_consent, is_plain, has_context)
 
 
 def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
@@ -124,15 +132,34 @@ def _own_mentions(body: bytes, events: Sequence[bytes]) -> bool:
 
 
 def write_key_of(body: bytes) -> str | None:
-    """The `writeKey` of a body, or the one that its events agree on; None when there is none to be read."""
+    """The `writeKey` of a body, or the one that its events agree on; None when there is none to be read.
+
+    An event that is no JSON hides neither that of its batch nor that of the events beside it.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        found = _KEYED.decode(body.removeprefix(codecs.BOM_UTF8))
-        if found.writeKey is None and found.batch is not ABSENT:
-            keys = {event.writeKey for event in _KEYED_EVENTS.decode(found.batch)} - {None}
-            return _text(keys.pop()) if len(keys) == 1 else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
-        return None
+        found = _KEYED.decode(body)
+        keys = [event.writeKey for event in _KEYED_EVENTS.decode(found.batch)] if found.writeKey is None else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found, keys = _salvaged_keys(body)
+    named = [key for key in keys if key is not None]
+    if found.writeKey is None and named and named.count(named[0]) == len(named):
+        return _text(named[0])
     return _text(found.writeKey)
+
+
+def _salvaged_keys(body: bytes) -> tuple[_KeyedBatch, list[Any]]:
+    """What tells the key in a body that is no JSON as a whole."""
+    rest, events = _without_events(body)
+    if not events:
+        return _KeyedBatch(), []
+    keys = []
+    for raw in events:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            keys.append(_KEYED_EVENT.decode(raw).writeKey)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _KEYED.decode(rest), keys
+    return _KeyedBatch(), []
 
 
 def too_many_keys(raw: bytes) -> bool:

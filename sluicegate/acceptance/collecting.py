@@ -101,6 +101,10 @@ class Collector:
         known = self._ledger.of_many([one.subject for one in told])
         return [one for one, who in zip(told, known, strict=True) if _was_seen(one, who)]
 
+    def was_not_written(self) -> None:
+        """Something that was given out is not in the ledger: links, of which events tell once, are told again."""
+        self._linked.clear()
+
     def _entries(
         self, batch: EventBatch, place: int, consent: SubjectConsent, token: object, received_ms: int
     ) -> list[Entry]:

@@ -28,14 +28,15 @@ SubjectId = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta
 class StrictContext(Struct, gc=False):
     """The consent in `context`, and a number that the decoder draws for every context it meets.
 
-    What only few events have makes decoding fail, unless it is null: those are decoded with `WideContext`.
+    What only few events have makes decoding fail, even null, which could be there twice: those are decoded with
+    `WideContext`.
     """
 
     consent: Raw = ABSENT
     consentManagement: Raw = ABSENT
-    tcf: None = None
-    gpc: None = None
-    jurisdiction: None = None
+    tcf: UnsetType = UNSET
+    gpc: UnsetType = UNSET
+    jurisdiction: UnsetType = UNSET
     number: int = field(default_factory=contexts_decoded.__next__, name=secrets.token_hex(16))
 
 
@@ -53,7 +54,7 @@ class StrictHead(Struct, gc=False):
     context: StrictContext | None = None
     consent: Raw = ABSENT
     integrations: Raw = ABSENT
-    gdpr_consent: None = None
+    gdpr_consent: UnsetType = UNSET
 
 
 class StrictBatch(Struct, gc=False):
@@ -116,7 +117,7 @@ class LooseHead(Struct, gc=False):
 NULL = b"null"
 
 
-def said(raw: Raw | None) -> bytes:
+def said(raw: Raw) -> bytes:
     """The bytes of a member; empty when it is not there or null."""
-    value = b"" if raw is None else bytes(raw)
+    value = bytes(raw)
     return b"" if value == NULL else value

@@ -14,12 +14,12 @@ from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, WideHe
 from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     BACKSLASH,
-    CONSENT,
     ESCAPED_LETTER,
     ID_NAMES,
     INTEGRATIONS,
     ids_may_repeat,
     more_repeats,
+    telling_may_repeat,
 )
 from sluicegate.acceptance.screen import surely_fit
 from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
@@ -62,8 +62,8 @@ def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: Gatewa
         combined = scope[key]
     except BadEvent:
         return None
-    if raw.count(CONSENT) != combined.own_members:
-        return None  # it is in a value, or there twice
+    if telling_may_repeat(raw, n_consent=combined.own_members, n_contexts=head.context is not None):
+        return None
     if _repeats(raw, head) or not surely_fit(raw):
         return None
     event = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",' + raw[1:]

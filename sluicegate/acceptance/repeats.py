@@ -17,11 +17,19 @@ BACKSLASH = b"\\"[0]
 WHITESPACE = b" \t\r\n"
 CONSENT, CONTEXT = b'"consent', b'"context"'
 """What the keys that tell consent begin with; `consentManagement` is one of them."""
+_BEGINNING = b'"con'
+"""Of both."""
 
 MORE_NAMES = TCF, GDPR_CONSENT, GPC, JURISDICTION = b'"tcf"', b'"gdpr_consent"', b'"gpc"', b'"jurisdiction"'
 """The keys that few events have, in the order of `More`."""
 
-ID_NAMES = USER_ID, ANONYMOUS_ID, MESSAGE_ID = b'"userId"', b'"anonymousId"', b'"messageId"'
+ID_NAMES = USER_ID, ANONYMOUS_ID, MESSAGE_ID, GROUP_ID, PREVIOUS_ID = (
+    b'"userId"',
+    b'"anonymousId"',
+    b'"messageId"',
+    b'"groupId"',
+    b'"previousId"',
+)
 INTEGRATIONS = b'"integrations"'
 
 ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
@@ -60,8 +68,16 @@ def batch_has_duplicate(rest: bytes) -> bool:
     return _repeats(rest, _OF_BATCH)
 
 
+def telling_may_repeat(body: bytes, *, n_consent: int, n_contexts: int) -> bool:
+    """Whether what tells consent can be there more often than so many times: in a value, or twice in some object."""
+    # One search tells it of both, unless there are keys such as `content`.
+    if body.count(_BEGINNING) == n_consent + n_contexts:
+        return False
+    return body.count(CONSENT) != n_consent or body.count(CONTEXT) > n_contexts
+
+
 def ids_may_repeat(body: bytes, n_ids: int) -> bool:
-    """Whether an id can be there twice in a body whose events have so many of the ids of `ID_NAMES` together.
+    """Whether an id can be there twice in a body whose events have so many of the first three ids together.
 
     `I` is rare in text and in each of these names. It is counted by leaving it out: that looks for it with memchr, so
     that it takes a quarter of the time of `bytes.count`, and a tenth of what the search for the names takes.
@@ -80,7 +96,7 @@ def any_repeats(name: bytes, n_seen: int, body: bytes, events: Sequence[bytes]) 
 def batch_may_repeat(body: bytes, events: Sequence[bytes], n_bytes: int) -> bool:
     """Whether a batch body beside its events, which have `n_bytes` together, can have a key twice."""
     rest = _beside(body, events, n_bytes) if events else body
-    if rest is None or any([rest.count(name) > 1 for name in _BATCH_NAMES]):
+    if rest is None or rest.count(CONTEXT) > 1 or any([rest.count(name) > 1 for name in _BATCH_NAMES]):
         return True
     return BACKSLASH in rest
 

@@ -7,7 +7,7 @@ the events makes `read_uniform` give up, and the batch is read one by one (`sing
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -17,9 +17,9 @@ from sluicegate.acceptance.combining import Combined, Key, More, Scope
 from sluicegate.acceptance.head import (
     ABSENT,
     StrictBatch,
-    StrictContext,
     StrictHead,
     WideBatch,
+    WideContext,
     WideHead,
     contexts_decoded,
     said,
@@ -28,15 +28,17 @@ from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     ANONYMOUS_ID,
     BACKSLASH,
-    CONSENT,
     ESCAPED_LETTER,
+    GROUP_ID,
     INTEGRATIONS,
     MESSAGE_ID,
     MORE_NAMES,
+    PREVIOUS_ID,
     USER_ID,
     any_repeats,
     batch_may_repeat,
     ids_may_repeat,
+    telling_may_repeat,
 )
 from sluicegate.acceptance.screen import surely_fits
 from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_ms, write_ms
@@ -53,7 +55,7 @@ DEPTH_OF_BATCH = 2
 _TRACK = {"track"}
 _NEED_MORE_IDS = {"group", "alias"}
 
-_NO_CONTEXT = StrictContext()
+_NO_CONTEXT = WideContext()
 
 _STRICT = msgspec.json.Decoder(StrictBatch)
 _WIDE = msgspec.json.Decoder(WideBatch)
@@ -84,8 +86,9 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
         combined = _combined(heads, _more(heads, body), scope)
     except BadEvent:
         return None
-    # A name that is there more often than the decoder saw it is in a value, or there twice.
-    if body.count(CONSENT) != opened.consent_members + sum([one.own_members for one in combined]):
+    n_consent = opened.consent_members + sum([one.own_members for one in combined])
+    n_contexts = opened.has_context + sum([head.context is not None for head in heads])
+    if telling_may_repeat(body, n_consent=n_consent, n_contexts=n_contexts):
         return None
     batch = _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes)
     return Acceptance(batch, malformed_consent=sum([one.malformed for one in combined]))
@@ -136,6 +139,7 @@ def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead], ids: tu
         any_repeats(MESSAGE_ID, n_heads, body, events)
         or any_repeats(USER_ID, n_user, body, events)
         or any_repeats(ANONYMOUS_ID, n_anonymous, body, events)
+        or any([any_repeats(name, 1, body, events) for name in (GROUP_ID, PREVIOUS_ID)])  # nobody decodes them here
     )
 
 
@@ -143,20 +147,20 @@ def _more(heads: list[StrictHead], body: bytes) -> list[More] | None:
     """What only few events have, None when no event has any of it; raises `BadEvent` when it may be there twice."""
     if not isinstance(heads[0], WideHead):
         return None
-    rows = [_raws_of(head) for head in heads]
+    rows = list(map(_raws_of, cast(list[WideHead], heads)))
     for name, column in zip(MORE_NAMES, zip(*rows, strict=True), strict=True):
-        n_seen = sum([raw is not None and raw is not ABSENT for raw in column])
+        n_seen = sum([raw is not ABSENT for raw in column])
         if n_seen and body.count(name) != n_seen:
             raise BadEvent(Reason.DUPLICATE_KEY)
     return [More(*map(said, row)) for row in rows]
 
 
-def more_of(head: StrictHead) -> More:
+def more_of(head: WideHead) -> More:
     """What this event has of what only few have."""
     return More(*map(said, _raws_of(head)))
 
 
-def _raws_of(head: StrictHead) -> tuple[Raw | None, Raw | None, Raw | None, Raw | None]:
+def _raws_of(head: WideHead) -> tuple[Raw, Raw, Raw, Raw]:
     context = head.context or _NO_CONTEXT
     return context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction
 

@@ -77,7 +77,7 @@ def read_consent_event(members: Mapping[str, Any], *, aliases: Mapping[str, str]
     """The decision in a c15t event, decoded: `{action, preferences, userId?, anonymousId?, timestamp?}`.
 
     `revoked` never grants: without preferences it denies every built-in purpose, and preferences that are true are
-    left out. Raises `BodyRefused`.
+    left out. A `timestamp` that is no time leaves the decision to the time of the event. Raises `BodyRefused`.
     """
     action = members.get("action", "updated")
     if not isinstance(action, str) or action not in ACTIONS:
@@ -91,7 +91,7 @@ def read_consent_event(members: Mapping[str, Any], *, aliases: Mapping[str, str]
         decided = {purpose: False for purpose, granted in decided.items() if not granted}
     at_ms = _time(members, "givenAt")
     if at_ms is None:
-        at_ms = _time(members, "timestamp")
+        at_ms = read_moment_ms(members.get("timestamp"))
     return ConsentCall(_subject(members), decided, at_ms, 0, _policy(members.get("policyVersion")))
 
 

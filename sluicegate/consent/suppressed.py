@@ -30,19 +30,21 @@ class SuppressedCount:
         self._path = path
         self._place = WAYS.index(way)
         self._numbers: memoryview | None = None
-        self._n_uncounted = 0
+        self._n_kept = 0
+        """What could not be written yet."""
 
     def add(self, n_events: int) -> None:
-        """Count events."""
-        self._n_uncounted += n_events
-        try:
-            if self._numbers is None:
+        """Count events; while the file cannot be made they are kept for the next time."""
+        self._n_kept += n_events
+        if self._numbers is None:
+            try:
                 self._numbers = _mapped(self._path)
-        except OSError as error:
-            log.warning("%d events of suppressed people are left out, and not counted yet: %s", n_events, error)
-            return
-        self._numbers[self._place] += self._n_uncounted
-        self._n_uncounted = 0
+            except OSError as error:
+                if self._n_kept == n_events:  # the first of them
+                    log.warning("events of suppressed people are left out, but cannot be counted yet: %s", error)
+                return
+        self._numbers[self._place] += self._n_kept
+        self._n_kept = 0
 
 
 def read_suppressed(path: Path) -> Mapping[str, int]:
@@ -58,7 +60,7 @@ def read_suppressed(path: Path) -> Mapping[str, int]:
 def _mapped(path: Path) -> memoryview:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, _SIZE)  # on a full disk a page without a place on it would end the process (SIGBUS)
+        os.posix_fallocate(fd, 0, _SIZE)  # writing to a page that has no room on the disk would end the process
         return memoryview(mmap.mmap(fd, _SIZE)).cast("Q")
     finally:
         os.close(fd)

@@ -6,13 +6,19 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
+
+import msgspec
 
 from sluicegate.config.hashed import digest_of
 from sluicegate.config.secret import Secret
 
 MAX_CACHED = 1_024
 MAX_KEY_BYTES = 1_024
+KEY_MEMBER = b'"writeKey"'
+_MASKED = b'"***"'
+_KEY_VALUE = re.compile(rb"(" + KEY_MEMBER + rb'\s*+:\s*+)("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 
 
 class WriteKeys:
@@ -77,6 +83,22 @@ def key_of_authorization(authorization: bytes) -> bytes | None:
 def key_of_write_key_header(value: bytes) -> bytes | None:
     """The key in `X-Write-Key: KEY:SECRET`."""
     return value.strip().partition(b":")[0] or None
+
+
+def without_key(body: bytes, key: bytes) -> bytes:
+    """A body of JSON with `***` for this key wherever it is the value of `writeKey`, however its letters are escaped.
+
+    @jitsu/js has the key there as in its header, with a colon and a masked secret behind.
+    """
+    return _KEY_VALUE.sub(lambda found: found[1] + (_MASKED if _is_key(found[2], key) else found[2]), body)
+
+
+def _is_key(value: bytes, key: bytes) -> bool:
+    try:
+        text = msgspec.json.decode(value, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return text.partition(":")[0].encode() == key
 
 
 def _digest(key: bytes) -> bytes:

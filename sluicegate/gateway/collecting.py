@@ -95,6 +95,7 @@ class Collecting:
             self._is_fresh = False  # the next in this turn may try anew
             log.warning("what events say about consent is not recorded: %s", error)
             self._counts.unwritten += 1
+            self._collector.was_not_written()
             entries = []
         waits = self._under_way.must_wait(batch)
         if not waits and (not entries or self._wrote_here(entries)):
@@ -103,6 +104,7 @@ class Collecting:
             self._under_way.add(batch)
         else:
             self._counts.unwritten += 1
+            self._collector.was_not_written()
             then()
 
     def _wrote_here(self, entries: Sequence[Entry]) -> bool:
@@ -167,6 +169,8 @@ class Collecting:
             log.warning("what events say about consent is not recorded: %s", outcome)
             self._counts.unwritten += len(tokens)
         try:
+            if isinstance(outcome, LogError):
+                self._loop.call_soon_threadsafe(self._collector.was_not_written)
             for then in tokens:
                 self._loop.call_soon_threadsafe(then)
         except RuntimeError:

@@ -24,8 +24,8 @@ class BadGzip(Exception):
     """The body is not one complete gzip member."""
 
 
-def plain_body(body: bytes, *, encoding: bytes, max_bytes: int) -> bytes | Answer:
-    """The body decompressed, or the answer that refuses it.
+def plain_body(body: bytes, *, encoding: bytes, max_bytes: int, key: str = "max_body_size") -> bytes | Answer:
+    """The body decompressed, or the answer that refuses it; `key` sets `max_bytes`, empty where nothing does.
 
     Gzip is recognised by the header or by its magic bytes: some SDKs compress without saying so, and no JSON begins
     like that.
@@ -40,7 +40,8 @@ def plain_body(body: bytes, *, encoding: bytes, max_bytes: int) -> bytes | Answe
     try:
         return gunzip(body, max_bytes=max_bytes)
     except BodyTooLarge:
-        return refusal(413, "body_too_large", f"send at most {max_bytes} bytes after decompression (max_body_size)")
+        of_key = f" ({key})" if key else ""
+        return refusal(413, "body_too_large", f"send at most {max_bytes} bytes after decompression{of_key}")
     except BadGzip as error:
         return refusal(400, "bad_gzip", f"the body cannot be decompressed: {error}")
 

@@ -123,7 +123,7 @@ class ConsentDesk:
             return UNAUTHORIZED
         encoding = exchange.headers.get(b"content-encoding", b"")
         if encoding or body.startswith(MAGIC):
-            plain = plain_body(body, encoding=encoding, max_bytes=MAX_BODY_BYTES)
+            plain = plain_body(body, encoding=encoding, max_bytes=MAX_BODY_BYTES, key="")
             if isinstance(plain, Answer):
                 return plain
             body = plain

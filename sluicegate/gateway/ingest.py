@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -16,14 +16,20 @@ from sluicegate.event import EventBatch
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.space import FreeSpace
 from sluicegate.gateway.answer import Answer, accepted, refusal, unavailable
-from sluicegate.gateway.auth import WriteKeys, key_of_authorization, key_of_write_key_header
+from sluicegate.gateway.auth import (
+    KEY_MEMBER,
+    WriteKeys,
+    key_of_authorization,
+    key_of_write_key_header,
+    without_key,
+)
 from sluicegate.gateway.compression import MAGIC, plain_body
 from sluicegate.gateway.exchange import Answered, Exchange, fail, reply_all
 from sluicegate.gateway.ip_policy import IpPolicy, apply_ip_policy
 from sluicegate.gateway.jitsu import lacks_subject, with_anonymous_id
 from sluicegate.gateway.pixel import PIXEL, event_of_query
 from sluicegate.gateway.readiness import Readiness
-from sluicegate.gateway.routes import Handler, Route, event_routes, query_value
+from sluicegate.gateway.routes import BATCH_PATHS, WEBHOOK_PATH, Handler, Route, event_routes, query_value
 from sluicegate.gateway.singles import Singles
 from sluicegate.gateway.traffic import overloaded
 from sluicegate.gateway.webhook import events_of_webhook
@@ -34,11 +40,10 @@ log = logging.getLogger(__name__)
 UNAUTHORIZED = refusal(
     401, "invalid_write_key", "send a write key of this system: as Basic user name, as Bearer token, or as writeKey"
 )
-MASKED_KEY = b'"***"'
-"""What stands in an event in place of the write key that came with it."""
-KEY_MEMBER = b'"writeKey"'
-SINGLE_BYTES = 2_048
-"""Most of the bodies with a single event are smaller."""
+_OF_SERVERS = frozenset((*BATCH_PATHS, WEBHOOK_PATH))
+"""Paths where the events of a sender that is no browser do not have its key."""
+SMALL_BYTES = 2_048
+"""Searching so much costs nothing."""
 _DISK_LOW = "the disk is nearly full, no events can be taken; send again later"
 _DROPPED = Answer(200, b'{"success":true}')
 
@@ -208,9 +213,9 @@ class Ingest:
             if key_text is None or source is None:
                 exchange.reply(UNAUTHORIZED)
                 return
-            body = body.replace(f'"{key_text}"'.encode(), MASKED_KEY)  # an event is stored and sent on as received
-        elif self._may_repeat_key(body, headers) and (key := key or key_outside_body(exchange)):
-            body = body.replace(b'"' + key + b'"', MASKED_KEY)
+            body = without_key(body, key_text.encode())  # an event is stored and sent on as received
+        elif _may_repeat_key(body, exchange) and (key := key or key_outside_body(exchange)):
+            body = without_key(body, key)
         try:
             acceptance = accept(body, source, self._acceptor.ways.signals(headers))
         except BodyRefused as refused:
@@ -219,14 +224,6 @@ class Ingest:
             if b"x-ip-policy" in headers:
                 apply_ip_policy(acceptance.batch, IpPolicy.of(headers[b"x-ip-policy"]))
             self._hand_over(exchange, acceptance, image=image)
-
-    def _may_repeat_key(self, body: bytes, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether events may have the key that a header has told, as those of browsers have it.
-
-        A search through 64 KB takes 50 us, so it is left out where no SDK does that: in batches of servers, which have
-        the key beside the events.
-        """
-        return (b"origin" in headers or len(body) <= SINGLE_BYTES) and KEY_MEMBER in body
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance, *, image: bool) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected
@@ -305,6 +302,16 @@ class Ingest:
                 waiting.exchanges,
                 unavailable("log_unavailable", "the event log cannot take events now; send again later"),
             )
+
+
+def _may_repeat_key(body: bytes, exchange: Exchange) -> bool:
+    """Whether events may have the key that a header has told, as those of browsers have it.
+
+    A search through 64 KB takes 50 us, so it is left out where no SDK does that: in batches of servers, which have
+    the key beside the events.
+    """
+    is_likely = b"origin" in exchange.headers or exchange.route.path not in _OF_SERVERS
+    return (is_likely or len(body) <= SMALL_BYTES) and KEY_MEMBER in body
 
 
 def _verdict(rejection: Rejection) -> dict[str, object]:

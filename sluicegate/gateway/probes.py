@@ -54,8 +54,8 @@ class Probes:
     def routes(self) -> list[Route]:
         """Where they are."""
         return [
-            Route("/health", b"GET", self.health),
-            Route("/ready", b"GET", self.ready),
+            Route("/health", b"GET", self.health, at_once=True),
+            Route("/ready", b"GET", self.ready, at_once=True),
             Route("/metrics", b"GET", self.metrics),
         ]
 

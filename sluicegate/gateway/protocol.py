@@ -35,6 +35,8 @@ class Connection(asyncio.Protocol):
         self._pending: deque[Exchange] = deque()
         self._stuck: tuple[Exchange | None, float, int] = (None, 0.0, 0)
         """Whose turn it is as far as the timer has seen, since when, and how many requests were there by then."""
+        self._invites = False
+        """Whether the body that is being read waits to be asked for until earlier answers are sent."""
         self._paused = False
         self._writable = True
         self._ended = False
@@ -97,6 +99,7 @@ class Connection(asyncio.Protocol):
     def complete(self, exchange: Exchange, body: bytes) -> None:
         """A request is complete: hand it on."""
         self._reader.current = None
+        self._invites = False
         exchange.body = body
         self._pending.append(exchange)
         if len(self._pending) >= self._limits.max_pipelined:
@@ -113,7 +116,8 @@ class Connection(asyncio.Protocol):
             fail(exchange)
 
     def invite_body(self) -> None:
-        """Ask for a body that waits to be asked for, unless earlier answers are due first."""
+        """Ask for a body that waits to be asked for, once no earlier answers are due."""
+        self._invites = bool(self._pending)
         if not self._pending:
             self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -137,6 +141,9 @@ class Connection(asyncio.Protocol):
             if not exchange.keep_alive:
                 self._finish(exchange)
                 return
+        if self._invites and not pending and self._reader.phase is _BODY:
+            self._watch.begin_anew(_BODY, self.traffic.clock())
+            self.invite_body()
         if self._paused:
             self._set_reading()
         if self._reader.phase is _IDLE:
@@ -202,8 +209,8 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         if not self._writable and now > self._watch.since + self._limits.write_timeout_s:
             self.abort()
-        elif self._paused and reader.phase in (_HEAD, _BODY):
-            return  # the client cannot get on while we do not read
+        elif (self._paused or self._invites) and reader.phase in (_HEAD, _BODY):
+            return  # the client cannot get on while we do not read, or do not ask
         elif answer := self._watch.too_slow(reader.phase, reader.body_bytes, now):
             self.refuse(answer)
         elif now > self._watch.deadline and not self._pending and self._transport is not None:

@@ -112,6 +112,8 @@ class Reader:
         exchange.keep_alive = True
         exchange.head, exchange.route, exchange.query = head, head.route, head.query
         self._traffic.admit(exchange, head.length)
+        if exchange.decided is None:
+            self._traffic.hold(exchange, head.length)
         self._connection.complete(exchange, data[end:])
         return True
 
@@ -207,7 +209,7 @@ class Reader:
         if self.body_bytes > self._limits.max_body_bytes:
             raise HeadRefused(body_too_large(self._limits))
         if exchange.decided is None:
-            if self._chunks and not self._traffic.hold(exchange, len(data)):
+            if not self._traffic.hold(exchange, len(data)):
                 raise HeadRefused(overloaded("too many bytes in hand").closing())
             self._body.append(data)
 
@@ -240,7 +242,11 @@ class Reader:
     def _take_upgrade_body(self, data: bytes) -> bytes:
         """Take the body, or a part of it, from the front of the data; return what is left."""
         piece = data[: self._upgrade_left]
-        self.on_body(piece)
+        try:
+            self.on_body(piece)
+        except HeadRefused as refused:
+            self._connection.refuse(refused.answer)
+            return b""
         self._upgrade_left -= len(piece)
         if not self._upgrade_left:
             self.on_message_complete()

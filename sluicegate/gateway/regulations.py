@@ -16,6 +16,7 @@ from sluicegate.delivery.regulating import InForce, described, find, put_in_forc
 from sluicegate.errors import BodyRefused, LogError
 from sluicegate.gateway.answer import DEFECT, Answer, refusal, unavailable
 from sluicegate.gateway.auth import WriteKeys, key_of_authorization
+from sluicegate.gateway.compression import plain_body
 from sluicegate.gateway.exchange import Exchange, reply_all
 from sluicegate.gateway.routes import Route, query_value
 from sluicegate.gateway.traffic import overloaded
@@ -49,6 +50,7 @@ class RegulationDesk:
         self._is_enabled = bool(config.gateway.regulation_keys)
         self._keys = WriteKeys(config.gateway.regulation_keys)
         self._max_depth = config.gateway.max_depth
+        self._max_body_bytes = config.gateway.max_body_bytes
         self._thread = ThreadPoolExecutor(1, "regulations")
         self._n_waiting = 0
 
@@ -64,8 +66,13 @@ class RegulationDesk:
         body, exchange.body = exchange.body, b""
         if not self._may(exchange):
             return
+        encoding = exchange.headers.get(b"content-encoding", b"")
+        plain = plain_body(body, encoding=encoding, max_bytes=self._max_body_bytes)
+        if isinstance(plain, Answer):
+            exchange.reply(plain)
+            return
         try:
-            call = read_regulation_call(read_object(body, max_depth=self._max_depth))
+            call = read_regulation_call(read_object(plain, max_depth=self._max_depth))
         except BodyRefused as refused:
             exchange.reply(refusal(refused.status, refused.code, str(refused)))
             return

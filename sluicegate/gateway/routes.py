@@ -44,6 +44,8 @@ class Route:
     path: str
     method: bytes
     handle: Handler
+    at_once: bool = False
+    """Whether it is answered without waiting for anything, and so also while too much is in hand."""
 
     def decide(self, method: bytes) -> Answer | None:
         """The answer to a request of this method that needs no handler and no body; None when it needs them."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sluicegate.acceptance import Acceptance, Acceptor
 from sluicegate.event import MAX_COMBOS
-from sluicegate.gateway.auth import WriteKeys
+from sluicegate.gateway.auth import KEY_MEMBER, WriteKeys
 from sluicegate.gateway.exchange import Exchange, fail
 from sluicegate.gateway.heads import Head
 
@@ -62,7 +62,7 @@ class Singles:
     def add(self, exchange: Exchange, type_: str, alone: Callable[[Exchange], None]) -> bool:
         """Take a request whose head was seen before, whose key is right and which asks for nothing special; or not."""
         head = exchange.head
-        if head is None or exchange.body[:1] != b"{":
+        if head is None or exchange.body[:1] != b"{" or KEY_MEMBER in exchange.body:
             return False
         source = head.source
         if source is None:

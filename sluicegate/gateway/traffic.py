@@ -101,24 +101,29 @@ class Traffic:
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def admit(self, exchange: Exchange, n_bytes: int) -> None:
-        """Decide whether a request's body of this many bytes will be read; refuses it with 429 if that is too much."""
+        """Decide whether a request's body of this many bytes will be read; refuses it with 429 if that is too much.
+
+        None of them counts before it is there, or a few clients that send nothing could have all the room.
+        """
         limits = self.limits
-        if self.in_hand > limits.max_requests:
+        if self.in_hand > limits.max_requests and not exchange.route.at_once:
             exchange.decided = overloaded("too many requests at once")
-        elif not self.hold(exchange, n_bytes):
+        elif not self._has_room(n_bytes):
             exchange.decided = overloaded("too many bytes in hand")
         if exchange.decided is not None and not 0 <= n_bytes <= INLINE_BODY_BYTES:
             exchange.keep_alive = False
 
     def hold(self, exchange: Exchange, n_bytes: int) -> bool:
         """Count more bytes for this request's body; false if there is no room for them."""
-        if n_bytes <= 0:
-            return True
-        if self.buffered_bytes + n_bytes > self.limits.max_buffered_bytes:
+        if not self._has_room(n_bytes):
             return False
-        self.buffered_bytes += n_bytes
-        exchange.held_bytes += n_bytes
+        n_more = max(0, n_bytes)
+        self.buffered_bytes += n_more
+        exchange.held_bytes += n_more
         return True
+
+    def _has_room(self, n_bytes: int) -> bool:
+        return n_bytes <= 0 or self.buffered_bytes + n_bytes <= self.limits.max_buffered_bytes
 
     def leave(self, exchanges: Iterable[Exchange]) -> None:
         """The client of these has gone: they count until they are answered, for that long they take memory."""

@@ -76,11 +76,14 @@ def hashed(value: Any) -> Any:
     return text if not text or _HASH.fullmatch(text) else sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
+_OTHER_WILDCARDS = compile(r"[?\[]")
 _HASH = compile(r"[0-9a-f]{64}")
 
 
 def _patterns(names: tuple[str, ...]) -> list[Callable[[str], object]] | None:
-    patterns: list[Pattern[str]] = [compile(translate(name.casefold())) for name in names]
+    # Of what `fnmatch` knows only `*` is told to users: a name with brackets or a question mark means these.
+    plain = [_OTHER_WILDCARDS.sub(r"[\g<0>]", name.casefold()) for name in names]
+    patterns: list[Pattern[str]] = [compile(translate(name)) for name in plain]
     return [pattern.match for pattern in patterns] or None
 
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sluicegate import Client
 from sluicegate.actors.transport import Transport
+from sluicegate.client import MAX_REQUEST_EVENTS
+from sluicegate.config.model import GatewayConfig
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.ingest import Accepted, ProcessEvent, ProcessEvents
 from tests.end_to_end.harness import ADS, ARCHIVE, MakeSystem
@@ -38,6 +43,19 @@ def test_client_sends_every_kind_of_event_and_tells_which_were_refused(system: M
     assert (ads.held, ads.denied_by) == (2, {})
 
 
+def test_events_that_are_refused_at_the_end_are_told_in_the_log(
+    system: MakeSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        client.track("Somebody did this", user_id="u")
+        client.track("Nobody did this")
+
+    assert running.until_delivered("archive", 1).accepted == 1
+    assert "1 events were refused and are not stored, the first: neither userId nor anonymousId" in caplog.text
+
+
 def test_single_event_message_is_answered_with_its_offset(system: MakeSystem) -> None:
     running = system(CONFIG).start()
     client = running.client
@@ -59,6 +77,31 @@ def test_many_events_are_stored_in_order(system: MakeSystem) -> None:
 
     lines = (running.data_dir.root / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["properties"]["n"] for line in lines] == list(range(1_000))
+
+
+def test_what_gathers_while_nobody_takes_it_goes_out_in_requests_that_are_not_too_large(
+    system: MakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = system("max_batch_events = 50\n" + CONFIG).start()
+
+    def nobody(*args: object, **kwargs: object) -> None:
+        raise NotRunning("nobody answers")
+
+    with Client(running.data_dir.root, flush_at=50) as client:
+        with monkeypatch.context() as outage:
+            outage.setattr(client, "_ask", nobody)
+            for _ in range(120):
+                with suppress(NotRunning):
+                    client.track("Counted", anonymous_id="a")
+        client.track("Nobody did this")
+        verdicts = client.flush()
+
+    assert [verdict.index for verdict in verdicts] == [120]
+    assert running.until_delivered("archive", 120).accepted == 120
+
+
+def test_client_never_sends_more_at_once_than_a_system_takes_by_default() -> None:
+    assert GatewayConfig().max_batch_events == MAX_REQUEST_EVENTS
 
 
 def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back(
@@ -88,6 +131,23 @@ def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back
 def test_client_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(NotRunning, match="sluicegate serve"):
         Client(tmp_path)
+
+
+def test_time_without_an_offset_is_that_of_the_applications_clock(
+    system: MakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = system(CONFIG).start()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "EST5")
+        time.tzset()
+        running.client.track("Bought", user_id="u", timestamp=datetime(2026, 1, 31, 8, 30))
+    time.tzset()
+
+    running.client.flush()
+    running.until_delivered("archive", 1)
+
+    (event,) = map(json.loads, (running.data_dir.root / "events.jsonl").read_text().splitlines())
+    assert datetime.fromisoformat(event["timestamp"]) == datetime(2026, 1, 31, 13, 30, tzinfo=UTC)
 
 
 def test_wrong_argument_names_those_that_exist(system: MakeSystem) -> None:

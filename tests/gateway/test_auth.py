@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import pickle
 from collections.abc import Sequence
 
@@ -44,6 +45,16 @@ def test_key_in_the_body_is_accepted(client: Client) -> None:
     many = client.post("/v1/batch", {**batch("a"), "writeKey": "web-key"}, headers=b"")
 
     assert (single.status, many.status) == (200, 200)
+
+
+def test_event_that_is_no_json_hides_no_key_from_those_beside_it(gateway: RunningGateway, client: Client) -> None:
+    half_a_picture = track("b", title="\ud83d")
+
+    answer = client.post("/v1/batch", {"writeKey": "web-key", "batch": [track("a"), half_a_picture]}, headers=b"")
+
+    assert (answer.status, answer.json["accepted"]) == (200, 1)
+    assert [rejected["index"] for rejected in answer.json["rejected"]] == [1]
+    assert [event["messageId"] for event in gateway.stored()] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +99,43 @@ def test_key_that_the_events_of_a_browser_repeat_is_not_stored(gateway: RunningG
 
     assert answer.status == 200
     assert {event["writeKey"] for event in gateway.stored()} == {"***"}
+
+
+def test_key_in_a_single_event_of_any_size_is_not_stored(gateway: RunningGateway, client: Client) -> None:
+    answer = client.post("/v1/track", track("a", writeKey="web-key", properties={"pad": "x" * 5_000}))
+
+    assert answer.status == 200
+    assert [event["writeKey"] for event in gateway.stored()] == ["***"]
+
+
+def test_key_in_the_events_of_a_small_batch_is_not_stored(gateway: RunningGateway, client: Client) -> None:
+    answer = client.post("/v1/batch", {"batch": [track("a", writeKey="web-key")]})
+
+    assert answer.status == 200
+    assert [event["writeKey"] for event in gateway.stored()] == ["***"]
+
+
+@pytest.mark.parametrize("spelling", [b"web\\u002dkey", b"web\\u002Dkey", b"\\u0077eb-key", b"web-key:***"])
+def test_key_is_not_stored_in_whatever_spelling_it_comes(
+    gateway: RunningGateway, client: Client, spelling: bytes
+) -> None:
+    event = json.dumps(track("a", writeKey="web-key", properties={"writeKey": "other"})).encode()
+
+    answer = client.post("/v1/track", event.replace(b"web-key", spelling))
+
+    assert answer.status == 200
+    assert [event["writeKey"] for event in gateway.stored()] == ["***"]
+    assert gateway.stored()[0]["properties"] == {"writeKey": "other"}
+
+
+def test_text_that_happens_to_be_the_key_is_stored_as_it_is(gateway: RunningGateway, client: Client) -> None:
+    event = track("a", writeKey="web-key", properties={"web-key": "web-key"})
+
+    answer = client.post("/v1/track", event)
+
+    assert answer.status == 200
+    (stored,) = gateway.stored()
+    assert (stored["writeKey"], stored["properties"]) == ("***", {"web-key": "web-key"})
 
 
 def test_every_key_is_compared_by_digest_without_early_exit(monkeypatch: pytest.MonkeyPatch) -> None:

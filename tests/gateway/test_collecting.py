@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,5 +146,31 @@ def test_what_comes_after_a_ledger_could_not_be_read_is_recorded_as_ever(
     run(config, work)
 
 
-def _cannot_be_read(view: LedgerView, subjects: object) -> object:
+def test_link_that_could_not_be_written_is_written_with_the_next_event_that_tells_it(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def identify(message_id: str) -> EventBatch:
+        event = {"type": "identify", "messageId": message_id, "userId": "anne", "anonymousId": "phone 0"}
+        body = msgspec.json.encode({"batch": [event]})
+        return Acceptor(GatewayConfig()).accept_batch(body, source="web", received_at_ms=NOW_MS).batch
+
+    async def work(collecting: Collecting) -> None:
+        for name in ("m1", "m2"):
+            done = asyncio.Event()
+            with monkeypatch.context() as trouble:
+                if name == "m1":
+                    trouble.setattr(Ledger, "record", _cannot_be_read)
+                collecting.collect(identify(name), done.set)
+                await done.wait()
+
+    record(DataDir(config.data_dir), [told(False, visitor="phone 0")])
+    run(config, work)
+
+    data_dir = DataDir(config.data_dir)
+    with closing(LedgerView(data_dir.consent, data_dir.consent_key, Rules())) as view:
+        anne = view.of(Subject("anne", None)).standings(gpc=False, now_ms=NOW_MS)
+    assert anne.of("marketing").state is State.DENIED
+
+
+def _cannot_be_read(*args: object, **kwargs: object) -> object:
     raise LogUnavailable("consent.db: disk I/O error")

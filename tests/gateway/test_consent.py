@@ -93,7 +93,11 @@ def test_what_cannot_be_understood_is_refused_with_a_code(client: Client, body: 
 
 @pytest.mark.parametrize("body", [b" " * 40_000, gzip.compress(b" " * 40_000)], ids=["plain", "gzip"])
 def test_a_decision_is_not_larger_than_an_event(client: Client, body: bytes) -> None:
-    assert client.post("/v1/consent", body).status == 413
+    answer = client.post("/v1/consent", body)
+
+    assert answer.status == 413
+    assert "32768 bytes" in answer.json["message"]
+    assert "max_body_size" not in answer.json["message"]  # it would change nothing
 
 
 def test_decisions_are_posted(client: Client) -> None:

@@ -294,8 +294,8 @@ def test_too_many_requests_at_once_are_429_with_retry_after(start_gateway: Start
 def test_bodies_in_memory_are_bounded(start_gateway: StartGateway) -> None:
     running = start_gateway(limits=Limits(max_buffered_bytes=MIB))
     first = running.client()
-    first.send(HEAD + b"Content-Length: %d\r\n\r\n{" % MIB)
-    _until_seen(running, first)
+    first.send(HEAD + b"Content-Length: %d\r\n\r\n" % MIB + b" " * (MIB - 1))
+    until(running, lambda: running.server.traffic.buffered_bytes == MIB - 1)
     second, third = running.client(), running.client()
 
     declared = second.ask(HEAD + b"Content-Length: 200000\r\n\r\n")
@@ -305,6 +305,38 @@ def test_bodies_in_memory_are_bounded(start_gateway: StartGateway) -> None:
     assert (chunked.status, chunked.headers["connection"]) == (429, "close")
     for client in (first, second, third):
         client.close()
+
+
+def test_bodies_that_are_announced_and_do_not_come_keep_no_other_out(start_gateway: StartGateway) -> None:
+    running = start_gateway(limits=Limits(max_buffered_bytes=MIB))
+    idle, other = running.client(), running.client()
+    idle.send(HEAD + b"Content-Length: %d\r\n\r\n{" % MIB)
+    _until_seen(running, idle)
+
+    answers = [other.post("/v1/track", track(f"m{number}")).status for number in range(2)]
+
+    assert answers == [200, 200]
+    for client in (idle, other):
+        client.close()
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"], ids=["plain", "upgrade"])
+def test_body_for_which_there_is_no_room_any_more_when_it_comes_is_429(
+    start_gateway: StartGateway, more: bytes
+) -> None:
+    running = start_gateway(limits=Limits(max_buffered_bytes=MIB))
+    first, second = running.client(), running.client()
+    second.send(HEAD + more + b"Content-Length: 200000\r\n\r\n{")
+    _until_seen(running, second)
+    first.send(HEAD + b"Content-Length: %d\r\n\r\n" % (MIB - 1) + b" " * (MIB - 2))
+    until(running, lambda: running.server.traffic.buffered_bytes == MIB - 1)
+
+    answer = second.ask(b" " * 100_000)
+
+    assert (answer.status, answer.headers["connection"], answer.json["code"]) == (429, "close", "overloaded")
+    for client in (first, second):
+        client.close()
+    until(running, lambda: running.server.traffic.buffered_bytes == 0)
 
 
 def test_decompressed_bodies_count_as_bytes_in_memory(start_gateway: StartGateway) -> None:

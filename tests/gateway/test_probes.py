@@ -4,10 +4,12 @@ import threading
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from sluicegate.gateway.limits import Limits
 from sluicegate.gateway.readiness import HOLD_OFF_S, Readiness
 from sluicegate.messages.status import DestinationStatus, Stats, Statuses
 from tests.gateway.conftest import StartGateway
-from tests.gateway.harness import PATIENCE_S, Answered, Client, RunningGateway, batch, track
+from tests.gateway.harness import PATIENCE_S, Answered, Client, RunningGateway, batch, request, track
+from tests.gateway.test_commit import StubbornLog
 
 STATUSES = Statuses(
     "1",
@@ -53,6 +55,22 @@ def test_ready_repeats_the_launchers_reasons(gateway: RunningGateway, client: Cl
     assert (before.status, unready.status, after.status) == (200, 503, 200)
     assert unready.json["reasons"] == ["the router restarts"]
     assert (unready.json["success"], unready.json["code"]) == (False, "not_ready")
+
+
+def test_probes_are_answered_while_too_much_is_in_hand(start_gateway: StartGateway) -> None:
+    log = StubbornLog()
+    gateway = start_gateway(limits=Limits(max_requests=1), open_log=lambda: log)
+    waiting, other = gateway.client(), gateway.client()
+    waiting.send(request("/v1/track", track()))
+    assert log.entered.wait(PATIENCE_S)
+
+    answers = [other.get(path).status for path in ("/health", "/ready", "/metrics")]
+
+    log.allowed.set()
+    assert answers == [200, 200, 429]
+    assert waiting.answer().status == 200
+    waiting.close()
+    other.close()
 
 
 def test_not_ready_before_the_launcher_says_so() -> None:

@@ -36,6 +36,19 @@ def test_pipelined_requests_are_answered_in_order(gateway: RunningGateway, clien
     assert [event["messageId"] for event in gateway.stored()] == ["a", "b", "c"]
 
 
+def test_body_that_waits_to_be_asked_for_is_asked_for_when_the_answers_before_it_are_sent(
+    gateway: RunningGateway, client: Client
+) -> None:
+    head, _, body = request("/v1/track", track("b"), headers=BASIC + b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+    client.send(request("/v1/track", track("a")) + head + b"\r\n\r\n")
+
+    before, invitation = client.answer(), client.answer()
+    answer = client.ask(body)
+
+    assert (before.status, invitation.status, answer.status) == (200, 100, 200)
+    assert [event["messageId"] for event in gateway.stored()] == ["a", "b"]
+
+
 def test_hundreds_of_pipelined_requests_are_all_answered(gateway: RunningGateway, client: Client) -> None:
     client.send(b"".join(request("/v1/track", track(f"m{number}")) for number in range(500)))
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import base64
+import errno
+import gzip
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind, SubjectKind, regulate
 from sluicegate.consent.subject import Subject
-from sluicegate.consent.suppressed import read_suppressed
+from sluicegate.consent.suppressed import SuppressedCount, read_suppressed
 from sluicegate.delivery.regulating import put_in_force
 from sluicegate.paths import DataDir
 from tests.gateway.conftest import StartGateway
@@ -56,6 +60,24 @@ def test_a_regulation_is_recorded_when_it_is_answered_and_can_be_asked_for(clien
     assert (answer.status, found.status) == (200, 200)
     assert (regulation["overallStatus"], regulation["regulationType"]) == ("RUNNING", "SUPPRESS_WITH_DELETE")
     assert (regulation["subjects"], regulation["finishedAt"]) == (1, None)
+
+
+def test_a_regulation_may_be_compressed_like_every_body(client: Client) -> None:
+    packed = gzip.compress(json.dumps(BODY).encode())
+
+    answers = [
+        client.post(PATH, packed, headers=AUTHORIZED + b"Content-Encoding: gzip\r\n"),
+        client.post(PATH, packed, headers=AUTHORIZED),
+        client.post(PATH, packed[:-4], headers=AUTHORIZED),
+        client.post(PATH, BODY, headers=AUTHORIZED + b"Content-Encoding: br\r\n"),
+    ]
+
+    assert [(answer.status, answer.json.get("code")) for answer in answers] == [
+        (200, None),
+        (200, None),
+        (400, "bad_gzip"),
+        (415, "unsupported_encoding"),
+    ]
 
 
 @pytest.mark.parametrize("kind", [Kind.SUPPRESS_ONLY, Kind.UNSUPPRESS])
@@ -186,6 +208,39 @@ def test_statement_48_among_requests_that_come_together_only_those_of_others_are
     assert {event["userId"] for event in gateway.stored()} == {"u0", "u2"}
     assert len(gateway.stored()) == 3 * 5
     assert read_suppressed(data_dir_of(gateway).suppressed) == {"http": 9, "actor": 0}
+
+
+def test_count_of_suppressed_events_that_cannot_be_written_keeps_nothing_out_and_is_made_up_for(
+    gateway: RunningGateway, client: Client
+) -> None:
+    suppress(gateway, "u1")
+    path = data_dir_of(gateway).suppressed
+    path.mkdir()
+
+    answers = [client.post("/v1/batch", {"batch": [track("m1"), track("m2", userId="u2")]})]
+    path.rmdir()
+    answers.append(client.post("/v1/track", track("m3")))
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert [event["messageId"] for event in gateway.stored()] == ["m2"]
+    assert read_suppressed(path) == {"http": 2, "actor": 0}
+
+
+def test_count_of_suppressed_events_waits_for_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "suppressed"
+    count = SuppressedCount(path, "http")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "posix_fallocate", full)
+        count.add(2)
+    before = read_suppressed(path)
+
+    count.add(1)
+
+    assert before == {"http": 0, "actor": 0}
+    assert read_suppressed(path) == {"http": 3, "actor": 0}
 
 
 def test_statement_48_events_of_linked_ids_and_aliases_of_a_suppressed_user_are_left_out(

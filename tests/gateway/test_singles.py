@@ -211,3 +211,12 @@ def test_request_that_asks_for_something_special_is_treated_specially(
     crowd.ask(wire.replace(b"m0", b"m1"), request("/v1/track", plain("p1")))
 
     assert [event.get("context") for event in gateway.stored()[2:]] == [gateway.stored()[0]["context"], None]
+
+
+def test_key_in_an_event_is_not_stored_when_the_head_of_its_request_is_known(
+    gateway: RunningGateway, client: Client
+) -> None:
+    for number in range(3):
+        assert client.post("/v1/track", plain(f"m{number}", writeKey="web-key")).status == 200
+
+    assert [event["writeKey"] for event in gateway.stored()] == ["***"] * 3

@@ -92,6 +92,9 @@ TWICE = {
     "a time": f'{{"sentAt":"a","batch":[{EVENT}],"sentAt":"b"}}',
     "integrations": f'{{"integrations":{{}},"batch":[{EVENT}],"integrations":{{"All":false}}}}',
     "consent": f'{{"consent":{{}},"batch":[{EVENT}],"consent":{{}}}}',
+    "a context": f'{{"context":{{}},"batch":[{EVENT}],"context":{{}}}}',
+    "Global Privacy Control": f'{{"context":{{"gpc":true}},"batch":[{EVENT}],"context":{{"library":{{}}}}}}',
+    "a TC string": f'{{"context":{{"tcf":{{"tcString":"x"}}}},"batch":[{EVENT}],"context":null}}',
 }
 
 

@@ -86,7 +86,7 @@ class Way:
     @property
     def takes_gzip(self) -> bool:
         """Whether bodies may be compressed here."""
-        return self.name not in ("/v1/m", "/v1/regulations", "/v1/pixel")
+        return self.name not in ("/v1/m", "/v1/pixel")
 
     def case(self, name: str, body: bytes, wrong: str | None) -> Case:
         """A body that is wrong in this way; None for one that is right."""

@@ -28,6 +28,11 @@ def changed(event: dict[str, Any], **config: Any) -> dict[str, Any]:
         ({"type": "identify"}, {"skip": ("Home",)}, True),
         ({"type": "track", "event": 7}, {"only": ("7",)}, False),
         ({"type": "track", "event": "a[b"}, {"only": ("a[b",)}, True),
+        ({"type": "track", "event": "Order [Test]"}, {"skip": ("Order [test]",)}, False),
+        ({"type": "track", "event": "Order t"}, {"skip": ("Order [test]",)}, True),
+        ({"type": "track", "event": "Really?"}, {"only": ("really?",)}, True),
+        ({"type": "track", "event": "Really!"}, {"only": ("Really?",)}, False),
+        ({"type": "track", "event": "[x] a?b"}, {"only": ("[x]*?b",)}, True),
     ],
 )
 def test_event_goes_out_by_its_name(event: dict[str, Any], config: dict[str, Any], wanted: bool) -> None:
