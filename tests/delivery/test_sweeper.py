@@ -25,7 +25,8 @@ from sluicegate.delivery.held import HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.delivery.sweeper import TRIM_EVERY_S, Sweeper
+from sluicegate.delivery.sweeper import Sweeper
+from sluicegate.delivery.trimming import TRIM_EVERY_S
 from sluicegate.errors import LogUnavailable
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.base import Row
@@ -361,7 +362,8 @@ def test_retention_keeps_all_while_it_is_not_known_what_is_held(idle: World, spo
         with apsw.Connection(str(idle.data_dir.store("ads"))) as db:
             db.execute("DROP TABLE held")
 
-    idle.sweeper._keep_bounds(idle.log, now=idle.sweeper._trimmed_at + TRIM_EVERY_S)
+    trimming = idle.sweeper._trimming
+    trimming.keep_bounds(idle.log, trimming.trimmed_at + TRIM_EVERY_S)
 
     assert idle.log.tail() == tail
 
@@ -390,8 +392,8 @@ def test_a_damaged_page_of_the_log_keeps_nothing_but_the_log_from_being_trimmed(
     store.commit(1, cursor=5, delivered=4, dead_letters=[LETTER])
 
     for _ in range(2):
-        idle.sweeper._trimmed_at -= TRIM_EVERY_S
-        idle.sweeper._size_checked_at = idle.sweeper._next_letters = 0.0
+        idle.sweeper._trimming.trimmed_at -= TRIM_EVERY_S
+        idle.sweeper._trimming.checked_at = idle.sweeper._next_letters = 0.0
         idle.sweeper._pass(damaged_log)
 
     assert [letter.status for letter in store.letters.list(LetterFilter(status=LetterStatus.DROPPED))] == ["dropped"]
