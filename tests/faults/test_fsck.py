@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import apsw
 import pytest
 
 from sluicegate.accounts import DAMAGED, account_of
-from sluicegate.delivery.held import HoldBounds, Holds
+from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
@@ -319,6 +320,25 @@ def test_lost_held_event_is_counted_as_expired(data_dir: DataDir) -> None:
     assert fsck(data_dir).returncode == 0
     fault, decided, n_held = proof_of(data_dir)
     assert (fault, decided["damaged"], n_held) == (None, 1, 1)
+
+
+def test_event_that_was_delivered_after_its_hold_is_not_taken_for_the_one_that_is_lost(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row that tells of deliveries is begun before the row that tells that the last event is held."""
+    now_s = time.time()
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    for offset, after_s, ended in ((21, 40, ()), (22, 50, (22,)), (23, 70, (23,))):
+        monkeypatch.setattr(time, "time_ns", lambda at_s=now_s + after_s: int(at_s * 1e9))
+        store.commit(1, cursor=offset, held=Holds([HeldRow(offset, 7, None, 1)], 0, "", HoldBounds(100, 100)))
+        store.settle_held(1, HeldChanges(delivered=ended))
+    store.close()
+    spoil(data_dir.store("crm"), "DELETE FROM held WHERE log_offset = 21")
+
+    repaired(data_dir)
+
+    last = {offset: (decisions_about(data_dir.store("crm"), offset) or [])[-1].word for offset in range(21, 24)}
+    assert last == {21: f"expired:{DAMAGED}", 22: "delivered", 23: "delivered"}
 
 
 def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir: DataDir) -> None:
