@@ -38,7 +38,7 @@ def mend_decisions(db: apsw.Connection) -> bool:
         checked = None
     if checked is not None and checked.fault is None:
         return False
-    if checked is not None and checked.since + checked.n_events == state.cursor:
+    if checked is not None and checked.reached == state.cursor:
         due = Counter(before_first(db).counts)
         due.update(counts)
         due.subtract(checked.counts)

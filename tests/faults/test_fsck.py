@@ -242,6 +242,17 @@ def test_repaired_store_whose_chain_of_decisions_is_broken_begins_a_new_one(data
     assert proof_of(data_dir)[0] is None
 
 
+def test_new_store_that_lost_the_beginning_of_its_chain_begins_a_new_one(data_dir: DataDir) -> None:
+    path = data_dir.store("new")
+    DestinationStore.open(path, start=0).close()
+    spoil(path, "DELETE FROM decisions_before; INSERT INTO denied VALUES ('no consent', 1)")
+
+    (finding,) = repaired(data_dir)
+
+    assert "begins anew" in (finding.repaired or "")
+    assert fsck(data_dir).returncode == 0
+
+
 def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> None:
     path = data_dir.store("crm")
     root = root_of(path, "dead_letters_message_id")
