@@ -20,7 +20,7 @@ from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
-from sluicegate.sqlite import Schema, connect, errors_of, fetch
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, fetch_one
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
     version = connection.pragma("user_version")
     sql = _STATE if version > 2 else _STATE_OF_VERSION_2 if version == 2 else _STATE_OF_VERSION_1
-    epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch(connection, sql)[0]
+    epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch_one(connection, sql)
     by_reason = json.loads(denied), json.loads(expired_by)
     return StoreState(epoch, start, cursor, delivered, dead, expired, *by_reason, *hold)
 

@@ -222,6 +222,14 @@ def fetch(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -
     return connection.execute(sql, bindings).fetchall()
 
 
+def fetch_one(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> Any:
+    """The first row of what always has one; damage like any other where a changed page has none."""
+    rows = fetch(connection, sql, bindings)
+    if not rows:
+        raise apsw.CorruptError("a row that is always there is missing")
+    return rows[0]
+
+
 @contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """One transaction that takes the write lock at once, so that it never fails half-way for another's commit."""

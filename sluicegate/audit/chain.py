@@ -29,7 +29,7 @@ import msgpack
 
 from sluicegate.audit.column import Column, Versions, add_versions
 from sluicegate.config.model import Requirement
-from sluicegate.sqlite import fetch
+from sluicegate.sqlite import fetch, fetch_one
 
 GROW_MS = 60_000
 """Rows are not added to when they are older; decisions are dated to a minute by that, and exactly when they are few."""
@@ -230,5 +230,5 @@ def _is_whole(connection: apsw.Connection, newest: Sequence[Row], at: int) -> bo
 
 
 def _before(connection: apsw.Connection) -> tuple[int, bytes]:
-    number, hash_ = fetch(connection, "SELECT number, hash FROM decisions_before")[0]
+    number, hash_ = fetch_one(connection, "SELECT number, hash FROM decisions_before")
     return int(number), bytes(hash_)

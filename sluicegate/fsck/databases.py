@@ -62,6 +62,8 @@ def store_faults(db: apsw.Connection) -> list[str]:
     """Where a store contradicts itself."""
     if len(fetch(db, "SELECT 1 FROM state")) != 1:
         return ["it does not have one cursor"]
+    if not fetch(db, "SELECT 1 FROM decisions_before"):
+        return ["the beginning of its proof of decisions is missing"]
     state, faults = read_state(db), []
     counted = n_counted(state)
     if counted != state.cursor - state.start:
@@ -136,7 +138,7 @@ def cursors(data_dir: DataDir) -> list[Offset]:
                     found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
                         found[f"{path.stem}, held"] = min(oldest - 1, passed)
-        except (LogDamaged, IndexError):
+        except LogDamaged:
             continue
     return list(found.values())
 

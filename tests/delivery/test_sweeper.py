@@ -294,6 +294,20 @@ def test_a_spoilt_store_keeps_no_other_destination_from_being_minded(
     assert warnings_about("crm", caplog) == []
 
 
+@pytest.mark.parametrize("table", ["state", "decisions_before"])
+def test_a_store_that_lost_a_row_which_it_cannot_do_without_is_spoilt(idle: World, table: str) -> None:
+    idle.store("ads").close()
+    with apsw.Connection(str(idle.data_dir.store("ads"))) as db:
+        db.execute(f"DELETE FROM {table}")
+    idle.append(3)
+    idle.append(1, YES)
+
+    idle.sweeper._pass(idle.log)
+
+    assert "crm" in idle.wanted[-1]
+    assert idle.state("crm").denied == {"consent_denied": 3}
+
+
 def test_a_store_that_was_restored_is_minded_again(idle: World) -> None:
     idle.spoil("ads")
     idle.append(1, YES)
