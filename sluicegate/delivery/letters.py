@@ -107,6 +107,7 @@ _COLUMNS = (
     "log_offset, message_id, combo, event, reason, attempts, first_attempt_at_ms, last_attempt_at_ms, entered_at_ms, "
     "id, status, stage, first_error, http_status, response, epoch, config_hash, ledger_version"
 )
+_ID_AT = _COLUMNS.split(", ").index("id")
 _DROP = "status = 'dropped', event = x'', response = ''"
 
 
@@ -120,13 +121,8 @@ class DeadLetters:
     def list(self, where: LetterFilter = _EVERY, *, limit: int = 100, after: int = 0) -> Sequence[DeadLetter]:
         """Letters with an id greater than `after`, oldest first."""
         condition, bindings = where.where()
-        with errors_of(self._path):
-            rows = fetch(
-                self._db,
-                f"SELECT {_COLUMNS} FROM dead_letters WHERE id > :after AND {condition} ORDER BY id LIMIT :limit",
-                {**bindings, "after": after, "limit": limit},
-            )
-        return [_letter(row) for row in rows]
+        sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE id > :after AND {condition} ORDER BY id LIMIT :limit"
+        return self._fetch(sql, {**bindings, "after": after, "limit": limit})
 
     def count(self, where: LetterFilter = _EVERY) -> int:
         """How many letters are meant."""
@@ -137,24 +133,18 @@ class DeadLetters:
 
     def show(self, letter_id: int) -> DeadLetter | None:
         """The letter with this id, dropped or not; None when there is none."""
-        with errors_of(self._path):
-            rows = fetch(self._db, f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
-        return _letter(rows[0]) if rows else None
+        letters = self._fetch(f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
+        return letters[0] if letters else None
 
     def find(self, message_id: str) -> Sequence[DeadLetter]:
         """All letters of this message, dropped or not."""
-        with errors_of(self._path):
-            rows = fetch(
-                self._db, f"SELECT {_COLUMNS} FROM dead_letters WHERE message_id = ? ORDER BY id", (message_id,)
-            )
-        return [_letter(row) for row in rows]
+        return self._fetch(f"SELECT {_COLUMNS} FROM dead_letters WHERE message_id = ? ORDER BY id", (message_id,))
 
     def at(self, offset: Offset) -> DeadLetter | None:
         """The newest letter of the event with this offset, dropped or not; None when there is none."""
         sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE log_offset = ? ORDER BY id DESC LIMIT 1"
-        with errors_of(self._path):
-            rows = fetch(self._db, sql, (offset,))
-        return _letter(rows[0]) if rows else None
+        letters = self._fetch(sql, (offset,))
+        return letters[0] if letters else None
 
     def mark_replay(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
         """Ask for delivery again of at most `limit` letters (-1: all); return how many were marked."""
@@ -208,8 +198,29 @@ class DeadLetters:
         return {id_: LetterStatus(status) for id_, status in rows}
 
     def replays(self, *, limit: int) -> Sequence[DeadLetter]:
-        """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went."""
-        return self.list(LetterFilter(status=LetterStatus.REPLAY), limit=limit)
+        """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went.
+
+        One that cannot be read any more waits no longer: it must not keep the others from going.
+        """
+        sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE status = 'replay' ORDER BY id LIMIT ?"
+        while True:
+            found: list[DeadLetter] = []
+            damaged: list[tuple[str, int]] = []
+            with errors_of(self._path):
+                for row in fetch(self._db, sql, (limit,)):
+                    try:
+                        found.append(_letter(row))
+                    except apsw.CorruptError as error:
+                        damaged.append((str(error), row[_ID_AT]))
+                if not damaged:
+                    return found
+                with transaction(self._db):
+                    self._db.executemany("UPDATE dead_letters SET status = 'dead', reason = ? WHERE id = ?", damaged)
+
+    def _fetch(self, sql: str, bindings: Mapping[str, Value] | tuple[Value, ...]) -> Sequence[DeadLetter]:
+        """Raises `LogDamaged` for a letter that cannot be read."""
+        with errors_of(self._path):
+            return [_letter(row) for row in fetch(self._db, sql, bindings)]
 
     def _change(self, assignments: str, where: LetterFilter, limit: int) -> int:
         condition, bindings = where.where()
@@ -295,9 +306,12 @@ def _columns(letter: DeadLetter) -> tuple[Value | bytes | None, ...]:
 def _letter(row: Sequence[object]) -> DeadLetter:
     columns: Iterator[object] = iter(row)
     fields = dict(zip(_COLUMNS.replace("log_offset", "offset").split(", "), columns, strict=True))
-    fields["combo"] = msgspec.json.decode(str(fields["combo"]), type=Combo)
-    fields["status"] = LetterStatus(str(fields["status"]))
-    fields["stage"] = Stage(str(fields["stage"]))
+    try:
+        fields["combo"] = msgspec.json.decode(str(fields["combo"]), type=Combo)
+        fields["status"] = LetterStatus(str(fields["status"]))
+        fields["stage"] = Stage(str(fields["stage"]))
+    except (ValueError, msgspec.DecodeError) as error:
+        raise apsw.CorruptError(f"dead letter {fields['id']} cannot be read: {error}") from error
     return DeadLetter(**fields)  # type: ignore[arg-type]
 
 

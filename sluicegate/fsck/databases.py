@@ -11,6 +11,7 @@ import msgspec
 
 from sluicegate.accounts import StoreState, read_state, store_schema
 from sluicegate.delivery.letters import LetterStatus
+from sluicegate.delivery.settlement import Stage
 from sluicegate.errors import LogDamaged, LogTooNew
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
@@ -107,13 +108,14 @@ def bad_letters(db: apsw.Connection) -> list[int]:
     """Ids of the dead letters that nobody can read."""
     return [
         id_
-        for id_, status, combo, event in db.execute("SELECT id, status, combo, event FROM dead_letters ORDER BY id")
-        if not _is_letter(status, combo, event)
+        for id_, *columns in db.execute("SELECT id, status, stage, combo, event FROM dead_letters ORDER BY id")
+        if not _is_letter(*columns)
     ]
 
 
-def _is_letter(status: str, combo: str, event: bytes) -> bool:
+def _is_letter(status: str, stage: str, combo: str, event: bytes) -> bool:
     try:
+        Stage(stage)
         msgspec.json.decode(combo, type=Combo)
         if LetterStatus(status) is not LetterStatus.DROPPED:
             msgspec.json.decode(event)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.accounts import StoreState
@@ -191,6 +192,23 @@ def test_replayed_letters_are_marked_in_steps(with_letters: DestinationStore) ->
 
     assert marked == [2, 1, 0]
     assert ids(letters.replays(limit=2)) == [1, 2]
+
+
+@pytest.mark.parametrize("damage", ["combo = 'x'", "combo = '[1]'", "stage = 'rejecued'"])
+def test_letter_that_cannot_be_read_keeps_no_other_from_its_replay(
+    path: Path, with_letters: DestinationStore, damage: str
+) -> None:
+    letters = with_letters.letters
+    letters.mark_replay()
+    with apsw.Connection(str(path)) as db:
+        db.execute(f"UPDATE dead_letters SET {damage} WHERE id = 1")
+
+    replays = letters.replays(limit=1)
+
+    assert ids(replays) == [2]
+    assert letters.statuses([1, 2]) == {1: "dead", 2: "replay"}
+    with pytest.raises(LogDamaged, match="dead letter 1 cannot be read.*fsck --repair"):
+        letters.list()
 
 
 def test_settled_replays_move_between_the_counts(with_letters: DestinationStore) -> None:

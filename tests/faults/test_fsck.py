@@ -199,9 +199,10 @@ def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
     assert data_dir.event_log.read_bytes() == before
 
 
-def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir) -> None:
+@pytest.mark.parametrize("damage", ["combo = 'x'", "stage = 'x'"])
+def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir, damage: str) -> None:
     path = data_dir.store("crm")
-    spoil(path, "UPDATE dead_letters SET combo = 'x'")
+    spoil(path, f"UPDATE dead_letters SET {damage}")
 
     found = fsck(data_dir)
     repaired(data_dir)
