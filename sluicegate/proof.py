@@ -31,6 +31,9 @@ from sluicegate.paths import DataDir
 from sluicegate.sqlite import connect, errors_of, fetch
 
 
+MAX_ROW = (1 << 63) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """One destination's chain: `fault` says what is wrong with it, None: nothing is.
@@ -132,9 +135,13 @@ def missing_head(data_dir: DataDir, destination: str, number: int, hash_: str) -
     with opened(path) as connection:
         if not has_chain(connection):
             return f"{destination} has no decisions"
-        if number < before_first(connection).number:
+        try:
+            begin = before_first(connection)
+        except ValueError as error:
+            return str(error)
+        if number < begin.number:
             return None  # removed when its time was over; what follows is checked by itself
-        found = hash_at(connection, number)
+        found = hash_at(connection, number) if number <= MAX_ROW else None
     if found is None:
         return f"row {number} is missing"
     return None if found.startswith(hash_.lower()) else f"row {number} has the hash {found[: len(hash_)]} now"

@@ -76,12 +76,16 @@ def has_chain(connection: apsw.Connection) -> bool:
 
 
 def before_first(connection: apsw.Connection) -> Before:
-    """What stood before the first row; raises `ValueError` when that is not there."""
+    """What stood before the first row; raises `ValueError` when that is not there, or cannot be read."""
     rows = fetch(connection, "SELECT last, number, hash, counts FROM decisions_before")
     if len(rows) != 1:
         raise ValueError("the beginning of the chain is missing")
     last, number, hash_, counts = rows[0]
-    return Before(last, number, hash_, json.loads(counts))
+    try:
+        kept = {word: int(n) for word, n in json.loads(counts).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError("the beginning of the chain cannot be read") from error
+    return Before(last, number, hash_, kept)
 
 
 def rows_after(connection: apsw.Connection, number: int) -> Iterator[Row]:

@@ -10,6 +10,7 @@ import apsw
 import msgspec
 
 from sluicegate.accounts import StoreState, read_state, store_schema
+from sluicegate.audit.reading import before_first
 from sluicegate.delivery.letters import LetterStatus
 from sluicegate.delivery.settlement import Stage
 from sluicegate.errors import LogDamaged, LogTooNew
@@ -63,9 +64,11 @@ def store_faults(db: apsw.Connection) -> list[str]:
     """Where a store contradicts itself."""
     if len(fetch(db, "SELECT 1 FROM state")) != 1:
         return ["it does not have one cursor"]
-    if not fetch(db, "SELECT 1 FROM decisions_before"):
-        return ["the beginning of its proof of decisions is missing"]
     state, faults = read_state(db), []
+    try:
+        before_first(db)
+    except ValueError as error:
+        faults.append(f"its proof of decisions: {error}")
     counted = n_counted(state)
     if counted != state.cursor - state.start:
         faults.append(f"its cursor has moved by {state.cursor - state.start}, but {counted} events are counted")

@@ -243,17 +243,27 @@ def test_repaired_store_whose_chain_of_decisions_is_broken_begins_a_new_one(data
     assert proof_of(data_dir)[0] is None
 
 
-@pytest.mark.parametrize("more", ["", "INSERT INTO denied VALUES ('no consent', 1)"])
-def test_new_store_that_lost_the_beginning_of_its_chain_begins_a_new_one(data_dir: DataDir, more: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("DELETE FROM decisions_before", "is missing"),
+        ("DELETE FROM decisions_before; INSERT INTO denied VALUES ('no consent', 1)", "is missing"),
+        ("UPDATE decisions_before SET counts = 'x'", "cannot be read"),
+        ("UPDATE decisions_before SET counts = '[]'", "cannot be read"),
+    ],
+)
+def test_new_store_that_lost_the_beginning_of_its_chain_begins_a_new_one(
+    data_dir: DataDir, damage: str, what: str
+) -> None:
     path = data_dir.store("new")
     DestinationStore.open(path, start=0).close()
-    spoil(path, f"DELETE FROM decisions_before; {more}")
+    spoil(path, damage)
 
     found = fsck(data_dir)
-    (finding,) = repaired(data_dir)
+    findings = repaired(data_dir)
 
-    assert "the beginning of its proof of decisions is missing" in found.stdout
-    assert "begins anew" in (finding.repaired or "")
+    assert f"its proof of decisions: the beginning of the chain {what}" in found.stdout
+    assert "begins anew" in (findings[0].repaired or "")
     assert fsck(data_dir).returncode == 0
 
 
