@@ -186,12 +186,16 @@ class Sweeper:
             path, destination = self._data_dir.store(name), self._destinations[name]
             if not path.exists():
                 continue
+            now_ms = time.time_ns() // 1_000_000
             try:
-                trim_decisions(path, self._audit_ttl_s, now_ms=time.time_ns() // 1_000_000)
-                if dropped := trim_letters(path, destination, now_ms=time.time_ns() // 1_000_000):
+                if dropped := trim_letters(path, destination, now_ms=now_ms):
                     log.info("%s: dropped the events of %d old dead letters", name, dropped)
             except LogError as error:
-                log.warning("cannot drop old dead letters and decisions of %s: %s", name, error)
+                log.warning("cannot drop old dead letters of %s: %s", name, error)
+            try:
+                trim_decisions(path, self._audit_ttl_s, now_ms=now_ms)
+            except LogError as error:
+                log.warning("cannot drop old decisions of %s: %s", name, error)
 
     def _registered(self) -> dict[str, Registration]:
         return {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}

@@ -416,6 +416,20 @@ def test_a_damaged_page_of_the_log_keeps_nothing_but_the_log_from_being_trimmed(
     store.close()
 
 
+def test_old_letters_are_dropped_beside_a_proof_that_cannot_be_shortened(idle: World) -> None:
+    store = idle.store("crm")
+    store.claim(1)
+    store.commit(1, cursor=1, dead_letters=[LETTER])
+    with apsw.Connection(str(idle.data_dir.store("crm"))) as db:
+        db.execute("UPDATE decisions_before SET counts = 'x'")
+    idle.sweeper._next_letters = 0.0
+
+    idle.sweeper._pass(idle.log)
+
+    assert [letter.status for letter in store.letters.list(LetterFilter(status=LetterStatus.DROPPED))] == ["dropped"]
+    store.close()
+
+
 # -- failures that nobody has foreseen ----------------------------------------------------------------------------
 
 
