@@ -123,7 +123,8 @@ def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:
         return _damage(path, error)
     if isinstance(error, apsw.FullError):
         return LogUnavailable(f"{path}: the disk is full")
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
+    # The last: a process that was stopped holds what readers wait for (sqlite.org/rescode.html#protocol).
+    if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.ProtocolError):
         return LogUnavailable(f"{path}: is locked by another process for more than {BUSY_TIMEOUT_MS // 1000} s")
     if isinstance(
         error,
