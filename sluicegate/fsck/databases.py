@@ -1,4 +1,4 @@
-"""Checks of the small databases beside the log: the destinations' stores, the control database, the ledger."""
+"""Checks of the databases beside the log: the destinations' stores, the control database, quarantine and consent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import msgspec
 
 from sluicegate.accounts import StoreState, read_state, store_schema
 from sluicegate.audit.reading import before_first
+from sluicegate.consent.store import SCHEMA as CONSENT
 from sluicegate.delivery.letters import LetterStatus
 from sluicegate.delivery.settlement import Stage
 from sluicegate.errors import LogDamaged, LogTooNew
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
-from sluicegate.eventlog.quarantine import SCHEMA as LEDGER
+from sluicegate.eventlog.quarantine import SCHEMA as QUARANTINE
 from sluicegate.fsck.decisions import told_by
 from sluicegate.fsck.findings import Finding
 from sluicegate.paths import DataDir
@@ -29,7 +30,7 @@ STORE = store_schema(0)
 def databases(data_dir: DataDir) -> list[tuple[Path, Schema]]:
     """The databases that a data directory has beside the log."""
     stores = sorted(data_dir.stores.glob("*.db")) if data_dir.stores.is_dir() else []
-    others = [(data_dir.control, CONTROL), (data_dir.quarantine, LEDGER)]
+    others = [(data_dir.control, CONTROL), (data_dir.quarantine, QUARANTINE), (data_dir.consent, CONSENT)]
     return [*((path, schema) for path, schema in others if path.exists()), *((path, STORE) for path in stores)]
 
 

@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from sluicegate.accounts import DAMAGED, account_of
+from sluicegate.consent.store import open_ledger
 from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.settlement import HeldRow
@@ -294,6 +295,26 @@ def test_store_without_a_readable_cursor_is_left_as_it_was(data_dir: DataDir) ->
 
     assert any("not repaired" in one.what and "everything since its registration" in one.what for one in findings)
     assert path.read_bytes() == before
+
+
+def test_damaged_consent_ledger_is_found_and_never_copied_in_part(data_dir: DataDir) -> None:
+    db, _ = open_ledger(data_dir.consent, data_dir.consent_key)
+    db.executemany("INSERT INTO subjects VALUES (?, 1, x'00')", [(b"%020d" % number,) for number in range(500)])
+    db.close()
+    clean = fsck(data_dir).returncode
+    damaged = data_dir.consent.read_bytes()
+    place = damaged.index(b"%020d" % 250) // 4096 * 4096
+    damaged = damaged[:place] + b"\xff" * 4096 + damaged[place + 4096 :]
+    data_dir.consent.write_bytes(damaged)
+
+    found = fsck(data_dir)
+    repaired = fsck(data_dir, "--repair", "--json")
+
+    assert (clean, found.returncode) == (0, 1)
+    assert "consent.db" in found.stdout
+    assert "restore it from a backup" in json.loads(repaired.stdout)["findings"][-1]["what"]
+    assert data_dir.consent.read_bytes() == damaged
+    assert not list(data_dir.root.glob("*.damaged-*"))
 
 
 def test_running_system_is_not_checked(data_dir: DataDir) -> None:
