@@ -107,7 +107,6 @@ _COLUMNS = (
     "log_offset, message_id, combo, event, reason, attempts, first_attempt_at_ms, last_attempt_at_ms, entered_at_ms, "
     "id, status, stage, first_error, http_status, response, epoch, config_hash, ledger_version"
 )
-_ID_AT = _COLUMNS.split(", ").index("id")
 _DROP = "status = 'dropped', event = x'', response = ''"
 
 
@@ -133,8 +132,8 @@ class DeadLetters:
 
     def show(self, letter_id: int) -> DeadLetter | None:
         """The letter with this id, dropped or not; None when there is none."""
-        letters = self._fetch(f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
-        return letters[0] if letters else None
+        with errors_of(self._path):
+            return read_letter(self._db, letter_id)
 
     def find(self, message_id: str) -> Sequence[DeadLetter]:
         """All letters of this message, dropped or not."""
@@ -202,16 +201,16 @@ class DeadLetters:
 
         One that cannot be read any more waits no longer: it must not keep the others from going.
         """
-        sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE status = 'replay' ORDER BY id LIMIT ?"
+        sql = "SELECT id FROM dead_letters WHERE status = 'replay' ORDER BY id LIMIT ?"
         while True:
             found: list[DeadLetter] = []
             damaged: list[tuple[str, int]] = []
             with errors_of(self._path):
-                for row in fetch(self._db, sql, (limit,)):
+                for (id_,) in fetch(self._db, sql, (limit,)):
                     try:
-                        found.append(_letter(row))
-                    except apsw.CorruptError as error:
-                        damaged.append((str(error), row[_ID_AT]))
+                        found += filter(None, [read_letter(self._db, id_)])
+                    except (apsw.CorruptError, UnicodeDecodeError) as error:
+                        damaged.append((f"it cannot be read any more: {error}", id_))
                 if not damaged:
                     return found
                 with transaction(self._db):
@@ -232,6 +231,12 @@ class DeadLetters:
                 {**bindings, "limit": limit},
             )
             return self._db.changes()
+
+
+def read_letter(connection: apsw.Connection, letter_id: int) -> DeadLetter | None:
+    """The letter with this id, None when there is none; raises what SQLite does for one that cannot be read."""
+    rows = fetch(connection, f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
+    return _letter(rows[0]) if rows else None
 
 
 def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -> None:
@@ -311,7 +316,7 @@ def _letter(row: Sequence[object]) -> DeadLetter:
         fields["status"] = LetterStatus(str(fields["status"]))
         fields["stage"] = Stage(str(fields["stage"]))
     except (ValueError, msgspec.DecodeError) as error:
-        raise apsw.CorruptError(f"dead letter {fields['id']} cannot be read: {error}") from error
+        raise apsw.CorruptError(f"dead letter {fields['id']} cannot be decoded: {error}") from error
     return DeadLetter(**fields)  # type: ignore[arg-type]
 
 

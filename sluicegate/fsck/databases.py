@@ -12,10 +12,8 @@ import msgspec
 from sluicegate.accounts import StoreState, read_state, store_schema
 from sluicegate.audit.reading import before_first
 from sluicegate.consent.store import SCHEMA as CONSENT
-from sluicegate.delivery.letters import LetterStatus
-from sluicegate.delivery.settlement import Stage
+from sluicegate.delivery.letters import LetterStatus, read_letter
 from sluicegate.errors import LogDamaged, LogTooNew
-from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import SCHEMA as QUARANTINE
 from sluicegate.fsck.decisions import told_by
@@ -110,20 +108,16 @@ def known_letters(db: apsw.Connection) -> int:
 
 def bad_letters(db: apsw.Connection) -> list[int]:
     """Ids of the dead letters that nobody can read."""
-    return [
-        id_
-        for id_, *columns in db.execute("SELECT id, status, stage, combo, event FROM dead_letters ORDER BY id")
-        if not _is_letter(*columns)
-    ]
+    ids = [id_ for (id_,) in fetch(db, "SELECT id FROM dead_letters ORDER BY id")]
+    return [id_ for id_ in ids if not _is_readable(db, id_)]
 
 
-def _is_letter(status: str, stage: str, combo: str, event: bytes) -> bool:
+def _is_readable(db: apsw.Connection, id_: int) -> bool:
     try:
-        Stage(stage)
-        msgspec.json.decode(combo, type=Combo)
-        if LetterStatus(status) is not LetterStatus.DROPPED:
-            msgspec.json.decode(event)
-    except (ValueError, msgspec.DecodeError):
+        letter = read_letter(db, id_)
+        if letter is not None and letter.status is not LetterStatus.DROPPED:
+            msgspec.json.decode(letter.event)
+    except (apsw.CorruptError, UnicodeDecodeError, msgspec.DecodeError):
         return False
     return True
 

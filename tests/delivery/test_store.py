@@ -194,7 +194,9 @@ def test_replayed_letters_are_marked_in_steps(with_letters: DestinationStore) ->
     assert ids(letters.replays(limit=2)) == [1, 2]
 
 
-@pytest.mark.parametrize("damage", ["combo = 'x'", "combo = '[1]'", "stage = 'rejecued'"])
+@pytest.mark.parametrize(
+    "damage", ["combo = 'x'", "combo = '[1]'", "stage = 'rejecued'", "first_error = CAST(x'ff' AS TEXT)"]
+)
 def test_letter_that_cannot_be_read_keeps_no_other_from_its_replay(
     path: Path, with_letters: DestinationStore, damage: str
 ) -> None:
@@ -207,7 +209,7 @@ def test_letter_that_cannot_be_read_keeps_no_other_from_its_replay(
 
     assert ids(replays) == [2]
     assert letters.statuses([1, 2]) == {1: "dead", 2: "replay"}
-    with pytest.raises(LogDamaged, match="dead letter 1 cannot be read.*fsck --repair"):
+    with pytest.raises(LogDamaged, match="is damaged: .*fsck --repair"):
         letters.list()
 
 

@@ -200,7 +200,9 @@ def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
     assert data_dir.event_log.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["combo = 'x'", "stage = 'x'"])
+@pytest.mark.parametrize(
+    "damage", ["combo = 'x'", "stage = 'x'", "combo = CAST(x'ff' AS TEXT)", "reason = CAST(x'ff' AS TEXT)"]
+)
 def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir, damage: str) -> None:
     path = data_dir.store("crm")
     spoil(path, f"UPDATE dead_letters SET {damage}")
