@@ -106,7 +106,7 @@ def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
                 yield row
                 low, step = (int(row[0]) if has_ids else 0), 1
             return
-        except apsw.CorruptError:
+        except (apsw.CorruptError, UnicodeDecodeError):
             if not has_ids:
                 return
             low, step = low + step, step * 2

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -219,6 +221,27 @@ def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir, damage:
     assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "damaged": 1}, 0)
     told = decisions_about(path, 9)
     assert told is not None and [entry.word for entry in told] == ["dead", f"expired:{DAMAGED}"]
+
+
+def test_store_is_copied_over_a_letter_that_is_not_even_text(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    store = DestinationStore.open(path, start=0)
+    store.commit(1, cursor=60, dead_letters=[replace(letter(offset), event=b"1" * 400) for offset in range(21, 61)])
+    store.close()
+    spoil(path, "UPDATE dead_letters SET reason = CAST(x'ff' AS TEXT) WHERE log_offset = 30")
+    place = path.read_bytes().index(b"m-55") // 4096 * 4096
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(4096))
+
+    findings = repaired(data_dir)
+
+    assert findings[0].repaired is not None
+    assert fsck(data_dir).returncode == 0
+    with closing(DestinationStore.open(path, start=0)) as store:
+        kept = [one.offset for one in store.letters.list()]
+    assert {9, 29, 31} <= {*kept} < {9, *range(21, 61)}
+    assert 30 not in kept
 
 
 def test_store_whose_counts_do_not_add_up_is_found_and_set_right(data_dir: DataDir) -> None:
