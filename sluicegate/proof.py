@@ -30,7 +30,6 @@ from sluicegate.eventlog.base import Offset
 from sluicegate.paths import DataDir
 from sluicegate.sqlite import connect, errors_of, fetch
 
-
 MAX_ROW = (1 << 63) - 1
 
 

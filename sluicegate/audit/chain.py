@@ -201,9 +201,7 @@ def _add(connection: apsw.Connection, row: Row, more: Story) -> None:
     connection.executemany(_STORE, [one.columns for one in rows])
 
 
-def _growing(
-    connection: apsw.Connection, newest: Sequence[Row], row: Row, more: Story
-) -> tuple[int, Story] | None:
+def _growing(connection: apsw.Connection, newest: Sequence[Row], row: Row, more: Story) -> tuple[int, Story] | None:
     """Which of the newest rows takes these decisions, with its story; None for a new one.
 
     The last one, or the one before it when of the two one is of the cursor and one a later one: the order of later rows

@@ -45,7 +45,7 @@ class IdWindow:
         self._block_ms = window_ms // BLOCKS_PER_WINDOW
         self._seen = SplitSet()
         self._again: Counter[int] = Counter()
-        """How often hashes stand in blocks beyond the first time: ids that were stored again once they were forgotten."""
+        """How often hashes stand in blocks beyond the first time: of ids that were forgotten and stored again."""
         self._blocks: deque[Block] = deque()
         self._unsaved: deque[Block] = deque()
         self._sealed = True

@@ -10,9 +10,10 @@ from typing import Any
 
 import apsw
 
+from sluicegate.consent.store import SCHEMA as CONSENT
 from sluicegate.errors import LogDamaged
 from sluicegate.fsck.balance import balance
-from sluicegate.fsck.databases import CONSENT, STORE, opened
+from sluicegate.fsck.databases import STORE, opened
 from sluicegate.fsck.decisions import BEGUN_ANEW
 from sluicegate.fsck.findings import aside
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction

@@ -209,7 +209,7 @@ def test_letter_that_cannot_be_read_keeps_no_other_from_its_replay(
 
     assert ids(replays) == [2]
     assert letters.statuses([1, 2]) == {1: "dead", 2: "replay"}
-    with pytest.raises(LogDamaged, match="is damaged: .*fsck --repair"):
+    with pytest.raises(LogDamaged, match=r"is damaged: .*fsck --repair"):
         letters.list()
 
 
