@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from sluicegate.audit.reading import (
     has_chain,
     hash_at,
     ranges,
+    rows_apart,
     rows_after,
 )
 from sluicegate.audit.words import Final, final
@@ -190,13 +191,16 @@ def words_since(path: Path, number: int) -> dict[Offset, str]:
 
 
 def export(data_dir: DataDir, destination: str) -> Iterator[Decided]:
-    """Every decision of a destination that is kept, in the order of the chain; raises `LogDamaged`."""
+    """Every decision of a destination that is kept, in the order of the chain; raises `LogDamaged`.
+
+    Takes as long as whoever reads it likes, and so goes on with what is decided meanwhile.
+    """
     path = data_dir.store(destination)
-    with opened(path) as connection:
+    with closing(connect(path, store_schema(0), readonly=True)) as connection, errors_of(path):
         if not has_chain(connection):
             return
         try:
-            for row in rows_after(connection, before_first(connection).number):
+            for row in rows_apart(connection, before_first(connection).number):
                 for first, last, word, version in ranges(row):
                     decision = final(word).value
                     later = bool(row.later)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import apsw
 
-from sluicegate.audit.chain import GROW_MS, Row, Story
+from sluicegate.audit.chain import GROW_MS, N_GROWING, Row, Story
 from sluicegate.audit.column import version_at
 from sluicegate.config.model import Requirement
 from sluicegate.sqlite import fetch
@@ -93,6 +93,20 @@ def rows_after(connection: apsw.Connection, number: int) -> Iterator[Row]:
     while rows := fetch(connection, _AFTER, (number,)):
         yield from (Row(*columns) for columns in rows)
         number = rows[-1][0]
+
+
+def rows_apart(connection: apsw.Connection, number: int) -> Iterator[Row]:
+    """The same without a transaction of the caller's, which would let the store's WAL grow for as long as it lasts.
+
+    A row is told when no more is added to it, or with the last ones.
+    """
+    more = True
+    while more:
+        rows = fetch(connection, _AFTER, (number,))
+        more = len(rows) == CHUNK
+        whole = rows[:-N_GROWING] if more else rows
+        yield from (Row(*columns) for columns in whole)
+        number = whole[-1][0] if whole else number
 
 
 def entries_of(connection: apsw.Connection, offset: int) -> list[Entry]:
