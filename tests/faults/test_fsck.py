@@ -19,7 +19,7 @@ from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import LogTooNew
+from sluicegate.errors import LogTooNew, LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
@@ -176,6 +176,20 @@ def test_events_that_only_a_cursor_remembers_are_counted_as_lost(data_dir: DataD
     log = SqliteLog(data_dir.event_log)
     assert [(one.first, one.last) for one in findings if one.n_events] == [(81, 90)]
     assert log.append([batch_of([b"next"])], received_at_ms=1) == [91]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, LogUnavailable])
+def test_repair_that_is_broken_off_leaves_nothing_behind(
+    data_dir: DataDir, damaged_row: range, error: type[BaseException]
+) -> None:
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "saving events":
+            raise error("the disk is full")
+
+    with pytest.raises(error):
+        check(data_dir, repair=True, progress=progress)
+
+    assert [path.name for path in data_dir.root.iterdir() if "repairing" in path.name or "damaged" in path.name] == []
 
 
 def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
