@@ -25,6 +25,8 @@ REDACTED = "[redacted]"
 MIN_CHARS = 4
 """Shorter texts of traits, such as a country, tell nobody; a shorter id only counts where it is the whole text."""
 ID_BYTES = 16
+MAX_DECODINGS = 5
+"""Times that a text is looked at without its percent signs: URLs carry URLs, which carry addresses."""
 
 _MEMBERS = ("type", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "channel", "version", "consent")
 _NAMES = ("event", "name", "category")
@@ -143,9 +145,14 @@ class _Scrub:
     def is_told(self, text: str) -> bool:
         """Whether a text tells who it is."""
         folded = text.casefold()
-        if self._tells(folded):
-            return True
-        return "%" in folded and self._tells(unquote_plus(folded).casefold())
+        for _ in range(MAX_DECODINGS):
+            if self._tells(folded):
+                return True
+            decoded = unquote_plus(folded).casefold() if "%" in folded else folded
+            if decoded == folded:
+                return False
+            folded = decoded
+        return self._tells(folded)
 
     def _tells(self, folded: str) -> bool:
         if folded in self._short or self._tells_long(folded):

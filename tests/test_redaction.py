@@ -209,3 +209,13 @@ def test_an_event_of_thousands_of_traits_and_values_is_redacted_in_little_time()
         return time.process_time() - began
 
     assert min(redacting_s() for _ in range(3)) < 0.2
+
+
+@pytest.mark.parametrize("n_times", range(5))
+def test_an_address_in_a_url_within_urls_is_found(n_times: int) -> None:
+    link = "/u?email=anne@example.org&id=user 4711"
+    for _ in range(n_times):
+        link = "https://login.example/?next=" + quote(link, safe="")
+    properties = {"mail": link, "id": link.replace("anne", "").replace("example.org", "")}
+
+    assert redacted({"type": "track", "userId": "user 4711", "properties": properties})["properties"] == {}
