@@ -22,8 +22,8 @@ from sluicegate.audit.reading import (
     has_chain,
     hash_at,
     ranges,
-    rows_apart,
     rows_after,
+    rows_apart,
 )
 from sluicegate.audit.words import Final, final
 from sluicegate.errors import LogDamaged, LogError
