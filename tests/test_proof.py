@@ -46,7 +46,7 @@ def test_export_that_nobody_reads_on_does_not_keep_the_store_from_being_tidied(d
     db.close()
 
     assert ((first.first, first.last), left) == ((1, 3), (0, 0))
-    decided.close()
+    assert [(one.first, one.last) for one in decided] == []
     store.close()
 
 
@@ -61,7 +61,7 @@ def test_export_tells_every_event_once_while_more_is_decided(
     stores = [DestinationStore.open(path, start=0, requires=Requirement((purpose,))) for purpose in ("ads", "mail")]
     for cursor in range(4, 8):
         stores[cursor % 2].commit(1, cursor=cursor, delivered=1)
-    told = []
+    told: list[int] = []
 
     for one in export(data_dir, "crm"):
         if not told:
