@@ -16,11 +16,11 @@ import apsw
 
 from sluicegate.audit.chain import SQL as AUDIT_SQL
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired
-from sluicegate.errors import LogDamaged, LogError
+from sluicegate.errors import LogDamaged, LogError, LogTooNew
 from sluicegate.eventlog.base import EventLog, Offset
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
-from sluicegate.sqlite import Schema, connect, errors_of, fetch
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, fetch_one
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
     version = connection.pragma("user_version")
     sql = _STATE if version > 2 else _STATE_OF_VERSION_2 if version == 2 else _STATE_OF_VERSION_1
-    epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch(connection, sql)[0]
+    epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch_one(connection, sql)
     by_reason = json.loads(denied), json.loads(expired_by)
     return StoreState(epoch, start, cursor, delivered, dead, expired, *by_reason, *hold)
 
@@ -258,10 +258,17 @@ def oldest_pending_ms(log: EventLog, cursors: Iterable[Offset]) -> dict[Offset, 
 def check_cursors(data_dir: DataDir, registered: Iterable[str], *, head: Offset) -> None:
     """Raise `LogDamaged` when a destination has read past the end of the log: an older log has taken its place.
 
-    For the start of the system, when nothing else runs; events would be skipped silently otherwise.
+    For the start of the system, when nothing else runs; events would be skipped silently otherwise. A store that cannot
+    be read stops its own destination alone. Raises `LogTooNew` too.
     """
     for id_ in _stored(data_dir).intersection(registered):
-        cursor = _read_store(data_dir.store(id_)).cursor
+        try:
+            cursor = _read_store(data_dir.store(id_)).cursor
+        except LogTooNew:
+            raise
+        except LogError as error:
+            logger.warning("how far %s has read is not known: %s", id_, error)
+            continue
         if cursor > head:
             raise LogDamaged(
                 f"the event log ends at event {head}, but destination {id_!r} has read up to {cursor}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,15 @@ from sluicegate.audit.reading import (
     hash_at,
     ranges,
     rows_after,
+    rows_apart,
 )
 from sluicegate.audit.words import Final, final
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.paths import DataDir
 from sluicegate.sqlite import connect, errors_of, fetch
+
+MAX_ROW = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,13 @@ def missing_head(data_dir: DataDir, destination: str, number: int, hash_: str) -
     with opened(path) as connection:
         if not has_chain(connection):
             return f"{destination} has no decisions"
-        if number < before_first(connection).number:
+        try:
+            begin = before_first(connection)
+        except ValueError as error:
+            return str(error)
+        if number < begin.number:
             return None  # removed when its time was over; what follows is checked by itself
-        found = hash_at(connection, number)
+        found = hash_at(connection, number) if number <= MAX_ROW else None
     if found is None:
         return f"row {number} is missing"
     return None if found.startswith(hash_.lower()) else f"row {number} has the hash {found[: len(hash_)]} now"
@@ -184,13 +191,16 @@ def words_since(path: Path, number: int) -> dict[Offset, str]:
 
 
 def export(data_dir: DataDir, destination: str) -> Iterator[Decided]:
-    """Every decision of a destination that is kept, in the order of the chain; raises `LogDamaged`."""
+    """Every decision of a destination that is kept, in the order of the chain; raises `LogDamaged`.
+
+    Takes as long as whoever reads it likes, and so goes on with what is decided meanwhile.
+    """
     path = data_dir.store(destination)
-    with opened(path) as connection:
+    with closing(connect(path, store_schema(0), readonly=True)) as connection, errors_of(path):
         if not has_chain(connection):
             return
         try:
-            for row in rows_after(connection, before_first(connection).number):
+            for row in rows_apart(connection, before_first(connection).number):
                 for first, last, word, version in ranges(row):
                     decision = final(word).value
                     later = bool(row.later)

@@ -25,6 +25,8 @@ REDACTED = "[redacted]"
 MIN_CHARS = 4
 """Shorter texts of traits, such as a country, tell nobody; a shorter id only counts where it is the whole text."""
 ID_BYTES = 16
+MAX_DECODINGS = 5
+"""Times that a text is looked at without its percent signs: URLs carry URLs, which carry addresses."""
 
 _MEMBERS = ("type", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "channel", "version", "consent")
 _NAMES = ("event", "name", "category")
@@ -127,26 +129,45 @@ class _Scrub:
         told = {text for text in _texts_of_person(event) if text}
         self._short = frozenset(text for text in told if len(text) < MIN_CHARS)
         self._long = tuple(sorted((text for text in told if len(text) >= MIN_CHARS), key=len, reverse=True))
+        self._by_length: dict[int, set[str]] = {}
+        for text in self._long:
+            self._by_length.setdefault(len(text), set()).add(text)
 
     def name(self, name: str) -> str:
         """A name with the texts of the person taken out."""
         if not self.is_told(name):
             return name
-        for text in self._long:
-            name = re.sub(re.escape(text), REDACTED, name, flags=re.IGNORECASE)
+        folded = name.casefold()
+        if found := "|".join([re.escape(text) for text in self._long if text in folded]):
+            name = re.sub(found, REDACTED, name, flags=re.IGNORECASE)
         return REDACTED if self.is_told(name) else name
 
     def is_told(self, text: str) -> bool:
         """Whether a text tells who it is."""
         folded = text.casefold()
-        if self._tells(folded):
-            return True
-        return "%" in folded and self._tells(unquote_plus(folded).casefold())
+        for _ in range(MAX_DECODINGS):
+            if self._tells(folded):
+                return True
+            decoded = unquote_plus(folded).casefold() if "%" in folded else folded
+            if decoded == folded:
+                return False
+            folded = decoded
+        return self._tells(folded)
 
     def _tells(self, folded: str) -> bool:
-        if folded in self._short or any(text in folded for text in self._long):
+        if folded in self._short or self._tells_long(folded):
             return True
         return "@" in folded and _MAIL.search(folded) is not None
+
+    def _tells_long(self, folded: str) -> bool:
+        if len(self._long) <= len(folded) * len(self._by_length):
+            return any(text in folded for text in self._long)
+        # Many texts in a short one: an event may have thousands of each, and they must not be multiplied.
+        return any(
+            folded[at : at + length] in texts
+            for length, texts in self._by_length.items()
+            for at in range(len(folded) - length + 1)
+        )
 
     def is_told_anywhere(self, value: Any) -> bool:
         """Whether a value, its members and their names, has such a text."""

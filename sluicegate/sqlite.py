@@ -123,7 +123,8 @@ def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:
         return _damage(path, error)
     if isinstance(error, apsw.FullError):
         return LogUnavailable(f"{path}: the disk is full")
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
+    # The last: a process that was stopped holds what readers wait for (sqlite.org/rescode.html#protocol).
+    if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.ProtocolError):
         return LogUnavailable(f"{path}: is locked by another process for more than {BUSY_TIMEOUT_MS // 1000} s")
     if isinstance(
         error,
@@ -220,6 +221,14 @@ def _upgrade(connection: apsw.Connection, schema: Schema) -> None:
 def fetch(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> list[Any]:
     """All rows of a statement, run to its end."""
     return connection.execute(sql, bindings).fetchall()
+
+
+def fetch_one(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> Any:
+    """The first row of what always has one; damage like any other where a changed page has none."""
+    rows = fetch(connection, sql, bindings)
+    if not rows:
+        raise apsw.CorruptError("a row that is always there is missing")
+    return rows[0]
 
 
 @contextmanager

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.accounts import Account, check_cursors, oldest_pending_ms, read_accounts
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import LogDamaged
+from sluicegate.errors import LogDamaged, LogTooNew
 from sluicegate.eventlog.memory import MemoryLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration
@@ -98,6 +99,32 @@ def test_oldest_pending_is_when_the_next_event_arrived() -> None:
     log.append([batch_of([b"c"])], received_at_ms=20)
 
     assert oldest_pending_ms(log, [0, 2, 3, 2]) == {0: 10, 2: 20}
+
+
+def test_damaged_store_of_one_destination_does_not_keep_the_system_from_starting(
+    data_dir: DataDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    for id_, cursor in (("ads", 1), ("crm", 5)):
+        store = DestinationStore.open(data_dir.store(id_), start=0)
+        store.claim(1)
+        store.commit(1, cursor=cursor, delivered=cursor)
+        store.close()
+    data_dir.store("ads").write_bytes(b"not a store" * 1_000)
+
+    check_cursors(data_dir, ["ads", "crm"], head=5)
+    with pytest.raises(LogDamaged, match="'crm' has read up to 5"):
+        check_cursors(data_dir, ["ads", "crm"], head=4)
+
+    assert "how far ads has read is not known" in caplog.text
+
+
+def test_store_of_a_newer_version_keeps_the_system_from_starting(data_dir: DataDir) -> None:
+    DestinationStore.open(data_dir.store("crm"), start=0).close()
+    with apsw.Connection(str(data_dir.store("crm"))) as db:
+        db.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(LogTooNew, match="upgrade Sluicegate"):
+        check_cursors(data_dir, ["crm"], head=5)
 
 
 def test_cursor_beyond_the_log_is_damage(data_dir: DataDir) -> None:

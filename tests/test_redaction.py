@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import string
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -46,6 +47,7 @@ EVENT = {
     "_metadata": {"bundled": []},
 }
 
+SHORT = st.text("ab", min_size=4, max_size=7)
 TOKEN = st.text(string.digits, min_size=8, max_size=16).map("zq{}".format)
 LEAF = st.none() | st.booleans() | st.integers(0, 999) | st.text(string.ascii_uppercase, max_size=5)
 
@@ -187,3 +189,33 @@ def test_message_ids_are_repeatable_and_cannot_be_brought_together() -> None:
 
     assert len(ids) == 4
     assert Redactor(SECRET, "ads").message_id("m-1") == ads.message_id("m-1")
+
+
+@given(st.lists(SHORT, max_size=40), st.lists(st.text("abc", max_size=9), max_size=5))
+def test_one_of_many_texts_of_the_person_is_found_in_any_text(traits: list[str], values: list[str]) -> None:
+    made = redacted({"type": "track", "event": " ".join(values), "traits": traits, "properties": {"x": values}})
+
+    assert made["properties"]["x"] == [one for one in values if not any(trait in one for trait in traits)]
+    assert not any(trait in made["event"] for trait in traits)
+
+
+def test_an_event_of_thousands_of_traits_and_values_is_redacted_in_little_time() -> None:
+    traits = [f"{number:04x}" for number in range(2_300)]
+    event = {"type": "track", "event": "0000", "traits": traits, "properties": {"x": ["zz"] * 3_200}}
+
+    def redacting_s() -> float:
+        began = time.process_time()
+        redacted(event)
+        return time.process_time() - began
+
+    assert min(redacting_s() for _ in range(3)) < 0.2
+
+
+@pytest.mark.parametrize("n_times", range(5))
+def test_an_address_in_a_url_within_urls_is_found(n_times: int) -> None:
+    link = "/u?email=anne@example.org&id=user 4711"
+    for _ in range(n_times):
+        link = "https://login.example/?next=" + quote(link, safe="")
+    properties = {"mail": link, "id": link.replace("anne", "").replace("example.org", "")}
+
+    assert redacted({"type": "track", "userId": "user 4711", "properties": properties})["properties"] == {}

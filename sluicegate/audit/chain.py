@@ -29,7 +29,7 @@ import msgpack
 
 from sluicegate.audit.column import Column, Versions, add_versions
 from sluicegate.config.model import Requirement
-from sluicegate.sqlite import fetch
+from sluicegate.sqlite import fetch, fetch_one
 
 GROW_MS = 60_000
 """Rows are not added to when they are older; decisions are dated to a minute by that, and exactly when they are few."""
@@ -181,7 +181,7 @@ def later(outcomes: Iterable[tuple[int, str, int]]) -> tuple[list[int], Decision
 
 def _add(connection: apsw.Connection, row: Row, more: Story) -> None:
     newest = [Row(*columns) for columns in fetch(connection, _NEWEST)]
-    growing = _growing(newest, row, more)
+    growing = _growing(connection, newest, row, more)
     if growing is None:
         number, before = (newest[0].number, newest[0].hash) if newest else _before(connection)
         rows = [replace(row, number=number + 1, story=more.packed()).hashed(before)]
@@ -201,13 +201,16 @@ def _add(connection: apsw.Connection, row: Row, more: Story) -> None:
     connection.executemany(_STORE, [one.columns for one in rows])
 
 
-def _growing(newest: Sequence[Row], row: Row, more: Story) -> tuple[int, Story] | None:
+def _growing(connection: apsw.Connection, newest: Sequence[Row], row: Row, more: Story) -> tuple[int, Story] | None:
     """Which of the newest rows takes these decisions, with its story; None for a new one.
 
     The last one, or the one before it when of the two one is of the cursor and one a later one: the order of later rows
-    among themselves says which is the newest.
+    among themselves says which is the newest. What is damaged stays as it is, so that a check finds it: a row that
+    grows gets a new hash, and so do those after it.
     """
     for at, old in enumerate(newest[:2]):
+        if not _is_whole(connection, newest, at):
+            return None
         if old.later != row.later:
             continue
         if len(old.story) >= GROW_BYTES or (not old.later and old.last + 1 != row.first):
@@ -219,6 +222,11 @@ def _growing(newest: Sequence[Row], row: Row, more: Story) -> tuple[int, Story] 
     return None
 
 
+def _is_whole(connection: apsw.Connection, newest: Sequence[Row], at: int) -> bool:
+    before = newest[at + 1].hash if at + 1 < len(newest) else _before(connection)[1]
+    return newest[at].hashed(before).hash == newest[at].hash
+
+
 def _before(connection: apsw.Connection) -> tuple[int, bytes]:
-    number, hash_ = fetch(connection, "SELECT number, hash FROM decisions_before")[0]
+    number, hash_ = fetch_one(connection, "SELECT number, hash FROM decisions_before")
     return int(number), bytes(hash_)

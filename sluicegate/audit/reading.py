@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import apsw
 
-from sluicegate.audit.chain import GROW_MS, Row, Story
+from sluicegate.audit.chain import GROW_MS, N_GROWING, Row, Story
 from sluicegate.audit.column import version_at
 from sluicegate.config.model import Requirement
 from sluicegate.sqlite import fetch
@@ -76,12 +76,16 @@ def has_chain(connection: apsw.Connection) -> bool:
 
 
 def before_first(connection: apsw.Connection) -> Before:
-    """What stood before the first row; raises `ValueError` when that is not there."""
+    """What stood before the first row; raises `ValueError` when that is not there, or cannot be read."""
     rows = fetch(connection, "SELECT last, number, hash, counts FROM decisions_before")
     if len(rows) != 1:
         raise ValueError("the beginning of the chain is missing")
     last, number, hash_, counts = rows[0]
-    return Before(last, number, hash_, json.loads(counts))
+    try:
+        kept = {word: int(n) for word, n in json.loads(counts).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError("the beginning of the chain cannot be read") from error
+    return Before(last, number, hash_, kept)
 
 
 def rows_after(connection: apsw.Connection, number: int) -> Iterator[Row]:
@@ -89,6 +93,20 @@ def rows_after(connection: apsw.Connection, number: int) -> Iterator[Row]:
     while rows := fetch(connection, _AFTER, (number,)):
         yield from (Row(*columns) for columns in rows)
         number = rows[-1][0]
+
+
+def rows_apart(connection: apsw.Connection, number: int) -> Iterator[Row]:
+    """The same without a transaction of the caller's, which would let the store's WAL grow for as long as it lasts.
+
+    A row is told when no more is added to it, or with the last ones.
+    """
+    more = True
+    while more:
+        rows = fetch(connection, _AFTER, (number,))
+        more = len(rows) == CHUNK
+        whole = rows[:-N_GROWING] if more else rows
+        yield from (Row(*columns) for columns in whole)
+        number = whole[-1][0] if whole else number
 
 
 def entries_of(connection: apsw.Connection, offset: int) -> list[Entry]:

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 from sluicegate import failpoints
 from sluicegate.delivery.lane import Work
-from sluicegate.delivery.result import Result
+from sluicegate.delivery.result import Result, error_in_texts, in_texts
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
 
@@ -57,11 +57,11 @@ class Calls:
         self._entered()
         try:
             returned = self._deliver(work.batch)
-            result = returned if isinstance(returned, Outcome) else None
+            result = in_texts(returned) if isinstance(returned, Outcome) else None
             if failpoints.ARMED:
                 failpoints.hit(failpoints.Point.AFTER_POST)
         except BaseException as raised:  # a plugin may raise SystemExit too, and must not end its thread
-            result = raised
+            result = error_in_texts(raised)
         finally:
             del self._started[work]
         return Ended(work, result, time.monotonic())

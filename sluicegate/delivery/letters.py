@@ -120,13 +120,8 @@ class DeadLetters:
     def list(self, where: LetterFilter = _EVERY, *, limit: int = 100, after: int = 0) -> Sequence[DeadLetter]:
         """Letters with an id greater than `after`, oldest first."""
         condition, bindings = where.where()
-        with errors_of(self._path):
-            rows = fetch(
-                self._db,
-                f"SELECT {_COLUMNS} FROM dead_letters WHERE id > :after AND {condition} ORDER BY id LIMIT :limit",
-                {**bindings, "after": after, "limit": limit},
-            )
-        return [_letter(row) for row in rows]
+        sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE id > :after AND {condition} ORDER BY id LIMIT :limit"
+        return self._fetch(sql, {**bindings, "after": after, "limit": limit})
 
     def count(self, where: LetterFilter = _EVERY) -> int:
         """How many letters are meant."""
@@ -138,23 +133,17 @@ class DeadLetters:
     def show(self, letter_id: int) -> DeadLetter | None:
         """The letter with this id, dropped or not; None when there is none."""
         with errors_of(self._path):
-            rows = fetch(self._db, f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
-        return _letter(rows[0]) if rows else None
+            return read_letter(self._db, letter_id)
 
     def find(self, message_id: str) -> Sequence[DeadLetter]:
         """All letters of this message, dropped or not."""
-        with errors_of(self._path):
-            rows = fetch(
-                self._db, f"SELECT {_COLUMNS} FROM dead_letters WHERE message_id = ? ORDER BY id", (message_id,)
-            )
-        return [_letter(row) for row in rows]
+        return self._fetch(f"SELECT {_COLUMNS} FROM dead_letters WHERE message_id = ? ORDER BY id", (message_id,))
 
     def at(self, offset: Offset) -> DeadLetter | None:
         """The newest letter of the event with this offset, dropped or not; None when there is none."""
         sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE log_offset = ? ORDER BY id DESC LIMIT 1"
-        with errors_of(self._path):
-            rows = fetch(self._db, sql, (offset,))
-        return _letter(rows[0]) if rows else None
+        letters = self._fetch(sql, (offset,))
+        return letters[0] if letters else None
 
     def mark_replay(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
         """Ask for delivery again of at most `limit` letters (-1: all); return how many were marked."""
@@ -208,8 +197,29 @@ class DeadLetters:
         return {id_: LetterStatus(status) for id_, status in rows}
 
     def replays(self, *, limit: int) -> Sequence[DeadLetter]:
-        """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went."""
-        return self.list(LetterFilter(status=LetterStatus.REPLAY), limit=limit)
+        """The oldest letters that wait for replay; `DestinationStore.settle_replay` says how it went.
+
+        One that cannot be read any more waits no longer: it must not keep the others from going.
+        """
+        sql = "SELECT id FROM dead_letters WHERE status = 'replay' ORDER BY id LIMIT ?"
+        while True:
+            found: list[DeadLetter] = []
+            damaged: list[tuple[str, int]] = []
+            with errors_of(self._path):
+                for (id_,) in fetch(self._db, sql, (limit,)):
+                    try:
+                        found += filter(None, [read_letter(self._db, id_)])
+                    except (apsw.CorruptError, UnicodeDecodeError) as error:
+                        damaged.append((f"it cannot be read any more: {error}", id_))
+                if not damaged:
+                    return found
+                with transaction(self._db):
+                    self._db.executemany("UPDATE dead_letters SET status = 'dead', reason = ? WHERE id = ?", damaged)
+
+    def _fetch(self, sql: str, bindings: Mapping[str, Value] | tuple[Value, ...]) -> Sequence[DeadLetter]:
+        """Raises `LogDamaged` for a letter that cannot be read."""
+        with errors_of(self._path):
+            return [_letter(row) for row in fetch(self._db, sql, bindings)]
 
     def _change(self, assignments: str, where: LetterFilter, limit: int) -> int:
         condition, bindings = where.where()
@@ -221,6 +231,12 @@ class DeadLetters:
                 {**bindings, "limit": limit},
             )
             return self._db.changes()
+
+
+def read_letter(connection: apsw.Connection, letter_id: int) -> DeadLetter | None:
+    """The letter with this id, None when there is none; raises what SQLite does for one that cannot be read."""
+    rows = fetch(connection, f"SELECT {_COLUMNS} FROM dead_letters WHERE id = ?", (letter_id,))
+    return _letter(rows[0]) if rows else None
 
 
 def insert_letters(connection: apsw.Connection, letters: Sequence[DeadLetter]) -> None:
@@ -295,9 +311,12 @@ def _columns(letter: DeadLetter) -> tuple[Value | bytes | None, ...]:
 def _letter(row: Sequence[object]) -> DeadLetter:
     columns: Iterator[object] = iter(row)
     fields = dict(zip(_COLUMNS.replace("log_offset", "offset").split(", "), columns, strict=True))
-    fields["combo"] = msgspec.json.decode(str(fields["combo"]), type=Combo)
-    fields["status"] = LetterStatus(str(fields["status"]))
-    fields["stage"] = Stage(str(fields["stage"]))
+    try:
+        fields["combo"] = msgspec.json.decode(str(fields["combo"]), type=Combo)
+        fields["status"] = LetterStatus(str(fields["status"]))
+        fields["stage"] = Stage(str(fields["stage"]))
+    except (ValueError, msgspec.DecodeError) as error:
+        raise apsw.CorruptError(f"dead letter {fields['id']} cannot be decoded: {error}") from error
     return DeadLetter(**fields)  # type: ignore[arg-type]
 
 

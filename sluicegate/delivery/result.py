@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sluicegate.destinations.outcome import Outcome
-from sluicegate.errors import Rejected, Retry
+from sluicegate.errors import DestinationError, Rejected, Retry
 
 Result = Outcome | BaseException | None
 """None for all delivered, the outcome that was returned, or what was raised."""
@@ -17,6 +19,30 @@ def checked(result: Result, n_events: int) -> Result:
         problem = result.problem(n_events)
         return result if problem is None else Retry(problem)
     return result
+
+
+def in_texts(outcome: Outcome) -> Outcome:
+    """What a plugin gives for a text may be an exception or the bytes of an answer: all of it as texts."""
+    return replace(
+        outcome,
+        rejected={index: _text(reason) for index, reason in outcome.rejected.items()},
+        skipped={index: _text(reason) for index, reason in outcome.skipped.items()},
+        reason=_text(outcome.reason),
+        response=_text(outcome.response),
+    )
+
+
+def error_in_texts(error: BaseException) -> BaseException:
+    """The same of what it raises."""
+    if isinstance(error, DestinationError):
+        error.response = _text(error.response)
+    return error
+
+
+def _text(given: object) -> str:
+    """As a text that a store takes: half a surrogate pair is none."""
+    text = given.decode("utf-8", "replace") if isinstance(given, bytes) else str("" if given is None else given)
+    return text.encode("utf-8", "replace").decode()
 
 
 def _as_outcome(error: Rejected, n_events: int) -> Outcome | Rejected | Retry:

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from sluicegate.accounts import Account, read_accounts
 from sluicegate.config import Config
 from sluicegate.config.model import consent_of, redacts_for
 from sluicegate.delivery.gate import Gate, open_ledger_reader
@@ -19,17 +18,16 @@ from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.held_sweep import HeldSweep
 from sluicegate.delivery.letter_bounds import trim_decisions, trim_letters
 from sluicegate.delivery.presence import is_present
-from sluicegate.delivery.retention import Retention
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.spoilt import Spoilt
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.delivery.sweep import Skip, Sweep
+from sluicegate.delivery.trimming import TRIM_EVERY_S, Trimming
 from sluicegate.delivery.versions import StoreVersion, store_version
-from sluicegate.errors import ConsentUnreadable, LogDamaged, LogError, LogUnavailable
+from sluicegate.errors import ConsentUnreadable, LogError
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.bell import FALLBACK_POLL_S, BellWatch
-from sluicegate.eventlog.space import FreeSpace
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registration, registrations
@@ -43,9 +41,6 @@ SKIP_EVERY_S = 1.0
 SKIPS_AT_A_TIME = 100
 REPLAYS_EVERY_S = 10.0
 """Whoever marks letters for replay asks for the destination too; this is for when that was not heard."""
-TRIM_EVERY_S = 600.0
-TRIM_EVERY_WHEN_LOW_S = 5.0
-CHECK_SIZE_EVERY_S = 2.0
 READ_EVENTS = 20_000
 READ_FOR_S = 0.1
 """How long a pass reads on in a long backlog: then it is heard who runs, and what was passed is stored."""
@@ -94,14 +89,11 @@ class Sweeper:
         self._versions: dict[str, StoreVersion] = {}
         """Of stores in which no letter waits for replay."""
         self._next_skip = 0.0
-        self._retention = Retention(config.log)
+        self._trimming = Trimming(
+            config.log, data_dir, registered=self._registered, open_store=self._open_store, spoilt=self._spoilt
+        )
         self._audit_ttl_s = config.consent.audit_ttl_s
-        self._space = FreeSpace(data_dir.root, config.log)
-        self._trimmed_at = time.monotonic()
-        self._untrimmable = ""
-        """The damage at which the last trim failed: the next one waits, though the log may be too large."""
-        self._next_letters = self._trimmed_at + TRIM_EVERY_S
-        self._size_checked_at = float("-inf")
+        self._next_letters = time.monotonic() + TRIM_EVERY_S
         self._next_replays = 0.0
         self._passed_at = 0.0
         self._goes_on = False
@@ -177,7 +169,8 @@ class Sweeper:
                 self._try_skip(skip)
 
         now = time.monotonic()
-        self._keep_bounds(event_log, now)
+        if self._trimming.keep_bounds(event_log, now):
+            self._sweep.expire(event_log.tail())
         if now >= self._next_letters:
             self._next_letters = now + TRIM_EVERY_S
             self._trim_letters(self._registered())
@@ -193,76 +186,16 @@ class Sweeper:
             path, destination = self._data_dir.store(name), self._destinations[name]
             if not path.exists():
                 continue
+            now_ms = time.time_ns() // 1_000_000
             try:
-                trim_decisions(path, self._audit_ttl_s, now_ms=time.time_ns() // 1_000_000)
-                if dropped := trim_letters(path, destination, now_ms=time.time_ns() // 1_000_000):
+                if dropped := trim_letters(path, destination, now_ms=now_ms):
                     log.info("%s: dropped the events of %d old dead letters", name, dropped)
             except LogError as error:
-                log.warning("cannot drop old dead letters and decisions of %s: %s", name, error)
-
-    def _keep_bounds(self, event_log: SqliteLog, now: float) -> None:
-        """Trim from time to time, sooner when the disk is low, and at once when the log is too large."""
-        if now < self._size_checked_at + CHECK_SIZE_EVERY_S:
-            return
-        self._size_checked_at = now
-        disk_low = self._space.problem(now) is not None
-        due_at = self._trimmed_at + (TRIM_EVERY_WHEN_LOW_S if disk_low else TRIM_EVERY_S)
-        if now < due_at and (self._untrimmable or not self._retention.over_size(event_log)):
-            return
-        self._trimmed_at = now
-        self._trim(event_log, disk_low=disk_low)
-        self._sweep.expire(event_log.tail())
-
-    def _trim(self, event_log: SqliteLog, *, disk_low: bool) -> None:
-        """Apply the bounds to the log; what is damaged in it keeps nothing else from being done."""
-        try:
-            cursors, held = self._needed(event_log)
-            now_ms = time.time_ns() // 1_000_000
-            self._retention.apply(event_log, cursors, now_ms=now_ms, disk_low=disk_low, held=held)
-        except LogUnavailable as error:
-            log.warning("the event log cannot be trimmed now: %s", error)
-        except LogDamaged as error:
-            if str(error) != self._untrimmable:
-                log.error("the event log cannot be trimmed, and grows until it is repaired: %s", error)
-            self._untrimmable = str(error)
-        else:
-            self._untrimmable = ""
-
-    def _needed(self, event_log: SqliteLog) -> tuple[dict[str, Offset] | None, list[Offset]]:
-        """Cursors and first held events of all enabled destinations; None for cursors when any of it is not known."""
-        accounts = self._accounts(event_log)
-        if accounts is None:
-            return None, []
-        held = self._oldest_held(name for name, account in accounts.items() if account.held)
-        if held is None:
-            return None, []
-        return {name: account.cursor for name, account in accounts.items()}, held
-
-    def _accounts(self, event_log: SqliteLog) -> dict[str, Account] | None:
-        """The accounts of all enabled destinations; None when a store cannot be read: what it needs is not known."""
-        registered = self._registered()
-        accounts = read_accounts(self._data_dir, registered, head=event_log.head())
-        return None if len(accounts) < len(registered) else accounts
-
-    def _oldest_held(self, names: Iterable[str]) -> list[Offset] | None:
-        """The first event that each of these destinations holds; None when a store does not say it."""
-        found: list[Offset] = []
-        for name in names:
-            known = False
-            with self._spoilt.minding(name):
-                found += self._first_held(name)
-                known = True
-            if not known:
-                return None
-        return found
-
-    def _first_held(self, name: str) -> list[Offset]:
-        store = self._open_store(name)
-        try:
-            oldest = store.held.oldest()
-        finally:
-            store.close()
-        return [] if oldest is None else [oldest.offset]
+                log.warning("cannot drop old dead letters of %s: %s", name, error)
+            try:
+                trim_decisions(path, self._audit_ttl_s, now_ms=now_ms)
+            except LogError as error:
+                log.warning("cannot drop old decisions of %s: %s", name, error)
 
     def _registered(self) -> dict[str, Registration]:
         return {name: one for name, one in registrations(self._data_dir).items() if name in self._destinations}

@@ -7,8 +7,8 @@ by which the oldest go first.
 from __future__ import annotations
 
 from array import array
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sluicegate.eventlog.splitset import SplitSet
@@ -44,6 +44,8 @@ class IdWindow:
         self._block_ids = max(1, min(BLOCK_IDS, max_ids // 16))
         self._block_ms = window_ms // BLOCKS_PER_WINDOW
         self._seen = SplitSet()
+        self._again: Counter[int] = Counter()
+        """How often hashes stand in blocks beyond the first time: of ids that were forgotten and stored again."""
         self._blocks: deque[Block] = deque()
         self._unsaved: deque[Block] = deque()
         self._sealed = True
@@ -97,7 +99,7 @@ class IdWindow:
     def add(self, hashes: Sequence[int], at_ms: int, *, last: int) -> None:
         """Take in what is stored already."""
         self._advance(at_ms)
-        self._seen.add(hashes)
+        self._see(hashes)
         self.keep(hashes, at_ms, last=last)
 
     # -- saving -----------------------------------------------------------------------------------------------------
@@ -105,11 +107,17 @@ class IdWindow:
     def add_saved(self, hashes: array[int], newest_ms: int, *, last: int) -> None:
         """Take in a block that was saved."""
         self._advance(newest_ms)
-        self._seen.add(hashes)
+        self._see(hashes)
         self._blocks.append(Block(newest_ms, newest_ms, last, hashes))
         self._sealed = True
         self._n_kept += len(hashes)
         self._bound()
+
+    def _see(self, hashes: Sequence[int]) -> None:
+        if not self._seen.add_all_new(hashes):
+            for one in hashes:
+                if not self._seen.add_all_new((one,)):
+                    self._again[one] += 1
 
     def unsaved(self) -> list[Block]:
         """The blocks that are not saved yet; they will not change any more."""
@@ -170,7 +178,17 @@ class IdWindow:
             self._unsaved.popleft()
         self._n_kept -= len(block.hashes)
         if self._blocks:
-            self._seen.remove(block.hashes)
+            self._seen.remove(self._last_of(block.hashes) if self._again else block.hashes)
         else:
             self._seen = SplitSet()
+            self._again.clear()
             self._sealed = True
+
+    def _last_of(self, hashes: Iterable[int]) -> Iterator[int]:
+        """Those of the oldest block that stand in no later one."""
+        for one in hashes:
+            if n_more := self._again.pop(one, 0):
+                if n_more > 1:
+                    self._again[one] = n_more - 1
+            else:
+                yield one

@@ -1,4 +1,4 @@
-"""Checks of the small databases beside the log: the destinations' stores, the control database, the ledger."""
+"""Checks of the databases beside the log: the destinations' stores, the control database, quarantine and consent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import apsw
 import msgspec
 
 from sluicegate.accounts import StoreState, read_state, store_schema
-from sluicegate.delivery.letters import LetterStatus
+from sluicegate.audit.reading import before_first
+from sluicegate.consent.store import SCHEMA as CONSENT
+from sluicegate.delivery.letters import LetterStatus, read_letter
 from sluicegate.errors import LogDamaged, LogTooNew
-from sluicegate.event import Combo
 from sluicegate.eventlog.base import Offset
-from sluicegate.eventlog.quarantine import SCHEMA as LEDGER
+from sluicegate.eventlog.quarantine import SCHEMA as QUARANTINE
 from sluicegate.fsck.decisions import told_by
 from sluicegate.fsck.findings import Finding
 from sluicegate.paths import DataDir
@@ -27,7 +28,7 @@ STORE = store_schema(0)
 def databases(data_dir: DataDir) -> list[tuple[Path, Schema]]:
     """The databases that a data directory has beside the log."""
     stores = sorted(data_dir.stores.glob("*.db")) if data_dir.stores.is_dir() else []
-    others = [(data_dir.control, CONTROL), (data_dir.quarantine, LEDGER)]
+    others = [(data_dir.control, CONTROL), (data_dir.quarantine, QUARANTINE), (data_dir.consent, CONSENT)]
     return [*((path, schema) for path, schema in others if path.exists()), *((path, STORE) for path in stores)]
 
 
@@ -63,6 +64,10 @@ def store_faults(db: apsw.Connection) -> list[str]:
     if len(fetch(db, "SELECT 1 FROM state")) != 1:
         return ["it does not have one cursor"]
     state, faults = read_state(db), []
+    try:
+        before_first(db)
+    except ValueError as error:
+        faults.append(f"its proof of decisions: {error}")
     counted = n_counted(state)
     if counted != state.cursor - state.start:
         faults.append(f"its cursor has moved by {state.cursor - state.start}, but {counted} events are counted")
@@ -103,19 +108,16 @@ def known_letters(db: apsw.Connection) -> int:
 
 def bad_letters(db: apsw.Connection) -> list[int]:
     """Ids of the dead letters that nobody can read."""
-    return [
-        id_
-        for id_, status, combo, event in db.execute("SELECT id, status, combo, event FROM dead_letters ORDER BY id")
-        if not _is_letter(status, combo, event)
-    ]
+    ids = [id_ for (id_,) in fetch(db, "SELECT id FROM dead_letters ORDER BY id")]
+    return [id_ for id_ in ids if not _is_readable(db, id_)]
 
 
-def _is_letter(status: str, combo: str, event: bytes) -> bool:
+def _is_readable(db: apsw.Connection, id_: int) -> bool:
     try:
-        msgspec.json.decode(combo, type=Combo)
-        if LetterStatus(status) is not LetterStatus.DROPPED:
-            msgspec.json.decode(event)
-    except (ValueError, msgspec.DecodeError):
+        letter = read_letter(db, id_)
+        if letter is not None and letter.status is not LetterStatus.DROPPED:
+            msgspec.json.decode(letter.event)
+    except (apsw.CorruptError, UnicodeDecodeError, msgspec.DecodeError):
         return False
     return True
 
@@ -136,7 +138,7 @@ def cursors(data_dir: DataDir) -> list[Offset]:
                     found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
                         found[f"{path.stem}, held"] = min(oldest - 1, passed)
-        except (LogDamaged, IndexError):
+        except LogDamaged:
             continue
     return list(found.values())
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import apsw
 
 from sluicegate.accounts import DAMAGED, read_state, words_of
-from sluicegate.audit.chain import add_later, later
+from sluicegate.audit.chain import Row, add_later, later
 from sluicegate.audit.reading import Checked, before_first, check, ranges, rows_after
 from sluicegate.audit.words import DEAD, HELD, expired
 from sluicegate.sqlite import fetch
@@ -38,7 +38,7 @@ def mend_decisions(db: apsw.Connection) -> bool:
         checked = None
     if checked is not None and checked.fault is None:
         return False
-    if checked is not None and checked.since + checked.n_events == state.cursor:
+    if checked is not None and checked.reached == state.cursor:
         due = Counter(before_first(db).counts)
         due.update(counts)
         due.subtract(checked.counts)
@@ -77,7 +77,7 @@ def _lost(db: apsw.Connection, counts: Mapping[str, int]) -> dict[str, list[int]
 
 def _absent(db: apsw.Connection) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {word: set() for word in _WHERE}
-    for row in rows_after(db, before_first(db).number):
+    for row in _later_last(db):
         for first, last, word, _ in ranges(row):
             for other, offsets in found.items():
                 if other == word:
@@ -85,6 +85,12 @@ def _absent(db: apsw.Connection) -> dict[str, set[int]]:
                 elif row.later:
                     offsets.discard(first)
     return {word: offsets.difference(at for (at,) in fetch(db, _WHERE[word])) for word, offsets in found.items()}
+
+
+def _later_last(db: apsw.Connection) -> Iterator[Row]:
+    """All rows, those of the cursor first: a later one grows on after the next row of the cursor has begun."""
+    for later_ones in (False, True):
+        yield from (row for row in rows_after(db, before_first(db).number) if bool(row.later) is later_ones)
 
 
 def _put_before(db: apsw.Connection, counts: Counter[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from sluicegate.consent.store import SCHEMA as CONSENT
 from sluicegate.errors import LogDamaged
 from sluicegate.fsck.balance import balance
 from sluicegate.fsck.databases import STORE, opened
@@ -20,6 +21,7 @@ from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _NEEDED = {"state", "facts"}
 """Tables of one row, without which the rest says nothing."""
+_SUFFIXES = ("", "-wal")
 _IDS = {"dead_letters": "id", "held": "log_offset", "decisions": "number"}
 """The first columns of tables whose rows can be found by them, over gaps."""
 
@@ -30,10 +32,15 @@ def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
     Raises `LogDamaged` when it cannot be repaired; it is then as it was.
     """
     old = aside(path)
-    for suffix in ("", "-wal"):
-        if (part := path.with_name(path.name + suffix)).exists():
-            shutil.copy2(part, old.with_name(old.name + suffix))
-    done = "its indexes were built again" if _reindexed(path, schema) else _copied(path, schema)
+    try:
+        for suffix in _SUFFIXES:
+            if (part := path.with_name(path.name + suffix)).exists():
+                shutil.copy2(part, old.with_name(old.name + suffix))
+        done = "its indexes were built again" if _reindexed(path, schema) else _copied(path, schema)
+    except BaseException:
+        for suffix in _SUFFIXES:
+            old.with_name(old.name + suffix).unlink(missing_ok=True)
+        raise
     if schema is STORE and balance(path):
         done = f"{done}; {BEGUN_ANEW}"
     return old, done
@@ -50,6 +57,8 @@ def _reindexed(path: Path, schema: Schema) -> bool:
 
 
 def _copied(path: Path, schema: Schema) -> str:
+    if schema is CONSENT:
+        raise LogDamaged(f"{path}: restore it from a backup: without the denials that are lost, too much would go out")
     draft = path.with_name(f".{path.name}.repairing")
     draft.unlink(missing_ok=True)
     target = connect(draft, schema)
@@ -98,7 +107,7 @@ def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
                 yield row
                 low, step = (int(row[0]) if has_ids else 0), 1
             return
-        except apsw.CorruptError:
+        except (apsw.CorruptError, UnicodeDecodeError):
             if not has_ids:
                 return
             low, step = low + step, step * 2

@@ -45,12 +45,16 @@ def rebuild_log(
     broken = broken_frames(path, n_frames)
     draft = path.with_name(f".{path.name}.repairing")
     _remove(draft)
-    with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
-        places = _index(pages, forgotten, progress)
-        if forgotten is None:
-            forgotten = min([passed, *(first - 1 for first in places)])
-        rows = _rows(pages, places, progress)
-        lost = _write(draft, rows, forgotten=forgotten, due_head=due_head)
+    try:
+        with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
+            places = _index(pages, forgotten, progress)
+            if forgotten is None:
+                forgotten = min([passed, *(first - 1 for first in places)])
+            rows = _rows(pages, places, progress)
+            lost = _write(draft, rows, forgotten=forgotten, due_head=due_head)
+    except BaseException:
+        _remove(draft)  # it may be as large as the log, and the disk full
+        raise
     ledger = Quarantine(data_dir.root)
     for first, last in lost:
         ledger.record(first, last, why="could not be saved from the damaged log", found_by="fsck")

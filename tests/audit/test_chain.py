@@ -215,6 +215,25 @@ def test_broken_row_is_not_forgotten_for_its_age(told: Chain) -> None:
     assert (told.check().fault or "").startswith("row 4 ")
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "story = x'00ff' WHERE number = 12",
+        "story = x'00ff' WHERE number = 11",
+        "at_ms = at_ms + 1 WHERE number = 12",
+        "at_ms = at_ms + 1 WHERE number = 11",
+    ],
+)
+def test_damaged_row_at_the_end_stops_nobody_and_is_found_afterwards(told: Chain, damage: str) -> None:
+    told.db.execute(f"UPDATE decisions SET {damage}")
+
+    for _ in range(2):
+        told.settle((DELIVERED, 1), at_ms=5 * chain.GROW_MS)
+        told.correct({told.cursor - 1: DENIED}, was=DELIVERED, at_ms=5 * chain.GROW_MS)
+
+    assert (told.check().fault or "").startswith(f"row {damage[-2:]} ")
+
+
 def test_head_is_a_row_that_does_not_grow_any_more(told: Chain) -> None:
     before = told.check()
 

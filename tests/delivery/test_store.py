@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.accounts import StoreState
@@ -196,6 +197,25 @@ def test_replayed_letters_are_marked_in_steps(with_letters: DestinationStore) ->
 
     assert marked == [2, 1, 0]
     assert ids(letters.replays(limit=2)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage", ["combo = 'x'", "combo = '[1]'", "stage = 'rejecued'", "first_error = CAST(x'ff' AS TEXT)"]
+)
+def test_letter_that_cannot_be_read_keeps_no_other_from_its_replay(
+    path: Path, with_letters: DestinationStore, damage: str
+) -> None:
+    letters = with_letters.letters
+    letters.mark_replay()
+    with apsw.Connection(str(path)) as db:
+        db.execute(f"UPDATE dead_letters SET {damage} WHERE id = 1")
+
+    replays = letters.replays(limit=1)
+
+    assert ids(replays) == [2]
+    assert letters.statuses([1, 2]) == {1: "dead", 2: "replay"}
+    with pytest.raises(LogDamaged, match=r"is damaged: .*fsck --repair"):
+        letters.list()
 
 
 def test_settled_replays_move_between_the_counts(with_letters: DestinationStore) -> None:

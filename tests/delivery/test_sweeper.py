@@ -25,7 +25,8 @@ from sluicegate.delivery.held import HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.delivery.sweeper import TRIM_EVERY_S, Sweeper
+from sluicegate.delivery.sweeper import Sweeper
+from sluicegate.delivery.trimming import TRIM_EVERY_S
 from sluicegate.errors import LogUnavailable
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.base import Row
@@ -293,6 +294,20 @@ def test_a_spoilt_store_keeps_no_other_destination_from_being_minded(
     assert warnings_about("crm", caplog) == []
 
 
+@pytest.mark.parametrize("table", ["state", "decisions_before"])
+def test_a_store_that_lost_a_row_which_it_cannot_do_without_is_spoilt(idle: World, table: str) -> None:
+    idle.store("ads").close()
+    with apsw.Connection(str(idle.data_dir.store("ads"))) as db:
+        db.execute(f"DELETE FROM {table}")
+    idle.append(3)
+    idle.append(1, YES)
+
+    idle.sweeper._pass(idle.log)
+
+    assert "crm" in idle.wanted[-1]
+    assert idle.state("crm").denied == {"consent_denied": 3}
+
+
 def test_a_store_that_was_restored_is_minded_again(idle: World) -> None:
     idle.spoil("ads")
     idle.append(1, YES)
@@ -361,7 +376,8 @@ def test_retention_keeps_all_while_it_is_not_known_what_is_held(idle: World, spo
         with apsw.Connection(str(idle.data_dir.store("ads"))) as db:
             db.execute("DROP TABLE held")
 
-    idle.sweeper._keep_bounds(idle.log, now=idle.sweeper._trimmed_at + TRIM_EVERY_S)
+    trimming = idle.sweeper._trimming
+    trimming.keep_bounds(idle.log, trimming.trimmed_at + TRIM_EVERY_S)
 
     assert idle.log.tail() == tail
 
@@ -390,13 +406,27 @@ def test_a_damaged_page_of_the_log_keeps_nothing_but_the_log_from_being_trimmed(
     store.commit(1, cursor=5, delivered=4, dead_letters=[LETTER])
 
     for _ in range(2):
-        idle.sweeper._trimmed_at -= TRIM_EVERY_S
-        idle.sweeper._size_checked_at = idle.sweeper._next_letters = 0.0
+        idle.sweeper._trimming.trimmed_at -= TRIM_EVERY_S
+        idle.sweeper._trimming.checked_at = idle.sweeper._next_letters = 0.0
         idle.sweeper._pass(damaged_log)
 
     assert [letter.status for letter in store.letters.list(LetterFilter(status=LetterStatus.DROPPED))] == ["dropped"]
     assert idle.state("ads").cursor == 5
     assert caplog.text.count("the event log cannot be trimmed, and grows until it is repaired") == 1
+    store.close()
+
+
+def test_old_letters_are_dropped_beside_a_proof_that_cannot_be_shortened(idle: World) -> None:
+    store = idle.store("crm")
+    store.claim(1)
+    store.commit(1, cursor=1, dead_letters=[LETTER])
+    with apsw.Connection(str(idle.data_dir.store("crm"))) as db:
+        db.execute("UPDATE decisions_before SET counts = 'x'")
+    idle.sweeper._next_letters = 0.0
+
+    idle.sweeper._pass(idle.log)
+
+    assert [letter.status for letter in store.letters.list(LetterFilter(status=LetterStatus.DROPPED))] == ["dropped"]
     store.close()
 
 

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import ConsentConfig, DestinationConfig, OnUndecided, Requirement
 from sluicegate.delivery.report import Report, ReportKind
 from sluicegate.destinations.base import Batch
-from sluicegate.errors import CredentialsRefused
+from sluicegate.destinations.outcome import Outcome
+from sluicegate.errors import CredentialsRefused, Rejected
 from sluicegate.event import Combo
 from tests.delivery.world import NO, World
 from tests.doubles.vendor import Vendor
@@ -147,3 +150,33 @@ def test_destroy_that_hangs_shows_as_stalled(world: World) -> None:
 
     assert worker.join(10)
     assert worker.snapshot().stalled_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ended"),
+    [
+        (Outcome({0: ValueError("bad")}), {"dead": 1}),  # type: ignore[dict-item]
+        (Outcome({0: "bad"}, response=b"no"), {"dead": 1}),  # type: ignore[arg-type]
+        (Rejected("bad").answered(400, b"no"), {"dead": 1}),  # type: ignore[arg-type]
+        (Outcome(skipped={0: "half a pair \ud83d"}), {"denied": {"half a pair ?": 1}}),
+        (Outcome(skipped={0: 7}), {"denied": {"7": 1}}),  # type: ignore[dict-item]
+    ],
+)
+def test_texts_of_an_outcome_that_are_none_end_no_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | Rejected, ended: dict[str, object]
+) -> None:
+    def deliver(batch: Batch) -> Outcome:
+        if isinstance(outcome, Rejected):
+            raise outcome
+        return outcome
+
+    world.append("a")
+    vendor = Vendor()
+    monkeypatch.setattr(vendor, "deliver", deliver)
+    world.start(vendor)
+
+    world.wait_caught_up()
+    world.stop()
+
+    state = world.state()
+    assert {name: getattr(state, name) for name in ended} == ended

@@ -127,3 +127,13 @@ def test_ids_of_a_long_silence_do_not_hold_up_the_next_append_but_are_forgotten(
 
     assert n_before - n_after == 2
     assert window.claim_new([99], 10 * WINDOW_MS) == [True]
+
+
+def test_id_that_stands_in_several_blocks_is_known_until_the_last_of_them_goes() -> None:
+    window = IdWindow(window_ms=WINDOW_MS, max_ids=1_000)
+    for number in range(3):
+        window.add([1, 10 + number], 2 * BLOCK_MS * number, last=number)
+
+    known = [window.claim_new([1], WINDOW_MS + 2 * BLOCK_MS * number + 1) == [False] for number in range(3)]
+
+    assert known == [True, True, False]

@@ -155,6 +155,22 @@ def test_id_is_accepted_again_after_the_window(path: Path) -> None:
     assert ids(log) == ["a", "a", "a"]
 
 
+def test_id_that_was_stored_again_is_known_after_a_restart(path: Path) -> None:
+    log = open_log(path, max_ids=256)
+    log.append([batch(*(f"first-{n}" for n in range(16)))], received_at_ms=1)
+    log.maintain()
+    for number in range(241):
+        log.append([batch(f"other-{number}")], received_at_ms=2)
+    log.append([batch("first-0")], received_at_ms=3)
+    log.maintain()
+    log.close()
+
+    again = open_log(path, max_ids=256)
+    again.append([batch("first-0")], received_at_ms=4)
+
+    assert ids(again).count("first-0") == 2
+
+
 def test_saved_ids_are_bounded_on_disk(path: Path) -> None:
     log = open_log(path, max_ids=100)
     for number in range(50):

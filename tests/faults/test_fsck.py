@@ -4,18 +4,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
 
 from sluicegate.accounts import DAMAGED, account_of
-from sluicegate.delivery.held import HoldBounds, Holds
+from sluicegate.consent.store import open_ledger
+from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import LogTooNew
+from sluicegate.errors import LogTooNew, LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.eventlog.bell import Bell
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
@@ -174,6 +178,20 @@ def test_events_that_only_a_cursor_remembers_are_counted_as_lost(data_dir: DataD
     assert log.append([batch_of([b"next"])], received_at_ms=1) == [91]
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, LogUnavailable])
+def test_repair_that_is_broken_off_leaves_nothing_behind(
+    data_dir: DataDir, damaged_row: range, error: type[BaseException]
+) -> None:
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "saving events":
+            raise error("the disk is full")
+
+    with pytest.raises(error):
+        check(data_dir, repair=True, progress=progress)
+
+    assert [path.name for path in data_dir.root.iterdir() if "repairing" in path.name or "damaged" in path.name] == []
+
+
 def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
     log = SqliteLog(data_dir.event_log)
     log.trim(20)
@@ -198,9 +216,12 @@ def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
     assert data_dir.event_log.read_bytes() == before
 
 
-def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir) -> None:
+@pytest.mark.parametrize(
+    "damage", ["combo = 'x'", "stage = 'x'", "combo = CAST(x'ff' AS TEXT)", "reason = CAST(x'ff' AS TEXT)"]
+)
+def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir, damage: str) -> None:
     path = data_dir.store("crm")
-    spoil(path, "UPDATE dead_letters SET combo = 'x'")
+    spoil(path, f"UPDATE dead_letters SET {damage}")
 
     found = fsck(data_dir)
     repaired(data_dir)
@@ -214,6 +235,27 @@ def test_unreadable_dead_letter_is_counted_as_expired(data_dir: DataDir) -> None
     assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "damaged": 1}, 0)
     told = decisions_about(path, 9)
     assert told is not None and [entry.word for entry in told] == ["dead", f"expired:{DAMAGED}"]
+
+
+def test_store_is_copied_over_a_letter_that_is_not_even_text(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    store = DestinationStore.open(path, start=0)
+    store.commit(1, cursor=60, dead_letters=[replace(letter(offset), event=b"1" * 400) for offset in range(21, 61)])
+    store.close()
+    spoil(path, "UPDATE dead_letters SET reason = CAST(x'ff' AS TEXT) WHERE log_offset = 30")
+    place = path.read_bytes().index(b"m-55") // 4096 * 4096
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(4096))
+
+    findings = repaired(data_dir)
+
+    assert findings[0].repaired is not None
+    assert fsck(data_dir).returncode == 0
+    with closing(DestinationStore.open(path, start=0)) as store:
+        kept = [one.offset for one in store.letters.list()]
+    assert {9, 29, 31} <= {*kept} < {9, *range(21, 61)}
+    assert 30 not in kept
 
 
 def test_store_whose_counts_do_not_add_up_is_found_and_set_right(data_dir: DataDir) -> None:
@@ -239,6 +281,30 @@ def test_repaired_store_whose_chain_of_decisions_is_broken_begins_a_new_one(data
     store.commit(2, cursor=21, delivered=1)
     store.close()
     assert proof_of(data_dir)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("DELETE FROM decisions_before", "is missing"),
+        ("DELETE FROM decisions_before; INSERT INTO denied VALUES ('no consent', 1)", "is missing"),
+        ("UPDATE decisions_before SET counts = 'x'", "cannot be read"),
+        ("UPDATE decisions_before SET counts = '[]'", "cannot be read"),
+    ],
+)
+def test_new_store_that_lost_the_beginning_of_its_chain_begins_a_new_one(
+    data_dir: DataDir, damage: str, what: str
+) -> None:
+    path = data_dir.store("new")
+    DestinationStore.open(path, start=0).close()
+    spoil(path, damage)
+
+    found = fsck(data_dir)
+    findings = repaired(data_dir)
+
+    assert f"its proof of decisions: the beginning of the chain {what}" in found.stdout
+    assert "begins anew" in (findings[0].repaired or "")
+    assert fsck(data_dir).returncode == 0
 
 
 def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> None:
@@ -268,6 +334,26 @@ def test_store_without_a_readable_cursor_is_left_as_it_was(data_dir: DataDir) ->
 
     assert any("not repaired" in one.what and "everything since its registration" in one.what for one in findings)
     assert path.read_bytes() == before
+
+
+def test_damaged_consent_ledger_is_found_and_never_copied_in_part(data_dir: DataDir) -> None:
+    db, _ = open_ledger(data_dir.consent, data_dir.consent_key)
+    db.executemany("INSERT INTO subjects VALUES (?, 1, x'00')", [(b"%020d" % number,) for number in range(500)])
+    db.close()
+    clean = fsck(data_dir).returncode
+    damaged = data_dir.consent.read_bytes()
+    place = damaged.index(b"%020d" % 250) // 4096 * 4096
+    damaged = damaged[:place] + b"\xff" * 4096 + damaged[place + 4096 :]
+    data_dir.consent.write_bytes(damaged)
+
+    found = fsck(data_dir)
+    repaired = fsck(data_dir, "--repair", "--json")
+
+    assert (clean, found.returncode) == (0, 1)
+    assert "consent.db" in found.stdout
+    assert "restore it from a backup" in json.loads(repaired.stdout)["findings"][-1]["what"]
+    assert data_dir.consent.read_bytes() == damaged
+    assert not list(data_dir.root.glob("*.damaged-*"))
 
 
 def test_running_system_is_not_checked(data_dir: DataDir) -> None:
@@ -319,6 +405,25 @@ def test_lost_held_event_is_counted_as_expired(data_dir: DataDir) -> None:
     assert fsck(data_dir).returncode == 0
     fault, decided, n_held = proof_of(data_dir)
     assert (fault, decided["damaged"], n_held) == (None, 1, 1)
+
+
+def test_event_that_was_delivered_after_its_hold_is_not_taken_for_the_one_that_is_lost(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row that tells of deliveries is begun before the row that tells that the last event is held."""
+    now_s = time.time()
+    store = DestinationStore.open(data_dir.store("crm"), start=0)
+    for offset, after_s, ended in ((21, 40, ()), (22, 50, (22,)), (23, 70, (23,))):
+        monkeypatch.setattr(time, "time_ns", lambda at_s=now_s + after_s: int(at_s * 1e9))
+        store.commit(1, cursor=offset, held=Holds([HeldRow(offset, 7, None, 1)], 0, "", HoldBounds(100, 100)))
+        store.settle_held(1, HeldChanges(delivered=ended))
+    store.close()
+    spoil(data_dir.store("crm"), "DELETE FROM held WHERE log_offset = 21")
+
+    repaired(data_dir)
+
+    last = {offset: (decisions_about(data_dir.store("crm"), offset) or [])[-1].word for offset in range(21, 24)}
+    assert last == {21: f"expired:{DAMAGED}", 22: "delivered", 23: "delivered"}
 
 
 def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir: DataDir) -> None:
