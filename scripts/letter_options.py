@@ -27,16 +27,21 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = LetterFilter(reason=reason, since_ms=_moment_ms(since), until_ms=_moment_ms(until))
         command(chosen=chosen, **options)
 
-    for option in (
-        click.option("--until", help="Entered before: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
-        click.option(
-            "--since", help="Entered at or after: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."
-        ),
-        click.option("--reason", help="Only those whose reason contains this text."),
-        click.option("--destination", help="Only this destination's."),
+    for name, help_text in (
+        ("--until", "Entered before: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
+        ("--since", "Entered at or after: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
+        ("--reason", "Only those whose reason contains this text."),
+        ("--destination", "Only this destination's."),
     ):
-        filtered = option(filtered)
+        filtered = click.option(name, callback=_given, help=help_text)(filtered)
     return filtered
+
+
+def _given(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """An empty filter is most likely a variable that is not set, and would mean every letter."""
+    if text is not None and not text.strip():
+        raise click.UsageError(f"{option.opts[0]} is empty: say what it shall be, or leave it out", context)
+    return text
 
 
 def stores(where: DataDir, destination: str | None) -> Iterator[tuple[str, DestinationStore]]:

@@ -72,3 +72,14 @@ def test_letters_of_all_destinations_are_listed_oldest_first(where: DataDir) -> 
 
     assert listed(where) == ["m-0", "m-1", "m-2", "m-3", "m-4"]
     assert listed(where, "--limit", "3") == ["m-0", "m-1", "m-2"]
+
+
+@pytest.mark.parametrize("option", ["--reason", "--destination", "--since", "--until"])
+def test_empty_filter_is_refused_and_drops_nothing(where: DataDir, option: str) -> None:
+    bury(where, "crm", 0, 1)
+
+    answer = CliRunner().invoke(main, ["dead-letters", "drop", option, "", "--data-dir", str(where.root)])
+
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert f"{option} is empty" in answer.stderr
+    assert listed(where) == ["m-0", "m-1"]
