@@ -35,19 +35,19 @@ def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def bury(where: DataDir, destination: str, *minutes: int) -> None:
+def bury(where: DataDir, destination: str, *minutes: int, reason: str = "400") -> None:
     """Dead letters of a destination that entered so many minutes after noon."""
     store = DestinationStore.open(where.stores / f"{destination}.db", start=0)
     try:
         store.claim(1)
-        store.commit(1, cursor=len(minutes), dead_letters=[letter(n, at) for n, at in enumerate(minutes, 1)])
+        store.commit(1, cursor=len(minutes), dead_letters=[letter(n, at, reason) for n, at in enumerate(minutes, 1)])
     finally:
         store.close()
 
 
-def letter(offset: int, minute: int) -> DeadLetter:
+def letter(offset: int, minute: int, reason: str) -> DeadLetter:
     at_ms = NOON_MS + minute * MINUTE_MS
-    return DeadLetter(offset, f"m-{minute}", Combo("track", "web"), b"{}", "400", 1, at_ms, at_ms, at_ms)
+    return DeadLetter(offset, f"m-{minute}", Combo("track", "web"), b"{}", reason, 1, at_ms, at_ms, at_ms)
 
 
 def listed(where: DataDir, *options: str) -> list[str]:
@@ -83,3 +83,10 @@ def test_empty_filter_is_refused_and_drops_nothing(where: DataDir, option: str) 
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert f"{option} is empty" in answer.stderr
     assert listed(where) == ["m-0", "m-1"]
+
+
+@pytest.mark.parametrize("asked", ["Élevée", "QUOTA Élevée", "quota"])
+def test_letter_is_found_by_the_very_text_of_its_reason(where: DataDir, asked: str) -> None:
+    bury(where, "crm", 0, reason="Quota Élevée")
+
+    assert listed(where, "--reason", asked) == ["m-0"]
