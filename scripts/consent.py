@@ -33,7 +33,7 @@ from sluicegate.errors import NotRunning, Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent_dry_run import dry_run
 from sluicegate.scripts.consent_notice import tell_listeners
-from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, find_config, find_data_dir, json_option, system_options
 
 MAX_SHOWN = 100
 
@@ -145,7 +145,7 @@ def withdraw(
 
 @consent.command("history")
 @subject_options
-@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1), help="How many at most.")
+@click.option("--limit", default=MAX_SHOWN, show_default=True, type=AT_LEAST_ONE, help="How many at most.")
 @json_option
 @system_options
 def history(

@@ -78,6 +78,6 @@ def _moment_ms(text: str | None) -> int | None:
         # Without an offset it is most likely copied from `dead-letters list`, which shows UTC.
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     try:
-        return int((time.time() - parse_duration_s(text)) * 1000)
+        return max(0, int((time.time() - parse_duration_s(text)) * 1000))
     except ValueError:
         raise click.BadParameter(f"{text!r} is neither a time such as 2026-01-31T12:00 nor an age such as 2h") from None

@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DATA_DIR = Path("data")
 
+AT_LEAST_ONE = click.IntRange(min=1, max=2**63 - 1)
+"""A count or an id: no store holds a larger number."""
+
 CONSENT_HELP = "Granted purposes, such as measurement,marketing; a leading - denies one."
 
 

@@ -119,3 +119,13 @@ def test_error_of_the_operating_system_is_its_text_and_no_traceback(
 
     assert told.exit_code == full.exit_code == 1
     assert full.stderr == "x.toml: No space\n"
+
+
+@pytest.mark.parametrize("name", ["dead-letters list", "regulations", "consent history", "load x --batch-size 1"])
+def test_count_that_no_store_can_hold_is_wrong_usage(name: str) -> None:
+    option = "--batch-size" if "load" in name else "--limit"
+
+    told = run(*name.split(), option, "99999999999999999999", "--json")
+
+    assert told.exit_code == 2, told.exception
+    assert "is not in the range" in json.loads(told.stderr)["error"]

@@ -90,3 +90,19 @@ def test_letter_is_found_by_the_very_text_of_its_reason(where: DataDir, asked: s
     bury(where, "crm", 0, reason="Quota Élevée")
 
     assert listed(where, "--reason", asked) == ["m-0"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("list", "--limit", "99999999999999999999"),
+        ("list", "--since", "999999999999999d"),
+        ("show", "crm", "99999999999999999999"),
+    ],
+)
+def test_number_that_no_store_can_hold_is_no_traceback(where: DataDir, options: tuple[str, ...]) -> None:
+    bury(where, "crm", 0)
+
+    answer = CliRunner().invoke(main, ["dead-letters", *options, "--data-dir", str(where.root), "--json"])
+
+    assert answer.exit_code == (0 if "--since" in options else 2), answer.exception
