@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,7 +190,7 @@ def _record(
 ) -> None:
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
-    told = Told(subject, writes, Evidence.OPERATOR, f"cli:{getpass.getuser()}")
+    told = Told(subject, writes, Evidence.OPERATOR, f"cli:{_operator()}")
     with _opened(where, _purposes(config), create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)
     tell_listeners(where, config, told, now_ms=now_ms)
@@ -254,6 +255,14 @@ def _moment_ms(text: str | None, now_ms: int) -> int:
     if ms is None:
         raise click.BadParameter(f"{text!r} is not a time such as 2026-01-31T12:00Z", param_hint="--at")
     return ms
+
+
+def _operator() -> str:
+    """Who gives this command: a user's name, or the number of one that has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _now_ms() -> int:

@@ -104,3 +104,15 @@ def test_wrong_usage_writes_nothing(data: DataDir, arguments: tuple[str, ...]) -
 
 def test_a_folder_without_a_ledger_is_said_so(data: DataDir) -> None:
     assert "no consent ledger" in str(run("show", *ANNE).exception)
+
+
+def test_user_without_a_name_can_withdraw_consent(data: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 3_999_999_999)  # as in a container, where no file names its user
+
+    result = run("withdraw", *ANNE, "--all")
+
+    assert result.exit_code == 0, result.exception
+    (change,) = json.loads(run("history", *ANNE, "--json").output)
+    assert change["source"] == "cli:3999999999"
