@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,7 +54,17 @@ def failure_of(error: Exception) -> Failure | None:
 
 def problem_json(problem: Any) -> dict[str, Any]:
     """A mistake in a configuration as JSON values."""
-    return {name: getattr(problem, name) for name in ("key", "value", "reason", "suggestion")}
+    shown = {name: getattr(problem, name) for name in ("key", "value", "reason", "suggestion")}
+    return {**shown, "value": _json_value(problem.value)}
+
+
+def _json_value(value: Any) -> Any:
+    """A value of a configuration, with the numbers that JSON does not have as TOML writes them."""
+    if isinstance(value, Mapping):
+        return {name: _json_value(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:

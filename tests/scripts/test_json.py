@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -129,3 +130,15 @@ def test_count_that_no_store_can_hold_is_wrong_usage(name: str) -> None:
 
     assert told.exit_code == 2, told.exception
     assert "is not in the range" in json.loads(told.stderr)["error"]
+
+
+@pytest.mark.parametrize("name", ["validate", "simulate crm"])
+def test_number_that_json_does_not_have_is_a_text(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sluicegate.toml").write_text("data_dir = nan\nlog = [-inf]\n")
+
+    told = run(*name.split(), "--json")
+
+    problems = msgspec.json.decode(told.stdout or told.stderr)["problems"]  # which takes no NaN
+    values = {problem["key"]: problem["value"] for problem in problems}
+    assert (values["data_dir"], values["log[0]"]) == ("nan", "-inf")
