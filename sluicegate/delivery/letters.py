@@ -196,10 +196,11 @@ class DeadLetters:
                 self._db.execute("UPDATE state SET forgotten = forgotten + ?", (n,))
             return n
 
-    def replaying(self) -> dict[int, Offset]:
-        """All letters that wait for replay, by id, and where their events lay in the log."""
+    def offsets(self, where: LetterFilter) -> dict[int, Offset]:
+        """The letters that are meant, by id, and where their events lay in the log."""
+        condition, bindings = where.where()
         with errors_of(self._path):
-            return dict(fetch(self._db, "SELECT id, log_offset FROM dead_letters WHERE status = 'replay'"))
+            return dict(fetch(self._db, f"SELECT id, log_offset FROM dead_letters WHERE {condition}", bindings))
 
     def statuses(self, ids: Sequence[int]) -> dict[int, LetterStatus]:
         """How these letters stand, of those that are there."""
