@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 no ru
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -86,7 +88,7 @@ class Commands(click.Group):
         """
         try:
             return super().invoke(ctx)
-        except (SluicegateError, OSError, click.ClickException) as error:
+        except (SluicegateError, OSError, UnicodeEncodeError, click.ClickException) as error:
             failure, as_json = failure_of(error), ctx.meta[_FOR_PROGRAMS]
             if failure is None or (isinstance(error, click.ClickException) and not as_json):
                 raise
@@ -99,6 +101,8 @@ class Commands(click.Group):
 @click.version_option(sluicegate.__version__, prog_name="sluicegate")
 def main() -> None:
     """Consent-aware event router: Segment API in, the destinations that consent allows out."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: what was done is to be told
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from sluicegate.consent.ledger import Ledger
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.paths import DataDir
+from sluicegate.registry import open_data
 from sluicegate.scripts.admin import main
+
+NULL = 'type = "null"\nrequires = ["necessary"]\n'
 
 WITHOUT = {
     "serve": "its output is the log, which has --log-format json",
@@ -142,3 +148,29 @@ def test_number_that_json_does_not_have_is_a_text(name: str, tmp_path: Path, mon
     problems = msgspec.json.decode(told.stdout or told.stderr)["problems"]  # which takes no NaN
     values = {problem["key"]: problem["value"] for problem in problems}
     assert (values["data_dir"], values["log[0]"]) == ("nan", "-inf")
+
+
+@pytest.mark.parametrize("name", ["explain", "regulations", "dead-letters list --reason"])
+def test_argument_that_is_not_utf_8_is_wrong_usage(name: str, tmp_path: Path) -> None:
+    where = DataDir(tmp_path / "data")
+    where.create()
+    for opened in open_data(where):
+        opened.close()
+    DestinationStore.open(where.store("crm"), start=0).close()
+    Ledger(where.consent, where.consent_key).close()
+    (tmp_path / "c.toml").write_text('[gateway]\nwrite_keys = { web = "a-write-key" }\n[destinations.crm]\n' + NULL)
+
+    told = run(*name.split(), "caf\udce9", "--config", str(tmp_path / "c.toml"), "--data-dir", str(where.root), "--json")
+
+    assert told.exit_code == 2, told.exception
+    assert json.loads(told.stderr)["code"] == "usage"
+    assert "'caf\\udce9' is not UTF-8" in json.loads(told.stderr)["error"]
+
+
+def test_file_name_that_is_not_utf_8_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    told = run("init", "caf\udce9.toml")
+
+    assert told.exit_code == 0, told.exception
+    assert "wrote caf\\udce9.toml" in told.stdout
