@@ -31,7 +31,7 @@ class DataDirLock:
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except OSError:
+            except (BlockingIOError, PermissionError):  # the two ways to say that another process holds it
                 if time.monotonic() >= deadline:
                     pid = holder(self._path)
                     raise AlreadyRunning(
@@ -46,13 +46,13 @@ class DataDirLock:
 
 
 def holder(path: Path) -> int | None:
-    """The pid of the process that holds the lock, None when nobody does.
+    """The pid of the process that holds the lock, None when nobody does; raises `OSError` when that cannot be told.
 
     Opening and closing the file would drop a lock that this same process holds, so the holder must not ask.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         answer = fcntl.fcntl(fd, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
