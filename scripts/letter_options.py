@@ -48,13 +48,21 @@ def stores(where: DataDir, destination: str | None) -> Iterator[tuple[str, Desti
     """The stores that are meant, opened one at a time; raises `Refused` for a destination that has none."""
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
-    paths = {path.stem: path for path in sorted(where.stores.glob("*.db"))}
+    paths = {path.stem: path for path in _stores_in(where.stores)}
     if destination is not None and destination not in paths:
         raise Refused(f"{destination} has no dead letters: nothing was ever delivered to it")
     for name, path in paths.items():
         if destination in (None, name):
             with _opened(path) as store:
                 yield name, store
+
+
+def _stores_in(folder: Path) -> list[Path]:
+    """The stores in a folder, none when there is no folder; `glob` would find none either where it may not look."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".db")
+    except FileNotFoundError:
+        return []
 
 
 @contextmanager

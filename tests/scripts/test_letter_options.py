@@ -106,3 +106,14 @@ def test_number_that_no_store_can_hold_is_no_traceback(where: DataDir, options: 
     answer = CliRunner().invoke(main, ["dead-letters", *options, "--data-dir", str(where.root), "--json"])
 
     assert answer.exit_code == (0 if "--since" in options else 2), answer.exception
+
+
+@pytest.mark.parametrize("command", ["list", "drop --all", "replay --dry-run"])
+def test_stores_that_cannot_be_looked_at_are_no_absence_of_letters(where: DataDir, command: str) -> None:
+    where.stores.rmdir()
+    where.stores.touch()  # as unreadable as the folder of another user
+
+    answer = CliRunner().invoke(main, ["dead-letters", *command.split(), "--data-dir", str(where.root)])
+
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert f"{where.stores}: Not a directory" in answer.stderr
