@@ -15,7 +15,7 @@ from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.letter_options import filter_options, stores
-from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import Seconds, connect, find_data_dir, json_option, system_options
 from sluicegate.scripts.replaying import CHUNK, Replay, Replays, outcome_text
 
 
@@ -27,7 +27,7 @@ from sluicegate.scripts.replaying import CHUNK, Replay, Replays, outcome_text
     "timeout_s",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     help="Seconds to wait for the outcome once the destinations are loaded.",
 )
 @json_option

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,21 @@ DEFAULT_DATA_DIR = Path("data")
 
 AT_LEAST_ONE = click.IntRange(min=1, max=2**63 - 1)
 """A count or an id: no store holds a larger number."""
+
+
+class Seconds(click.FloatRange):
+    """So many seconds at least, and a week at most: no clock waits for `nan` or for ever."""
+
+    def __init__(self, min: float) -> None:
+        super().__init__(min=min, max=7 * 86_400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; fails for what is none that can be waited for."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
 
 CONSENT_HELP = "Granted purposes, such as measurement,marketing; a leading - denies one."
 

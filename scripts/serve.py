@@ -19,7 +19,14 @@ from sluicegate.logs import LEVELS, LogFormat, LogStyle, set_up_logs
 from sluicegate.masking import hide
 from sluicegate.paths import DataDir
 from sluicegate.running import find_running
-from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import (
+    DEFAULT_DATA_DIR,
+    Seconds,
+    existing_config,
+    find_data_dir,
+    json_option,
+    system_options,
+)
 from sluicegate.scripts.storage import prepare_directory
 
 
@@ -64,7 +71,14 @@ def _configuration(config_path: Path | None, data_dir: Path | None, listen: str 
 
 
 @click.command()
-@click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait for its end.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=30.0,
+    show_default=True,
+    type=Seconds(min=0),
+    help="Seconds to wait for its end.",
+)
 @json_option
 @system_options
 def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:

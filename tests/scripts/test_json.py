@@ -174,3 +174,12 @@ def test_file_name_that_is_not_utf_8_can_be_told(tmp_path: Path, monkeypatch: py
 
     assert told.exit_code == 0, told.exception
     assert "wrote caf\\udce9.toml" in told.stdout
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "1e300"])
+@pytest.mark.parametrize("name", ["top --interval", "stop --timeout", "dead-letters replay --timeout"])
+def test_time_that_never_ends_is_wrong_usage(name: str, seconds: str) -> None:
+    told = run(*name.split(), seconds)
+
+    assert told.exit_code == 2, told.exception
+    assert "is not" in told.stderr
