@@ -86,6 +86,7 @@ def test_what_is_not_host_and_port_is_refused(text: object) -> None:
         ("gateway", "max_body_size", "100KiB"),
         ("gateway", "cors_origins", []),
         ("gateway", "cors_origins", ["www.example.com"]),
+        ("gateway", "analytics_js", "analytics\0.js"),
         ("gateway", "cors_origins", "*"),
         ("gateway", "unheard_of", 1),
         ("supervisor", "idle_ttl", 0),
