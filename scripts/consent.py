@@ -35,6 +35,7 @@ from sluicegate.paths import DataDir
 from sluicegate.scripts.consent_dry_run import dry_run
 from sluicegate.scripts.consent_notice import tell_listeners
 from sluicegate.scripts.options import AT_LEAST_ONE, find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 MAX_SHOWN = 100
 
@@ -85,7 +86,7 @@ def show(
     table = Table("purpose", "state", "since", "evidence")
     for purpose, slots in sorted(known.slots.items()):
         standing = standings.of(purpose)
-        table.add_row(purpose, standing.state, _time(standing.as_of_ms), _evidence(slots))
+        table.add_row(cell(purpose), standing.state, _time(standing.as_of_ms), _evidence(slots))
     Console().print(table)
 
 
@@ -181,7 +182,7 @@ def history(
         said = ", ".join(f"{purpose}: {_evidence(slots)}" for purpose, slots in change.said.items())
         evidence = change.evidence.name.lower().replace("_", " ")
         text = said or ("linked with another id" if change.other else "")
-        table.add_row(str(change.version), _time(change.recorded_at_ms), evidence, change.source, text)
+        table.add_row(str(change.version), _time(change.recorded_at_ms), evidence, cell(change.source), cell(text))
     Console().print(table if changes else "nothing was ever told")
 
 

@@ -11,7 +11,6 @@ import click
 import msgspec
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
@@ -19,6 +18,7 @@ from sluicegate.errors import Refused
 from sluicegate.scripts.letter_changes import drop, replay
 from sluicegate.scripts.letter_options import filter_options, stores
 from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 _STATUSES = {LetterStatus.REPLAY: "waits for its replay", LetterStatus.DROPPED: "dropped"}
 
@@ -67,8 +67,8 @@ def _table(rows: list[tuple[str, DeadLetter]]) -> Table:
         entered = datetime.fromtimestamp(letter.entered_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         attempts = f"{letter.attempts} attempt{'s' * (letter.attempts != 1)}"
         status = "" if letter.status is LetterStatus.DEAD else f" ({_STATUSES[letter.status]})"
-        what = f"{letter.message_id}\n{letter.type}, {attempts}{status}: {letter.reason}"
-        table.add_row(name, str(letter.id), entered, escape(what))
+        what = f"{cell(letter.message_id)}\n{letter.type}, {attempts}{status}: {cell(letter.reason)}"
+        table.add_row(name, str(letter.id), entered, what)
     return table
 
 

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from sluicegate.consent.evidence import Evidence, Told, decision
+from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.subject import Subject
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent import consent
 
@@ -116,3 +119,15 @@ def test_user_without_a_name_can_withdraw_consent(data: DataDir, monkeypatch: py
     assert result.exit_code == 0, result.exception
     (change,) = json.loads(run("history", *ANNE, "--json").output)
     assert change["source"] == "cli:3999999999"
+
+
+def test_whatever_a_client_calls_a_purpose_is_shown_as_it_is(data: DataDir) -> None:
+    writes = decision({"[/x]": True}, 1_700_000_000_000, received_ms=1_700_000_000_000)
+    ledger = Ledger(data.consent, data.consent_key)
+    ledger.record([Told(Subject("anne", None), writes, Evidence.API, "web [/b]")], now_ms=1_700_000_000_000)
+    ledger.close()
+
+    told = [run("show", *ANNE), run("history", *ANNE)]
+
+    assert [one.exit_code for one in told] == [0, 0], told[0].exception
+    assert all("[/x]" in one.output for one in told)

@@ -35,19 +35,19 @@ def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def bury(where: DataDir, destination: str, *minutes: int, reason: str = "400") -> None:
+def bury(where: DataDir, destination: str, *minutes: int, reason: str = "400", message_id: str = "m-{}") -> None:
     """Dead letters of a destination that entered so many minutes after noon."""
     store = DestinationStore.open(where.stores / f"{destination}.db", start=0)
     try:
         store.claim(1)
-        store.commit(1, cursor=len(minutes), dead_letters=[letter(n, at, reason) for n, at in enumerate(minutes, 1)])
+        store.commit(1, cursor=len(minutes), dead_letters=[letter(n, at, reason, message_id.format(at)) for n, at in enumerate(minutes, 1)])
     finally:
         store.close()
 
 
-def letter(offset: int, minute: int, reason: str) -> DeadLetter:
+def letter(offset: int, minute: int, reason: str, message_id: str) -> DeadLetter:
     at_ms = NOON_MS + minute * MINUTE_MS
-    return DeadLetter(offset, f"m-{minute}", Combo("track", "web"), b"{}", reason, 1, at_ms, at_ms, at_ms)
+    return DeadLetter(offset, message_id, Combo("track", "web"), b"{}", reason, 1, at_ms, at_ms, at_ms)
 
 
 def listed(where: DataDir, *options: str) -> list[str]:
@@ -117,3 +117,13 @@ def test_stores_that_cannot_be_looked_at_are_no_absence_of_letters(where: DataDi
 
     assert (answer.exit_code, answer.stdout) == (1, "")
     assert f"{where.stores}: Not a directory" in answer.stderr
+
+
+def test_control_characters_of_an_event_are_shown_and_not_obeyed(where: DataDir) -> None:
+    bury(where, "crm", 0, message_id="m\x1b]0;owned\x07\x1b[2J[/x]")
+
+    answer = CliRunner().invoke(main, ["dead-letters", "list", "--data-dir", str(where.root)])
+
+    assert answer.exit_code == 0, answer.exception
+    assert "\x1b" not in answer.stdout and "\x07" not in answer.stdout
+    assert "m\\x1b]0;owned\\x07\\x1b[2J[/x]" in answer.stdout
