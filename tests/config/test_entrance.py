@@ -192,3 +192,16 @@ def test_shedding_of_memory_can_be_turned_off(document: Document, read: Read) ->
     document["supervisor"] = {"memory_shed_percent": 0}
 
     assert read(document).supervisor == SupervisorConfig(memory_shed_percent=0)
+
+
+@pytest.mark.parametrize("table", ["supervisor", "log", "gateway", "destinations"])
+def test_number_that_fits_nowhere_is_one_mistake(document: Document, problems_of: ProblemsOf, table: str) -> None:
+    keys = {"supervisor": "idle_ttl", "log": "max_size", "gateway": "max_depth"}
+    key = keys.get(table, "archive.rate_limit")
+    place = document["destinations"]["archive"] if table == "destinations" else document.setdefault(table, {})
+    place[key.rpartition(".")[2]] = 10**400
+
+    problems = problems_of(document)
+
+    assert list(problems) == [f"{table}.{key}"]
+    assert "does not fit into 64 bits" in problems[f"{table}.{key}"].reason
