@@ -40,12 +40,22 @@ class Seconds(click.FloatRange):
 CONSENT_HELP = "Granted purposes, such as measurement,marketing; a leading - denies one."
 
 
+class GivenPath(click.Path):
+    """A path that is not empty: an empty one is most likely a variable that is not set, and means where one is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("it is empty: name one, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def config_option(command: F) -> F:
     """`--config FILE`; sluicegate.toml of this folder when there is one."""
     return click.option(
         "--config",
         "config_path",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=GivenPath(path_type=Path, dir_okay=False),
         envvar="SLUICEGATE_CONFIG",
         show_envvar=True,
         help="Configuration file; default: sluicegate.toml if there is one here.",
@@ -56,7 +66,7 @@ def data_dir_option(command: F) -> F:
     """`--data-dir DIR`; overrides the configuration's."""
     return click.option(
         "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=GivenPath(path_type=Path, file_okay=False),
         envvar="SLUICEGATE_DATA_DIR",
         show_envvar=True,
         help="Data directory; default: the configuration's, else ./data.",

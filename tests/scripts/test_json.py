@@ -183,3 +183,17 @@ def test_time_that_never_ends_is_wrong_usage(name: str, seconds: str) -> None:
 
     assert told.exit_code == 2, told.exception
     assert "is not" in told.stderr
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--config"])
+def test_empty_path_is_not_the_folder_that_one_is_in(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+
+    told = run("serve", option, "", "--listen", "no-address")
+
+    assert told.exit_code == 2, told.exception
+    assert f"'{option}'" in told.stderr and "it is empty" in told.stderr
+    assert (tmp_path.stat().st_mode & 0o777, list(tmp_path.iterdir())) == (0o755, [])
