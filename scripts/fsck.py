@@ -54,7 +54,7 @@ def _held(where: DataDir) -> Iterator[None]:
     """Nothing else may use the files meanwhile: the lock of `serve`."""
     lock = DataDirLock(where.lock)
     try:
-        lock.acquire(timeout_s=0)
+        lock.acquire(timeout_s=0, by="sluicegate fsck")
     except AlreadyRunning as error:
         raise click.UsageError(str(error)) from None
     try:

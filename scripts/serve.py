@@ -13,8 +13,8 @@ import click
 
 from sluicegate.actors.processes import exited
 from sluicegate.config import Config, embedded_config, load
-from sluicegate.errors import Refused
-from sluicegate.lock import holder
+from sluicegate.errors import NotRunning, Refused
+from sluicegate.lock import holder, taken_by
 from sluicegate.logs import LEVELS, LogFormat, LogStyle, set_up_logs
 from sluicegate.masking import hide
 from sluicegate.paths import DataDir
@@ -85,6 +85,8 @@ def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Pa
     """End the running system; returns when it has committed everything and is gone."""
     where = find_data_dir(config_path, data_dir)
     pid = holder(where.lock) or find_running(where).pid
+    if by := taken_by(where.lock):
+        raise NotRunning(f"no system runs on {where.root}: `{by}` (pid {pid}) is at work there")
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)

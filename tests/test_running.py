@@ -2,15 +2,31 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from sluicegate.delivery.presence import is_present
 from sluicegate.errors import NotRunning
-from sluicegate.lock import DataDirLock, holder
+from sluicegate.lock import AlreadyRunning, DataDirLock, holder
 from sluicegate.paths import DataDir
 from sluicegate.running import find_running
+from sluicegate.scripts.admin import main
+
+
+CHECKING = """if True:
+    import sys
+    from pathlib import Path
+    from sluicegate.paths import DataDir
+    from sluicegate.scripts.fsck import _held
+    with _held(DataDir(Path(sys.argv[1]))):
+        print("checking", flush=True)
+        sys.stdin.read()
+    """
 
 
 @pytest.fixture
@@ -18,6 +34,17 @@ def where(tmp_path: Path) -> DataDir:
     where = DataDir(tmp_path / "data")
     where.create()
     return where
+
+
+@pytest.fixture
+def checked(where: DataDir) -> Iterator[subprocess.Popen[bytes]]:
+    """A data directory that `fsck` is at work on."""
+    command = [sys.executable, "-c", CHECKING, str(where.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"checking\n"
+        yield process
+        process.kill()
 
 
 def test_nothing_runs_where_nobody_holds_the_lock(where: DataDir) -> None:
@@ -49,4 +76,25 @@ def test_file_system_without_locks_is_not_taken_for_a_running_system(
 
     with pytest.raises(OSError, match="No locks available"):
         lock.acquire(timeout_s=5)
+    lock.release()
+
+
+def test_stop_does_not_end_a_check_of_the_files(where: DataDir, checked: subprocess.Popen[bytes]) -> None:
+    told = CliRunner().invoke(main, ["stop", "--timeout", "5", "--data-dir", str(where.root)])
+
+    assert told.exit_code == 3, told.output
+    assert f"`sluicegate fsck` (pid {checked.pid})" in told.stderr
+    assert checked.poll() is None
+
+
+def test_start_during_a_check_is_told_to_wait_for_it(where: DataDir, checked: subprocess.Popen[bytes]) -> None:
+    lock = DataDirLock(where.lock)
+
+    with pytest.raises(AlreadyRunning, match="`sluicegate fsck` .*; wait until it has ended"):
+        lock.acquire(timeout_s=0)
+    checked.kill()
+    checked.wait()
+    lock.acquire(timeout_s=5)
+
+    assert where.lock.read_bytes() == b""
     lock.release()
