@@ -5,9 +5,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 no ru
 
 from __future__ import annotations
 
-import io
 import logging
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +14,7 @@ import click
 import sluicegate
 from sluicegate.errors import SluicegateError
 from sluicegate.scripts.failures import asks_for_json, failure_of
+from sluicegate.scripts.standard_files import open_standard_files
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +100,7 @@ class Commands(click.Group):
 @click.version_option(sluicegate.__version__, prog_name="sluicegate")
 def main() -> None:
     """Consent-aware event router: Segment API in, the destinations that consent allows out."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: what was done is to be told
+    open_standard_files()
 
 
 if __name__ == "__main__":
