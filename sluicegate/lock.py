@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from sluicegate.errors import SluicegateError
+from sluicegate.owner import give_to_owner
 
 _FLOCK = "hhqqi"  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
 
@@ -23,6 +24,7 @@ class DataDirLock:
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_to_owner(self._fd, path.parent)
         self._path = path
 
     def acquire(self, *, timeout_s: float, by: str = "") -> None:
