@@ -12,8 +12,8 @@ _MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
 def open_standard_files() -> None:
     """Have all three, and one that can say everything.
 
-    A file or socket that is opened later would take the number of a closed one, and get what is printed. What a terminal
-    cannot show is said as its code, as standard error does by itself: what was done is to be told.
+    A file or socket that is opened later would take the number of a closed one, and get what is printed. What a
+    terminal cannot show is said as its code, as standard error does by itself: what was done is to be told.
     """
     for name, mode in _MODES.items():  # in the order of their numbers: what is opened takes the lowest that is free
         if getattr(sys, name) is None:

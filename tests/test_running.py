@@ -17,7 +17,6 @@ from sluicegate.paths import DataDir
 from sluicegate.running import find_running
 from sluicegate.scripts.admin import main
 
-
 CHECKING = """if True:
     import sys
     from pathlib import Path
@@ -60,7 +59,7 @@ def test_lock_that_cannot_be_opened_is_not_taken_for_free(where: DataDir) -> Non
 
     with pytest.raises(OSError, match="directory"):
         holder(where.lock)
-    with pytest.raises(NotRunning, match="cannot be looked at: .*; run as the user whose system it is"):
+    with pytest.raises(NotRunning, match=r"cannot be looked at: .*; run as the user whose system it is"):
         find_running(where)
     assert is_present(where.presence("crm"))
 
@@ -90,7 +89,7 @@ def test_stop_does_not_end_a_check_of_the_files(where: DataDir, checked: subproc
 def test_start_during_a_check_is_told_to_wait_for_it(where: DataDir, checked: subprocess.Popen[bytes]) -> None:
     lock = DataDirLock(where.lock)
 
-    with pytest.raises(AlreadyRunning, match="`sluicegate fsck` .*; wait until it has ended"):
+    with pytest.raises(AlreadyRunning, match=r"`sluicegate fsck` .*; wait until it has ended"):
         lock.acquire(timeout_s=0)
     checked.kill()
     checked.wait()

@@ -159,8 +159,9 @@ def test_argument_that_is_not_utf_8_is_wrong_usage(name: str, tmp_path: Path) ->
     DestinationStore.open(where.store("crm"), start=0).close()
     Ledger(where.consent, where.consent_key).close()
     (tmp_path / "c.toml").write_text('[gateway]\nwrite_keys = { web = "a-write-key" }\n[destinations.crm]\n' + NULL)
+    options = ["--config", str(tmp_path / "c.toml"), "--data-dir", str(where.root), "--json"]
 
-    told = run(*name.split(), "caf\udce9", "--config", str(tmp_path / "c.toml"), "--data-dir", str(where.root), "--json")
+    told = run(*name.split(), "caf\udce9", *options)
 
     assert told.exit_code == 2, told.exception
     assert json.loads(told.stderr)["code"] == "usage"

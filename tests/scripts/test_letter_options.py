@@ -40,7 +40,11 @@ def bury(where: DataDir, destination: str, *minutes: int, reason: str = "400", m
     store = DestinationStore.open(where.stores / f"{destination}.db", start=0)
     try:
         store.claim(1)
-        store.commit(1, cursor=len(minutes), dead_letters=[letter(n, at, reason, message_id.format(at)) for n, at in enumerate(minutes, 1)])
+        store.commit(
+            1,
+            cursor=len(minutes),
+            dead_letters=[letter(n, at, reason, message_id.format(at)) for n, at in enumerate(minutes, 1)],
+        )
     finally:
         store.close()
 
