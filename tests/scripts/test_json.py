@@ -198,3 +198,26 @@ def test_empty_path_is_not_the_folder_that_one_is_in(
     assert told.exit_code == 2, told.exception
     assert f"'{option}'" in told.stderr and "it is empty" in told.stderr
     assert (tmp_path.stat().st_mode & 0o777, list(tmp_path.iterdir())) == (0o755, [])
+
+
+def test_configuration_that_cannot_be_replaced_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text("mine")
+    path.chmod(0o600)
+
+    def fill_the_disk(self: Path, text: str) -> int:
+        with self.open("w") as file:
+            file.write(text[:100])
+        raise OSError(28, "No space left on device", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fill_the_disk)
+        full = run("init", "--force", str(path))
+    kept = path.read_text()
+    done = run("init", "--force", str(path))
+
+    assert (full.exit_code, kept) == (1, "mine")
+    assert (done.exit_code, path.read_text()[:15], path.stat().st_mode & 0o777) == (0, "# Configuration", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
