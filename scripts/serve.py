@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -87,6 +88,12 @@ def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Pa
     pid = holder(where.lock) or find_running(where).pid
     if by := taken_by(where.lock):
         raise NotRunning(f"no system runs on {where.root}: `{by}` (pid {pid}) is at work there")
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile, as another `stop` may have told it
+        _end(pid, timeout_s)
+    click.echo(json.dumps({"stopped": True, "pid": pid}) if as_json else "stopped")
+
+
+def _end(pid: int, timeout_s: float) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
@@ -94,4 +101,3 @@ def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Pa
             raise Refused(f"pid {pid} has not ended after {timeout_s:.0f} s")
     finally:
         os.close(pidfd)
-    click.echo(json.dumps({"stopped": True, "pid": pid}) if as_json else "stopped")

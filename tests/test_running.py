@@ -97,3 +97,18 @@ def test_start_during_a_check_is_told_to_wait_for_it(where: DataDir, checked: su
 
     assert where.lock.read_bytes() == b""
     lock.release()
+
+
+@pytest.mark.parametrize("call", ["os.pidfd_open", "signal.pidfd_send_signal"])
+def test_system_that_ends_while_it_is_to_be_stopped_is_stopped(
+    where: DataDir, checked: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def gone(*arguments: int) -> int:
+        raise ProcessLookupError(errno.ESRCH, "No such process")
+
+    where.lock.write_bytes(b"")  # the launcher's
+    monkeypatch.setattr(call, gone)
+
+    told = CliRunner().invoke(main, ["stop", "--data-dir", str(where.root)])
+
+    assert (told.exit_code, told.stdout) == (0, "stopped\n"), told.stderr
