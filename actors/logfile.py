@@ -11,14 +11,14 @@ from typing import IO, Any
 
 from thespian.system import utilis
 
-from sluicegate.logs import PLAIN, LogStyle, catch_all_errors
+from sluicegate.logs import PLAIN, LogStyle, ShowsNoSecret, catch_all_errors
 
 _THESPIAN_LOG_BYTES = 256 * 1024  # of two files; what Thespian says about itself is repetitive
 _SILENT = logging.CRITICAL + 1
 
 
-class LogFile(logging.handlers.WatchedFileHandler):
-    """Appends whole lines to the log file, which may be rotated from outside.
+class LogFile(ShowsNoSecret, logging.handlers.WatchedFileHandler):
+    """Appends whole lines to the log file, which may be rotated or removed from outside; who logs is never disturbed.
 
     Thespian would send every record to its logger process as a message, and a logger that hangs would take the
     places of messages that matter. Lines appended to one file by many processes do not mix.
@@ -36,7 +36,15 @@ class LogFile(logging.handlers.WatchedFileHandler):
         logging.root.setLevel(self._level)
         catch_all_errors()
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line; opening the file may fail too."""
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
     def _open(self) -> Any:
+        Path(self.baseFilename).parent.mkdir(mode=0o700, exist_ok=True)
         return _open_private(self.baseFilename, "a")
 
 

@@ -369,10 +369,12 @@ class SupervisorActor(SafeActor):
         """Loading states and accounts."""
         table, _ = self._table_now()
         assert self._config is not None and self._records is not None
-        states = [table.status(id) for id in (table.ids() if message.ids is None else message.ids)]
+        removed = self._records.removed
+        asked = (*table.ids(), *removed) if message.ids is None else message.ids
+        states = [table.status(id) for id in asked if id not in removed]
         statuses = describe(states, self._config.destinations, self._records)
-        if message.ids is None:
-            statuses += describe_removed(self._records)
+        if not removed.keys().isdisjoint(asked):
+            statuses += tuple(one for one in describe_removed(self._records) if one.id in asked)
         self.send(sender, Statuses(message.request_id, statuses, table.stats()))
 
     @handles(GetStats)

@@ -108,7 +108,7 @@ class Stats(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Statuses(Message):
-    """Answer to `GetStatus`; when all were asked for, with those that are not configured any more."""
+    """Answer to `GetStatus`; those that are not configured any more come last."""
 
     request_id: str
     destinations: tuple[DestinationStatus, ...]

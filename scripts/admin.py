@@ -14,6 +14,7 @@ import click
 import sluicegate
 from sluicegate.errors import SluicegateError
 from sluicegate.scripts.failures import asks_for_json, failure_of
+from sluicegate.scripts.standard_files import open_standard_files
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Commands(click.Group):
         """
         try:
             return super().invoke(ctx)
-        except (SluicegateError, OSError, click.ClickException) as error:
+        except (SluicegateError, OSError, UnicodeEncodeError, click.ClickException) as error:
             failure, as_json = failure_of(error), ctx.meta[_FOR_PROGRAMS]
             if failure is None or (isinstance(error, click.ClickException) and not as_json):
                 raise
@@ -99,6 +100,7 @@ class Commands(click.Group):
 @click.version_option(sluicegate.__version__, prog_name="sluicegate")
 def main() -> None:
     """Consent-aware event router: Segment API in, the destinations that consent allows out."""
+    open_standard_files()
 
 
 if __name__ == "__main__":

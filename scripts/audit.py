@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -20,6 +21,9 @@ from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.proof import Decided, Verified, export, missing_head, verify
 from sluicegate.scripts.options import find_data_dir, json_option, system_options
+
+_ROW = re.compile(r"[0-9]{1,18}")
+"""A row's number; no store holds a longer one."""
 
 
 @click.group("audit")
@@ -117,7 +121,7 @@ def _print(found: list[Verified]) -> None:
 def _stranger(where: DataDir, text: str) -> str | None:
     destination, _, rest = text.partition(":")
     number, _, hash_ = rest.partition(":")
-    if not (destination and number.isdecimal() and len(hash_) >= 8):
+    if not (destination and _ROW.fullmatch(number) and len(hash_) >= 8):
         raise click.BadParameter(f"{text!r} is not DESTINATION:ROW:HASH", param_hint="--expect")
     fault = missing_head(where, destination, int(number), hash_)
     return fault and f"{destination}: UNEXPECTED: {fault}"

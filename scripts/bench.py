@@ -76,6 +76,7 @@ def bench(
     console = Console(stderr=for_programs, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     progress = Console(stderr=True, highlight=False, style="dim")
     if folder is not None:
+        folder = folder.absolute()  # a relative path in a configuration would start at the system's data directory
         folder.mkdir(parents=True, exist_ok=True)
     with Interrupts() as interrupts, tempfile.TemporaryDirectory(prefix="sluicegate-bench-", dir=folder) as root:
         plan = Plan(

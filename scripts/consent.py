@@ -34,7 +34,8 @@ from sluicegate.errors import NotRunning, Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent_dry_run import dry_run
 from sluicegate.scripts.consent_notice import tell_listeners
-from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 MAX_SHOWN = 100
 _UNCHANGED = "nothing changed: it is known, newer is known, or the person is suppressed"
@@ -86,7 +87,7 @@ def show(
     table = Table("purpose", "state", "since", "evidence")
     for purpose, slots in sorted(known.slots.items()):
         standing = standings.of(purpose)
-        table.add_row(purpose, standing.state, _time(standing.as_of_ms), _evidence(slots))
+        table.add_row(cell(purpose), standing.state, _time(standing.as_of_ms), _evidence(slots))
     Console().print(table)
 
 
@@ -147,7 +148,7 @@ def withdraw(
 
 @consent.command("history")
 @subject_options
-@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1), help="How many at most.")
+@click.option("--limit", default=MAX_SHOWN, show_default=True, type=AT_LEAST_ONE, help="How many at most.")
 @json_option
 @system_options
 def history(
@@ -182,7 +183,7 @@ def history(
         said = ", ".join(f"{purpose}: {_evidence(slots)}" for purpose, slots in change.said.items())
         evidence = change.evidence.name.lower().replace("_", " ")
         text = said or ("linked with another id" if change.other else "")
-        table.add_row(str(change.version), _time(change.recorded_at_ms), evidence, change.source, text)
+        table.add_row(str(change.version), _time(change.recorded_at_ms), evidence, cell(change.source), cell(text))
     Console().print(table if changes else "nothing was ever told")
 
 

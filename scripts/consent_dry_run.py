@@ -27,6 +27,7 @@ from sluicegate.explain.words import requirement_text
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 
 @click.command("dry-run")
@@ -131,7 +132,7 @@ def _print(chosen: DestinationConfig, requires: Requirement, found: WhatIf) -> N
         for decision in Final:
             if now[decision] or then[decision]:
                 counts = f"{now[decision]:,}", f"{then[decision]:,}", f"{then[decision] - now[decision]:+,}"
-                table.add_row(source, decision.value.replace("_", " "), *counts)
+                table.add_row(cell(source), decision.value.replace("_", " "), *counts)
     console.print(table)
     before, after = requirement_text(chosen.requires), requirement_text(requires)
     click.echo(f"now: {chosen.id} {before}; then: {chosen.id} {after}")

@@ -23,7 +23,7 @@ from sluicegate.messages.control import (
     RetryLoad,
     Unload,
 )
-from sluicegate.scripts.options import CONSENT_HELP, connect, json_option, read_consent, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, CONSENT_HELP, connect, json_option, read_consent, system_options
 
 LOAD_TIMEOUT_S = 120.0
 
@@ -34,7 +34,7 @@ def _request_id() -> str:
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True)
-@click.option("--batch-size", type=click.IntRange(min=1), help="How many at a time; else load_batch_size says it.")
+@click.option("--batch-size", type=AT_LEAST_ONE, help="How many at a time; else load_batch_size says it.")
 @json_option
 @system_options
 def load(

@@ -11,14 +11,14 @@ import click
 import msgspec
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sluicegate.delivery.letters import DeadLetter, LetterFilter, LetterStatus
 from sluicegate.errors import Refused
 from sluicegate.scripts.letter_changes import drop, replay
 from sluicegate.scripts.letter_options import filter_options, stores
-from sluicegate.scripts.options import find_data_dir, json_option, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 _STATUSES = {LetterStatus.REPLAY: "waits for its replay", LetterStatus.DROPPED: "dropped"}
 
@@ -34,7 +34,7 @@ dead_letters.add_command(drop)
 
 @dead_letters.command("list")
 @filter_options
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="How many at most.")
+@click.option("--limit", default=100, show_default=True, type=AT_LEAST_ONE, help="How many at most.")
 @json_option
 @system_options
 def list_letters(
@@ -67,14 +67,14 @@ def _table(rows: list[tuple[str, DeadLetter]]) -> Table:
         entered = datetime.fromtimestamp(letter.entered_at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         attempts = f"{letter.attempts} attempt{'s' * (letter.attempts != 1)}"
         status = "" if letter.status is LetterStatus.DEAD else f" ({_STATUSES[letter.status]})"
-        what = f"{letter.message_id}\n{letter.type}, {attempts}{status}: {letter.reason}"
-        table.add_row(name, str(letter.id), entered, escape(what))
+        what = f"{cell(letter.message_id)}\n{letter.type}, {attempts}{status}: {cell(letter.reason)}"
+        table.add_row(name, str(letter.id), entered, what)
     return table
 
 
 @dead_letters.command("show")
 @click.argument("destination")
-@click.argument("id", type=int)
+@click.argument("id", type=AT_LEAST_ONE)
 @json_option
 @system_options
 def show_letter(destination: str, id: int, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sluicegate.config import Config, kept_embedded_config
@@ -25,6 +24,7 @@ from sluicegate.explain.words import as_json, story, why
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _print_table(one: _Told) -> None:
     for fate in one.fates:
         decision = "" if fate.decision is None or fate.decision == fate.outcome else f" ({fate.decision})"
         outcome = f"{fate.outcome}{decision}".replace("_", " ")
-        table.add_row(fate.destination, outcome, escape(why(fate, one.event)))
+        table.add_row(fate.destination, outcome, cell(why(fate, one.event)))
     Console().print(table)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,9 @@ from sluicegate.errors import ConfigError, NotRunning, Refused, SluicegateError
 
 DONE, FAILED, USAGE, NOT_RUNNING = 0, 1, 2, 3
 """The exit codes."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHOWN = 20
+"""Characters around the one that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ def failure_of(error: Exception) -> Failure | None:
             return Failure(str(error), "refused", FAILED)
         case SluicegateError():
             return Failure(str(error), "failed", FAILED)
+        case UnicodeEncodeError() if _SURROGATE.search(error.object):  # what Python makes of bytes in an argument
+            return Failure(f"{_around(error)!r} is not UTF-8: check the encoding of the arguments", "usage", USAGE)
         case OSError() if error.errno != errno.EPIPE:  # a reader that has left is click's to deal with
             return Failure(_os_text(error), "failed", FAILED)
     return None
@@ -53,13 +60,27 @@ def failure_of(error: Exception) -> Failure | None:
 
 def problem_json(problem: Any) -> dict[str, Any]:
     """A mistake in a configuration as JSON values."""
-    return {name: getattr(problem, name) for name in ("key", "value", "reason", "suggestion")}
+    shown = {name: getattr(problem, name) for name in ("key", "value", "reason", "suggestion")}
+    return {**shown, "value": _json_value(problem.value)}
+
+
+def _json_value(value: Any) -> Any:
+    """A value of a configuration, with the numbers that JSON does not have as TOML writes them."""
+    if isinstance(value, Mapping):
+        return {name: _json_value(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_json_value(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def asks_for_json(arguments: Sequence[str]) -> bool:
     """Whether a command line wants output for programs, also one that cannot be parsed."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return "--json" in options
+
+
+def _around(error: UnicodeEncodeError) -> str:
+    return error.object[max(0, error.start - _SHOWN) : error.start + _SHOWN]
 
 
 def _os_text(error: OSError) -> str:

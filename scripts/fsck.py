@@ -21,6 +21,7 @@ from sluicegate.lock import AlreadyRunning, DataDirLock
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import cell
 
 
 @click.command()
@@ -53,7 +54,7 @@ def _held(where: DataDir) -> Iterator[None]:
     """Nothing else may use the files meanwhile: the lock of `serve`."""
     lock = DataDirLock(where.lock)
     try:
-        lock.acquire(timeout_s=0)
+        lock.acquire(timeout_s=0, by="sluicegate fsck")
     except AlreadyRunning as error:
         raise click.UsageError(str(error)) from None
     try:
@@ -80,7 +81,7 @@ def _print(findings: list[Finding], *, repair: bool) -> None:
         table = Table("file", "events", "count", "what is wrong", "repaired")
         for one in findings:
             events = "" if one.first is None else f"{one.first}-{one.last}"
-            table.add_row(one.file, events, str(one.n_events or ""), one.what, one.repaired or "")
+            table.add_row(one.file, events, str(one.n_events or ""), cell(one.what), one.repaired or "")
         Console().print(table)
         if not repair:
             click.echo("repair with `sluicegate fsck --repair`, or restore a backup")
@@ -95,5 +96,5 @@ def _print_quarantine(quarantine: list[Damage]) -> None:
     table = Table("events", "met by", "at", "why")
     for one in quarantine:
         at = datetime.fromtimestamp(one.found_at_ms / 1000, UTC).isoformat(timespec="seconds")
-        table.add_row(f"{one.first}-{one.last}", one.found_by, at, one.why)
+        table.add_row(f"{one.first}-{one.last}", one.found_by, at, cell(one.why))
     Console().print(table)

@@ -36,7 +36,7 @@ def hash_key(from_stdin: bool, as_json: bool) -> None:
 
 def _given() -> str:
     """The key on standard input, without its end of line: an argument would show in the list of processes."""
-    key = sys.stdin.read().rstrip("\r\n")
+    key = sys.stdin.buffer.read().decode(errors="replace").rstrip("\r\n")
     try:
         check_plain_key(key)
     except Wrong as wrong:

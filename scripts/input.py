@@ -8,6 +8,8 @@ import click
 import msgspec
 
 MAX_INPUT_BYTES = 64 * 1024 * 1024
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which some programs write before UTF-8."""
 
 
 def read_all(file: BinaryIO) -> bytes:
@@ -23,14 +25,13 @@ def raw_events(data: bytes) -> list[bytes]:
 
     It is an event as JSON, several as JSON Lines or a JSON array, or a body as clients post it (`{"batch": [...]}`).
     """
+    data = data.removeprefix(_MARK)
     try:
-        found = _parts(msgspec.json.decode(data, type=msgspec.Raw))
-    except msgspec.DecodeError:
-        try:
-            lines = (line for line in data.splitlines() if line.strip())
-            found = [msgspec.json.decode(line, type=msgspec.Raw) for line in lines]
-        except msgspec.DecodeError as error:
-            raise click.UsageError(f"the input is neither JSON nor JSON Lines: {error}") from error
+        found = _documents(data)
+    except msgspec.DecodeError as error:
+        raise click.UsageError(f"the input is neither JSON nor JSON Lines: {error}") from error
+    except RecursionError as error:
+        raise click.UsageError("the input is nested too deeply") from error
     events = [bytes(one).strip() for one in found]
     if not all(event.startswith(b"{") for event in events):
         raise click.UsageError("the input has something that is no event; write JSON objects")
@@ -43,6 +44,15 @@ def read_events(data: bytes) -> list[dict[str, Any]]:
         return [msgspec.json.decode(event) for event in raw_events(data)]
     except msgspec.DecodeError as error:
         raise click.UsageError(f"the input is neither JSON nor JSON Lines: {error}") from error
+    except RecursionError as error:
+        raise click.UsageError("the input is nested too deeply") from error
+
+
+def _documents(data: bytes) -> list[msgspec.Raw]:
+    try:
+        return _parts(msgspec.json.decode(data, type=msgspec.Raw))
+    except msgspec.DecodeError:
+        return [msgspec.json.decode(line, type=msgspec.Raw) for line in data.splitlines() if line.strip()]
 
 
 def _parts(raw: msgspec.Raw) -> list[msgspec.Raw]:

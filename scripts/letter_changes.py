@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -11,15 +11,12 @@ from pathlib import Path
 import click
 
 from sluicegate.delivery.letters import LetterFilter
-from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.letter_options import filter_options, stores
-from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
-from sluicegate.scripts.replaying import Replay, Replays, outcome_text
-
-CHUNK = 500
+from sluicegate.scripts.options import Seconds, connect, find_data_dir, json_option, system_options
+from sluicegate.scripts.replaying import CHUNK, Replay, Replays, outcome_text
 
 
 @click.command("replay")
@@ -30,7 +27,7 @@ CHUNK = 500
     "timeout_s",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     help="Seconds to wait for the outcome once the destinations are loaded.",
 )
 @json_option
@@ -57,8 +54,11 @@ def replay(
         counts = _counted(where, destination, chosen)
         if not as_json:
             _show_counts(counts, as_json=False, dry_run=False)
-        _change(where, counts, chosen, lambda store, which: store.letters.mark_replay(which, limit=CHUNK))
-        with Replays(where, list(counts)) as replays, _bar("replaying", replays.total, as_json=as_json) as advance:
+        with (
+            Replays(where, list(counts), chosen) as replays,
+            _bar("replaying", replays.total, as_json=as_json) as advance,
+        ):
+            replays.mark()
             found = replays.watch(client, timeout_s=timeout_s, progress=advance)
     _show_replays(found, as_json=as_json)
 
@@ -89,7 +89,7 @@ def drop(
     _show_counts(counts, as_json=as_json, dry_run=dry_run)
     if not dry_run:
         with _bar("dropping", sum(counts.values()), as_json=as_json) as advance:
-            _change(where, counts, chosen, lambda store, which: store.letters.drop(which, limit=CHUNK), advance)
+            _drop(where, counts, chosen, advance)
 
 
 def _counted(where: DataDir, destination: str | None, chosen: LetterFilter) -> dict[str, int]:
@@ -121,17 +121,11 @@ def _show_replays(found: list[Replay], *, as_json: bool) -> None:
         raise Refused(f"not replayed, because it is not loaded: {', '.join(failed)}; the letters wait until it is")
 
 
-def _change(
-    where: DataDir,
-    names: Mapping[str, int],
-    chosen: LetterFilter,
-    change: Callable[[DestinationStore, LetterFilter], int],
-    advance: Callable[[int], None] = lambda count: None,
-) -> None:
-    """Change what is meant in chunks, so that the destinations can write in between."""
+def _drop(where: DataDir, names: Iterable[str], chosen: LetterFilter, advance: Callable[[int], None]) -> None:
+    """Drop what is meant in chunks, so that the destinations can write in between."""
     for name in names:
         for _, store in stores(where, name):
-            while done := change(store, chosen):
+            while done := store.letters.drop(chosen, limit=CHUNK):
                 advance(done)
 
 

@@ -27,29 +27,42 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = LetterFilter(reason=reason, since_ms=_moment_ms(since), until_ms=_moment_ms(until))
         command(chosen=chosen, **options)
 
-    for option in (
-        click.option("--until", help="Entered before: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
-        click.option(
-            "--since", help="Entered at or after: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."
-        ),
-        click.option("--reason", help="Only those whose reason contains this text."),
-        click.option("--destination", help="Only this destination's."),
+    for name, help_text in (
+        ("--until", "Entered before: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
+        ("--since", "Entered at or after: 2026-01-31T12:00 (UTC unless it has an offset), or an age: 2h."),
+        ("--reason", "Only those whose reason contains this text."),
+        ("--destination", "Only this destination's."),
     ):
-        filtered = option(filtered)
+        filtered = click.option(name, callback=_given, help=help_text)(filtered)
     return filtered
+
+
+def _given(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """An empty filter is most likely a variable that is not set, and would mean every letter."""
+    if text is not None and not text.strip():
+        raise click.UsageError(f"{option.opts[0]} is empty: say what it shall be, or leave it out", context)
+    return text
 
 
 def stores(where: DataDir, destination: str | None) -> Iterator[tuple[str, DestinationStore]]:
     """The stores that are meant, opened one at a time; raises `Refused` for a destination that has none."""
     if not where.root.is_dir():
         raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
-    paths = {path.stem: path for path in sorted(where.stores.glob("*.db"))}
+    paths = {path.stem: path for path in _stores_in(where.stores)}
     if destination is not None and destination not in paths:
         raise Refused(f"{destination} has no dead letters: nothing was ever delivered to it")
     for name, path in paths.items():
         if destination in (None, name):
             with _opened(path) as store:
                 yield name, store
+
+
+def _stores_in(folder: Path) -> list[Path]:
+    """The stores in a folder, none when there is no folder; `glob` would find none either where it may not look."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".db")
+    except FileNotFoundError:
+        return []
 
 
 @contextmanager
@@ -73,6 +86,6 @@ def _moment_ms(text: str | None) -> int | None:
         # Without an offset it is most likely copied from `dead-letters list`, which shows UTC.
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     try:
-        return int((time.time() - parse_duration_s(text)) * 1000)
+        return max(0, int((time.time() - parse_duration_s(text)) * 1000))
     except ValueError:
         raise click.BadParameter(f"{text!r} is neither a time such as 2026-01-31T12:00 nor an age such as 2h") from None

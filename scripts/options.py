@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,35 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DATA_DIR = Path("data")
 
+AT_LEAST_ONE = click.IntRange(min=1, max=2**63 - 1)
+"""A count or an id: no store holds a larger number."""
+
+
+class Seconds(click.FloatRange):
+    """So many seconds at least, and a week at most: no clock waits for `nan` or for ever."""
+
+    def __init__(self, min: float) -> None:
+        super().__init__(min=min, max=7 * 86_400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; fails for what is none that can be waited for."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 CONSENT_HELP = "Granted purposes, such as measurement,marketing; a leading - denies one."
+
+
+class GivenPath(click.Path):
+    """A path that is not empty: an empty one is most likely a variable that is not set, and means where one is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("it is empty: name one, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def config_option(command: F) -> F:
@@ -26,7 +55,7 @@ def config_option(command: F) -> F:
     return click.option(
         "--config",
         "config_path",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=GivenPath(path_type=Path, dir_okay=False),
         envvar="SLUICEGATE_CONFIG",
         show_envvar=True,
         help="Configuration file; default: sluicegate.toml if there is one here.",
@@ -37,7 +66,7 @@ def data_dir_option(command: F) -> F:
     """`--data-dir DIR`; overrides the configuration's."""
     return click.option(
         "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=GivenPath(path_type=Path, file_okay=False),
         envvar="SLUICEGATE_DATA_DIR",
         show_envvar=True,
         help="Data directory; default: the configuration's, else ./data.",

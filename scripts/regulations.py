@@ -26,7 +26,7 @@ from sluicegate.errors import NotRunning, Refused
 from sluicegate.lock import holder
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
-from sluicegate.scripts.options import find_data_dir, json_option, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, system_options
 
 LOOK_EVERY_S = 0.2
 MAX_SHOWN = 100
@@ -110,7 +110,7 @@ unsuppress = _standing_order(
 
 @click.command()
 @click.argument("id", required=False)
-@click.option("--limit", default=MAX_SHOWN, show_default=True, type=click.IntRange(min=1), help="How many at most.")
+@click.option("--limit", default=MAX_SHOWN, show_default=True, type=AT_LEAST_ONE, help="How many at most.")
 @json_option
 @system_options
 def regulations(id: str | None, limit: int, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:

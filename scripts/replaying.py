@@ -24,6 +24,7 @@ from sluicegate.proof import growing_row, words_since
 
 LOAD_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.1
+CHUNK = 500
 
 _STUCK = FAILING | {State.PAUSED}
 _WAITING = LetterFilter(status=LetterStatus.REPLAY)
@@ -51,7 +52,10 @@ class Replay:
 class _Watched:
     id: str
     store: DestinationStore
+    chosen: dict[int, Offset]
+    """The letters that are to be replayed now, by id."""
     letters: dict[int, Offset]
+    """These and those that waited for a replay before."""
     since: int
     """The row of the proof from which on the replay is told."""
     error: str | None = None
@@ -66,17 +70,28 @@ class _Watched:
 
 
 class Replays:
-    """The letters of these destinations that wait for replay now; a context manager, because it holds their stores."""
+    """The chosen letters of these destinations, and those that wait already; a context manager: it holds the stores.
 
-    def __init__(self, where: DataDir, names: Sequence[str]) -> None:
+    Made before the first letter is marked, because a running destination takes them while others are still marked.
+    """
+
+    def __init__(self, where: DataDir, names: Sequence[str], chosen: LetterFilter) -> None:
         self._held = ExitStack()
         self._watched: list[_Watched] = []
         for name in names:
             path = where.store(name)
             since, store = growing_row(path), DestinationStore.open(path, start=0)
             self._held.callback(store.close)
-            self._watched.append(_Watched(name, store, store.letters.replaying(), since))
+            letters = store.letters.offsets(chosen)
+            self._watched.append(_Watched(name, store, letters, letters | store.letters.offsets(_WAITING), since))
         self.total = sum(len(one.letters) for one in self._watched)
+
+    def mark(self) -> None:
+        """Mark the chosen letters, each once, in chunks, so that the destinations can write in between."""
+        for one in self._watched:
+            ids = sorted(one.chosen)
+            for begin in range(0, len(ids), CHUNK):
+                one.store.letters.mark_replay(LetterFilter(ids=ids[begin : begin + CHUNK]))
 
     def watch(self, client: Client, *, timeout_s: float, progress: Callable[[int], None]) -> list[Replay]:
         """Load the destinations, and wait until all letters have ended, nothing goes on, or time is up."""

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 import click
+import msgspec
 
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, NotSent, Refused
@@ -165,6 +166,6 @@ def _pair(text: str) -> tuple[str, Any]:
     if not separator:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--property or --trait")
     try:
-        return name, json.loads(value)
-    except ValueError:
+        return name, msgspec.json.decode(value)  # json.loads takes NaN and 1e999, which no event can carry
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return name, value

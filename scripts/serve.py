@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,13 +14,20 @@ import click
 
 from sluicegate.actors.processes import exited
 from sluicegate.config import Config, embedded_config, load
-from sluicegate.errors import Refused
-from sluicegate.lock import holder
+from sluicegate.errors import NotRunning, Refused
+from sluicegate.lock import holder, taken_by
 from sluicegate.logs import LEVELS, LogFormat, LogStyle, set_up_logs
 from sluicegate.masking import hide
 from sluicegate.paths import DataDir
 from sluicegate.running import find_running
-from sluicegate.scripts.options import DEFAULT_DATA_DIR, existing_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import (
+    DEFAULT_DATA_DIR,
+    Seconds,
+    existing_config,
+    find_data_dir,
+    json_option,
+    system_options,
+)
 from sluicegate.scripts.storage import prepare_directory
 
 
@@ -64,13 +72,28 @@ def _configuration(config_path: Path | None, data_dir: Path | None, listen: str 
 
 
 @click.command()
-@click.option("--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds to wait for its end.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=30.0,
+    show_default=True,
+    type=Seconds(min=0),
+    help="Seconds to wait for its end.",
+)
 @json_option
 @system_options
 def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """End the running system; returns when it has committed everything and is gone."""
     where = find_data_dir(config_path, data_dir)
     pid = holder(where.lock) or find_running(where).pid
+    if by := taken_by(where.lock):
+        raise NotRunning(f"no system runs on {where.root}: `{by}` (pid {pid}) is at work there")
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile, as another `stop` may have told it
+        _end(pid, timeout_s)
+    click.echo(json.dumps({"stopped": True, "pid": pid}) if as_json else "stopped")
+
+
+def _end(pid: int, timeout_s: float) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
@@ -78,4 +101,3 @@ def stop(timeout_s: float, as_json: bool, config_path: Path | None, data_dir: Pa
             raise Refused(f"pid {pid} has not ended after {timeout_s:.0f} s")
     finally:
         os.close(pidfd)
-    click.echo(json.dumps({"stopped": True, "pid": pid}) if as_json else "stopped")

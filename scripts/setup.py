@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import click
@@ -24,8 +25,22 @@ def init(path: Path, force: bool) -> None:
         raise Refused(f"{path} exists; use --force to replace it")
     if not path.parent.is_dir():
         raise Refused(f"{path.parent} is no folder that exists; make it first: mkdir -p {path.parent}")
-    path.write_text(template())
+    if path.is_file():
+        _replace(path.resolve(), template())
+    else:
+        path.write_text(template())
     click.echo(f"wrote {path}; edit it, then: sluicegate validate {path} && sluicegate serve --config {path}")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put another text in the place of a file; on a full disk the file stays as it is."""
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(text)
+        shutil.copymode(path, draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from pathlib import Path
 
 from sluicegate.accounts import check_cursors
@@ -24,13 +25,16 @@ def prepare_directory(data_dir: DataDir) -> None:
     """Make the data directory; raises `DirectoryRefused` when it is not ours or cannot be written to."""
     root = data_dir.root
     try:
-        owner = root.stat().st_uid
+        found = root.stat()
+        owner, is_shared = found.st_uid, bool(found.st_mode & stat.S_ISVTX)
     except FileNotFoundError:
-        owner = os.geteuid()
+        owner, is_shared = os.geteuid(), False
     except OSError as error:
         raise DirectoryRefused(
             f"the data directory cannot be used: {root}: {error.strerror}; choose another one with --data-dir"
         ) from error
+    if is_shared:  # as /tmp is, and would not be any more with the mode that a data directory gets
+        raise DirectoryRefused(f"{root} is shared by all users; choose a directory below it with --data-dir")
     if owner != os.geteuid():
         raise DirectoryRefused(
             f"{root} belongs to {_name(owner)} and this is {_name(os.geteuid())}; "

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from sluicegate.logs import printable
 from sluicegate.messages.status import DestinationStatus, Stats, Statuses
 
 _COLOURS = {
@@ -32,6 +33,11 @@ _MOMENTS = ("last_attempt", "next_attempt_at", "loaded_at", "last_used")
 """The fields that are times."""
 
 _ALWAYS = ("accepted", "delivered", "pending", "denied")
+
+
+def cell(text: str) -> str:
+    """A text that others have chosen, for a table: shown as it is, and never obeyed."""
+    return escape(printable(text))
 
 
 def status_table(

@@ -14,7 +14,7 @@ from rich.text import Text
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.status import DestinationStatus
-from sluicegate.scripts.options import connect, system_options
+from sluicegate.scripts.options import Seconds, connect, system_options
 from sluicegate.scripts.status import ask_status, count_suppressed
 from sluicegate.scripts.tables import status_table
 
@@ -27,7 +27,7 @@ ANSWER_TIMEOUT_S = 3.0
     "interval_s",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=Seconds(min=0.1),
     help="Seconds between two looks.",
 )
 @system_options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sluicegate.masking import hidden
 
@@ -75,6 +76,29 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+class ShowsNoSecret(logging.Handler):
+    """A handler that shows a line which it cannot write on standard error as it would be, not as it was given.
+
+    `logging` itself would print the arguments in the clear, and a traceback for each line while a disk is full.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say the line on standard error, if that takes it."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)  # a mistake in the line itself
+            return
+        with contextlib.suppress(OSError, ValueError):
+            print(self.format(record), file=sys.stderr, flush=True)
+
+
+class _Stream(ShowsNoSecret, logging.StreamHandler[TextIO]):
+    """Lines on a stream."""
+
+
+class _File(ShowsNoSecret, logging.FileHandler):
+    """Lines in a file."""
+
+
 def set_up_logs(style: LogStyle, *, path: Path | None = None) -> LogStyle:
     """Send log lines of this process and its children to standard error, or to a file (mode 0600).
 
@@ -85,10 +109,10 @@ def set_up_logs(style: LogStyle, *, path: Path | None = None) -> LogStyle:
         style = LogStyle(style.level, LogFormat.CONSOLE if is_terminal else LogFormat.JSON)
     handler: logging.Handler
     if path is None:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Stream(sys.stderr)
     else:
         path.touch(mode=0o600)
-        handler = logging.FileHandler(path)
+        handler = _File(path, encoding="utf-8", errors="replace")
     handler.setFormatter(style.formatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -34,7 +34,11 @@ def find_running(data_dir: DataDir) -> Running:
 
     The lock decides: a file left behind by a killed launcher is not believed.
     """
-    pid = holder(data_dir.lock)
+    try:
+        pid = holder(data_dir.lock)
+    except OSError as error:
+        reason = f"cannot be looked at: {error.strerror}; run as the user whose system it is"
+        raise NotRunning(f"{data_dir.root} {reason}") from error
     try:
         running = Running(**json.loads(data_dir.running.read_text()))
     except (OSError, ValueError, TypeError):

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import apsw
 
 from sluicegate.errors import LogDamaged, LogTooNew, LogUnavailable, PageDamaged
+from sluicegate.owner import give_to_owner
 
 Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
 BUSY_TIMEOUT_MS = 5_000
@@ -155,6 +156,7 @@ def _build(path: Path, schema: Schema) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)  # made with mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
+            give_to_owner(handle, path.parent)
             file.write(_image(schema))
             file.flush()
             os.fsync(handle)

@@ -174,3 +174,21 @@ def test_missing_extra_shows_before_anything_starts(monkeypatch: pytest.MonkeyPa
     assert "strange, not installed" in listed
     assert "destinations.odd needs what is not installed here: pip install 'acme-strange[strange]'" in valid.output
     assert valid.exit_code == 0
+
+
+def test_secret_that_is_a_number_is_masked_where_an_event_has_the_number(config: Path) -> None:
+    config.write_text(config.read_text().replace("header-secret", "1234567890"))
+    event = {**SIGNED_UP, "properties": {"phone": 1234567890}}
+
+    told = run(config, "hook", "--json", stdin=json.dumps(event))
+
+    assert "1234567890" not in told
+    assert "Signed Up" in json.dumps(json.loads(told)["requests"])
+
+
+def test_type_that_is_no_text_can_be_refused(config: Path) -> None:
+    config.write_text(config.read_text().replace('path = "events', 'on_denied = "redact"\npath = "events'))
+
+    told = run(config, "archive", "--refused", stdin='{"type": ["track"]}')
+
+    assert "event 0 skipped: consent" in told

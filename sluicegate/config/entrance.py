@@ -203,6 +203,8 @@ def _origins(value: object) -> tuple[str, ...]:
 def _script(value: object, folder: Path) -> Path | None:
     if not isinstance(value, str):
         raise Wrong("must be a text", 'write one like "analytics.min.js"')
+    if "\0" in value:
+        raise Wrong("has a zero byte in it", 'write one like "analytics.min.js"')
     return folder / value if value else None
 
 

@@ -37,15 +37,18 @@ def _walk(value: Any, path: KeyPath, environ: Mapping[str, str], problems: Probl
         return _expand(value, path, environ, problems)
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
-    _check_number(value, path, problems)
-    return value
+    return _number(value, path, problems)
 
 
-def _check_number(value: Any, path: KeyPath, problems: Problems) -> None:
+def _number(value: Any, path: KeyPath, problems: Problems) -> Any:
+    """The value, None for a number that cannot be carried: not everything that reads it could cope."""
     if isinstance(value, float) and not math.isfinite(value):
         problems.add_unreadable(path, "not a finite number")
+        return None
     elif isinstance(value, int) and not -_INT64 <= value < _INT64:
         problems.add_unreadable(path, "does not fit into 64 bits")
+        return None
+    return value
 
 
 def _expand(text: str, path: KeyPath, environ: Mapping[str, str], problems: Problems) -> str:

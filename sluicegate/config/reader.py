@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -128,7 +129,7 @@ def _parse(path: Path) -> dict[str, Any]:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise _file_error(path, f"is larger than {MAX_FILE_BYTES} bytes", "check that it is the right file")
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     except FileNotFoundError as error:
         raise _file_error(path, "does not exist", "make one with: sluicegate init") from error
     except OSError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 from sluicegate.errors import LogDamaged, LogUnavailable
+from sluicegate.owner import give_to_owner
 
 MAX_ID_LENGTH = 255
 KEY_BYTES = 16
@@ -106,6 +107,7 @@ def _make_secret(path: Path) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            give_to_owner(handle, path.parent)
             file.write(secrets.token_bytes(SECRET_BYTES))
             file.flush()
             os.fsync(handle)

@@ -39,6 +39,7 @@ from sluicegate.event import ERASED
 from sluicegate.eventlog.base import Offset, Row, RowGone
 from sluicegate.eventlog.erasing import LogEraser
 from sluicegate.eventlog.sqlite import SqliteLog
+from sluicegate.owner import give_to_owner
 from sluicegate.paths import DataDir
 from sluicegate.sqlite import errors_of
 
@@ -292,6 +293,7 @@ def locked(data_dir: DataDir) -> Iterator[bool]:
     """Be the only process that erases; False when another one is at it."""
     fd = os.open(data_dir.erasing, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        give_to_owner(fd, data_dir.root)
         yield _try_lock(fd)
     finally:
         os.close(fd)

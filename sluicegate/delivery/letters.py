@@ -68,7 +68,7 @@ class DeadLetter:
 class LetterFilter:
     """Which letters are meant: all conditions that are set; without `status`, those that are not dropped.
 
-    `reason` is a part of the reason, in any case; `since_ms` and `until_ms` (exclusive) bound the time of entry.
+    `reason` is a part of the reason, A to Z in any case; `since_ms` and `until_ms` (exclusive) bound the time of entry.
     """
 
     reason: str | None = None
@@ -81,7 +81,8 @@ class LetterFilter:
     def where(self) -> tuple[str, dict[str, Value]]:
         """The SQL condition and its bindings."""
         conditions = {
-            "instr(lower(reason), :reason) > 0": ("reason", self.reason and self.reason.lower()),
+            # SQLite's lower() knows A to Z alone, Python's every letter: both texts must go through the same one.
+            "instr(lower(reason), lower(:reason)) > 0": ("reason", self.reason),
             "entered_at_ms >= :since_ms": ("since_ms", self.since_ms),
             "entered_at_ms < :until_ms": ("until_ms", self.until_ms),
             "message_id = :message_id": ("message_id", self.message_id),
@@ -184,10 +185,11 @@ class DeadLetters:
                 self._db.execute("UPDATE state SET forgotten = forgotten + ?", (n,))
             return n
 
-    def replaying(self) -> dict[int, Offset]:
-        """All letters that wait for replay, by id, and where their events lay in the log."""
+    def offsets(self, where: LetterFilter) -> dict[int, Offset]:
+        """The letters that are meant, by id, and where their events lay in the log."""
+        condition, bindings = where.where()
         with errors_of(self._path):
-            return dict(fetch(self._db, "SELECT id, log_offset FROM dead_letters WHERE status = 'replay'"))
+            return dict(fetch(self._db, f"SELECT id, log_offset FROM dead_letters WHERE {condition}", bindings))
 
     def statuses(self, ids: Sequence[int]) -> dict[int, LetterStatus]:
         """How these letters stand, of those that are there."""

@@ -29,5 +29,8 @@ class Presence:
 
 
 def is_present(path: Path) -> bool:
-    """Whether another process tells so by this file; takes some microseconds."""
-    return holder(path) is not None
+    """Whether another process tells so by this file, or may, because it cannot be read; takes some microseconds."""
+    try:
+        return holder(path) is not None
+    except OSError:
+        return True

@@ -62,3 +62,13 @@ def test_interrupted_command_ends_all_that_it_started(number: signal.Signals, tm
     assert [pid for pid in members if started(pid) is not None] == []
     assert list(tmp_path.iterdir()) == []
     process.stderr.close()
+
+
+def test_folder_may_be_named_from_where_the_command_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--system", "sluicegate", "--mode", "cold-start", "--runs", "1", "--json"]
+
+    result = CliRunner().invoke(bench, [*arguments, "--dir", "below"])
+
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["cold_starts_ms"]) == 1

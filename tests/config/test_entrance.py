@@ -86,6 +86,7 @@ def test_what_is_not_host_and_port_is_refused(text: object) -> None:
         ("gateway", "max_body_size", "100KiB"),
         ("gateway", "cors_origins", []),
         ("gateway", "cors_origins", ["www.example.com"]),
+        ("gateway", "analytics_js", "analytics\0.js"),
         ("gateway", "cors_origins", "*"),
         ("gateway", "unheard_of", 1),
         ("supervisor", "idle_ttl", 0),
@@ -191,3 +192,16 @@ def test_shedding_of_memory_can_be_turned_off(document: Document, read: Read) ->
     document["supervisor"] = {"memory_shed_percent": 0}
 
     assert read(document).supervisor == SupervisorConfig(memory_shed_percent=0)
+
+
+@pytest.mark.parametrize("table", ["supervisor", "log", "gateway", "destinations"])
+def test_number_that_fits_nowhere_is_one_mistake(document: Document, problems_of: ProblemsOf, table: str) -> None:
+    keys = {"supervisor": "idle_ttl", "log": "max_size", "gateway": "max_depth"}
+    key = keys.get(table, "archive.rate_limit")
+    place = document["destinations"]["archive"] if table == "destinations" else document.setdefault(table, {})
+    place[key.rpartition(".")[2]] = 10**400
+
+    problems = problems_of(document)
+
+    assert list(problems) == [f"{table}.{key}"]
+    assert "does not fit into 64 bits" in problems[f"{table}.{key}"].reason

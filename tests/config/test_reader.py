@@ -129,3 +129,9 @@ def test_models_are_imported_without_the_readers() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert result.stdout.strip() == "set()"
+
+
+def test_file_may_begin_with_a_byte_order_mark(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + EXAMPLE.encode())
+
+    assert list(load(file, environ=ENVIRON).destinations) == ["archive", "crm"]

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from sluicegate.consent.evidence import Evidence, Told, decision
+from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.subject import Subject
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent import consent
 
@@ -117,3 +120,15 @@ def test_wrong_usage_writes_nothing(data: DataDir, arguments: tuple[str, ...]) -
 
 def test_a_folder_without_a_ledger_is_said_so(data: DataDir) -> None:
     assert "no consent ledger" in str(run("show", *ANNE).exception)
+
+
+def test_whatever_a_client_calls_a_purpose_is_shown_as_it_is(data: DataDir) -> None:
+    writes = decision({"[/x]": True}, 1_700_000_000_000, received_ms=1_700_000_000_000)
+    ledger = Ledger(data.consent, data.consent_key)
+    ledger.record([Told(Subject("anne", None), writes, Evidence.API, "web [/b]")], now_ms=1_700_000_000_000)
+    ledger.close()
+
+    told = [run("show", *ANNE), run("history", *ANNE)]
+
+    assert [one.exit_code for one in told] == [0, 0], told[0].exception
+    assert all("[/x]" in one.output for one in told)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from tests.end_to_end.harness import MakeSystem, System, poll, track
+from tests.end_to_end.harness import ARCHIVE, MakeSystem, System, poll, track
 from tests.end_to_end.receiver import Receiver
 
 CONFIG = """
@@ -198,3 +198,18 @@ def test_init_writes_a_configuration_that_validates(system: MakeSystem, receiver
     assert written.returncode == 0
     assert again.returncode == 1
     assert valid.returncode == 0, valid.stderr
+
+
+def test_destination_that_was_removed_is_shown_by_itself_too(system: MakeSystem) -> None:
+    running = system(ARCHIVE + '[destinations.crm]\ntype = "null"\nrequires = ["necessary"]\n').start()
+    running.stop()
+    running.config_path.write_text(running.config_path.read_text().partition("[destinations.crm]")[0])
+    running.start()
+
+    both = json.loads(running.admin("status", "--json").stdout)["destinations"]
+    one = running.admin("status", "crm", "--json")
+    in_full = running.admin("status", "crm")
+
+    assert [(row["id"], row["state"]) for row in both] == [("archive", "registered"), ("crm", "removed")]
+    assert json.loads(one.stdout)["destinations"] == both[1:], one.stderr
+    assert "removed" in in_full.stdout

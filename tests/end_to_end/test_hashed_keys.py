@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +107,15 @@ def test_command_hashes_no_key_that_could_be_guessed_or_sent_by_nobody(given: st
     assert done.returncode == 1
     assert reason in done.stderr
     assert "sha256" not in done.stdout
+
+
+def test_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe and more than 22 bytes")
+    environ = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "sluicegate.scripts.admin", "hash-key", "--stdin"]
+
+    with (tmp_path / "key").open("rb") as given:
+        done = subprocess.run(command, stdin=given, env=environ, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1
+    assert "the key has characters that HTTP user names cannot have" in done.stderr

@@ -1,7 +1,20 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
+from typing import Any, Self
 
+import pytest
+from click.testing import CliRunner
+
+from sluicegate.delivery.letters import DeadLetter, DeadLetters, LetterFilter
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.event import Combo
+from sluicegate.messages.control import LoadResults
+from sluicegate.paths import DataDir
+from sluicegate.scripts import letter_changes
+from sluicegate.scripts.admin import main
 from tests.end_to_end.harness import MakeSystem, System, track
 from tests.end_to_end.receiver import Receiver
 from tests.scripts.narrow import narrow_admin
@@ -123,3 +136,56 @@ def test_list_is_readable_in_80_columns(system: MakeSystem, receiver: Receiver) 
     assert letter["enteredAt"][:19].replace("T", " ") in narrow
     assert "400" in narrow and "track, 1 attempt" in narrow
     assert "..." not in narrow and "…" not in narrow
+
+
+class Loaded:
+    """A client of a system whose destination is loaded, and is never looked at."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def ask_supervisor(self, message: Any, **options: Any) -> LoadResults:
+        return LoadResults(message.request_id, dict.fromkeys(message.ids))
+
+    def status(self, *ids: str) -> tuple[()]:
+        return ()
+
+
+def test_letters_that_end_while_others_are_still_marked_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = DataDir(tmp_path / "data")
+    where.create()
+    now_ms = time.time_ns() // 1_000_000
+    store = DestinationStore.open(where.store("crm"), start=0)
+    store.claim(1)
+    letters = [
+        DeadLetter(n, f"m-{n}", Combo("track", "web"), b"{}", "400", 1, now_ms, now_ms, now_ms) for n in (1, 2, 3)
+    ]
+    store.commit(1, cursor=3, dead_letters=letters)
+    marked: list[int] = []
+    mark = DeadLetters.mark_replay
+
+    def mark_and_deliver(self: DeadLetters, where: LetterFilter, *, limit: int = -1) -> int:
+        """A destination that is running takes letters as soon as they are marked; it refuses the third for good."""
+        marked.append(mark(self, where, limit=limit))
+        store.settle_replay(1, delivered=[1, 2], failed={3: "400 again"}, denied={}, now_ms=now_ms)
+        return marked[-1] if len(marked) < 9 else 0
+
+    monkeypatch.setattr(DeadLetters, "mark_replay", mark_and_deliver)
+    monkeypatch.setattr(letter_changes, "connect", lambda *options: Loaded())
+
+    answer = CliRunner().invoke(main, ["dead-letters", "replay", "--json", "--data-dir", str(where.root)])
+
+    assert answer.exit_code == 0, answer.exception
+    (found,) = json.loads(answer.stdout)["destinations"]
+    assert {name: found[name] for name in ("letters", "delivered", "dead", "waiting")} == {
+        "letters": 3,
+        "delivered": 2,
+        "dead": 1,
+        "waiting": 0,
+    }
+    assert marked == [3]

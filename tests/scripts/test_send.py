@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import sluicegate.scripts.send as send_module
 from sluicegate.actors.processes import processes
@@ -211,3 +211,29 @@ def test_client_that_finds_no_router_has_sent_nothing(running: System, monkeypat
 
     monkeypatch.undo()
     assert client.flush() == []
+
+
+def told(*arguments: str, given: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=given)
+
+
+@pytest.mark.parametrize("command", ["send --file -", "simulate archive"])
+def test_input_that_is_nested_beyond_reading_is_wrong_usage(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sluicegate.toml").write_text(f'[gateway]\nwrite_keys = {{ web = "a-write-key" }}\n{ARCHIVE}')
+
+    answer = told(*command.split(), given=b"[" * 200_000)
+
+    assert answer.exit_code == 2, answer.exception
+    assert "nested too deeply" in answer.stderr
+
+
+def test_input_may_begin_with_a_byte_order_mark() -> None:
+    assert raw_events(b'\xef\xbb\xbf{"type": "track"}\n{"type": "page"}') == [b'{"type": "track"}', b'{"type": "page"}']
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[" * 5_000, "1" * 5_000])
+def test_value_that_is_not_json_is_a_text(text: str) -> None:
+    assert send_module._pair(f"size={text}") == ("size", text)
