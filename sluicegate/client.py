@@ -37,6 +37,8 @@ SUPERVISOR = "sluicegate.supervisor"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_REQUEST_EVENTS = 2_500
 """What a system takes at once unless its `max_batch_events` says otherwise."""
+MAX_VERDICTS = 10_000
+"""Refused events that are remembered for the next `flush`."""
 
 
 class Client:
@@ -109,7 +111,7 @@ class Client:
         """Send what waits; return why events were refused since the last flush, counted from its first event.
 
         When it returns, every event without a verdict is on disk. Raises `Refused` or `NotRunning` and keeps the events
-        when they could not be stored.
+        when they could not be stored. Of more than 10,000 refused events the oldest are in the log as a warning instead.
         """
         while self._waiting:
             self._send_some()
@@ -140,6 +142,9 @@ class Client:
         if not isinstance(answer, Accepted):
             raise NotRunning("the router did not answer in time; the events are kept, call flush() again")
         self._verdicts += [Verdict(v.index + self._sent, v.message_id, v.reason) for v in answer.verdicts]
+        n_over = max(0, len(self._verdicts) - MAX_VERDICTS)
+        _warn_of(self._verdicts[:n_over])
+        del self._verdicts[:n_over]
         self._sent += count
         self._waiting_bytes -= sum(map(len, self._waiting[:count]))
         del self._waiting[:count]
@@ -226,10 +231,8 @@ class Client:
         Events that were refused, which nobody can ask for any more, are in the log as a warning.
         """
         try:
-            if flush and (verdicts := self.flush()):
-                log.warning(
-                    "%d events were refused and are not stored, the first: %s", len(verdicts), verdicts[0].reason
-                )
+            if flush:
+                _warn_of(self.flush())
         finally:
             self._detach()
 
@@ -263,6 +266,12 @@ def _event(kind: str, fields: Mapping[str, Any], common: Mapping[str, Any]) -> d
         with suppress(OverflowError, ValueError):  # the first and the last day that there is may have no other name
             event["timestamp"] = event["timestamp"].astimezone(UTC)
     return event | {name: value for name, value in fields.items() if value is not None}
+
+
+def _warn_of(verdicts: Sequence[Verdict]) -> None:
+    """Say what nobody will ask for."""
+    if verdicts:
+        log.warning("%d events were refused and are not stored, the first: %s", len(verdicts), verdicts[0].reason)
 
 
 def _fitting(events: Sequence[bytes]) -> int:

@@ -56,6 +56,21 @@ def test_events_that_are_refused_at_the_end_are_told_in_the_log(
     assert "1 events were refused and are not stored, the first: neither userId nor anonymousId" in caplog.text
 
 
+def test_what_was_refused_while_nobody_asked_is_bounded_and_told_in_the_log(
+    system: MakeSystem, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.client.MAX_VERDICTS", 3)
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root, flush_at=2) as client:
+        for _ in range(5):
+            client.track("Nobody did this")
+        verdicts = client.flush()
+
+    assert [v.index for v in verdicts] == [2, 3, 4]
+    assert "1 events were refused and are not stored" in caplog.text
+
+
 def test_single_event_message_is_answered_with_its_offset(system: MakeSystem) -> None:
     running = system(CONFIG).start()
     client = running.client
