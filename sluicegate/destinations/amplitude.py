@@ -7,6 +7,7 @@ Amplitude's paid user mapping.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,6 +68,8 @@ LISTS_OF_BAD = ("events_with_invalid_fields", "events_with_missing_fields", "eve
 """Members of a 400: a field, and the places of the events in which it is wrong."""
 MAX_EVENTS, MAX_BYTES = 1_000, 950 * 1024
 THROTTLED_WAIT_S = 30.0
+_SESSION = re.compile(r"[0-9]{1,18}")
+"""Fits 64 bits; milliseconds have 13 digits."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -130,7 +133,7 @@ class Amplitude(VendorDestination):
         if (at_ms := time_ms(event)) is not None:
             found["time"] = at_ms
         session = text(event, "integrations.Amplitude.session_id", "context.sessionId")
-        if session and session.isdigit():
+        if session and _SESSION.fullmatch(session):
             found["session_id"] = int(session)
         return found
 
