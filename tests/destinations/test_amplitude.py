@@ -93,3 +93,15 @@ def test_ids_that_amplitude_drops_are_no_ids(tmp_path: Path, id_: str) -> None:
     plan = amplitude.preview(make_batch(["m-1"], raws=[raw]), 0)
 
     assert "device_id" in plan.rejected[0]
+
+
+def test_products_of_an_order_cannot_become_much_more_than_the_event(tmp_path: Path) -> None:
+    amplitude = make_destination(Amplitude, tmp_path, api_key="secret-key")
+    assert isinstance(amplitude, Amplitude)
+    event = msgspec.json.decode(track("m-1", products=[{}] * 5_000)) | {"event": "Order Completed"}
+    event["context"]["locale"] = "x" * 10_000
+
+    plan = amplitude.preview(make_batch(["m-1", "m-2"], raws=[msgspec.json.encode(event), track("m-2")]), 0)
+
+    assert "product_events = false" in plan.rejected[0]
+    assert [(list(one.indices), len(one.body) < 1_000) for one in plan.requests] == [([1], True)]
