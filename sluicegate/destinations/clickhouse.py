@@ -25,7 +25,7 @@ from sluicegate.destinations.clickhouse_settings import ClickHouseSettings
 from sluicegate.destinations.pools import guarded_pool
 from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import CLICKHOUSE, Dialect
-from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
+from sluicegate.destinations.warehouse.loading import Warehouse
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
@@ -145,8 +145,7 @@ class ClickHouse(Warehouse):
     def _load(self, rows: Mapping[str, Sequence[Row]], batch: Batch) -> Mapping[int, str]:
         key = batch.key(self.context.id)
         with self._asking() as client:
-            for table in event_tables_first(rows):
-                group = rows[table]
+            for table, group in self._in_time(rows):
                 columns = list(dict.fromkeys(column for row in group for column in row.data))
                 if table != _USERS and "timestamp" not in columns:
                     columns.append("timestamp")
