@@ -78,6 +78,7 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         port_is_wrong = parts.port == 0
+        (parts.hostname or "").encode("idna")  # an empty or long label is no name
     except ValueError:
         raise ValueError("url: not a web address; write https://host/path") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port_is_wrong:
