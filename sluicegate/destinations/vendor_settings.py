@@ -167,7 +167,8 @@ class Ga4Settings(Settings):
         check_key("api_secret", self.api_secret)
         if bool(self.measurement_id) == bool(self.firebase_app_id):
             raise ValueError("measurement_id: name it or firebase_app_id; one of the two")
-        check_key("measurement_id" if self.measurement_id else "firebase_app_id", self.measurement_id or self.firebase_app_id)
+        stream = "measurement_id" if self.measurement_id else "firebase_app_id"
+        check_key(stream, getattr(self, stream))
         if self.currency and not re.fullmatch(r"[A-Z]{3}", self.currency):
             raise ValueError("currency: not a currency; write three capital letters (ISO 4217)")
         if len(self.user_properties) > 25:

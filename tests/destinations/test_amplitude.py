@@ -72,7 +72,9 @@ class TestAmplitude(VendorContract):
         (event,) = body_of(self.vendor.requests[0])["events"]
         assert (event["event_type"], event["user_properties"]) == ("$identify", {"plan": "pro"})
 
-    @pytest.mark.parametrize(("session", "sent"), [("1700000000000", 1_700_000_000_000), ("²", None), ("9" * 5_000, None)])
+    @pytest.mark.parametrize(
+        ("session", "sent"), [("1700000000000", 1_700_000_000_000), ("²", None), ("9" * 5_000, None)]
+    )
     def test_session_that_is_no_number_of_amplitudes_is_left_out(
         self, destination: Destination, session: str, sent: int | None
     ) -> None:
