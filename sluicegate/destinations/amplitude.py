@@ -111,9 +111,9 @@ class Amplitude(VendorDestination):
         """The records of an event; each of its products says again whose it is, so that small ones may become much."""
         made: list[bytes] = []
         n_bytes = 0
-        for number, record in enumerate(self._records(one)):
+        for place, record in enumerate(self._records(one)):
             made.append(encoded(record, max_bytes=MAX_BYTES))
-            n_bytes += len(made[-1]) if number else 0
+            n_bytes += len(made[-1]) if place else 0
             if n_bytes > MAX_PRODUCT_BYTES:
                 raise Broken(f"its products are more than {MAX_PRODUCT_BYTES} bytes; product_events = false sends none")
         return made

@@ -96,7 +96,7 @@ class Warehouse(Destination):
         self._fixed.clear()
 
     def _in_time(self, rows: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, Sequence[Row]]]:
-        """The tables one after the other, those of events first; what it gets too late for is left out, event by event."""
+        """The tables one after the other, those of events first; events that it gets too late for are left out."""
         for number, table in enumerate(event_tables_first(rows)):
             if number and rows[table][0].owner is not None and time.monotonic() > self._late_at:
                 self._left.update(row.index for row in rows[table])
