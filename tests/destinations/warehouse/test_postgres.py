@@ -315,6 +315,18 @@ def test_private_address_is_refused_unless_allowed(peer: PostgresPeer, tmp_path:
         destination.initialize()
 
 
+@pytest.mark.parametrize(
+    ("dsn", "text"),
+    [
+        ("host=127.0.0.1 port=54x32 dbname=x user=x", "port that is no number"),
+        ("host=127.0.0.1,127.0.0.1,127.0.0.1 port=1,2 dbname=x user=x", "another number of ports"),
+    ],
+)
+def test_dsn_with_wrong_ports_says_what_is_wrong(tmp_path: Path, dsn: str, text: str) -> None:
+    with pytest.raises(CredentialsRefused, match=text):
+        make_destination(Postgres, tmp_path, dsn=dsn).initialize()
+
+
 def test_dsn_and_socket_lead_to_the_database(peer: PostgresPeer, tmp_path: Path) -> None:
     dsn = f"postgresql://{peer.name}:{peer.name}@localhost:{peer.cluster.port}/postgres"
     ways = [{"dsn": dsn}, peer.login() | {"host": str(peer.cluster.socket_folder)}]
