@@ -7,6 +7,7 @@ Amplitude's paid user mapping.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -66,7 +67,11 @@ ORDER_EVENTS = frozenset(("order completed", "order refunded", "completed order"
 LISTS_OF_BAD = ("events_with_invalid_fields", "events_with_missing_fields", "events_with_invalid_id_lengths")
 """Members of a 400: a field, and the places of the events in which it is wrong."""
 MAX_EVENTS, MAX_BYTES = 1_000, 950 * 1024
+MAX_PRODUCT_BYTES = 256 * 1024
+"""Of the events that the products of one order become; some hundreds of them."""
 THROTTLED_WAIT_S = 30.0
+_SESSION = re.compile(r"[0-9]{1,18}")
+"""Fits 64 bits; milliseconds have 13 digits."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -82,8 +87,7 @@ class Amplitude(VendorDestination):
         url = self.base_url + "/2/httpapi"
         options = {"min_id_length": self.settings.min_id_length}
         head = _encode({"api_key": self.settings.api_key.reveal(), "options": options})
-        made = each(plan, batch, lambda one: [encoded(record, max_bytes=MAX_BYTES) for record in self._records(one)])
-        records = [(index, record) for index, several in made for record in several]
+        records = [(index, record) for index, several in each(plan, batch, self._encoded) for record in several]
         for indices, array in packs(records, max_records=MAX_EVENTS, max_bytes=MAX_BYTES):
             plan.requests.append(Request(url, head[:-1] + b',"events":' + array + b"}", indices))
         return plan
@@ -102,6 +106,17 @@ class Amplitude(VendorDestination):
         if isinstance(verdict, Retry) and answer.status == 429 and verdict.after_s is None:
             verdict.after_s = THROTTLED_WAIT_S
         return verdict
+
+    def _encoded(self, one: Numbered) -> list[bytes]:
+        """The records of an event; each of its products says again whose it is, so that small ones may become much."""
+        made: list[bytes] = []
+        n_bytes = 0
+        for place, record in enumerate(self._records(one)):
+            made.append(encoded(record, max_bytes=MAX_BYTES))
+            n_bytes += len(made[-1]) if place else 0
+            if n_bytes > MAX_PRODUCT_BYTES:
+                raise Broken(f"its products are more than {MAX_PRODUCT_BYTES} bytes; product_events = false sends none")
+        return made
 
     def _records(self, one: Numbered) -> Iterator[dict[str, Any]]:
         event = one.event
@@ -130,7 +145,7 @@ class Amplitude(VendorDestination):
         if (at_ms := time_ms(event)) is not None:
             found["time"] = at_ms
         session = text(event, "integrations.Amplitude.session_id", "context.sessionId")
-        if session and session.isdigit():
+        if session and _SESSION.fullmatch(session):
             found["session_id"] = int(session)
         return found
 

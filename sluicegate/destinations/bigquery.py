@@ -24,7 +24,7 @@ from sluicegate.destinations.bigquery_session import authorized_session
 from sluicegate.destinations.bigquery_settings import BigQuerySettings
 from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import BIGQUERY, Dialect
-from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
+from sluicegate.destinations.warehouse.loading import Warehouse
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
@@ -151,8 +151,8 @@ class BigQuery(Warehouse):
         refused: dict[int, str] = {}
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self._asking() as client:
-            for table in event_tables_first(rows):
-                wanted = [row for row in rows[table] if row.index not in refused]
+            for table, group in self._in_time(rows):
+                wanted = [row for row in group if row.index not in refused]
                 if wanted:
                     refused |= self._insert(client, table, rows=wanted, ids=batch.message_ids, now=now)
         return refused

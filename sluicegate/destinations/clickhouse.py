@@ -25,11 +25,11 @@ from sluicegate.destinations.clickhouse_settings import ClickHouseSettings
 from sluicegate.destinations.pools import guarded_pool
 from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import CLICKHOUSE, Dialect
-from sluicegate.destinations.warehouse.loading import Warehouse, event_tables_first
+from sluicegate.destinations.warehouse.loading import Warehouse
 from sluicegate.destinations.warehouse.plan import Change, Column, Table
 from sluicegate.destinations.warehouse.rows import Row
 from sluicegate.destinations.warehouse.values import MAX_EXACT, Kind, Stored
-from sluicegate.errors import CredentialsRefused, Retry
+from sluicegate.errors import CredentialsRefused, Rejected, Retry
 
 CONNECT_TIMEOUT_S = 5
 TYPES = {
@@ -145,20 +145,26 @@ class ClickHouse(Warehouse):
     def _load(self, rows: Mapping[str, Sequence[Row]], batch: Batch) -> Mapping[int, str]:
         key = batch.key(self.context.id)
         with self._asking() as client:
-            for table in event_tables_first(rows):
-                group = rows[table]
+            for table, group in self._in_time(rows):
                 columns = list(dict.fromkeys(column for row in group for column in row.data))
                 if table != _USERS and "timestamp" not in columns:
                     columns.append("timestamp")
-                client.insert(
-                    self._name(table),
-                    [self._values(group, table, column) for column in columns],
-                    column_names=columns,
-                    column_type_names=[self._types[table, column] for column in columns],
-                    column_oriented=True,
-                    settings={"insert_deduplication_token": f"{key} {table}"},
-                )
+                self._insert(client, table, group, columns, token=f"{key} {table}")
         return {}
+
+    def _insert(self, client: Client, table: str, rows: Sequence[Row], columns: Sequence[str], *, token: str) -> None:
+        values = [self._values(rows, table, column) for column in columns]
+        try:
+            client.insert(
+                self._name(table),
+                values,
+                column_names=columns,
+                column_type_names=[self._types[table, column] for column in columns],
+                column_oriented=True,
+                settings={"insert_deduplication_token": token},
+            )
+        except (ValueError, ArithmeticError) as error:  # as of a text for a column of UUIDs, which is not ours
+            raise Rejected(f"ClickHouse: a value does not fit its column of {table}: {error}") from error
 
     def _values(self, rows: Sequence[Row], table: str, column: str) -> list[Any]:
         values: list[Stored | None] = [row.data.get(column) for row in rows]

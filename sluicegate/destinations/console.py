@@ -56,7 +56,8 @@ class Console(Destination):
             if self._file:
                 self._file.append(text.encode())
             else:
-                sys.stdout.write(text)
+                encoding = sys.stdout.encoding or "utf-8"  # which may be that of a locale without most letters
+                sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
                 sys.stdout.flush()
         except OSError as error:
             raise Retry(f"cannot print: {error.strerror}") from error

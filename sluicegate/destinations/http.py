@@ -28,6 +28,8 @@ MAX_AGE_S = 300.0
 EXCERPT_BYTES = 4 * 1024
 """Twice what is kept of an answer, so that a secret at the end of what is kept is still seen whole, and masked."""
 _RECEIVE_BYTES = 16 * 1024
+_CLOSED = (ConnectionError, ssl.SSLEOFError)
+"""What sending raises once the other side has closed; the second over TLS, whatever the reason."""
 PUBLIC_ONLY = Network()
 
 
@@ -125,7 +127,7 @@ class HttpConnection:
                 self._socket = self._connected(min(deadline, time.monotonic() + CONNECT_TIMEOUT_S))
             self._socket.settimeout(left(deadline))
             self.sent = True
-            with contextlib.suppress(ConnectionError):  # one that answers early (413) may close without reading on
+            with contextlib.suppress(*_CLOSED):  # one that answers early (413) may close without reading on
                 self._socket.sendall(request)  # its time limit is for all of it
             while not reader.done:
                 self._socket.settimeout(left(deadline))

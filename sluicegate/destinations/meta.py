@@ -72,6 +72,8 @@ PRICED = frozenset(("AddToCart", "AddToWishlist", "ViewContent"))
 RETRY_CODES = frozenset((1, 2, 368, 5000))
 THROTTLE_CODES = frozenset((4, 17, 32, 341, 613, 80003, 80004))
 REFUSED_CODES = frozenset((3, 10, 102, 190, 200, 294))
+NO_SUCH_PIXEL = (100, 33)
+"""Code and subcode when the pixel is not there, or the token may not write to it; 100 alone is about the events."""
 OLDEST_MS, OLDEST_IN_STORE_MS, NEWEST_MS = 7 * 86_400_000, 62 * 86_400_000, 60_000
 MAX_EVENTS, MAX_BYTES = 1_000, 1_000_000
 _encode = msgspec.json.Encoder().encode
@@ -110,7 +112,7 @@ class Meta(VendorDestination):
             return Retry(message).answered(429, answer.beginning())
         if code in RETRY_CODES or error.get("is_transient") is True:
             found = Retry(message)
-        elif code in REFUSED_CODES:
+        elif code in REFUSED_CODES or (code, error.get("error_subcode")) == NO_SUCH_PIXEL:
             found = CredentialsRefused(f"credentials: {message}")
         elif isinstance(code, int) and answer.status < 500 and answer.status != 429:
             found = Rejected(message)

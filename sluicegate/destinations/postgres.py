@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from sluicegate.destinations.base import Batch, Context
+from sluicegate.destinations.postgres_connection import GRACE_S, Connection
 from sluicegate.destinations.postgres_errors import outcome_of, reason
 from sluicegate.destinations.postgres_login import Login
 from sluicegate.destinations.postgres_settings import PostgresSettings
@@ -71,7 +72,7 @@ class Postgres(Warehouse):
         super().__init__(settings, context)
         self._login = Login(settings, context)
         self._schema: str = settings.schema
-        self._connection: psycopg.Connection | None = None
+        self._connection: Connection | None = None
 
     def initialize(self) -> None:
         """Connect, and make the schema if it is not there."""
@@ -227,14 +228,16 @@ class Postgres(Warehouse):
                 return self._connection
             self._connection.close()
         try:
-            self._connection = psycopg.connect(**self._login.parameters(), autocommit=True)
+            connection = Connection.connect(**self._login.parameters(), autocommit=True)
         except OSError as error:
             raise Retry(f"the database cannot be reached: {error.strerror or error}") from error
         except psycopg.OperationalError as error:
             raise outcome_of(error, connecting=True) from error
         except psycopg.Error as error:
             raise CredentialsRefused(f"the connection cannot be made as configured: {reason(error)}") from error
-        return self._connection
+        connection.answer_timeout_s = self.context.timeout_s + GRACE_S
+        self._connection = connection
+        return connection
 
 
 def _has_ended(connection: psycopg.Connection) -> bool:

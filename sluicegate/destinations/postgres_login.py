@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from psycopg import ProgrammingError
@@ -15,6 +16,7 @@ from sluicegate.network import AddressRefused
 
 CONNECT_TIMEOUT_S = 5
 _DEFAULT_PORT = "5432"
+_PORT = re.compile(r"[0-9]{1,5}")
 _LOOPBACK = "127.0.0.1"
 
 
@@ -29,15 +31,17 @@ class Login:
         """The parameters; raises `OSError` when a name has no address, `CredentialsRefused` when none is allowed."""
         given = self._given()
         hosts = [host or "/var/run/postgresql" for host in str(given.get("host") or "").split(",")]
-        ports = str(given.get("port") or _DEFAULT_PORT).split(",")
+        ports = [port or _DEFAULT_PORT for port in str(given.get("port") or "").split(",")]
         if len(ports) == 1:
             ports *= len(hosts)
+        if len(ports) != len(hosts):
+            raise CredentialsRefused("the dsn has another number of ports than of hosts; write one for each")
+        if not all(_PORT.fullmatch(port) for port in ports):
+            raise CredentialsRefused(f"the dsn has a port that is no number; write {_DEFAULT_PORT}, or leave it out")
         try:
             found = [place for host, port in zip(hosts, ports, strict=True) for place in self._places(host, port)]
         except AddressRefused as error:
             raise CredentialsRefused(str(error)) from error
-        except ValueError as error:
-            raise CredentialsRefused("the dsn has another number of ports than of hosts; write one for each") from error
         given |= dict(zip(("host", "hostaddr", "port"), map(",".join, zip(*found, strict=True)), strict=True))
         return given | self._fixed(all(self._is_local(host) for host in hosts), given)
 

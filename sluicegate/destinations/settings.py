@@ -17,6 +17,7 @@ OWN_HEADERS = frozenset(
 """Headers that the webhook sets itself, besides all that begin with `webhook-`."""
 SECRET_MARK = "whsec_"
 SECRET_BYTES = range(24, 65)
+_KEY = re.compile(r"[!-~]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -77,6 +78,7 @@ def check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         port_is_wrong = parts.port == 0
+        (parts.hostname or "").encode("idna")  # an empty or long label is no name
     except ValueError:
         raise ValueError("url: not a web address; write https://host/path") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port_is_wrong:
@@ -85,6 +87,17 @@ def check_url(url: str) -> None:
         raise ValueError('url: has a user name or password; write headers = { Authorization = "Basic ${NAME}" }')
     if not (url.isascii() and url.isprintable()) or " " in url:
         raise ValueError("url: has characters that an address cannot have; write them percent-encoded")
+
+
+def check_key(name: str, value: Secret | str) -> None:
+    """Raise `ValueError` unless this can be a key that a vendor has given out; each of them is visible ASCII.
+
+    A line end behind it, as variables have that were read from a file, ends a header before its time; GA4 takes such a
+    key, answers 204 and keeps nothing.
+    """
+    text = value.reveal() if isinstance(value, Secret) else value
+    if not _KEY.fullmatch(text):
+        raise ValueError(f"{name}: is empty, or has a space, a line end or a letter that no key has; copy it once more")
 
 
 def _check_header(name: str, value: Secret) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from sluicegate.config.declaration import Limits, Settings
 from sluicegate.config.secret import Secret
-from sluicegate.destinations.settings import check_url
+from sluicegate.destinations.settings import check_key, check_url
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -32,6 +32,7 @@ class SegmentSettings(Settings):
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        check_key("write_key", self.write_key)
 
 
 Consent = Literal["event", "granted", "denied", "unsaid"]
@@ -55,6 +56,7 @@ class PosthogSettings(Settings):
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        check_key("api_key", self.api_key)
 
 
 class AmplitudeSettings(Settings):
@@ -76,6 +78,7 @@ class AmplitudeSettings(Settings):
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        check_key("api_key", self.api_key)
 
 
 class MixpanelSettings(Settings):
@@ -98,8 +101,12 @@ class MixpanelSettings(Settings):
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        check_key("token", self.token)
         if (self.api_secret is None) == (self.service_account is None):
             raise ValueError("api_secret: name it or service_account; one of the two")
+        for name, secret in (("api_secret", self.api_secret), ("service_account", self.service_account)):
+            if secret is not None:
+                check_key(name, secret)
         if self.service_account is not None and not self.project_id:
             raise ValueError("project_id: is missing; a service account needs it")
 
@@ -126,6 +133,7 @@ class MetaSettings(Settings):
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        check_key("access_token", self.access_token)
         if not self.pixel_id.isdigit():
             raise ValueError("pixel_id: not an id; write its digits as a text")
 
@@ -156,8 +164,11 @@ class Ga4Settings(Settings):
 
     def __post_init__(self) -> None:
         check_url(self.url)
+        check_key("api_secret", self.api_secret)
         if bool(self.measurement_id) == bool(self.firebase_app_id):
             raise ValueError("measurement_id: name it or firebase_app_id; one of the two")
+        stream = "measurement_id" if self.measurement_id else "firebase_app_id"
+        check_key(stream, getattr(self, stream))
         if self.currency and not re.fullmatch(r"[A-Z]{3}", self.currency):
             raise ValueError("currency: not a currency; write three capital letters (ISO 4217)")
         if len(self.user_properties) > 25:

@@ -72,6 +72,19 @@ class TestAmplitude(VendorContract):
         (event,) = body_of(self.vendor.requests[0])["events"]
         assert (event["event_type"], event["user_properties"]) == ("$identify", {"plan": "pro"})
 
+    @pytest.mark.parametrize(
+        ("session", "sent"), [("1700000000000", 1_700_000_000_000), ("²", None), ("9" * 5_000, None)]
+    )
+    def test_session_that_is_no_number_of_amplitudes_is_left_out(
+        self, destination: Destination, session: str, sent: int | None
+    ) -> None:
+        raw = msgspec.json.encode({**msgspec.json.decode(track("m-1")), "context": {"sessionId": session}})
+
+        outcome = destination.deliver(make_batch(["m-1", "m-2"], raws=[raw, track("m-2")]))
+
+        (first, _) = body_of(self.vendor.requests[0])["events"]
+        assert (outcome, first.get("session_id")) == (None, sent)
+
 
 @pytest.mark.parametrize("id_", ["Anonymous", "00000000-0000-0000-0000-000000000000", "0"])
 def test_ids_that_amplitude_drops_are_no_ids(tmp_path: Path, id_: str) -> None:
@@ -82,3 +95,15 @@ def test_ids_that_amplitude_drops_are_no_ids(tmp_path: Path, id_: str) -> None:
     plan = amplitude.preview(make_batch(["m-1"], raws=[raw]), 0)
 
     assert "device_id" in plan.rejected[0]
+
+
+def test_products_of_an_order_cannot_become_much_more_than_the_event(tmp_path: Path) -> None:
+    amplitude = make_destination(Amplitude, tmp_path, api_key="secret-key")
+    assert isinstance(amplitude, Amplitude)
+    event = msgspec.json.decode(track("m-1", products=[{}] * 5_000)) | {"event": "Order Completed"}
+    event["context"]["locale"] = "x" * 10_000
+
+    plan = amplitude.preview(make_batch(["m-1", "m-2"], raws=[msgspec.json.encode(event), track("m-2")]), 0)
+
+    assert "product_events = false" in plan.rejected[0]
+    assert [(list(one.indices), len(one.body) < 1_000) for one in plan.requests] == [([1], True)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,17 @@ def test_without_a_path_lines_go_to_standard_output(tmp_path: Path, capsys: pyte
     console.deliver(make_batch(["m-1", "m-2"]))
 
     assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_letters_that_the_standard_output_does_not_have_are_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    console = make_destination(Console, tmp_path)
+    console.initialize()
+
+    console.deliver(make_batch(["m-1"], raws=[make_event("m-1", name="ö and ż")]))
+
+    stdout.seek(0)
+    assert r"ö and \u017c" in stdout.read()

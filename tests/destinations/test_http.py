@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from sluicegate.testing.destination_contract import LOOPBACK
 from tests.doubles.raw_server import OK, RawServer
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+LARGE_REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000
 
 
 def test_exchanges_over_tls_share_a_connection(tls_server: RawServer, certificate: tuple[Path, Path]) -> None:
@@ -154,3 +156,54 @@ def test_what_a_server_says_over_tls_while_nobody_asks_is_no_answer(certificate:
     assert [first.status, second.status] == [200, 200]
     connection.close()
     server.close()
+
+
+def test_early_refusal_over_tls_is_read_although_the_body_was_not(certificate: tuple[Path, Path]) -> None:
+    def script(plain: socket.socket, number: int) -> None:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the answer is dropped as this closes
+        with tls_of(certificate).wrap_socket(plain, server_side=True) as connection:
+            connection.recv(100)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    server = RawServer(script)
+
+    answer = trusting(certificate, server).exchange(LARGE_REQUEST, timeout_s=10)
+
+    assert answer.status == 413
+    server.close()
+
+
+def test_kept_connection_over_tls_that_ends_while_the_next_request_goes_out_is_replaced(
+    certificate: tuple[Path, Path],
+) -> None:
+    def script(plain: socket.socket, number: int) -> None:
+        with tls_of(certificate).wrap_socket(plain, server_side=True) as connection:
+            server.read_request(connection)
+            connection.sendall(OK)
+            if number == 0:
+                connection.recv(100)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+            server.read_request(connection)
+            connection.sendall(OK)
+
+    server = RawServer(script)
+    connection = trusting(certificate, server)
+
+    statuses = [connection.exchange(request, timeout_s=10).status for request in (REQUEST, LARGE_REQUEST)]
+
+    assert statuses == [200, 200]
+    assert server.n_connections == 2
+    connection.close()
+    server.close()
+
+
+def tls_of(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def trusting(certificate: tuple[Path, Path], server: RawServer) -> HttpConnection:
+    tls = ssl.create_default_context(cafile=str(certificate[0]))
+    return HttpConnection(Origin("https", "localhost", server.port), network=LOOPBACK, tls=tls)

@@ -79,6 +79,13 @@ class TestMeta(VendorContract):
         with pytest.raises(kind, match="because"):
             destination.deliver(self.batch(["m-1"]))
 
+    def test_pixel_that_is_not_there_pauses_and_makes_no_dead_letters(self, destination: Destination) -> None:
+        said = {"message": "Object with ID '1' does not exist", "code": 100, "error_subcode": 33}
+        self.vendor.answer = lambda request: Reply(400, body=msgspec.json.encode({"error": said}))
+
+        with pytest.raises(CredentialsRefused, match="does not exist"):
+            destination.deliver(self.batch(["m-1", "m-2"]))
+
 
 def test_order_becomes_a_purchase(tmp_path: Path) -> None:
     event = sent(tmp_path, ORDER)

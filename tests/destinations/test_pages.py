@@ -35,7 +35,7 @@ def test_page_has_examples_that_are_valid(tmp_path: Path, name: str) -> None:
     for example in examples:
         path = tmp_path / "sluicegate.toml"
         path.write_text('[gateway]\nwrite_keys = { web = "a-long-enough-key" }\n' + example)
-        environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), '{"type": "service_account"}')
+        environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), '{"type":"service_account"}')
         environ |= dict.fromkeys(re.findall(r'^secret = "\$\{(\w+)\}"', example, re.MULTILINE), SIGNING_SECRET)
 
         config = load(path, environ=environ)

@@ -15,6 +15,7 @@ from sluicegate.destinations.mixpanel import Mixpanel
 from sluicegate.destinations.plan import TOO_OLD, Plan, Plans
 from sluicegate.destinations.posthog import Posthog
 from sluicegate.destinations.segment import Segment
+from sluicegate.errors import ConfigError
 from sluicegate.testing.destination_contract import make_batch, make_destination
 
 NOW_MS = 1_768_386_031_500
@@ -121,3 +122,18 @@ def planned(kind: type[Destination], tmp_path: Path, *events: Mapping[str, Any],
     assert isinstance(destination, Plans)
     raws = [msgspec.json.encode(event) for event in events]
     return destination.preview(make_batch([f"m-{n}" for n in range(len(raws))], raws=raws), NOW_MS)
+
+
+@pytest.mark.parametrize("spoilt", ["{}\n", " {}", "{}\u20ac", ""])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [(kind, key) for kind, settings in SETTINGS.items() for key in settings if key != "pixel_id"],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_key_that_was_copied_with_something_else_is_a_mistake(
+    tmp_path: Path, kind: type[Destination], key: str, spoilt: str
+) -> None:
+    settings = {**SETTINGS[kind], key: spoilt.format(SETTINGS[kind][key])}
+
+    with pytest.raises(ConfigError, match=key):
+        make_destination(kind, tmp_path, **settings)

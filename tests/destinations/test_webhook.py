@@ -355,6 +355,8 @@ def test_test_says_when_nobody_listens(webhook: Make) -> None:
         ({"url": "ftp://host/"}, "not a web address"),
         ({"url": "host/path"}, "not a web address"),
         ({"url": "http://[::1"}, "not a web address"),
+        ({"url": "http://host..example/"}, "not a web address"),
+        ({"url": f"http://{'x' * 64}.example/"}, "not a web address"),
         ({"url": "http://host:99999/"}, "not a web address"),
         ({"url": "https://user:pass@host/"}, "user name or password"),
         ({"url": "https://host/a b"}, "percent-encoded"),

@@ -42,7 +42,11 @@ class Handler(BaseHTTPRequestHandler):
         self._run(b"")
 
     def do_POST(self) -> None:
-        self._run(self._body())
+        try:
+            body = self._body()
+        except RuntimeError as error:
+            return self._fail(f"Code: 271. DB::Exception: {error} (CANNOT_DECOMPRESS)")
+        self._run(body)
 
     def _run(self, body: bytes) -> None:
         if STATE["answer"] == "busy":

@@ -23,6 +23,8 @@ _BETWEEN_WORDS = re.compile(r"[\s_\-./:]+|(?<=[a-z0-9])(?=[A-Z])")
 _HASH_DIGITS = 8
 _MAX_IDENTITY = 150
 _CACHED = 16_384
+_MAX_READ = 500
+"""Characters of a path that a column's name is made of, whose end is cut anyway; nor is a longer event kept in mind."""
 
 
 def snake_case(name: str) -> str:
@@ -34,26 +36,19 @@ def snake_case(name: str) -> str:
     return f"_{key}" if key[:1].isdigit() else key
 
 
-@lru_cache(_CACHED)
 def column_name(path: str, dialect: Dialect) -> str:
     """The column for the value at a path of keys joined by underscores; a hash of it when no ASCII is left."""
-    return _escaped(snake_case(path) or _hashed(path), dialect)
+    return _column_name(path[:_MAX_READ], dialect)
 
 
-@lru_cache(_CACHED)
 def event_name(event: str) -> str:
     """What the column `event` says: the table's name before it is cut or escaped; empty for an event without one."""
-    return snake_case(event) or (_hashed(event) if event.strip() else "")
+    return _event_name(event) if len(event) <= _MAX_READ else _event_name.__wrapped__(event)
 
 
-@lru_cache(_CACHED)
 def event_table(event: str, dialect: Dialect) -> str:
     """The table of an event that has a name."""
-    name = _escaped(event_name(event), dialect)
-    taken = {own_table(table, dialect) for table in OWN_TABLES} | set(OWN_TABLES)
-    while name in taken:
-        name = f"_{name}"
-    return name
+    return _event_table(event_name(event)[:_MAX_READ], dialect)
 
 
 @lru_cache(_CACHED)
@@ -71,6 +66,25 @@ def identity(event: str) -> str:
 def suffixed(name: str, of: str, dialect: Dialect) -> str:
     """A name for when this one is taken: with eight digits of the hash of what it stands for."""
     return f"{name[: dialect.max_name - _HASH_DIGITS - 1]}_{_digest(of)}"
+
+
+@lru_cache(_CACHED)
+def _column_name(path: str, dialect: Dialect) -> str:
+    return _escaped(snake_case(path) or _hashed(path), dialect)
+
+
+@lru_cache(_CACHED)
+def _event_name(event: str) -> str:
+    return snake_case(event) or (_hashed(event) if event.strip() else "")
+
+
+@lru_cache(_CACHED)
+def _event_table(name: str, dialect: Dialect) -> str:
+    table = _escaped(name, dialect)
+    taken = {own_table(own, dialect) for own in OWN_TABLES} | set(OWN_TABLES)
+    while table in taken:
+        table = f"_{table}"
+    return table
 
 
 def _escaped(name: str, dialect: Dialect) -> str:

@@ -24,6 +24,9 @@ from sluicegate.destinations.warehouse.values import Kind, Stored, Unfit, as_jso
 
 MAX_COLUMNS = 200
 """Columns that one event may have in one table, RudderStack's limit: more are a mistake of whoever sends it."""
+MAX_VALUES = 2 * MAX_COLUMNS
+"""After so many values nothing more is read: an event in which many are empty once they are read is a mistake too."""
+TOO_MANY = f"has more than {MAX_COLUMNS} columns; send fewer properties, or one as a list"
 MAX_DEPTH = 16
 """Objects inside objects; what is deeper is kept as JSON text."""
 
@@ -106,7 +109,7 @@ def rows_of(
         rows = [reader.row(own_table(tables[kind], dialect), own)]
     for row in rows:
         if len(row.kinds) + len(dialect.load_columns) > MAX_COLUMNS:
-            raise Unfit(f"has more than {MAX_COLUMNS} columns; send fewer properties, or one as a list")
+            raise Unfit(TOO_MANY)
     return rows
 
 
@@ -228,11 +231,14 @@ class _Reader:
             if not value and value is not False and value != 0:
                 continue  # null, and texts, lists and objects that are empty
             path = prefix + key
-            nested = isinstance(value, dict)
-            if nested and depth and column_name(path, self._dialect) not in self._json_columns:
+            if isinstance(value, dict) and depth and not self._keeps(path):
                 self._read(row, paths, value, path + _BELOW, depth - 1)
             else:
                 self._put(row, paths, path, value)
+
+    def _keeps(self, path: str) -> bool:
+        """Whether the object at this path has a column of its own."""
+        return bool(self._json_columns) and column_name(path, self._dialect) in self._json_columns
 
     def _typed(self, column: str, value: object) -> tuple[Kind, Stored]:
         if column in self._json_columns:
@@ -240,6 +246,8 @@ class _Reader:
         return classify(value, self._dialect)
 
     def _put(self, row: Row, paths: dict[str, str], path: str, value: object) -> None:
+        if len(paths) > MAX_VALUES:
+            raise Unfit(TOO_MANY)
         column = column_name(path, self._dialect)
         kind, stored = self._typed(column, value)
         if column in self._reserved:
@@ -251,8 +259,6 @@ class _Reader:
             column = suffixed(column, path, self._dialect)
             paths[column] = path
         if kind is Kind.STRING and stored == "":
-            return
-        if len(row.kinds) > MAX_COLUMNS:
             return
         row.kinds[column] = kind
         row.data[column] = stored

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from sluicegate.destinations.bigquery import NEW_COLUMN_WAIT_S, BigQuery
 from sluicegate.errors import CredentialsRefused, NotReady, Rejected, Retry
 from sluicegate.network import Network
-from sluicegate.testing.destination_contract import make_destination
+from sluicegate.testing.destination_contract import make_batch, make_destination
 from tests.destinations.warehouse.events import batch_of, identify, track
 from tests.doubles.bigquery_server import BigQueryServer
 
@@ -169,3 +170,38 @@ def test_private_address_is_refused_unless_allowed(vendor: BigQueryServer, tmp_p
 
     with pytest.raises(CredentialsRefused, match=r"\[network\] allow"):
         destination.initialize()
+
+
+def test_many_tables_of_a_slow_service_are_made_and_filled_in_several_calls(
+    vendor: BigQueryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve = vendor.serve
+
+    def slowly(method: str, path: str, body: bytes, headers: dict[str, str]) -> Any:
+        time.sleep(0.02)
+        return serve(method, path, body, headers)
+
+    monkeypatch.setattr(vendor, "serve", slowly)
+    destination = make(vendor, tmp_path, timeout_s=0.4)
+    destination.initialize()
+    batch, n_calls, longest_s = batch_of(*(track(f"Event {n}", a=1) for n in range(40))), 0, 0.0
+
+    while len(batch):
+        n_calls += 1
+        began_s = time.monotonic()
+        try:
+            outcome = destination.deliver(batch)
+        except Retry as error:
+            assert "not ready yet" in str(error)
+        else:
+            assert outcome is None or (outcome.again and not outcome.rejected)
+            again = sorted(outcome.again) if outcome else []
+            raws, ids = [batch.raws[index] for index in again], [batch.message_ids[index] for index in again]
+            batch = make_batch(ids, raws=raws)
+        longest_s = max(longest_s, time.monotonic() - began_s)
+
+    assert n_calls > 2
+    assert longest_s < 2
+    assert sorted(row["id"] for row in vendor.rows["tracks"]) == sorted(f"m-{n}" for n in range(1, 41))
+    assert all(len(vendor.rows[f"event_{n}"]) == 1 for n in range(40))
+    destination.destroy()

@@ -99,6 +99,18 @@ def test_times_that_the_engine_cannot_hold_are_texts(destination: ClickHouse, pe
     assert peer.rows("born, died", "order_completed") == [["1850-02-03", "1931-01-02 00:00:00.000"]]
 
 
+@pytest.mark.parametrize("kind", ["UUID", "IPv4", "UInt8"])
+def test_value_that_a_column_of_yours_cannot_hold_is_rejected(
+    destination: ClickHouse, peer: ClickHousePeer, kind: str
+) -> None:
+    columns = f"id String, timestamp DateTime64(3, 'UTC'), a {kind}"
+    destination.deliver(batch_of(track("Other")))
+    peer.server.ask(f"CREATE TABLE {peer.name}.order_completed ({columns}) ENGINE = ReplacingMergeTree ORDER BY id")
+
+    with pytest.raises(Rejected, match="ClickHouse"):
+        destination.deliver(batch_of(track(a=300 if kind == "UInt8" else "none"), first=2))
+
+
 def test_event_without_a_time_is_stored(destination: ClickHouse, peer: ClickHousePeer) -> None:
     destination.deliver(
         batch_of(track(a=1) | {"timestamp": None}, track(a=1) | {"timestamp": None, "receivedAt": None})

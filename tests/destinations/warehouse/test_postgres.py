@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -313,6 +315,18 @@ def test_private_address_is_refused_unless_allowed(peer: PostgresPeer, tmp_path:
         destination.initialize()
 
 
+@pytest.mark.parametrize(
+    ("dsn", "text"),
+    [
+        ("host=127.0.0.1 port=54x32 dbname=x user=x", "port that is no number"),
+        ("host=127.0.0.1,127.0.0.1,127.0.0.1 port=1,2 dbname=x user=x", "another number of ports"),
+    ],
+)
+def test_dsn_with_wrong_ports_says_what_is_wrong(tmp_path: Path, dsn: str, text: str) -> None:
+    with pytest.raises(CredentialsRefused, match=text):
+        make_destination(Postgres, tmp_path, dsn=dsn).initialize()
+
+
 def test_dsn_and_socket_lead_to_the_database(peer: PostgresPeer, tmp_path: Path) -> None:
     dsn = f"postgresql://{peer.name}:{peer.name}@localhost:{peer.cluster.port}/postgres"
     ways = [{"dsn": dsn}, peer.login() | {"host": str(peer.cluster.socket_folder)}]
@@ -335,3 +349,20 @@ def test_password_is_in_no_error(peer: PostgresPeer, tmp_path: Path) -> None:
 
     assert "s3cret" not in str(raised.value)
     assert "s3cret" not in json.dumps(str(destination.settings))
+
+
+def test_server_that_says_nothing_any_more_is_tried_again(
+    peer: PostgresPeer, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    destination = peer.make(tmp_path, timeout_s=0.3)
+    request.addfinalizer(destination.destroy)
+    destination.deliver(batch_of(track(a=1)))
+    ((backend,),) = peer.rows(f"SELECT pid FROM pg_stat_activity WHERE usename = '{peer.name}'")
+    request.addfinalizer(lambda: os.kill(backend, signal.SIGCONT))
+    os.kill(backend, signal.SIGSTOP)
+
+    with pytest.raises(Retry, match="did not answer in time"):
+        destination.deliver(batch_of(track(a=2), first=2))
+    destination.deliver(batch_of(track(a=2), first=2))
+
+    assert peer.ids() == ["m-1", "m-2"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -223,3 +224,18 @@ def test_columns_of_a_table_are_bounded() -> None:
     found = plan(rows(properties={"one_more": 1}), known=known)
 
     assert "more than 1600 columns" in found.rejected[0]
+
+
+@pytest.mark.parametrize("n_values", [190, 2_000])
+def test_long_keys_above_many_values_cost_little(n_values: int) -> None:
+    properties = {"long key " * 1_600: {f"a{n}": 1 for n in range(n_values)}}
+    began_s = time.process_time()
+
+    try:
+        n_columns = len(rows(properties=properties)[1].kinds)
+    except Unfit as error:
+        n_columns = 0
+        assert "200 columns" in str(error)
+
+    assert time.process_time() - began_s < 0.4
+    assert n_columns == (0 if n_values > MAX_COLUMNS else n_values + 3)
