@@ -111,7 +111,7 @@ class Client:
         """Send what waits; return why events were refused since the last flush, counted from its first event.
 
         When it returns, every event without a verdict is on disk. Raises `Refused` or `NotRunning` and keeps the events
-        when they could not be stored. Of more than 10,000 refused events the oldest are in the log as a warning instead.
+        when they could not be stored. Of more than 10,000 refused events the log has the oldest, as a warning.
         """
         while self._waiting:
             self._send_some()
