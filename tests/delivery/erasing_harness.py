@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind, Regulation, SubjectKind, find_regulation, regulate, unfinished
 from sluicegate.delivery.erasing import Eraser, Report
+from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
+from sluicegate.testing.batches import add_event
+from tests.delivery.world import YES, World
 
+ANNE, BEN = "anne-5b21", "ben-77aa"
+CANARY = "secret-of-anne"
 NOW_MS = 1_700_000_000_000
 
 
@@ -77,3 +84,26 @@ def traces(data_dir: DataDir, *texts: str) -> list[str]:
 
 def _has(data: bytes, texts: Sequence[str]) -> bool:
     return any(text.encode() in data for text in texts)
+
+
+def event_of(id_: str, subject: str, *, size: int = 0, user: str | None = None) -> bytes:
+    canary = CANARY if subject == ANNE else "public"
+    noise = os.urandom(size).hex()
+    return json.dumps({"type": "track", "anonymousId": subject, "userId": user, "c": canary, "x": noise}).encode()
+
+
+def append(world: World, *subjects: str, size: int = 0, combo: Combo = YES, received_at_ms: int = 1) -> None:
+    batch = EventBatch()
+    for subject in subjects:
+        id_ = f"{subject}-{world.log.head()}-{len(batch)}"
+        add_event(batch, event_of(id_, subject, size=size), message_id=id_, combo=combo, anonymous_id=subject)
+    world.log.append([batch], received_at_ms=received_at_ms)
+    world.bell.ring()
+
+
+def events(world: World) -> list[bytes]:
+    rows = world.log.read(0, max_events=10**6, max_bytes=10**9)
+    return [event for row in rows for event in world.log.events(row)]
+
+
+def no_progress(what: str, done: int, total: int) -> None: ...

@@ -20,7 +20,7 @@ from sluicegate.delivery.sweeper import Sweeper
 from sluicegate.event import Combo, EventBatch
 from sluicegate.testing.batches import add_event
 from tests.delivery.site import SILENT, now_ms, says
-from tests.delivery.test_sweeper import NO, YES, World
+from tests.delivery.sweeping import NO, YES, World
 
 
 class Site(World):

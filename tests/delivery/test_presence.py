@@ -15,7 +15,7 @@ from sluicegate.config.model import ConsentConfig
 from sluicegate.delivery.held import HoldBounds, Holds
 from sluicegate.delivery.presence import Presence, is_present
 from sluicegate.delivery.settlement import HeldRow
-from tests.delivery.test_sweeper import World
+from tests.delivery.sweeping import World
 
 SPAWN = multiprocessing.get_context("spawn")
 

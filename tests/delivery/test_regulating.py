@@ -7,8 +7,7 @@ import pytest
 from sluicegate.consent.regulation import Kind, SubjectKind
 from sluicegate.delivery.erasing import Eraser
 from sluicegate.delivery.regulating import ErasingThread, described, overall_status, put_in_force
-from tests.delivery.erasing_harness import regulation, traces
-from tests.delivery.test_erasing import ANNE, BEN, CANARY, append
+from tests.delivery.erasing_harness import ANNE, BEN, CANARY, append, regulation, traces
 from tests.delivery.world import World
 from tests.doubles.vendor import Vendor
 
