@@ -77,6 +77,35 @@ def test_log_files_that_were_moved_into_a_folder_are_erased_too(world: World) ->
     assert (report.events, report.words, traces(world.data_dir, ANNE)) == (1, 1, [])
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'400: {"error": "no such user j\u00FCrg\/en@shop"}',
+        r'{"message": "400: {\"error\": \"no such user j\\u00fcrg\/en@shop\"}"}',
+        "GET https://vendor.test/users/j%C3%BCrg%2fen%40shop?x=1 failed",
+        "no such user: j%c3%bcrg/en%40shop",
+        "event jürg/en@shop-7 failed",
+    ],
+)
+@pytest.mark.parametrize("has_events", [True, False])
+def test_ids_are_found_in_log_files_however_they_are_spelled(world: World, line: str, has_events: bool) -> None:
+    if has_events:
+        append(world, "jürg/en@shop")
+    elif "/users/" in line or "-7" in line:
+        pytest.skip("an id without events is known by its hash alone, and not found inside other words")
+    world.data_dir.logs.mkdir(exist_ok=True)
+    path = world.data_dir.logs / "actors.log"
+    path.write_text(f"before {line} behind\n", encoding="utf-8")
+
+    ask(world.data_dir, "jürg/en@shop")
+    erase_all(world.data_dir)
+
+    told = path.read_text(encoding="utf-8")
+    assert "***" in told
+    assert "rg" not in told
+    assert (told[:7], told[-8:]) == ("before ", " behind\n")
+
+
 def test_statement_49_destinations_that_got_something_report_that_they_cannot_delete(world: World) -> None:
     append(world, ANNE)
     world.start(Vendor())
