@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from tests.end_to_end.harness import System, track
 from tests.end_to_end.receiver import Receiver
@@ -18,10 +21,14 @@ BOTH, ONE, HALF = (
 )
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file that holds data; SQLite's index of a WAL is none, nor is a WAL that is empty."""
-    found = {str(path): path.read_bytes() for path in sorted(folder.rglob("*.db*")) if not path.name.endswith("-shm")}
-    return {name: data for name, data in found.items() if data}
+def content(folder: Path) -> dict[str, dict[str, list[object]]]:
+    """What every database holds, wherever in its files: a look may move a WAL that was left over."""
+    found = {}
+    for path in sorted(folder.rglob("*.db")):
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+            tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+            found[str(path)] = {name: list(db.execute(f'SELECT * FROM "{name}"')) for name in tables}
+    return found
 
 
 def asked(running: System, *options: str) -> dict[str, Any]:
