@@ -33,6 +33,8 @@ class Ledger:
     """By offset the epochs of processes that ended while it was alone on its way."""
     died_released: dict[int, set[int]] = field(default_factory=dict)
     """By offset the epochs of processes that ended while it was on its way after it had been held."""
+    had_no_room: set[int] = field(default_factory=set)
+    """Offsets that were given up because there was no room to hold them."""
     failed_at: float | None = None
     """When the destination last failed to load or crashed, while nobody has forgiven it."""
 
@@ -116,6 +118,7 @@ class Endings:
         for offset in refused:
             full = held[self._world.oracle.events[offset].subject] >= consent.hold_max
             self._must(full or len(rows) >= consent.hold_total, f"{id}: there was room to hold event {offset}")
+        self._ledgers[id].had_no_room.update(refused)
 
     def _must(self, holds: bool, text: str) -> None:
         if not holds:

@@ -214,6 +214,8 @@ class Oracle:
         n_alone, n_released = len(ledger.died_alone.get(offset, ())), len(ledger.died_released.get(offset, ()))
         if n_alone >= DEATHS_TO_BURY or n_released >= RELEASED_DEATHS_TO_BURY:
             return True
+        if offset in ledger.had_no_room:
+            return True
         case = self.judge.of(offset, id)
         return case.now is not None or not case.outcomes <= {None, UNDECIDED}
 
