@@ -27,15 +27,21 @@ from tests.delivery.erasing_harness import (
 )
 from tests.delivery.site import SILENT, now_ms
 from tests.delivery.world import World
-from tests.doubles.vendor import Vendor
+from tests.doubles.vendor import Answer, Vendor
+
+
+def in_first_call(world: World, answer: Answer) -> Vendor:
+    """A vendor that answers so, and whose destination's process stands in its first call."""
+    vendor = Vendor(answer)
+    world.start(vendor)
+    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    return vendor
 
 
 def test_statement_50_what_was_asked_to_be_erased_does_not_go_out_before_it_is_erased(world: World) -> None:
     release = threading.Event()
     append(world, BEN)
-    vendor = Vendor(lambda batch: release.wait(10))
-    world.start(vendor)
-    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    vendor = in_first_call(world, lambda batch: release.wait(10))
     append(world, *[ANNE, BEN] * 50)
 
     ask(world.data_dir, ANNE)
@@ -58,9 +64,7 @@ def test_a_retry_of_what_was_in_flight_leaves_the_erased_events_out(world: World
             raise Retry(f"broken by {ANNE}", after_s=0.01)
 
     append(world, ANNE, BEN)
-    vendor = Vendor(fail_first)
-    world.start(vendor)
-    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    vendor = in_first_call(world, fail_first)
 
     ask(world.data_dir, ANNE)
     erase_all(world.data_dir)
@@ -80,9 +84,7 @@ def test_an_event_that_is_refused_after_it_was_erased_is_no_dead_letter(world: W
         raise Rejected({0: "bad", 1: "bad"})
 
     append(world, ANNE, BEN)
-    vendor = Vendor(refuse)
-    world.start(vendor)
-    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    in_first_call(world, refuse)
     ask(world.data_dir, ANNE)
     erase_all(world.data_dir)
 
@@ -178,9 +180,7 @@ def test_a_destination_can_write_while_the_log_is_read_for_what_vendors_said(wor
         raise Retry(f"broken by {ANNE}", after_s=60.0)
 
     append(world, ANNE, BEN)
-    vendor = Vendor(fail)
-    world.start(vendor)
-    vendor.wait_for(lambda: len(vendor.calls) == 1)
+    in_first_call(world, fail)
     world.stop()
     path, n_read = world.data_dir.store("vendor"), 0
 

@@ -23,6 +23,8 @@ from sluicegate.registry import open_data
 from tests.faults.flipping import build
 
 N_EVENTS = 80
+PAGE_BYTES = 4_096
+"""Of the stores and the ledger."""
 
 
 def checked_dir(root: Path) -> DataDir:
@@ -74,3 +76,10 @@ def held_from(data_dir: DataDir, *offsets: int) -> None:
     terms = Holds(held, 0, "", HoldBounds(100, 100))
     store.commit(1, cursor=20 + len(held), held=terms)
     store.close()
+
+
+def clear_page(path: Path, number: int) -> None:
+    """Make zeros of a page of a database, counted from 1 as SQLite does."""
+    with path.open("r+b") as file:
+        file.seek((number - 1) * PAGE_BYTES)
+        file.write(bytes(PAGE_BYTES))

@@ -17,7 +17,18 @@ from sluicegate.delivery.store import DestinationStore
 from sluicegate.fsck.check import check
 from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about
-from tests.faults.checking import N_EVENTS, checked_dir, fsck, held_from, letter, proof_of, repaired, spoil
+from tests.faults.checking import (
+    N_EVENTS,
+    PAGE_BYTES,
+    checked_dir,
+    clear_page,
+    fsck,
+    held_from,
+    letter,
+    proof_of,
+    repaired,
+    spoil,
+)
 from tests.faults.flipping import root_of
 
 
@@ -53,10 +64,7 @@ def test_store_is_copied_over_a_letter_that_is_not_even_text(data_dir: DataDir) 
     store.commit(1, cursor=60, dead_letters=[replace(letter(offset), event=b"1" * 400) for offset in range(21, 61)])
     store.close()
     spoil(path, "UPDATE dead_letters SET reason = CAST(x'ff' AS TEXT) WHERE log_offset = 30")
-    place = path.read_bytes().index(b"m-55") // 4096 * 4096
-    with path.open("r+b") as file:
-        file.seek(place)
-        file.write(bytes(4096))
+    clear_page(path, path.read_bytes().index(b"m-55") // PAGE_BYTES + 1)
 
     findings = repaired(data_dir)
 
@@ -119,10 +127,7 @@ def test_new_store_that_lost_the_beginning_of_its_chain_begins_a_new_one(
 
 def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> None:
     path = data_dir.store("crm")
-    root = root_of(path, "dead_letters_message_id")
-    with path.open("r+b") as file:
-        file.seek((root - 1) * 4096)
-        file.write(bytes(4096))
+    clear_page(path, root_of(path, "dead_letters_message_id"))
 
     found = fsck(data_dir, "--repair")
 
@@ -134,10 +139,7 @@ def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> Non
 
 def test_store_without_a_readable_cursor_is_left_as_it_was(data_dir: DataDir) -> None:
     path = data_dir.store("crm")
-    root = root_of(path, "state")
-    with path.open("r+b") as file:
-        file.seek((root - 1) * 4096)
-        file.write(bytes(4096))
+    clear_page(path, root_of(path, "state"))
     before = path.read_bytes()
 
     findings = repaired(data_dir)
