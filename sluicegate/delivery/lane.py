@@ -120,7 +120,7 @@ class Lane:
     remembered: bool = False
     """Whether the store knows how it has failed."""
     running: bool = False
-    started: float = 0.0
+    started: float = -math.inf
     due: float = -math.inf
     failures: int = 0
     retry_cost: int = 0

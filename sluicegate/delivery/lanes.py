@@ -81,6 +81,8 @@ class Lanes:
         self._recovery = recovery if recovery is not None and recovery.pending else None
         self._underway = Underway()
         self._retries_changed = False
+        self._repeated_last = False
+        """Whether the last call was a repeated one: then it is the turn of fresh events, which it may hold up again."""
 
     # Filling
 
@@ -231,18 +233,28 @@ class Lanes:
         if self._pace.probing:
             return self._probe(now)
         room = (1 if self.careful else self._limits.in_flight) - self._underway.n_running
+        if self._repeated_last and not self.careful:
+            works = self._start_fresh(now, room)
+            return works + self._start_waiting(now, room - len(works))
+        works = self._start_waiting(now, room)
+        return works + self._start_fresh(now, room - len(works))
+
+    def _start_waiting(self, now: float, room: int) -> list[Work]:
+        """Calls of lanes whose time has come, the one that has had none for the longest time first."""
         works: list[Work] = []
         waiting = self._underway.waiting(now) if self._underway.lanes else ()
-        for lane in sorted(waiting, key=lambda lane: not lane.careful):
+        for lane in sorted(waiting, key=lambda lane: (not lane.careful, lane.started)):
             if len(works) < room and self._may_start(lane, now):
                 works.append(self._start(lane, now))
-        if len(self._backlog) and self._fresh.is_ripe(now):
-            lanes = self._new_lanes(now, room - len(works))
-            self._fresh.gathers_since = None if lanes else self._fresh.gathers_since
-            for lane in lanes:
-                if self._may_start(lane, now):
-                    works.append(self._start(lane, now))
         return works
+
+    def _start_fresh(self, now: float, room: int) -> list[Work]:
+        """Calls of events that have been in none."""
+        if not len(self._backlog) or not self._fresh.is_ripe(now):
+            return []
+        lanes = self._new_lanes(now, room)
+        self._fresh.gathers_since = None if lanes else self._fresh.gathers_since
+        return [self._start(lane, now) for lane in lanes if self._may_start(lane, now)]
 
     def next_due(self, now: float) -> float:
         """When `next_batches`, last asked at `now`, has more although nothing else happens; infinity for never."""
@@ -306,6 +318,7 @@ class Lanes:
     def _start(self, lane: Lane, now: float) -> Work:
         """The one place where a batch goes out, fresh or again."""
         part = lane.parts[0]
+        self._repeated_last = part.attempts > 0
         part.attempts += 1
         if part.attempts == 1:
             part.first_attempt = now

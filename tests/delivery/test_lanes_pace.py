@@ -7,6 +7,7 @@ import pytest
 from sluicegate.config.declaration import Limits
 from sluicegate.delivery.breaker import BreakerState
 from sluicegate.delivery.budget import CAPACITY, REFILL_PER_S, TRANSIENT_COST
+from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
 from sluicegate.delivery.settlement import Stage
@@ -181,6 +182,48 @@ def test_one_failing_event_does_not_hold_up_the_others_of_a_destination_with_one
 
     assert len(harness.delivered) > 4_000
     assert harness.total.cursor == 0
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+@pytest.mark.parametrize("status", [429, 503])
+def test_event_for_which_the_vendor_always_wants_a_pause_lets_the_others_pass(status: int, in_flight: int) -> None:
+    harness = Harness(
+        lambda batch, now: Retry("wait", after_s=10.0).answered(status) if 1 in batch.offsets else None,
+        limits=Limits(max_events=1, max_bytes=100_000, in_flight=in_flight),
+        subjects=["throttled", *[f"s{n}" for n in range(100)]],
+        duration_s=lambda: 0.001,
+    )
+
+    harness.run(max_s=3_600)
+
+    assert len(harness.delivered) == 100
+    assert len(harness.retries) > 10
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_event_for_which_the_vendor_wants_a_pause_has_its_turn_however_many_others_wait(in_flight: int) -> None:
+    harness = Harness(
+        lambda batch, now: Retry("wait", after_s=1.0).answered(429) if 1 in batch.offsets and now < 30 else None,
+        limits=Limits(max_events=10, max_bytes=100_000, in_flight=in_flight),
+        subjects=["throttled", *[f"s{n}" for n in range(9)], *[f"t{n}" for n in range(20_000)]],
+        duration_s=lambda: 0.05,
+    )
+
+    harness.run(max_s=40)
+
+    assert 1 in harness.delivered
+    assert len(harness.delivered) < 20_000
+
+
+def test_released_events_pass_one_for_which_the_vendor_always_wants_a_pause() -> None:
+    lanes = filled(1, Limits(max_events=1, in_flight=1))
+    (stuck,) = lanes.next_batches(0.0)
+    lanes.complete(stuck, Retry("wait", after_s=10.0).answered(429), now=0.0)
+    lanes.release(Events.of([7], ["m7"], ["released"], [b"{}"]), Origin.HELD)
+
+    (work,) = lanes.next_batches(10.0)
+
+    assert list(work.batch.message_ids) == ["m7"]
 
 
 def test_time_of_an_outage_does_not_count_against_an_event() -> None:
