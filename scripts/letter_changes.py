@@ -16,7 +16,7 @@ from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.letter_options import filter_options, stores
 from sluicegate.scripts.options import Seconds, connect, find_data_dir, json_option, system_options
-from sluicegate.scripts.replaying import CHUNK, Replay, Replays, outcome_text
+from sluicegate.scripts.replaying import Replay, Replays, in_chunks, outcome_text
 
 
 @click.command("replay")
@@ -122,11 +122,11 @@ def _show_replays(found: list[Replay], *, as_json: bool) -> None:
 
 
 def _drop(where: DataDir, names: Iterable[str], chosen: LetterFilter, advance: Callable[[int], None]) -> None:
-    """Drop what is meant in chunks, so that the destinations can write in between."""
+    """Drop what is meant now, in chunks, so that the destinations can write in between."""
     for name in names:
         for _, store in stores(where, name):
-            while done := store.letters.drop(chosen, limit=CHUNK):
-                advance(done)
+            for some in in_chunks(store.letters.offsets(chosen)):
+                advance(store.letters.drop(some))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -89,9 +89,8 @@ class Replays:
     def mark(self) -> None:
         """Mark the chosen letters, each once, in chunks, so that the destinations can write in between."""
         for one in self._watched:
-            ids = sorted(one.chosen)
-            for begin in range(0, len(ids), CHUNK):
-                one.store.letters.mark_replay(LetterFilter(ids=ids[begin : begin + CHUNK]))
+            for some in in_chunks(one.chosen):
+                one.store.letters.mark_replay(some)
 
     def watch(self, client: Client, *, timeout_s: float, progress: Callable[[int], None]) -> list[Replay]:
         """Load the destinations, and wait until all letters have ended, nothing goes on, or time is up."""
@@ -120,6 +119,13 @@ class Replays:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.close()
+
+
+def in_chunks(ids: Iterable[int]) -> Iterator[LetterFilter]:
+    """Filters that choose these letters, oldest first, so many each as a change may have."""
+    rest = sorted(ids)
+    for begin in range(0, len(rest), CHUNK):
+        yield LetterFilter(ids=rest[begin : begin + CHUNK])
 
 
 def outcome_text(one: Replay) -> str:

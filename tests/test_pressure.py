@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ def test_group_without_a_limit_is_none(tmp_path: Path) -> None:
 def test_container_that_sees_its_group_as_the_root_finds_it_there(tmp_path: Path, path: str) -> None:
     group = v2("", limit=str(GIB), used=GIB // 2)
     make(tmp_path, {"proc/meminfo": MEMINFO, "proc/self/cgroup": f"0::{path}\n", **group})
+
+    assert memory_use(tmp_path) == MemoryUse(GIB // 2, GIB)
+
+
+def test_group_whose_name_is_not_utf_8_is_found(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    make(tmp_path, {"proc/meminfo": MEMINFO, **v2(f"/{name}", limit=str(GIB), used=GIB // 2)})
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/cgroup").write_bytes(b"0::/caf\xe9\n")
 
     assert memory_use(tmp_path) == MemoryUse(GIB // 2, GIB)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MAX_COUNTED = 200_000
 """Events of the log that are looked at for one answer, the oldest that wait: a quarter of a second."""
+MAX_WAITING = 1_000
+"""Denials of Python applications that wait for their turn: seconds' worth, or a minute's while a process is stopped."""
 _READ_EVENTS = 20_000
 _READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
 
@@ -118,16 +121,23 @@ T = TypeVar("T")
 
 
 class Denials(Generic[T]):
-    """Passes denials on in a thread of its own, and reports each by its token: None for one that went wrong."""
+    """Passes denials on in a thread of its own, and reports each by its token.
+
+    The report is None when it is not known whether a denial is in force: passing it on failed, or too many waited.
+    """
 
     def __init__(self, config: Config, report: Callable[[tuple[T, Stopped | None]], None]) -> None:
         self._barrier = Barrier(config)
         self._report = report
         self._thread = ThreadPoolExecutor(1, "denials")
+        self._room = threading.BoundedSemaphore(MAX_WAITING)
 
     def pass_on(self, told: Told, token: T) -> None:
         """Report when this denial, which is in the ledger, is in force for every call that is still to be made."""
-        self._thread.submit(self._run, told, token)
+        if self._room.acquire(blocking=False):
+            self._thread.submit(self._run, told, token)
+        else:
+            self._report((token, None))
 
     def close(self) -> None:
         """Take no more."""
@@ -139,6 +149,7 @@ class Denials(Generic[T]):
             stopped = self._barrier.pass_on([told])
         except Exception:
             logger.exception("it is not known whether a denial is in force")
+        self._room.release()
         self._report((token, stopped))
 
 

@@ -146,15 +146,15 @@ class DeadLetters:
         letters = self._fetch(sql, (offset,))
         return letters[0] if letters else None
 
-    def mark_replay(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
-        """Ask for delivery again of at most `limit` letters (-1: all); return how many were marked."""
-        return self._change("status = 'replay'", replace(where, status=LetterStatus.DEAD), limit)
+    def mark_replay(self, where: LetterFilter = _EVERY) -> int:
+        """Ask for delivery again; return how many letters were marked."""
+        return self._change("status = 'replay'", replace(where, status=LetterStatus.DEAD))
 
-    def drop(self, where: LetterFilter = _EVERY, *, limit: int = -1) -> int:
-        """Forget the event bytes of at most `limit` letters (-1: all); they stay counted as dead. Returns how many."""
+    def drop(self, where: LetterFilter = _EVERY) -> int:
+        """Forget the event bytes of letters; they stay counted as dead. Returns how many."""
         if where.status is LetterStatus.DROPPED:
             return 0
-        return self._change(_DROP, where, limit)
+        return self._change(_DROP, where)
 
     def trim(self, *, entered_before_ms: int, max_bytes: int) -> int:
         """Drop letters that entered before a time, and the oldest until the rest have at most so many bytes.
@@ -223,15 +223,10 @@ class DeadLetters:
         with errors_of(self._path):
             return [_letter(row) for row in fetch(self._db, sql, bindings)]
 
-    def _change(self, assignments: str, where: LetterFilter, limit: int) -> int:
+    def _change(self, assignments: str, where: LetterFilter) -> int:
         condition, bindings = where.where()
         with errors_of(self._path), transaction(self._db):
-            fetch(
-                self._db,
-                f"UPDATE dead_letters SET {assignments} WHERE id IN "
-                f"(SELECT id FROM dead_letters WHERE {condition} ORDER BY id LIMIT :limit)",
-                {**bindings, "limit": limit},
-            )
+            fetch(self._db, f"UPDATE dead_letters SET {assignments} WHERE {condition}", bindings)
             return self._db.changes()
 
 

@@ -190,10 +190,10 @@ def test_letters_are_listed_in_pages(with_letters: DestinationStore) -> None:
     assert ids(letters.list(limit=2, after=2)) == [3]
 
 
-def test_replayed_letters_are_marked_in_steps(with_letters: DestinationStore) -> None:
+def test_replayed_letters_are_marked_once(with_letters: DestinationStore) -> None:
     letters = with_letters.letters
 
-    marked = [letters.mark_replay(limit=2) for _ in range(3)]
+    marked = [letters.mark_replay(LetterFilter(ids=[1, 2])), letters.mark_replay(), letters.mark_replay()]
 
     assert marked == [2, 1, 0]
     assert ids(letters.replays(limit=2)) == [1, 2]

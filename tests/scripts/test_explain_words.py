@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import Final
 from sluicegate.config.model import Requirement
@@ -34,6 +36,11 @@ def test_event_was_not_delivered_before_it_was_received() -> None:
 
     assert "between 2025-11-29T02:01:00.634+00:00 and 2025-11-29T02:01:02.634+00:00" in text
     assert decided["from"] == "2025-11-29T02:01:00.634+00:00"
+
+
+@pytest.mark.parametrize("moment_ms", [1 << 62, -(1 << 62)])
+def test_moment_that_no_calendar_has_is_told_as_its_number(moment_ms: int) -> None:
+    assert as_json(fate(0, moment_ms), None)["decided"][0]["until"] == f"{moment_ms} ms since 1970"
 
 
 def test_event_that_was_delivered_at_once_has_one_moment() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.letters import DeadLetter, DeadLetters, LetterFilter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo
 from sluicegate.paths import DataDir
@@ -87,6 +88,26 @@ def test_empty_filter_is_refused_and_drops_nothing(where: DataDir, option: str) 
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert f"{option} is empty" in answer.stderr
     assert listed(where) == ["m-0", "m-1"]
+
+
+def test_drop_leaves_letters_that_enter_meanwhile(where: DataDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    bury(where, "crm", 0, 1, 2)
+    drop, n_entered = DeadLetters.drop, itertools.count(4)
+
+    def drop_while_others_enter(self: DeadLetters, chosen: LetterFilter) -> int:
+        if (number := next(n_entered)) < 10:
+            store = DestinationStore.open(where.store("crm"), start=0)
+            store.commit(1, cursor=number, dead_letters=[letter(number, number, "400", f"new-{number}")])
+            store.close()
+        return drop(self, chosen)
+
+    monkeypatch.setattr(DeadLetters, "drop", drop_while_others_enter)
+    monkeypatch.setattr("sluicegate.scripts.replaying.CHUNK", 2)
+
+    answer = CliRunner().invoke(main, ["dead-letters", "drop", "--all", "--data-dir", str(where.root)])
+
+    assert answer.exit_code == 0, answer.stderr
+    assert listed(where) == ["new-4", "new-5"]
 
 
 @pytest.mark.parametrize("asked", ["Élevée", "QUOTA Élevée", "quota"])
