@@ -169,9 +169,9 @@ def test_letters_that_end_while_others_are_still_marked_are_told(
     marked: list[int] = []
     mark = DeadLetters.mark_replay
 
-    def mark_and_deliver(self: DeadLetters, where: LetterFilter, *, limit: int = -1) -> int:
+    def mark_and_deliver(self: DeadLetters, where: LetterFilter) -> int:
         """A destination that is running takes letters as soon as they are marked; it refuses the third for good."""
-        marked.append(mark(self, where, limit=limit))
+        marked.append(mark(self, where))
         store.settle_replay(1, delivered=[1, 2], failed={3: "400 again"}, denied={}, now_ms=now_ms)
         return marked[-1] if len(marked) < 9 else 0
 
