@@ -10,6 +10,7 @@ from thespian.actors import ActorAddress, ActorExitRequest
 from sluicegate import failpoints
 from sluicegate.actors import stages
 from sluicegate.actors.base import SafeActor, handles
+from sluicegate.actors.scheduling import stand_back
 from sluicegate.config.model import Config
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
 from sluicegate.delivery.worker import DeliveryWorker
@@ -20,9 +21,6 @@ from sluicegate.messages.control import Halted, Loaded, LoadFailed, Progress, St
 from sluicegate.paths import DataDir
 from sluicegate.registry import registrations
 
-NICENESS = 5
-"""Clients wait for the gateway, and operators for the control plane; what is to be delivered waits in the log. Where
-the processors are too few for all, the system takes a fifth more events for it."""
 LOOK_S = 0.25
 PROGRESS_S = 5.0
 FAREWELL_S = 0.1  # between the last message and the end, so that the one does not overtake the other
@@ -49,7 +47,7 @@ class DestinationActor(SafeActor):
         be_part("destination", destination=message.id)
         if failpoints.ARMED:
             failpoints.hit(failpoints.Point.IN_SPAWN)
-        os.nice(NICENESS)
+        stand_back()
         keep_freed_memory()
         collect_seldom()
         config = Config.decode(message.config)

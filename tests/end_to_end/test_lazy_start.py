@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-from sluicegate.actors.destination import NICENESS
+from sluicegate.actors.scheduling import NICENESS
 from sluicegate.lock import holder
 from tests.end_to_end.harness import ADS, ARCHIVE, CRM, MakeSystem, track
 from tests.end_to_end.receiver import Receiver

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluicegate.actors.scheduling import NICENESS, SLICE_S
+
+STAND_BACK = """
+import os, threading
+from pathlib import Path
+from sluicegate.actors.scheduling import stand_back
+before = os.nice(0)
+stand_back()
+def look():
+    print(os.nice(0) - before, os.sched_getscheduler(0), Path("/proc/thread-self/sched").read_text())
+thread = threading.Thread(target=look)
+thread.start()
+thread.join()
+"""
+
+
+def _told(policy: int = os.SCHED_OTHER) -> tuple[int, int, str]:
+    """What a thread says that was started after its process stood back: niceness on top, policy, the kernel's own words."""
+    run = subprocess.run(
+        [sys.executable, "-c", STAND_BACK],
+        preexec_fn=lambda: os.sched_setscheduler(0, policy, os.sched_param(0)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    nicer, found, text = run.stdout.split(maxsplit=2)
+    return int(nicer), int(found), text
+
+
+@pytest.mark.parametrize("policy", [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE])
+def test_niceness_is_added_and_the_policy_stays_as_it_is(policy: int) -> None:
+    nicer, found, _ = _told(policy)
+
+    assert (nicer, found) == (NICENESS, policy)
+
+
+def test_slices_are_long_where_the_kernel_gives_them() -> None:
+    release = [int(part) for part in re.findall(r"\d+", platform.release())[:2]]
+    if release < [6, 12] or not Path("/proc/self/sched").exists():
+        pytest.skip(f"Linux {platform.release()} gives no slices, or does not tell them")
+
+    _, _, text = _told()
+
+    (slice_ns,) = re.findall(r"se\.slice\s*:\s*(\d+)", text)
+    assert int(slice_ns) == SLICE_S * 1e9
