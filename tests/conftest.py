@@ -12,7 +12,7 @@ settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 LONGEST = ("test_nothing_acknowledged_is_lost[F31]", "test_nothing_acknowledged_is_lost[F45]")
-"""Tests that wait, for a circuit breaker and for quarantines, up to a minute."""
+"""One waits for a circuit breaker, for a minute; one stops many systems, one after the other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
