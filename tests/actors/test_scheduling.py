@@ -12,9 +12,10 @@ import pytest
 from sluicegate.actors.scheduling import NICENESS, SLICE_S
 
 STAND_BACK = """
-import os, threading
+import os, sys, threading
 from pathlib import Path
 from sluicegate.actors.scheduling import stand_back
+os.sched_setscheduler(0, int(sys.argv[1]), os.sched_param(0))
 before = os.nice(0)
 stand_back()
 def look():
@@ -26,10 +27,9 @@ thread.join()
 
 
 def _told(policy: int = os.SCHED_OTHER) -> tuple[int, int, str]:
-    """What a thread says that was started after its process stood back: niceness on top, policy, the kernel's own words."""
+    """What a thread says that was started after that: niceness on top, policy, the kernel's own words."""
     run = subprocess.run(
-        [sys.executable, "-c", STAND_BACK],
-        preexec_fn=lambda: os.sched_setscheduler(0, policy, os.sched_param(0)),
+        [sys.executable, "-c", STAND_BACK, str(policy)],
         capture_output=True,
         text=True,
         check=True,
