@@ -97,12 +97,11 @@ def read_consent(text: str) -> dict[str, bool]:
 def existing_config(config_path: Path | None) -> Path | None:
     """The configuration file to read; a named one must exist."""
     if config_path is not None:
-        if config_path.exists() and not config_path.is_file():
-            # Relative paths in it would mean nothing, and a pipe can be read only once.
+        if config_path.is_file():
+            return config_path
+        if config_path.exists():  # relative paths in it would mean nothing, and a pipe can be read only once
             raise click.UsageError(f"{config_path} is not a regular file; write the configuration to one")
-        if not config_path.is_file():
-            raise click.UsageError(f"{config_path} does not exist; write one with `sluicegate init {config_path}`")
-        return config_path
+        raise click.UsageError(f"{config_path} does not exist; write one with `sluicegate init {config_path}`")
     return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
 
 
