@@ -58,10 +58,13 @@ def test_router_and_supervisor_that_hang_together_are_told_by_ready_and_replaced
     running.until("crm", "loaded", lambda s: s.loaded)
     victims = [pid_of(running, part) for part in ("router", "supervisor")]
     running.detach()
+    hold = running.folder / impatient.HOLD
+    hold.touch()
 
     for victim in victims:
         os.kill(victim, signal.SIGSTOP)
     status, reasons = poll("not ready", lambda: (now := ready(running))[0] != 200 and now)
+    hold.unlink()
     poll("ready again", lambda: ready(running)[0] == 200)
     owed = load.finish(at_least=200)
 
