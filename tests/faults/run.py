@@ -12,8 +12,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 
@@ -129,8 +130,10 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _run_all(numbers: Sequence[str], seeds: Sequence[int], folder: Path, options: argparse.Namespace) -> list[Record]:
+    """Run them, no two in the same process: judging one takes the interpreter for seconds at a time, in which the
+    watcher of another would see nothing."""
     wanted = [(number, seed) for number in numbers for seed in seeds]
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ProcessPoolExecutor(options.jobs, get_context("fork")) as pool:
         running = [pool.submit(_run_one, number, seed, folder, options.long) for number, seed in wanted]
         return [one.result() for one in running]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -68,6 +69,40 @@ def test_folder_of_an_earlier_run_costs_no_report_either(two: None, tmp_path: Pa
     assert code == 1
     assert "FileExistsError" in found["F01"]["problem"]
     assert found["F02"]["outcome"] == "skipped"
+
+
+def test_run_that_takes_the_interpreter_for_seconds_keeps_no_other_from_looking(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    looking, held, over = (tmp_path / name for name in ("looking", "held", "over"))
+
+    def hold(run: Run) -> None:
+        poll("the other", looking.exists)
+        held.touch()
+        ctypes.PyDLL(None).usleep(1_000_000)  # without letting go of the interpreter's lock
+        over.touch()
+        raise Skip("nothing to do")
+
+    def look(run: Run) -> None:
+        looking.touch()
+        poll("the hold", held.exists)
+        n_looks = 0
+
+        def see() -> bool:
+            nonlocal n_looks
+            n_looks += 1
+            return over.exists()
+
+        poll("its end", see)
+        run.record.figures["looks"] = n_looks
+        raise Skip("nothing to do")
+
+    monkeypatch.setattr(scenario, "SCENARIOS", {"F01": ("holds", hold), "F02": ("looks", look)})
+    monkeypatch.setattr("tests.faults.run.SCENARIOS", scenario.SCENARIOS)
+
+    main(["--seed", "1", "--jobs", "2", "--json", str(tmp_path / "json")])
+
+    assert json.loads((tmp_path / "json").read_text().splitlines()[1])["figures"]["looks"] > 10
 
 
 def test_simulated_systems_are_in_the_report(two: None, tmp_path: Path) -> None:
