@@ -29,6 +29,7 @@ from sluicegate.delivery.lane import Lane, Origin, Part, PendingRetry, Work
 from sluicegate.delivery.outcomes import Outcomes
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
+from sluicegate.delivery.read_ahead import ReadAhead
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.restraint import Restraint
 from sluicegate.delivery.result import Result, checked
@@ -80,6 +81,7 @@ class Lanes:
         self._fresh = Fresh(self._backlog, self._limits, self._pace)
         self._recovery = recovery if recovery is not None and recovery.pending else None
         self._underway = Underway()
+        self.read_ahead = ReadAhead(self._backlog, self._limits, self._pace, self._underway)
         self._retries_changed = False
         self._repeated_last = False
         """Whether the last call was a repeated one: then it is the turn of fresh events, which it may hold up again."""
@@ -87,30 +89,10 @@ class Lanes:
     # Filling
 
     @property
-    def room_events(self) -> int:
-        """Events that may still be read from the log."""
-        return self._read_ahead * self._limits.max_events - len(self._backlog) - self._underway.n_away
-
-    @property
-    def room_bytes(self) -> int:
-        """The same in bytes of events that wait for a call."""
-        return self._read_ahead * self._limits.max_bytes - self._backlog.n_bytes
-
-    @property
-    def _read_ahead(self) -> int:
-        """Calls to keep events for: two for each that may run.
-
-        While one runs at a time, two are kept, which the processor's cache can hold.
-        """
-        one_at_a_time = (self._pace.fast or self._pace.service_s == math.inf) and self._underway.n_running == len(
-            self._underway.lanes
-        )
-        return 2 if one_at_a_time else 2 * self._limits.in_flight
-
-    @property
     def wants_more(self) -> bool:
         """Whether more should be read from the log."""
-        return self.room_events > 0 and self.room_bytes > 0 and len(self.settlement) < MAX_SPAN
+        room = self.read_ahead
+        return room.room_events > 0 and room.room_bytes > 0 and len(self.settlement) < MAX_SPAN
 
     @property
     def idle(self) -> bool:
@@ -233,11 +215,13 @@ class Lanes:
         if self._pace.probing:
             return self._probe(now)
         room = (1 if self.careful else self._limits.in_flight) - self._underway.n_running
+        turns = [self._start_waiting, self._start_fresh]
         if self._repeated_last and not self.careful:
-            works = self._start_fresh(now, room)
-            return works + self._start_waiting(now, room - len(works))
-        works = self._start_waiting(now, room)
-        return works + self._start_fresh(now, room - len(works))
+            turns.reverse()
+        works: list[Work] = []
+        for start in turns:
+            works += start(now, room - len(works))
+        return works
 
     def _start_waiting(self, now: float, room: int) -> list[Work]:
         """Calls of lanes whose time has come, the one that has had none for the longest time first."""

@@ -59,8 +59,8 @@ class Reader:
         before = lanes.settlement.last
         rows = self._log.read(
             before,
-            max_events=max(MIN_READ_EVENTS, lanes.room_events),
-            max_bytes=max(MIN_READ_BYTES, lanes.room_bytes),
+            max_events=max(MIN_READ_EVENTS, lanes.read_ahead.room_events),
+            max_bytes=max(MIN_READ_BYTES, lanes.read_ahead.room_bytes),
         )
         if not rows:
             lanes.expire(self._log.tail() - 1 - before)  # the log was trimmed to its end: no row shows the gap
