@@ -4,7 +4,9 @@ import dataclasses
 import itertools
 import os
 import signal
+import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from sluicegate.actors.statuses import describe
 from sluicegate.actors.supervisor import SupervisorActor
 from sluicegate.actors.system import RunningSystem
 from sluicegate.config import Config, DestinationConfig, GatewayConfig, Requirement, SupervisorConfig
+from sluicegate.delivery.flight import interrupted_calls
 from sluicegate.eventlog.bell import Bell
 from sluicegate.messages.control import (
     ClearAll,
@@ -45,9 +48,11 @@ from sluicegate.messages.status import (
     StatsAnswer,
     Statuses,
 )
+from sluicegate.network import Network
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry, open_data
 from sluicegate.testing.batches import batch_of
+from tests.doubles.raw_server import RawServer
 
 PATIENCE_S = 20.0
 QUICK = SupervisorConfig(idle_ttl_s=0, retry_delay_s=0.05, retry_cap_s=60.0, max_retries=1, spawn_timeout_s=10.0)
@@ -374,6 +379,29 @@ def test_drain_answers_when_every_process_has_ended_and_starts_nothing_more(make
     assert isinstance(done, Done)
     assert all(pid is not None and is_gone(pid) for pid in pids)
     assert supervised.status("a").pid is None
+
+
+def test_call_that_outlasts_a_stop_is_not_taken_for_what_ended_its_process(make: Make) -> None:
+    called, over = threading.Event(), threading.Event()
+
+    def never_answer(connection: socket.socket, number: int) -> None:
+        vendor.read_request(connection)
+        called.set()
+        over.wait(PATIENCE_S)
+
+    vendor = RawServer(never_answer)
+    slow = dataclasses.replace(destination("a", "webhook"), timeout_s=50.0, network=Network(("127.0.0.1",)))
+    supervised = make(dataclasses.replace(slow, settings={"url": vendor.url}))
+    supervised.append(b"{}")
+    supervised.ensure("a")
+    assert called.wait(PATIENCE_S)
+
+    done = supervised.ask(Drain, 2.0)
+    over.set()
+    vendor.close()
+
+    assert isinstance(done, Done)
+    assert interrupted_calls(supervised.data_dir.store("a").with_suffix(".calls"))[1] == []
 
 
 def test_commands_about_unknown_destinations_are_refused(make: Make) -> None:
