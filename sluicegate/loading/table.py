@@ -138,7 +138,8 @@ class LoadingTable:
         slot = self._command(id, now)
         if slot.rest is State.PAUSED:
             raise Refused(f"{id} is {in_words(slot.reason)}; resume it with `sluicegate resume {id}`")
-        slot.next_attempt_at = None
+        if slot.next_attempt_at is not None:
+            slot.next_attempt_at = now
         if slot.rest is State.FAILED:
             slot.rest, slot.reason = State.REGISTERED, None
         self._want(slot)
