@@ -29,6 +29,7 @@ LOOK_S = 5.0
 """The table wants to be looked at this often while anything runs."""
 ABSENT_S = 3 * LOOK_S
 """Not called for so long, its owner was stopped or starved; the processes get that time on top of their deadlines."""
+GOING_DOWN = "the system is going down"
 
 
 class LoadingTable:
@@ -114,6 +115,8 @@ class LoadingTable:
         """Load these, at most `batch_size` at a time; ends in one `BatchDone`, now or later."""
         self._arrive(now)
         self._batches.add(request_id, ids, batch_size=batch_size)
+        if self._drains is not None:
+            self._out.extend(self._batches.abandon(GOING_DOWN))
         return self._settle(now)
 
     def unload(self, id: str, *, now: float) -> list[Effect]:
@@ -163,7 +166,7 @@ class LoadingTable:
         """Stop all for good: nothing is started any more; ends in one `Drained` when all processes are gone."""
         self._arrive(now)
         self._drains = [*(self._drains or []), request_id]
-        self._out.extend(self._batches.abandon("the system is going down"))
+        self._out.extend(self._batches.abandon(GOING_DOWN))
         for slot in self._slots.values():
             slot.wanted = False
             self._life.stop(slot, now, deadline_s=deadline_s)
