@@ -291,6 +291,16 @@ def test_resume_that_cannot_be_stored_is_refused_and_can_be_tried_again(make: Ma
     assert supervised.status("a").state == "registered"
 
 
+def test_destination_that_cannot_read_its_registration_fails_at_once_and_says_why(make: Make) -> None:
+    supervised = make(destination("a"))
+    control(supervised, "ALTER TABLE destinations RENAME TO elsewhere")
+
+    supervised.ensure("a")
+    failing = supervised.until("a", lambda s: s.error is not None)
+
+    assert "control.db" in str(failing.error)
+
+
 def test_load_without_a_size_takes_as_many_at_a_time_as_configured(make: Make) -> None:
     one_by_one = dataclasses.replace(QUICK, load_batch_size=1)
     supervised = make(destination("a"), destination("b"), supervisor=one_by_one)
