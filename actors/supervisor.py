@@ -193,7 +193,7 @@ class SupervisorActor(SafeActor):
         table, now = self._table_now()
         if name == "memory":
             self.after(MEMORY_LOOK_S, "memory")
-            memory = memory_use() if table.running() else None
+            memory = memory_use()  # also while nothing runs: a shortage may end meanwhile
             self._carry_out([] if memory is None else table.shed(memory, now=now))
             return
         for running in self._children:

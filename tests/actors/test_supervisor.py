@@ -21,6 +21,8 @@ from sluicegate.actors.system import RunningSystem
 from sluicegate.config import Config, DestinationConfig, GatewayConfig, Requirement, SupervisorConfig
 from sluicegate.delivery.flight import interrupted_calls
 from sluicegate.eventlog.bell import Bell
+from sluicegate.loading.effects import Effect
+from sluicegate.loading.table import LoadingTable
 from sluicegate.messages.control import (
     ClearAll,
     Configure,
@@ -50,6 +52,7 @@ from sluicegate.messages.status import (
 )
 from sluicegate.network import Network
 from sluicegate.paths import DataDir
+from sluicegate.pressure import MemoryUse
 from sluicegate.registry import Registry, open_data
 from sluicegate.testing.batches import batch_of
 from tests.doubles.raw_server import RawServer
@@ -460,3 +463,36 @@ def test_description_of_an_unreadable_store_does_not_hide_the_others(make: Make)
 
     assert (a.accepted, a.pending) == (0, 0)
     assert (b.accepted, b.pending) == (1, 1)
+
+
+class Unsent(SupervisorActor):
+    """A supervisor without an actor system, whose timers are the test's to call."""
+
+    def after(self, delay_s: float, name: object) -> None:
+        pass
+
+
+def test_shortage_of_memory_that_ended_while_nothing_ran_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor, now = Unsent(), time.monotonic()
+    supervisor._table = table = LoadingTable(SupervisorConfig())
+    table.register("a")
+    asked: list[list[Effect]] = []
+    monkeypatch.setattr(supervisor, "_carry_out", asked.append)
+
+    def look(percent: int) -> None:
+        monkeypatch.setattr("sluicegate.actors.supervisor.memory_use", lambda: MemoryUse(percent, 100))
+        supervisor.on_timer("memory")
+
+    def run(epoch: int) -> None:
+        table.ensure(["a"], now=now - 60.0)
+        table.loaded("a", epoch, now=now - 60.0, pid=7)
+        table.progress("a", epoch, now=now, caught_up=True, idle_s=1.0, stalled_s=0.0, delivered=0)
+
+    run(1)
+    look(85)
+    table.exited("a", 1, now=now)
+    look(70)
+    run(2)
+    look(78)
+
+    assert [len(effects) for effects in asked] == [2, 0, 0]
