@@ -342,7 +342,7 @@ class RouterActor(SafeActor):
 
     def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
         """Whoever asked is told."""
-        if isinstance(message, ProcessEvents | ProcessEvent | SetConsent):
+        if isinstance(message, Configure | ProcessEvents | ProcessEvent | SetConsent):
             self.send(sender, Refused(message.request_id, f"the router failed: {type(error).__name__}: {error}"))
 
     def on_exit(self) -> None:

@@ -80,9 +80,14 @@ def test_router_ends_with_its_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes == [1]
 
 
-def test_second_configuration_starts_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's process keeps its name."""
     for name in ("setproctitle", "be_part"):
         monkeypatch.setattr(f"sluicegate.actors.router.{name}", lambda name: None)
+
+
+def test_second_configuration_starts_nothing_again(tmp_path: Path, unnamed: None) -> None:
     config = Config(tmp_path, GatewayConfig(), SupervisorConfig(), {})
     for opened in open_data(DataDir(tmp_path)):
         opened.close()
@@ -96,3 +101,14 @@ def test_second_configuration_starts_nothing_again(tmp_path: Path, monkeypatch: 
 
     assert not more
     assert [one.request_id for one in router.sent if isinstance(one, Done)] == ["first", "again"]
+
+
+def test_configuration_that_fails_is_refused_with_the_reason(tmp_path: Path, unnamed: None) -> None:
+    config = Config(tmp_path / "gone", GatewayConfig(), SupervisorConfig(), {})
+    router = Router()
+
+    router.receiveMessage(Configure("first", config.encode()), SENDER)
+
+    (refused,) = router.sent
+    assert isinstance(refused, Refused)
+    assert (refused.request_id, "gone" in refused.reason) == ("first", True)
