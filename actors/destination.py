@@ -12,6 +12,7 @@ from sluicegate.actors import stages
 from sluicegate.actors.base import SafeActor, handles
 from sluicegate.actors.scheduling import stand_back
 from sluicegate.config.model import Config
+from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
 from sluicegate.delivery.worker import DeliveryWorker
 from sluicegate.logs import be_part
@@ -126,6 +127,12 @@ class DestinationActor(SafeActor):
     def _tell(self, message: Message) -> None:
         assert self._supervisor is not None
         self.send(self._supervisor, message)
+
+    def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
+        """One that could not even begin tells why, and ends: nobody has to wait for it."""
+        if isinstance(message, Start):
+            self.send(sender, LoadFailed(message.id, message.epoch, error_text(error)))
+            self._leave()
 
     def on_exit(self) -> None:
         """The actor system goes down: let the worker commit what it has."""

@@ -33,6 +33,13 @@ def set_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def reap_orphans(*, spare: Sequence[int]) -> None:
+    """Let go of the dead processes that have become ours, until there is one that others look for."""
+    with contextlib.suppress(ChildProcessError):  # we have no child
+        while (dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and dead.si_pid not in spare:
+            os.waitpid(dead.si_pid, os.WNOHANG)
+
+
 def die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when the thread that forked it ends; exits now if it has ended already.
 

@@ -91,10 +91,14 @@ class RouterActor(SafeActor):
 
     @handles(Configure)
     def receiveMsg_Configure(self, message: Configure, sender: ActorAddress) -> None:
-        """Open the log and begin to mind the destinations."""
+        """Open the log and begin to mind the destinations; once, however often the launcher asks."""
+        if self._erasing is None:
+            self._configure(Config.decode(message.config))
+        self.send(sender, Done(message.request_id, os.getpid()))
+
+    def _configure(self, config: Config) -> None:
         setproctitle("sluicegate: router")
         be_part("router")
-        config = Config.decode(message.config)
         data_dir = DataDir(config.data_dir)
         self._acceptor = Acceptor(config.gateway, config.purposes, config.consent)
         self._space = FreeSpace(data_dir.root, config.log)
@@ -113,7 +117,6 @@ class RouterActor(SafeActor):
         self._sweeper.start()
         self._erasing = ErasingThread(data_dir)
         self._erasing.start()
-        self.send(sender, Done(message.request_id, os.getpid()))
 
     def _open_ledger(self, config: Config, data_dir: DataDir) -> None:
         self._aliases = config.purposes.aliases
@@ -339,7 +342,7 @@ class RouterActor(SafeActor):
 
     def on_error(self, message: object, sender: ActorAddress, error: BaseException) -> None:
         """Whoever asked is told."""
-        if isinstance(message, ProcessEvents | ProcessEvent | SetConsent):
+        if isinstance(message, Configure | ProcessEvents | ProcessEvent | SetConsent):
             self.send(sender, Refused(message.request_id, f"the router failed: {type(error).__name__}: {error}"))
 
     def on_exit(self) -> None:

@@ -16,7 +16,9 @@ from thespian.actors import ActorAddress
 
 from sluicegate import errors
 from sluicegate.actors import children
+from sluicegate.actors.askers import Askers
 from sluicegate.actors.base import SafeActor, handles
+from sluicegate.actors.kept_pauses import KeptPauses
 from sluicegate.actors.records import Records
 from sluicegate.actors.statuses import describe, describe_removed
 from sluicegate.config import Config
@@ -24,7 +26,7 @@ from sluicegate.config.model import MIB
 from sluicegate.consent.named import named_consent
 from sluicegate.consent.requirement import State, judge
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, NoteEvicted, PersistPause, RequestStop, Spawn
-from sluicegate.loading.pauses import by_operator, in_words
+from sluicegate.loading.pauses import by_operator
 from sluicegate.loading.pointless import Command
 from sluicegate.loading.table import LoadingTable
 from sluicegate.logs import be_part
@@ -62,14 +64,6 @@ log = logging.getLogger(__name__)
 MEMORY_LOOK_S = 5.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Asked:
-    """Somebody who waits for an answer that comes later."""
-
-    request_id: str
-    sender: ActorAddress
-
-
 class SupervisorActor(SafeActor):
     """Created once by the launcher; `Configure` comes first.
 
@@ -82,12 +76,10 @@ class SupervisorActor(SafeActor):
         self._records: Records | None = None
         self._table: LoadingTable | None = None
         self._children = children.Children(self, self._ended)
-        self._asked: dict[str, _Asked] = {}
-        self._asked_before = 0
+        self._askers = Askers()
         self._router: ActorAddress | None = None
         self._told: tuple[str, ...] = ()
-        self._unkept: dict[str, str | None] = {}
-        """Pauses, and with None ends of pauses, that hold in the table but could not be stored."""
+        self._pauses = KeptPauses(self._remember_pause)
 
     # -- beginning --------------------------------------------------------------------------------------------------
 
@@ -143,30 +135,21 @@ class SupervisorActor(SafeActor):
             case Kill(id, epoch):
                 return self._kill(id, epoch)
             case PersistPause(id, reason):
-                self._keep_pause(id, reason)
+                self._pauses.keep(id, reason)
             case NoteEvicted(ids, memory):
                 used, limit = f"{memory.percent:.0f} %", memory.limit_bytes // MIB
                 log.warning("%s of %d MiB of memory are in use: stopping what is idle: %s", used, limit, ", ".join(ids))
             case BatchDone(key, results):
-                asked = self._asked.pop(key)
-                self.send(asked.sender, LoadResults(asked.request_id, dict(results)))
+                asker = self._askers.take(key)
+                self.send(asker.sender, LoadResults(asker.request_id, dict(results)))
             case Drained(key):
-                asked = self._asked.pop(key)
-                self.send(asked.sender, Done(asked.request_id, os.getpid()))
+                asker = self._askers.take(key)
+                self.send(asker.sender, Done(asker.request_id, os.getpid()))
         return []
 
-    def _keep_pause(self, id: str, reason: str | None) -> None:
-        """Store a pause or its end; what could not be stored is noted, for whoever asked for it."""
-        text = in_words(reason) if reason is not None else "resumed"
-        log.info("%s: %s", id, text)
+    def _remember_pause(self, id: str, reason: str | None) -> None:
         assert self._records is not None
-        try:
-            self._records.remember_pause(id, reason)
-        except Exception:
-            log.exception("%s: cannot store that it is %s; that holds only until the next restart", id, text)
-            self._unkept[id] = reason
-        else:
-            self._unkept.pop(id, None)
+        self._records.remember_pause(id, reason)
 
     def _spawn(self, id: str, epoch: int) -> list[Effect]:
         table, now = self._table_now()
@@ -210,7 +193,7 @@ class SupervisorActor(SafeActor):
         table, now = self._table_now()
         if name == "memory":
             self.after(MEMORY_LOOK_S, "memory")
-            memory = memory_use() if table.running() else None
+            memory = memory_use()  # also while nothing runs: a shortage may end meanwhile
             self._carry_out([] if memory is None else table.shed(memory, now=now))
             return
         for running in self._children:
@@ -302,7 +285,7 @@ class SupervisorActor(SafeActor):
         table, now = self._table_now()
         assert self._config is not None
         size = self._config.supervisor.load_batch_size if batch_size is None else batch_size
-        key = self._remember(request_id, sender)
+        key = self._askers.remember(request_id, sender)
         self._carry_out(table.load_batch(key, ids, now=now, batch_size=size))
 
     @handles(Unload)
@@ -317,7 +300,7 @@ class SupervisorActor(SafeActor):
     def receiveMsg_Pause(self, message: Pause, sender: ActorAddress) -> None:
         """Stop one for longer."""
         table, now = self._table_now()
-        note = "" if message.id in self._unkept else table.pointless(Command.PAUSE, message.id)
+        note = "" if self._pauses.lacks(message.id) else table.pointless(Command.PAUSE, message.id)
         self._carry_out(table.pause(message.id, now=now, reason=by_operator(table.paused(message.id))))
         self._done_if_kept(message, sender, note)
 
@@ -325,10 +308,8 @@ class SupervisorActor(SafeActor):
     def receiveMsg_Resume(self, message: Resume, sender: ActorAddress) -> None:
         """End a pause."""
         table, now = self._table_now()
-        note = "" if message.id in self._unkept else table.pointless(Command.RESUME, message.id)
-        # For the table a pause has ended even when that could not be stored, so it would not ask to store it again.
-        owed: list[Effect] = [PersistPause(message.id, None)] if self._unkept.get(message.id, "") is None else []
-        self._carry_out(owed + table.resume(message.id, now=now))
+        note = "" if self._pauses.lacks(message.id) else table.pointless(Command.RESUME, message.id)
+        self._carry_out(self._pauses.owed(message.id) + table.resume(message.id, now=now))
         self._done_if_kept(message, sender, note)
 
     @handles(RetryLoad)
@@ -359,7 +340,7 @@ class SupervisorActor(SafeActor):
     def receiveMsg_Drain(self, message: Drain, sender: ActorAddress) -> None:
         """Stop all for good; answered when all have ended."""
         table, now = self._table_now()
-        key = self._remember(message.request_id, sender)
+        key = self._askers.remember(message.request_id, sender)
         self._carry_out(table.drain_all(key, now=now, deadline_s=message.deadline_s))
 
     # -- questions --------------------------------------------------------------------------------------------------
@@ -408,16 +389,7 @@ class SupervisorActor(SafeActor):
 
     def _done_if_kept(self, message: Pause | Resume, sender: ActorAddress, pointless: str) -> None:
         """Answer `Done`, or `Refused` when a restart would undo the command."""
-        if message.id not in self._unkept:
+        if refusal := self._pauses.refusal(message.id):
+            self.send(sender, Refused(message.request_id, refusal))
+        else:
             self._done(message.request_id, sender, pointless)
-            return
-        what = "resumed" if self._unkept[message.id] is None else "paused"
-        reason = f"{message.id} is {what} only until the next restart, because that could not be stored; try again"
-        self.send(sender, Refused(message.request_id, reason))
-
-    def _remember(self, request_id: str, sender: ActorAddress) -> str:
-        """Keep who asked; request ids are chosen by senders and need not differ between them."""
-        self._asked_before += 1
-        key = str(self._asked_before)
-        self._asked[key] = _Asked(request_id, sender)
-        return key

@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 from thespian.system.messages.admin import QueryAck, QueryExists
 
 from sluicegate.actors.keys import load_or_create_key
-from sluicegate.actors.processes import processes
+from sluicegate.actors.processes import reap_orphans
 from sluicegate.actors.router import RouterActor
 from sluicegate.actors.supervisor import SupervisorActor
 from sluicegate.actors.system import RunningSystem, free_port, start
@@ -211,6 +211,7 @@ class Launcher:
         self._stopping = True
 
     def _watch(self) -> None:
+        assert self._gateway is not None and self._system is not None
         while not self._stopping:
             ended = self._wait()
             if self._stopping:
@@ -219,6 +220,7 @@ class Launcher:
                 self._revive(ended)
                 self._checkup.skip()
             self._look_after()
+            reap_orphans(spare=(self._gateway.pid, self._system.admin_pid))
 
     def _wait(self) -> set[int]:
         """The pidfds of parts that have ended, as soon as there are any, a signal, or something is to be asked."""
@@ -320,14 +322,6 @@ class Launcher:
         if part is not Part.GATEWAY:  # which is back when it answers
             self._recovered(part)
         self._tell_ready()
-        self._reap_orphans()
-
-    def _reap_orphans(self) -> None:
-        """Let go of dead processes that have become ours, as the reaper of all that is below."""
-        assert self._gateway is not None
-        for process in processes():
-            if process.zombie and process.parent == os.getpid() and process.pid != self._gateway.pid:
-                os.waitpid(process.pid, os.WNOHANG)
 
     def _replace(self, dead: _Actor | None, start_again: Callable[[], None]) -> None:
         assert dead is not None

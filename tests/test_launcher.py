@@ -55,7 +55,6 @@ def test_gateway_that_hangs_before_its_first_answer_after_a_restart_is_killed_ag
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(launcher, "_gateway", Mock())
-    monkeypatch.setattr(launcher, "_reap_orphans", lambda: None)
 
     for _ in range(2):
         with closing(Hung(Part.GATEWAY, launcher, monkeypatch, program="import time; time.sleep(60)")) as gateway:
@@ -68,6 +67,21 @@ def test_gateway_that_hangs_before_its_first_answer_after_a_restart_is_killed_ag
     assert [one.getMessage() for one in caplog.records] == [
         "the gateway has not answered for 20 s; it is killed and started again"
     ] * 2
+
+
+def test_dead_orphans_do_not_pile_up_while_all_parts_run(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    orphan = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, orphan.pid, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setattr(launcher, "_gateway", Mock(pid=0))
+    monkeypatch.setattr(launcher, "_system", Mock(admin_pid=0))
+    monkeypatch.setattr(launcher, "_wait", set)
+    monkeypatch.setattr(launcher, "_look_after", lambda: setattr(launcher, "_stopping", True))
+
+    launcher._watch()
+
+    with pytest.raises(ChildProcessError):
+        os.waitpid(orphan.pid, os.WNOHANG)
+    orphan.wait()
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ class Stop:
     """The wish to end, set from any thread."""
 
     asked: threading.Event
-    deadline_s: float = 0.0
+    calls_until: float = 0.0
+    """When calls in flight are waited for no longer (monotonic)."""
 
 
 class DeliveryLoop:
@@ -290,7 +291,7 @@ class DeliveryLoop:
             failpoints.hit(failpoints.Point.IN_DRAIN)
         began = time.monotonic()
         self._end_calls()  # before the first wait: its wake-up may have been taken already
-        while self._calls.n_running and (left_s := began + self._patience_s() - time.monotonic()) > 0:
+        while self._calls.n_running and (left_s := self._calls_until(began) - time.monotonic()) > 0:
             self._waiting.for_wake(left_s)
             self._end_calls()
         self._calls.close()
@@ -299,9 +300,9 @@ class DeliveryLoop:
         except LogUnavailable as error:
             self._trouble(error, time.monotonic())
 
-    def _patience_s(self) -> float:
-        """How long calls in flight may take to end."""
-        return self._stop.deadline_s if self._stop.asked.is_set() else self._timeout_s
+    def _calls_until(self, began: float) -> float:
+        """When calls in flight are to have ended."""
+        return self._stop.calls_until if self._stop.asked.is_set() else began + self._timeout_s
 
 
 def reason_of(breaker: Breaker) -> str | None:

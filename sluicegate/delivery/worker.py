@@ -37,6 +37,9 @@ from sluicegate.paths import DataDir
 
 logger = logging.getLogger(__name__)
 
+CALLS_SHARE = 0.8
+"""The part of the time to stop that calls in flight get. What is left is for the last commit, `destroy()` and the exit:
+a process that is killed over its calls makes them look as if it had died of them."""
 DIED_IN_REPLAY = "the process died while it delivered this event again"
 
 
@@ -81,11 +84,11 @@ class DeliveryWorker:
         self._thread.start()
 
     def stop(self, deadline_s: float = 20.0) -> None:
-        """Ask for the end; returns at once.
+        """Ask for the end within `deadline_s`; returns at once. Asked again, the last deadline counts.
 
-        Calls in flight may finish within `deadline_s`; the events of those that do not are delivered again later.
+        Calls in flight may finish within most of it; the events of those that do not are delivered again later.
         """
-        self._stop.deadline_s = deadline_s
+        self._stop.calls_until = time.monotonic() + CALLS_SHARE * deadline_s
         self._stop.asked.set()
         self._waiting.wake()
 

@@ -52,16 +52,14 @@ class Lifecycle:
         slot.error = None
 
     def stop(self, slot: Slot, now: float, *, deadline_s: float = STOP_DEADLINE_S) -> None:
-        """Ask its process to end, if it has one that was not asked yet."""
+        """Ask its process to end, if it has one; again if it was given more time before."""
         process = slot.process
-        if process is None:
+        if process is None or (process.ending and process.deadline <= now + deadline_s):
             return
-        if process.ending:
-            process.deadline = min(process.deadline, now + deadline_s)
-            return
-        process.phase = Phase.STOPPING
         process.deadline = now + deadline_s
-        self._out.append(RequestStop(slot.id, process.epoch, deadline_s))
+        if process.phase is not Phase.CONDEMNED:
+            process.phase = Phase.STOPPING
+            self._out.append(RequestStop(slot.id, process.epoch, deadline_s))
 
     def evict(self, slot: Slot, now: float, *, reason: str | None = None) -> None:
         """Stop one that has nothing to deliver, until somebody wants it again."""

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable
 from sluicegate.config.model import SupervisorConfig
 from sluicegate.errors import Refused
 from sluicegate.loading.batches import Batches
-from sluicegate.loading.bursts import Bursts
 from sluicegate.loading.effects import Drained, Effect, NoteEvicted
 from sluicegate.loading.lifecycle import HEALTHY_DELIVERED, STOP_DEADLINE_S, Lifecycle
 from sluicegate.loading.pauses import in_words, refused_meanwhile
+from sluicegate.loading.places import Places
 from sluicegate.loading.pointless import Command, why_pointless
 from sluicegate.loading.shedding import EVICTED, Shedding
 from sluicegate.loading.slot import MAX_ERROR_CHARS, Phase, Slot
 from sluicegate.loading.status import FAILING, LoadingStatus, State
-from sluicegate.loading.waiting import Waiting, victims
+from sluicegate.loading.waiting import victims
 from sluicegate.messages.status import Stats
 from sluicegate.pressure import MemoryUse
 
@@ -29,6 +29,7 @@ LOOK_S = 5.0
 """The table wants to be looked at this often while anything runs."""
 ABSENT_S = 3 * LOOK_S
 """Not called for so long, its owner was stopped or starved; the processes get that time on top of their deadlines."""
+GOING_DOWN = "the system is going down"
 
 
 class LoadingTable:
@@ -39,13 +40,12 @@ class LoadingTable:
         self._slots: dict[str, Slot] = {}
         self._out: list[Effect] = []
         self._life = Lifecycle(config, random=random, out=self._out)
-        self._waiting = Waiting()
+        self._places = Places(config.max_loaded, self._life)
         self._shedding = Shedding(shed_percent=config.memory_shed_percent, keep_percent=config.memory_keep_percent)
         patience_s = config.spawn_timeout_s + STOP_DEADLINE_S
         self._batches = Batches(self._slots, self._want, patience_s=patience_s)
         self._drains: list[str] | None = None
         self._seen_at: float | None = None
-        self._bursts = Bursts()
 
     # What is known
 
@@ -114,6 +114,8 @@ class LoadingTable:
         """Load these, at most `batch_size` at a time; ends in one `BatchDone`, now or later."""
         self._arrive(now)
         self._batches.add(request_id, ids, batch_size=batch_size)
+        if self._drains is not None:
+            self._out.extend(self._batches.abandon(GOING_DOWN))
         return self._settle(now)
 
     def unload(self, id: str, *, now: float) -> list[Effect]:
@@ -138,7 +140,8 @@ class LoadingTable:
         slot = self._command(id, now)
         if slot.rest is State.PAUSED:
             raise Refused(f"{id} is {in_words(slot.reason)}; resume it with `sluicegate resume {id}`")
-        slot.next_attempt_at = None
+        if slot.next_attempt_at is not None:
+            slot.next_attempt_at = now
         if slot.rest is State.FAILED:
             slot.rest, slot.reason = State.REGISTERED, None
         self._want(slot)
@@ -162,7 +165,7 @@ class LoadingTable:
         """Stop all for good: nothing is started any more; ends in one `Drained` when all processes are gone."""
         self._arrive(now)
         self._drains = [*(self._drains or []), request_id]
-        self._out.extend(self._batches.abandon("the system is going down"))
+        self._out.extend(self._batches.abandon(GOING_DOWN))
         for slot in self._slots.values():
             slot.wanted = False
             self._life.stop(slot, now, deadline_s=deadline_s)
@@ -316,18 +319,14 @@ class LoadingTable:
                 found += self._deadlines(slot)
             if slot.process is not None:
                 found.append(now + LOOK_S)
-        more_at = self._bursts.next_at()
-        if self._waiting and more_at is not None and self._drains is None:
-            found.append(more_at)
-        patience = self._batches.next_deadline()
-        if patience is not None:
-            found.append(patience)
+        more_at = self._places.next_deadline() if self._drains is None else None
+        found += [at for at in (more_at, self._batches.next_deadline()) if at is not None]
         return min(found, default=None)
 
     def _deadlines(self, slot: Slot) -> Iterable[float]:
         process = slot.process
         if process is None:
-            if slot.next_attempt_at is not None and slot.id not in self._waiting:
+            if slot.next_attempt_at is not None and not self._places.awaits(slot.id):
                 yield slot.next_attempt_at
             return
         yield process.deadline
@@ -377,32 +376,12 @@ class LoadingTable:
                 self._life.check_health(slot, now)
                 self._life.check_idle(slot, now)
         self._out.extend(self._batches.advance(now))
-        self._fill(now)
+        if self._drains is None:
+            self._places.fill(self._slots.values(), now)
         self._finish_drain()
         effects = self._out.copy()
         self._out.clear()
         return effects
-
-    def _fill(self, now: float) -> None:
-        """Give free places to those that have waited longest; make places if there are none."""
-        if self._drains is not None:
-            return
-        for slot in self._slots.values():
-            if slot.wanted and slot.due(now):
-                self._waiting.add(slot)
-        self._waiting.drop_undue(now)
-        if not self._waiting:
-            return
-        processes = [slot.process for slot in self._slots.values() if slot.process is not None]
-        free = self._config.max_loaded - len(processes)
-        self._bursts.begin(now)
-        while free > 0 and self._waiting and self._bursts.take():
-            self._life.spawn(self._waiting.next(), now)
-            free -= 1
-        ending = sum(process.ending for process in processes)
-        for slot in victims(self._slots.values(), len(self._waiting) - free - ending):
-            self._life.evict(slot, now)
-        self._waiting.mark()
 
     def _finish_drain(self) -> None:
         if self._drains and all(slot.process is None for slot in self._slots.values()):

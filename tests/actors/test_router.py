@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 
 from sluicegate.actors.addresses import address_of
 from sluicegate.actors.router import RouterActor, _Deciding, _end_without_sweeper
+from sluicegate.config import Config, GatewayConfig, SupervisorConfig
 from sluicegate.consent.evidence import Evidence, Told
 from sluicegate.consent.ledger import Recorded
 from sluicegate.consent.subject import Subject
 from sluicegate.messages.codec import Message
 from sluicegate.messages.consent import ConsentRecorded
+from sluicegate.messages.control import Configure, Done
 from sluicegate.messages.ingest import Refused
+from sluicegate.paths import DataDir
+from sluicegate.registry import open_data
 
 SENDER = address_of(1)
 
@@ -71,3 +78,37 @@ def test_router_ends_with_its_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
     _end_without_sweeper(RuntimeError("a mistake in the code"))
 
     assert codes == [1]
+
+
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's process keeps its name."""
+    for name in ("setproctitle", "be_part"):
+        monkeypatch.setattr(f"sluicegate.actors.router.{name}", lambda name: None)
+
+
+def test_second_configuration_starts_nothing_again(tmp_path: Path, unnamed: None) -> None:
+    config = Config(tmp_path, GatewayConfig(), SupervisorConfig(), {})
+    for opened in open_data(DataDir(tmp_path)):
+        opened.close()
+    router = Router()
+    router.receiveMsg_Configure(Configure("first", config.encode()), SENDER)
+    threads = set(threading.enumerate())
+
+    router.receiveMsg_Configure(Configure("again", config.encode()), SENDER)
+    more = set(threading.enumerate()) - threads
+    router.on_exit()
+
+    assert not more
+    assert [one.request_id for one in router.sent if isinstance(one, Done)] == ["first", "again"]
+
+
+def test_configuration_that_fails_is_refused_with_the_reason(tmp_path: Path, unnamed: None) -> None:
+    config = Config(tmp_path / "gone", GatewayConfig(), SupervisorConfig(), {})
+    router = Router()
+
+    router.receiveMessage(Configure("first", config.encode()), SENDER)
+
+    (refused,) = router.sent
+    assert isinstance(refused, Refused)
+    assert (refused.request_id, "gone" in refused.reason) == ("first", True)

@@ -4,7 +4,9 @@ import dataclasses
 import itertools
 import os
 import signal
+import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +19,10 @@ from sluicegate.actors.statuses import describe
 from sluicegate.actors.supervisor import SupervisorActor
 from sluicegate.actors.system import RunningSystem
 from sluicegate.config import Config, DestinationConfig, GatewayConfig, Requirement, SupervisorConfig
+from sluicegate.delivery.flight import interrupted_calls
 from sluicegate.eventlog.bell import Bell
+from sluicegate.loading.effects import Effect
+from sluicegate.loading.table import LoadingTable
 from sluicegate.messages.control import (
     ClearAll,
     Configure,
@@ -45,9 +50,12 @@ from sluicegate.messages.status import (
     StatsAnswer,
     Statuses,
 )
+from sluicegate.network import Network
 from sluicegate.paths import DataDir
+from sluicegate.pressure import MemoryUse
 from sluicegate.registry import Registry, open_data
 from sluicegate.testing.batches import batch_of
+from tests.doubles.raw_server import RawServer
 
 PATIENCE_S = 20.0
 QUICK = SupervisorConfig(idle_ttl_s=0, retry_delay_s=0.05, retry_cap_s=60.0, max_retries=1, spawn_timeout_s=10.0)
@@ -286,6 +294,16 @@ def test_resume_that_cannot_be_stored_is_refused_and_can_be_tried_again(make: Ma
     assert supervised.status("a").state == "registered"
 
 
+def test_destination_that_cannot_read_its_registration_fails_at_once_and_says_why(make: Make) -> None:
+    supervised = make(destination("a"))
+    control(supervised, "ALTER TABLE destinations RENAME TO elsewhere")
+
+    supervised.ensure("a")
+    failing = supervised.until("a", lambda s: s.error is not None)
+
+    assert "control.db" in str(failing.error)
+
+
 def test_load_without_a_size_takes_as_many_at_a_time_as_configured(make: Make) -> None:
     one_by_one = dataclasses.replace(QUICK, load_batch_size=1)
     supervised = make(destination("a"), destination("b"), supervisor=one_by_one)
@@ -376,6 +394,29 @@ def test_drain_answers_when_every_process_has_ended_and_starts_nothing_more(make
     assert supervised.status("a").pid is None
 
 
+def test_call_that_outlasts_a_stop_is_not_taken_for_what_ended_its_process(make: Make) -> None:
+    called, over = threading.Event(), threading.Event()
+
+    def never_answer(connection: socket.socket, number: int) -> None:
+        vendor.read_request(connection)
+        called.set()
+        over.wait(PATIENCE_S)
+
+    vendor = RawServer(never_answer)
+    slow = dataclasses.replace(destination("a", "webhook"), timeout_s=50.0, network=Network(("127.0.0.1",)))
+    supervised = make(dataclasses.replace(slow, settings={"url": vendor.url}))
+    supervised.append(b"{}")
+    supervised.ensure("a")
+    assert called.wait(PATIENCE_S)
+
+    done = supervised.ask(Drain, 2.0)
+    over.set()
+    vendor.close()
+
+    assert isinstance(done, Done)
+    assert interrupted_calls(supervised.data_dir.store("a").with_suffix(".calls"))[1] == []
+
+
 def test_commands_about_unknown_destinations_are_refused(make: Make) -> None:
     supervised = make(destination("a"))
 
@@ -422,3 +463,36 @@ def test_description_of_an_unreadable_store_does_not_hide_the_others(make: Make)
 
     assert (a.accepted, a.pending) == (0, 0)
     assert (b.accepted, b.pending) == (1, 1)
+
+
+class Unsent(SupervisorActor):
+    """A supervisor without an actor system, whose timers are the test's to call."""
+
+    def after(self, delay_s: float, name: object) -> None:
+        pass
+
+
+def test_shortage_of_memory_that_ended_while_nothing_ran_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervisor, now = Unsent(), time.monotonic()
+    supervisor._table = table = LoadingTable(SupervisorConfig())
+    table.register("a")
+    asked: list[list[Effect]] = []
+    monkeypatch.setattr(supervisor, "_carry_out", asked.append)
+
+    def look(percent: int) -> None:
+        monkeypatch.setattr("sluicegate.actors.supervisor.memory_use", lambda: MemoryUse(percent, 100))
+        supervisor.on_timer("memory")
+
+    def run(epoch: int) -> None:
+        table.ensure(["a"], now=now - 60.0)
+        table.loaded("a", epoch, now=now - 60.0, pid=7)
+        table.progress("a", epoch, now=now, caught_up=True, idle_s=1.0, stalled_s=0.0, delivered=0)
+
+    run(1)
+    look(85)
+    table.exited("a", 1, now=now)
+    look(70)
+    run(2)
+    look(78)
+
+    assert [len(effects) for effects in asked] == [2, 0, 0]

@@ -6,6 +6,7 @@ import pytest
 
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import ConsentConfig, DestinationConfig, OnUndecided, Requirement
+from sluicegate.delivery.flight import interrupted_calls
 from sluicegate.delivery.report import Report, ReportKind
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
@@ -58,6 +59,21 @@ def test_call_that_outlasts_the_deadline_is_left_and_its_events_come_again(world
     assert worker.join(10)
     release.set()
     assert world.state().cursor == 0
+
+
+def test_worker_ends_before_its_deadline_though_a_call_does_not(world: World) -> None:
+    world.append("a")
+    release = threading.Event()
+    vendor = Vendor(lambda batch: release.wait(10))
+    worker = world.start(vendor)
+    vendor.wait_for(lambda: vendor.calls == [["a"]])
+
+    worker.stop(2.0)
+    has_ended = worker.join(2.0)
+
+    release.set()
+    assert has_ended
+    assert interrupted_calls(world.data_dir.store("vendor").with_suffix(".calls"))[1] == []
 
 
 def test_running_call_shows_as_stalled_while_the_worker_answers(world: World) -> None:

@@ -47,6 +47,15 @@ def test_batch_under_way_is_answered_by_the_drain() -> None:
     assert effects == [BatchDone("r", {"a": "the system is going down"}), RequestStop("a", 1, 20.0)]
 
 
+def test_batch_that_comes_after_the_drain_is_answered_at_once() -> None:
+    driver = Driver("a", "b")
+    driver.table.drain_all("d", now=driver.now)
+
+    effects = driver.table.load_batch("r", ["a", "b"], now=driver.now, batch_size=1)
+
+    assert effects == [BatchDone("r", {"a": "the system is going down", "b": "the system is going down"})]
+
+
 def test_counts() -> None:
     driver = Driver("a", "b", "c", "d")
     driver.load("a", "b")

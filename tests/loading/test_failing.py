@@ -192,6 +192,20 @@ def test_retry_tries_at_once_and_keeps_the_count() -> None:
     assert driver.table.status("a").retry_count == 1
 
 
+def test_retry_that_waits_for_a_place_is_ended_by_unload() -> None:
+    driver = Driver("a", "b", config=replace(CONFIG, max_loaded=1))
+    driver.ensure("a")
+    driver.fail("a")
+    driver.load("b")
+    driver.progress("b", caught_up=False)
+    driver.table.retry("a", now=driver.now)
+
+    driver.table.unload("a", now=driver.now)
+
+    assert driver.state("a") is State.REGISTERED
+    assert driver.table.stats().failed == 0
+
+
 def test_reset_forgets_and_loads_what_was_wanted() -> None:
     driver = Driver("a", config=replace(CONFIG, max_retries=0))
     driver.ensure("a")

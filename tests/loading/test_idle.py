@@ -51,3 +51,15 @@ def test_process_that_does_not_stop_is_killed_until_it_is_gone() -> None:
     assert effects == [Kill("a", 1), Kill("a", 1)]
     assert driver.exit("a") == []
     assert (driver.state("a"), driver.table.status("a").retry_count) == (State.REGISTERED, 0)
+
+
+def test_process_that_is_stopping_is_told_when_it_gets_less_time() -> None:
+    driver = Driver("a")
+    driver.load("a")
+    driver.table.unload("a", now=driver.now)
+
+    sooner = driver.table.drain_all("d", now=driver.now, deadline_s=5.0)
+    later = driver.table.drain_all("e", now=driver.now, deadline_s=9.0)
+
+    assert (sooner, later) == ([RequestStop("a", 1, 5.0)], [])
+    assert driver.wait(5.0) == [Kill("a", 1)]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.model import MIB, SupervisorConfig
+from sluicegate.loading.bursts import BURST_S
 from sluicegate.loading.effects import NoteEvicted, RequestStop, Spawn
 from sluicegate.loading.shedding import MIN_LOADED_S, PROCESS_BYTES
 from sluicegate.loading.status import State
@@ -120,7 +121,7 @@ def test_it_can_be_turned_off() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.booleans(), st.floats(0, 100), st.floats(0, 30)), min_size=1, max_size=12),
+    st.lists(st.tuples(st.booleans(), st.floats(0, 100), st.floats(2 * BURST_S, 30)), min_size=1, max_size=12),
     st.lists(st.integers(0, 100), min_size=1, max_size=8),
 )
 def test_whatever_happens_only_old_idle_ones_end_and_none_below_the_lower_part(

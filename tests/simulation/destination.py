@@ -13,7 +13,7 @@ from sluicegate.delivery.lane import Work
 from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
 from sluicegate.delivery.pacing import PACE_S
 from sluicegate.delivery.recovery import Recovery
-from sluicegate.delivery.worker import DIED_IN_REPLAY
+from sluicegate.delivery.worker import CALLS_SHARE, DIED_IN_REPLAY
 from sluicegate.errors import ConsentUnreadable, CredentialsRefused, LogUnavailable, Rejected, Retry, StaleEpoch
 from tests.simulation.calls import Call, Phase
 from tests.simulation.clock import Timer, Violation
@@ -82,7 +82,7 @@ class DestinationProcess(Process):
             self._leave()
             return
         self._stop_deadline_s = deadline_s
-        if self.phase is Phase.DELIVERING:
+        if self.phase in (Phase.DELIVERING, Phase.FINISHING):
             self._finish()
 
     def hear_bell(self) -> None:
@@ -373,7 +373,8 @@ class DestinationProcess(Process):
         if self._timer is not None:
             self._timer.cancel()
         if self.calls:
-            patience_s = CALL_TIMEOUT_S if self._stop_deadline_s is None else self._stop_deadline_s
+            asked_s = self._stop_deadline_s
+            patience_s = CALL_TIMEOUT_S if asked_s is None else CALLS_SHARE * asked_s
             self._timer = self.later(patience_s, "runs out of patience", self._end)
         else:
             self._end()
