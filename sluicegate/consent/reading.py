@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,7 +82,7 @@ class LedgerReader:
             return [UNKNOWN_SUBJECT] * len(subjects)
         return self._looked(view, lambda view: view.of_many(subjects))
 
-    def note_clear(self, subjects: Iterable[Ids]) -> None:
+    def note_clear(self, subjects: Sequence[Ids]) -> None:
         """As `LedgerView.note_clear`."""
         if self._view is not None and self._view.version:  # an empty ledger is not looked at for anybody
             self._view.note_clear(subjects)

@@ -54,6 +54,12 @@ class Remembered(Generic[V]):
             elif others != subject:
                 users[key] = {others, subject}
 
+    def note_clear(self, subjects: Sequence[Ids]) -> None:
+        """Put into `clear_ones` those of these subjects that are remembered: `forget` finds no others."""
+        # The look-up that found them clear may have made room for its last ones by forgetting its first.
+        found = zip(subjects, self.get_all(subjects), strict=True)
+        self.clear_ones.update([subject for subject, value in found if value is not None])
+
     def forget(self, key: bytes) -> None:
         """Forget what was worked out from the record with this key."""
         for values, users in ((self._young, self._young_users), (self._old, self._old_users)):

@@ -138,12 +138,13 @@ class LedgerView:
             read = self._look_up(missing)
         return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
 
-    def note_clear(self, subjects: Iterable[Ids]) -> None:
+    def note_clear(self, subjects: Sequence[Ids]) -> None:
         """Remember, until something changes of them, that there is nothing against these subjects.
 
-        They have been looked up; what there could be is the caller's to say.
+        They have been looked up; what there could be is the caller's to say. Those that are not remembered any more are
+        left out.
         """
-        self._known.clear_ones.update(subjects)
+        self._known.note_clear(subjects)
 
     def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """Whether all of these subjects were noted so, and nothing has changed of them.
