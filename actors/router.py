@@ -124,6 +124,7 @@ class RouterActor(SafeActor):
             functools.partial(Ledger, data_dir.consent, data_dir.consent_key, purposes=purposes),
             on_recorded=lambda tokens, recorded: written.put((tokens, recorded)),
             on_failed=lambda tokens, error: written.put((tokens, error)),
+            history_ttl_s=config.consent.history_ttl_s,
         )
         self._ledger.start()
         rules = Rules.of(config.consent)
