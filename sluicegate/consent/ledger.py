@@ -20,6 +20,7 @@ from sluicegate.consent.slots import (
     is_denial,
     join,
     joined,
+    outlives_a_decision,
     without_seen,
 )
 from sluicegate.consent.stamp import MAX_CATEGORIES
@@ -258,9 +259,10 @@ def _without_policies(writes: tuple[Write, ...]) -> tuple[Write, ...]:
 
 
 def _same_again(before: Slots, after: Slots) -> bool:
-    """Whether only a newer event said what the newest had said before."""
+    """Whether only a newer event said what the newest had said before, and it comes to the same."""
     return (
         before.seen != 0
         and is_denial(before.seen) == is_denial(after.seen)
         and before._replace(seen=0) == after._replace(seen=0)
+        and not outlives_a_decision(before, after)
     )

@@ -78,6 +78,17 @@ def test_every_kind_of_denial_counts_and_what_another_device_showed_does_not(boo
     assert (other_device, own, signals, book.newest(ANNE)) == (0, 30, (40, 30), 50)
 
 
+def test_a_denial_that_is_seen_again_after_a_grant_is_no_mere_repetition(book: Book) -> None:
+    book.write(Told(ANNE, stamp_writes({"marketing": False}, time_ms=10, received_ms=10), Evidence.STAMP), now_ms=100)
+    book.write(says(True, at_ms=20), now_ms=200)
+
+    book.write(Told(ANNE, stamp_writes({"marketing": False}, time_ms=30, received_ms=30), Evidence.STAMP), now_ms=300)
+    book.write(Told(ANNE, stamp_writes({"marketing": False}, time_ms=40, received_ms=40), Evidence.STAMP), now_ms=400)
+
+    assert book.newest(ANNE) == 300
+    assert [change.evidence for change in history(book.ledger, ANNE)] == [Evidence.STAMP, Evidence.API, Evidence.STAMP]
+
+
 def test_a_change_concerns_every_id_that_belongs_to_the_changed_one(book: Book) -> None:
     book.write(Link(ANNE, "user-anne", 1), Link(Subject(user_id="user-anne"), "renamed", 2), now_ms=10)
     before = book.view.version
