@@ -223,6 +223,20 @@ def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: Op
     assert len(ledger.names.known) <= MAX_LEARNED + MAX_CATEGORIES
 
 
+def test_clients_cannot_take_the_room_of_the_policy_that_is_required(ledger: Ledger, open_view: OpenView) -> None:
+    for start in range(0, MAX_LEARNED + 100, 100):
+        purposes = {f"purpose {n}": True for n in range(start, start + 100)}
+        ledger.record([Told(PHONE, decision(purposes, 5, received_ms=9), Evidence.API)], now_ms=9)
+    under = [decision({"marketing": True}, 5, received_ms=9, policy=policy) for policy in ("2026-12", "2027-01")]
+
+    required = Ledger(ledger.path, ledger.path.with_name("consent.key"), policy="2026-12")
+    required.record([Told(ANNE, under[0], Evidence.API), Told(LAPTOP, under[1], Evidence.API)], now_ms=9)
+    required.close()
+
+    view = open_view(Rules(require_policy="2026-12"))
+    assert (state(view, ANNE), state(view, LAPTOP)) == (G, U)
+
+
 def test_whatever_was_told_of_a_subject_there_is_room_for_a_denial_of_a_configured_purpose(
     ledger: Ledger, open_view: OpenView
 ) -> None:
