@@ -214,7 +214,10 @@ class RouterActor(SafeActor):
             self._collector.was_not_written()
             entries = []
         batch = waiting.acceptance.batch
-        if not (entries or self._under_way.must_wait(batch)) or not self._ledger.submit(entries, waiting):
+        if not (entries or self._under_way.must_wait(batch)):
+            return False
+        if not self._ledger.submit(entries, waiting):
+            self._collector.was_not_written()
             return False
         self._under_way.add(batch)
         return True
