@@ -97,10 +97,14 @@ class LedgerReader:
         view = self._readable()
         return frozenset() if view is None else self._looked(view, lambda view: view.changed_since(version))
 
-    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
+    def newest_denials(
+        self, subject: Subject, purposes: Collection[str], *, gpc: bool, since_ms: int = 0
+    ) -> dict[str, int]:
         """As `LedgerView.newest_denials`."""
         view = self._readable()
-        return {} if view is None else self._looked(view, lambda view: view.newest_denials(subject, purposes, gpc=gpc))
+        if view is None:
+            return {}
+        return self._looked(view, lambda view: view.newest_denials(subject, purposes, gpc=gpc, since_ms=since_ms))
 
     @property
     def keys(self) -> SubjectKeys:

@@ -163,10 +163,13 @@ class LedgerView:
                 return None
             return with_members(self._db, self._names, {key for (key,) in fetch(self._db, _CHANGES, (version,))})
 
-    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
+    def newest_denials(
+        self, subject: Subject, purposes: Collection[str], *, gpc: bool, since_ms: int = 0
+    ) -> dict[str, int]:
         """When the newest denial of each of these purposes was recorded (Unix ms), whatever came then.
 
-        What was only seen of another device does not count, as in `of`, and Global Privacy Control with `gpc` alone.
+        Those from before `since_ms` may be missing. What was only seen of another device does not count, as in `of`,
+        and Global Privacy Control with `gpc` alone.
         """
         records: dict[bytes, Record | None] = {}
         newest: dict[str, int] = {}
@@ -176,7 +179,8 @@ class LedgerView:
             self._read(set(keys), records)
             self._read_owners(records)
             for place, key in enumerate(_with_owners(keys, records)):
-                found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
+                kinds = Kinds(place == 0, gpc)
+                found = newest_denials(self._db, self._names, key, purposes, kinds, since_ms=since_ms)
                 newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
         return newest
 

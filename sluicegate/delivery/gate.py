@@ -18,7 +18,7 @@ from sluicegate.consent.policy import Policies, Policy
 from sluicegate.consent.reading import LedgerReader, of_one_version
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standing, Standings, SubjectConsent
-from sluicegate.consent.subject import Subject
+from sluicegate.consent.subject import Ids, Subject
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
 from sluicegate.eventlog.base import Offset
@@ -117,7 +117,7 @@ class Gate:
         self._may_be_silent = self._policies.any_opt_out or self._allows_unasked
         self.n_unenforced = 0
         """Delivered events that say nothing about consent, and of which nobody else did."""
-        self._denials: dict[tuple[str | None, str | None], dict[str, int]] = {}
+        self._denials: dict[tuple[Ids, bool], tuple[int, dict[str, int]]] = {}
         self._denials_of = -1
         self._open: dict[tuple[Combo, ...], bytes] = {}
 
@@ -343,7 +343,7 @@ class Gate:
 
     def _unless_refused_since(self, combo: Combo, standings: Standings, case: _Case) -> str | None:
         """What was refused since the event arrived is refused for it, whatever is granted after that."""
-        newest = self._newest_denials(case.subject, gpc=self._policy(combo).honors_gpc)
+        newest = self._newest_denials(case, gpc=self._policy(combo).honors_gpc)
         refused = {purpose: at_ms for purpose, at_ms in newest.items() if at_ms >= case.arrived_ms}
         if not refused:
             return None
@@ -355,14 +355,16 @@ class Gate:
             return self._undecided(case.arrived_ms, case.now_ms)
         return _WORDS.get(verdict.reason, verdict.reason.value)
 
-    def _newest_denials(self, subject: tuple[str | None, str | None], *, gpc: bool) -> dict[str, int]:
+    def _newest_denials(self, case: _Case, *, gpc: bool) -> dict[str, int]:
+        """The newest denials of a subject, as far as they were told since the event arrived."""
         if self._denials_of != self.ledger.generation or len(self._denials) > MAX_DENIALS:
             self._denials.clear()
             self._denials_of = self.ledger.generation
-        newest = self._denials.get(subject)
-        if newest is None:
-            newest = self.ledger.newest_denials(Subject(*subject), self._required, gpc=gpc)
-            self._denials[subject] = newest
+        since_ms, newest = self._denials.get((case.subject, gpc), (case.arrived_ms, None))
+        if newest is None or since_ms > case.arrived_ms:
+            since_ms, subject = case.arrived_ms, Subject(*case.subject)
+            newest = self.ledger.newest_denials(subject, self._required, gpc=gpc, since_ms=since_ms)
+            self._denials[case.subject, gpc] = since_ms, newest
         return newest
 
     def _undecided(self, arrived_ms: int, now_ms: int) -> str:

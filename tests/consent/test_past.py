@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.consent import past
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision, signal, stamp_writes, withdrawal
 from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
-from sluicegate.consent.record import MAX_MEMBERS
+from sluicegate.consent.record import MAX_MEMBERS, earlier
 from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
@@ -55,6 +56,29 @@ def test_a_denial_is_remembered_by_when_it_was_recorded_whatever_follows(book: B
     book.write(says(True, at_ms=20), now_ms=300)
 
     assert (book.newest(ANNE), book.newest(USER)) == (200, 0)
+
+
+def test_a_long_history_from_before_a_time_is_not_looked_through(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def looking_at(previous: int, version: int) -> int:
+        looked_at.append(version)
+        return earlier(previous, version)
+
+    monkeypatch.setattr(past, "earlier", looking_at)
+    for at_ms in range(1, 5 * past.MAX_BEFORE):
+        book.write(says(at_ms % 2 == 0, purpose="measurement", at_ms=at_ms), now_ms=at_ms)
+
+    assert book.view.newest_denials(ANNE, MARKETING, gpc=True, since_ms=5 * past.MAX_BEFORE - 10) == {}
+    assert len(looked_at) == 9 + 1 + past.MAX_BEFORE
+
+
+def test_a_denial_is_found_behind_a_change_of_a_clock_that_was_behind(book: Book) -> None:
+    book.write(says(False, at_ms=10), now_ms=200)
+    book.write(says(True, at_ms=20), now_ms=5)
+    book.write(says(True, at_ms=30), now_ms=300)
+
+    assert book.view.newest_denials(ANNE, MARKETING, gpc=True, since_ms=150) == {"marketing": 200}
 
 
 def test_a_denial_of_another_purpose_or_person_is_none(book: Book) -> None:

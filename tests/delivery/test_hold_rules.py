@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.evidence import Evidence, Told, decision
 from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.past import MAX_BEFORE
 from sluicegate.consent.regulation import Kind, SubjectKind, regulate
 from sluicegate.consent.subject import Subject
 from sluicegate.delivery.gate import HELD, Gate, open_ledger_reader
@@ -54,6 +55,26 @@ def test_a_silent_event_goes_by_what_was_decided_since_it_arrived(
     (reason,) = gate.reasons(about(SILENT), arrived_ms=ARRIVED_MS)
 
     assert reason == expected(told, now_ms)
+    gate.ledger.close()
+
+
+def test_each_event_goes_by_what_was_refused_since_its_own_arrival(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path)
+    ledger = Ledger(data_dir.consent, data_dir.consent_key)
+    for after_ms, purpose, granted in [
+        (10, "marketing", False),
+        *[(20 + n, "measurement", n % 2 == 0) for n in range(2 * MAX_BEFORE)],
+        (1_000, "marketing", True),
+    ]:
+        at_ms = ARRIVED_MS + after_ms
+        writes = decision({purpose: granted}, at_ms, received_ms=at_ms)
+        ledger.record([Told(Subject(None, "anne"), writes, Evidence.API)], now_ms=at_ms)
+    ledger.close()
+    gate = gate_of(data_dir, now_ms=ARRIVED_MS + 2_000)
+
+    reasons = [gate.reasons(about(SILENT), arrived_ms=ARRIVED_MS + after_ms) for after_ms in (900, 0, 900)]
+
+    assert reasons == [[None], ["consent_denied"], [None]]
     gate.ledger.close()
 
 
