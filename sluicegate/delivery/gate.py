@@ -19,6 +19,7 @@ from sluicegate.consent.reading import LedgerReader, of_one_version
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standing, Standings, SubjectConsent
 from sluicegate.consent.subject import Ids, Subject
+from sluicegate.delivery.barred import with_barred, with_barred_aliases
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
 from sluicegate.eventlog.base import Offset
@@ -66,16 +67,6 @@ _STAYS_REDACTED = (None, HELD, REDACT, str(Decision.CONSENT_UNDECIDED), Reason.H
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
     """The ledger of a data directory, for one thread that decides."""
     return LedgerReader(data_dir.consent, data_dir.consent_key, Rules.of(consent))
-
-
-def _with_barred(
-    reasons: Sequence[str | None], known: Sequence[SubjectConsent], offsets: Sequence[Offset]
-) -> Sequence[str | None]:
-    """The reasons, where an event was erased or its subject suppressed with that instead."""
-    if not any(who.is_regulated for who in known):
-        return reasons
-    columns = zip(reasons, known, offsets, strict=True)
-    return [who.barred(offset) or reason for reason, who, offset in columns]
 
 
 def _redacted(run: Run, redactor: Redactor) -> Run:
@@ -162,7 +153,7 @@ class Gate:
         def judge() -> Sequence[str | None]:
             known = self.ledger.of_many(about.whose)
             reasons = self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
-            return _with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
+            return with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
 
         return of_one_version(self.ledger, judge)
 
@@ -172,7 +163,7 @@ class Gate:
         """For each event, by (user id, anonymous id) and place in the log, whether it was erased or is suppressed."""
         self.ledger.refresh()
         nothing: list[str | None] = [None] * len(subjects)
-        return _with_barred(nothing, self.ledger.of_many(subjects), offsets) if self.ledger.has_regulated else nothing
+        return with_barred(nothing, self.ledger.of_many(subjects), offsets) if self.ledger.has_regulated else nothing
 
     def completed(
         self,
@@ -245,6 +236,7 @@ class Gate:
         at, settled = 0, True
         for run in part.events.runs:
             reasons, is_open = self._refused_of(run)
+            reasons = with_barred_aliases(reasons, run, self.ledger)
             settled = settled and not is_open
             refused.update({at + i: _final(reason) for i, reason in enumerate(reasons) if reason is not None})
             at += run.n_events
@@ -284,13 +276,13 @@ class Gate:
         if run.redact:
             found = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=False)
             reasons = [None if reason in _STAYS_REDACTED else reason for reason in found]
-            return _with_barred(reasons, known, run.log_offsets), False
+            return with_barred(reasons, known, run.log_offsets), False
         is_barred = self.ledger.has_regulated and any([who.is_regulated for who in known])
         if not (is_open or is_barred) and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
             self.ledger.note_clear(about.whose)
             return (), False
         reasons = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True)
-        return _with_barred(reasons, known, run.log_offsets) if is_barred else reasons, is_open
+        return with_barred(reasons, known, run.log_offsets) if is_barred else reasons, is_open
 
     def _reasons(
         self, about: About, known: Sequence[SubjectConsent], *, arrived_ms: int, was_sent: bool
