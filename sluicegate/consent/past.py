@@ -21,7 +21,7 @@ behind for some."""
 
 
 class Kinds(NamedTuple):
-    """Which denials count besides decisions and withdrawals."""
+    """What counts besides decisions and withdrawals."""
 
     seen: bool
     gpc: bool
@@ -67,11 +67,11 @@ def newest_denials(
         n_before = n_before + 1 if recorded_at_ms < since_ms else 0
         _, _, said = decode_change(evidence, what, names)
         for purpose in purposes:
-            if purpose not in newest and purpose in said and _denies(said[purpose], kinds):
+            if purpose not in newest and purpose in said and any(map(is_denial, marks_of(said[purpose], kinds))):
                 newest[purpose] = recorded_at_ms
     return newest
 
 
-def _denies(said: Slots, kinds: Kinds) -> bool:
-    marks = (said.admin, said.decided, said.seen if kinds.seen else 0, said.gpc if kinds.gpc else 0)
-    return any(map(is_denial, marks))
+def marks_of(said: Slots, kinds: Kinds) -> tuple[int, ...]:
+    """The marks that count, 0 for those that do not."""
+    return said.admin, said.decided, said.seen if kinds.seen else 0, said.gpc if kinds.gpc else 0

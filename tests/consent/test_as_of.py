@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from sluicegate.consent.as_of import LedgerPast
+from sluicegate.consent.evidence import Evidence, Told, signal
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
-from tests.consent.saying import ANNE, NOW_MS, PHONE, D, G, U, alias, identify, told
+from tests.consent.saying import ANNE, NOW_MS, PHONE, D, G, U, alias, identify, seen, told
 
 BEN = Subject(user_id="ben")
 
@@ -50,3 +51,15 @@ def test_a_user_belonged_to_nobody_before_being_renamed(ledger: Ledger, past: Le
 
     assert (stood(past, ANNE, before), stood(past, PHONE, before)) == (G, G)
     assert (stood(past, ANNE, renamed), stood(past, PHONE, renamed)) == (D, D)
+
+
+def test_what_turned_a_decision_is_nothing_that_has_no_say_in_it(ledger: Ledger, past: LedgerPast) -> None:
+    ledger.record([identify("phone", "anne", 1)], now_ms=NOW_MS)
+    refused = ledger.record([told(ANNE, False, 2)], now_ms=NOW_MS).version
+    ledger.record([seen(ANNE, False, 3)], now_ms=NOW_MS)
+    ledger.record([Told(PHONE, signal(("marketing",), at_ms=4), Evidence.GPC)], now_ms=NOW_MS)
+
+    def turned(*, gpc: bool) -> int:
+        return past.changes(PHONE, {"marketing"}, granted=False, up_to=ledger.version(), gpc=gpc)[0].version
+
+    assert (turned(gpc=False), turned(gpc=True) > refused) == (refused, True)
