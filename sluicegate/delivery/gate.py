@@ -30,6 +30,8 @@ from sluicegate.routing import Decision
 
 MAX_COMBOS = 1_000
 """Lists of combinations that are remembered."""
+MAX_PURPOSES = 65_536
+"""Purposes in the stamps of these, whose names clients choose: 16 MB at most."""
 MAX_DENIALS = 20_000
 """Subjects whose newest denial is remembered until the ledger changes."""
 
@@ -111,6 +113,7 @@ class Gate:
         self._denials: dict[tuple[Ids, bool], tuple[int, dict[str, int]]] = {}
         self._denials_of = -1
         self._open: dict[tuple[Combo, ...], bytes] = {}
+        self._n_open = 0
 
     def refresh(self) -> None:
         """Take note of what was decided since the last time."""
@@ -375,8 +378,11 @@ class Gate:
         """The codes of the combinations whose own stamp grants all that is required."""
         codes = self._open.get(combos)
         if codes is None:
-            if len(self._open) >= MAX_COMBOS:
+            n_purposes = sum([len(combo.stamp) for combo in combos])
+            self._n_open += n_purposes
+            if len(self._open) >= MAX_COMBOS or self._n_open > MAX_PURPOSES:
                 self._open.clear()
+                self._n_open = n_purposes
             codes = self._open[combos] = bytes(i for i, combo in enumerate(combos) if self._grants(combo))
         return codes
 

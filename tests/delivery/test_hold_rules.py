@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,19 @@ def test_without_a_ledger_each_stamp_decides_and_silence_waits(tmp_path: Path) -
     assert found == [None, "consent_denied", HELD]
     assert late == [None, "consent_denied", "hold_expired"]
     assert (dropped, allowed, nobody) == (["consent_undecided"], [None], ["consent_undecided"])
+
+
+def test_what_a_gate_remembers_of_stamps_is_bounded_whatever_names_clients_send(tmp_path: Path) -> None:
+    gate = gate_of(DataDir(tmp_path))
+
+    tracemalloc.start()
+    for number in range(100):
+        stamps = [tuple((f"{number} {n} {p:0100}", False) for p in range(100)) for n in range(20)]
+        assert gate._settled_codes(tuple(Combo("track", "web", stamp) for stamp in stamps)) == b""
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert n_bytes < 32_000_000
 
 
 def test_held_events_of_who_was_erased_or_is_suppressed_wait_for_nothing(tmp_path: Path) -> None:
