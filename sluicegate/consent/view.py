@@ -22,6 +22,9 @@ from sluicegate.sqlite import errors_of, fetch, translated
 MAX_REMEMBERED = 20_000
 """Subjects in memory, and as many again that are about to go: 1.6 KB each with an entry and 0.4 KB without."""
 
+PURPOSES_OF_ONE = 8
+"""So many of a subject take the room of one subject more: clients choose how many there are, up to a hundred."""
+
 MAX_CHANGES = 50_000
 """Changes after which it is cheaper to forget everything than each of them."""
 
@@ -215,7 +218,7 @@ class LedgerView:
             regulated = [bounds[key] for key in keys if key in bounds] if bounds else ()
             keys = _with_owners(keys, records) if owners else keys
             found[subject] = known = self._merged(keys, records, regulated)
-            self._known.put(subject, known, keys)
+            self._known.put(subject, known, keys, size=1 + len(known.slots) // PURPOSES_OF_ONE)
         return found
 
     def _read_owners(self, records: dict[bytes, Record | None]) -> set[bytes]:

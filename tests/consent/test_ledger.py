@@ -12,7 +12,7 @@ from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
 from sluicegate.consent.store import MAX_LEARNED
 from sluicegate.consent.subject import Subject
-from sluicegate.consent.view import LedgerView
+from sluicegate.consent.view import PURPOSES_OF_ONE, LedgerView
 from tests.consent.conftest import OpenView
 from tests.consent.saying import ANNE, ANNE_ON_PHONE, LAPTOP, NOW_MS, PHONE, D, G, U, alias, identify, seen, state, told
 
@@ -221,6 +221,19 @@ def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: Op
 
     assert state(open_view(), ANNE) is G
     assert len(ledger.names.known) <= MAX_LEARNED + MAX_CATEGORIES
+
+
+def test_fewer_subjects_of_many_purposes_are_remembered(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view(max_remembered=20)
+    everybody = [Subject(f"user {number}") for number in range(100)]
+    many = decision({f"p{number}": True for number in range(MAX_CATEGORIES)}, 5, received_ms=9)
+    ledger.record([Told(subject, many, Evidence.API) for subject in everybody], now_ms=9)
+
+    view.refresh()
+    known = view.of_many(everybody)
+
+    assert {len(one.slots) for one in known} == {MAX_CATEGORIES}
+    assert len(view._known) <= 2 * 20 // (MAX_CATEGORIES // PURPOSES_OF_ONE)
 
 
 def test_clients_cannot_take_the_room_of_the_policy_that_is_required(ledger: Ledger, open_view: OpenView) -> None:
