@@ -127,6 +127,7 @@ class RouterActor(SafeActor):
             functools.partial(Ledger, data_dir.consent, data_dir.consent_key, purposes=purposes),
             on_recorded=lambda tokens, recorded: written.put((tokens, recorded)),
             on_failed=lambda tokens, error: written.put((tokens, error)),
+            history_ttl_s=config.consent.history_ttl_s,
         )
         self._ledger.start()
         rules = Rules.of(config.consent)
@@ -216,7 +217,10 @@ class RouterActor(SafeActor):
             self._collector.was_not_written()
             entries = []
         batch = waiting.acceptance.batch
-        if not (entries or self._under_way.must_wait(batch)) or not self._ledger.submit(entries, waiting):
+        if not (entries or self._under_way.must_wait(batch)):
+            return False
+        if not self._ledger.submit(entries, waiting):
+            self._collector.was_not_written()
             return False
         self._under_way.add(batch)
         return True

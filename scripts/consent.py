@@ -141,7 +141,7 @@ def withdraw(
     known = _purposes(config)
     if everything == bool(purposes):
         raise click.UsageError("name the purposes to withdraw, or all of them with --all")
-    names = tuple(name for name in known.known if name != NECESSARY) if everything else _known(purposes, known)
+    names = tuple(name for name in known.stored if name != NECESSARY) if everything else _known(purposes, known)
     now_ms = _now_ms()
     _record(where, config, subject, withdrawal(names, at_ms=now_ms), now_ms=now_ms, as_json=as_json)
 
@@ -254,8 +254,8 @@ def _known(names: tuple[str, ...], purposes: PurposesConfig) -> tuple[str, ...]:
     """The purposes that these names stand for; raises for one that nobody has defined."""
     found = tuple(map(purposes.resolve, names))
     for name in found:
-        if name == NECESSARY or name not in purposes.known:
-            hint = did_you_mean(name, [known for known in purposes.known if known != NECESSARY])
+        if name == NECESSARY or name not in purposes.stored:
+            hint = did_you_mean(name, [known for known in purposes.stored if known != NECESSARY])
             raise click.BadParameter(f"{name!r} is no purpose that can be decided; {hint}")
     return found
 

@@ -67,7 +67,8 @@ def prepare_storage(config: Config, data_dir: DataDir) -> None:
     finally:
         log.close()
         registry.close()
-    Ledger(data_dir.consent, data_dir.consent_key, purposes=config.purposes.stored).close()
+    purposes, policy = config.purposes.stored, config.consent.require_policy
+    Ledger(data_dir.consent, data_dir.consent_key, purposes=purposes, policy=policy).close()
     data_dir.bell.touch(mode=0o600)
 
 

@@ -12,6 +12,8 @@ from sluicegate.redaction import REDACTABLE
 
 MAX_DECISIONS = 65_536
 """Decisions that a table remembers: about 5 MB, and far more combinations than sources produce in practice."""
+CHARS_OF_A_DECISION = 100
+"""So many characters of names in a combination take the room of one more decision: clients choose them."""
 
 
 class Decision(StrEnum):
@@ -75,20 +77,29 @@ def _integrated(combo: Combo, names: set[str]) -> bool:
     return not combo.all_off or not names.isdisjoint(combo.integrations_on)
 
 
+def _n_chars(combo: Combo) -> int:
+    purposes = (purpose for purpose, _ in combo.stamp)
+    return sum(map(len, (*purposes, *combo.integrations_off, *combo.integrations_on)))
+
+
 class RoutingTable:
     """The decisions for a fixed set of destinations, each taken once per combination and then looked up."""
 
     def __init__(self, destinations: Iterable[DestinationConfig], *, max_decisions: int = MAX_DECISIONS) -> None:
         self._destinations = tuple(destinations)
         self._rows: dict[Combo, Mapping[str, Decision]] = {}
-        self._max_rows = max(1, max_decisions // max(1, len(self._destinations)))
+        self._max_decisions = max_decisions
+        self._n_decisions = 0
 
     def decisions(self, combo: Combo) -> Mapping[str, Decision]:
         """The decision for every destination, by its id."""
         row = self._rows.get(combo)
         if row is None:
-            if len(self._rows) >= self._max_rows:
+            n_decisions = len(self._destinations) + _n_chars(combo) // CHARS_OF_A_DECISION
+            self._n_decisions += n_decisions
+            if self._n_decisions > self._max_decisions:
                 self._rows.clear()
+                self._n_decisions = n_decisions
             row = {destination.id: decide(combo, destination) for destination in self._destinations}
             self._rows[combo] = row
         return row

@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -94,6 +95,19 @@ integrations = st.lists(st.sampled_from(["crm", "webhook", "other"]), max_size=2
 requirements = st.builds(
     Requirement, all=st.lists(purposes, max_size=3).map(tuple), any=st.lists(purposes, max_size=3).map(tuple)
 )
+
+
+def test_table_stays_within_its_bound_whatever_names_clients_send() -> None:
+    table = RoutingTable([destination()])
+
+    tracemalloc.start()
+    for number in range(1_000):
+        event = combo({f"{number} {place:0100}": False for place in range(100)})
+        assert table.decide(event, "crm") is Decision.CONSENT_UNDECIDED
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert n_bytes < 16_000_000
 
 
 @given(stamps, integrations, integrations, st.booleans(), requirements)

@@ -174,7 +174,8 @@ class Scope(dict[Key, Combined]):
 
     def _stamp(self, parts: Parts) -> Stamp:
         try:
-            stamp = read_stamp(parts, aliases=self.ways.aliases, vendors=self.ways.vendors)
+            ways = self.ways
+            stamp = read_stamp(parts, aliases=ways.aliases, vendors=ways.vendors, known=ways.purposes)
         except DuplicateKey:
             raise BadEvent(Reason.DUPLICATE_KEY) from None
         if stamp.necessary_refused:

@@ -37,6 +37,7 @@ class Ways:
         purposes, consent = purposes or PurposesConfig(), consent or ConsentConfig()
         self.aliases = purposes.aliases
         self.vendors = purposes.vendors
+        self.purposes = frozenset(purposes.stored)
         self.policies = Policies(consent)
         self.gpc_purposes = consent.gpc_purposes
         self.notes_unasked = consent.allow_unasked

@@ -9,12 +9,15 @@ from typing import NamedTuple
 from sluicegate.consent.evidence import Evidence
 from sluicegate.consent.history import Change, history_of_key
 from sluicegate.consent.ledger import MAX_OWNERS, Ledger
-from sluicegate.consent.record import decode_record
+from sluicegate.consent.past import Kinds, marks_of
+from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.slots import Purposes, is_denial, merge, without_seen
 from sluicegate.consent.standing import Rules, Standing, Standings, SubjectConsent
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
 from sluicegate.sqlite import errors_of, fetch
+
+_LINKS = frozenset({Evidence.IDENTIFY, Evidence.ALIAS})
 
 
 class Known(NamedTuple):
@@ -62,13 +65,18 @@ class LedgerPast:
         is_whole = all(told.of(purpose).state is standing.state for purpose, standing in holds.by_purpose.items())
         return Known(version, marks, standings, is_whole)
 
-    def changes(self, subject: Subject, purposes: Collection[str], *, granted: bool, up_to: int) -> list[Change]:
-        """The changes that granted, or else denied, one of these purposes up to a version, the newest first."""
+    def changes(
+        self, subject: Subject, purposes: Collection[str], *, granted: bool, up_to: int, gpc: bool
+    ) -> list[Change]:
+        """The changes that granted, or else denied, one of these purposes up to a version, the newest first.
+
+        What was only seen of another id is none of them, and Global Privacy Control with `gpc` alone.
+        """
         found = [
             change
-            for key in self._keys(subject, up_to)
+            for place, key in enumerate(self._keys(subject, up_to))
             for change in history_of_key(self._ledger, key)
-            if change.version <= up_to and _says(change, purposes, granted)
+            if change.version <= up_to and _says(change, purposes, granted, Kinds(place == 0, gpc))
         ]
         return sorted(found, key=lambda change: change.version, reverse=True)
 
@@ -100,17 +108,20 @@ class LedgerPast:
         return tuple(found)
 
     def _owner(self, key: bytes, version: int) -> bytes | None:
+        """The user that an id belonged to then: of an id that was linked with others it may be the user or a member."""
+        now = self._record(key).owner
+        for change in history_of_key(self._ledger, key):
+            is_link = change.evidence in _LINKS and not change.said and change.version <= version
+            if is_link and (change.other == now or key in self._record(change.other).members):
+                return change.other
+        return None
+
+    def _record(self, key: bytes) -> Record:
         with errors_of(self._ledger.path):
             rows = fetch(self._ledger.db, "SELECT record FROM subjects WHERE key = ?", (key,))
-        owner = decode_record(rows[0][0], self._ledger.names).owner if rows else None
-        links = (Evidence.IDENTIFY, Evidence.ALIAS)
-        linked = any(
-            change.other == owner and change.evidence in links and change.version <= version
-            for change in (history_of_key(self._ledger, key) if owner is not None else ())
-        )
-        return owner if linked else None
+        return decode_record(rows[0][0], self._ledger.names) if rows else Record()
 
 
-def _says(change: Change, purposes: Collection[str], granted: bool) -> bool:
-    marks = [mark for p, slots in change.said.items() if p in purposes for mark in slots[:4]]
+def _says(change: Change, purposes: Collection[str], granted: bool, kinds: Kinds) -> bool:
+    marks = [mark for p, slots in change.said.items() if p in purposes for mark in marks_of(slots, kinds)]
     return any(mark and is_denial(mark) is not granted for mark in marks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes, decision, signal, stamp_writes
-from sluicegate.consent.slots import EMPTY, Slot, Slots, is_denial, join, joined, time_of
+from sluicegate.consent.slots import EMPTY, Slot, Slots, is_denial, join, joined, outlives_a_decision, time_of
 from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
 
@@ -101,7 +101,7 @@ def news_in(writes: Writes, known: SubjectConsent) -> News:
         again = before.seen and is_denial(before.seen) == is_denial(after.seen)
         if not again or before._replace(seen=0) != after._replace(seen=0):
             return News.CHANGE
-        if _outlives_a_decision(before.decided, before.seen, after.seen):
+        if outlives_a_decision(before, after):
             return News.CHANGE
         news = News.AGAIN
     return news
@@ -110,11 +110,6 @@ def news_in(writes: Writes, known: SubjectConsent) -> News:
 def _is_only_again_gpc(before: Slots, after: Slots) -> bool:
     """Whether the signal was known: it denies without regard to its time, and is never taken back."""
     return before.gpc != 0 and before == after._replace(gpc=before.gpc)
-
-
-def _outlives_a_decision(decided: int, before: int, after: int) -> bool:
-    """Whether a denial that is seen again is only now newer than a decision."""
-    return is_denial(after) and time_of(before) <= time_of(decided) < time_of(after)
 
 
 class Refreshes:

@@ -10,7 +10,8 @@ from sluicegate.consent.requirement import NECESSARY, State, all_of, any_of
 from sluicegate.consent.standing import NEVER_MS, NO_STANDINGS, Standing, Standings
 
 MAX_REMEMBERED = 65_536
-"""Verdicts that a judge remembers: about 10 MB, and far more than sources and subjects produce in practice."""
+"""Verdicts that a judge remembers, and purposes in their stamps: about 15 MB at most, however long these are, and far
+more than sources and subjects produce in practice."""
 
 StampItems = tuple[tuple[str, bool], ...]
 """What an event's own consent decided, as `Combo.stamp` has it."""
@@ -100,6 +101,7 @@ class Judge:
         self._purposes = tuple(purpose for purpose in requires.purposes if purpose != NECESSARY)
         self._of_nobody = (_Since.UNDECIDED,) * len(self._purposes)
         self._verdicts: dict[tuple[object, ...], Verdict] = {}
+        self._n_remembered = 0
 
     def decide(
         self,
@@ -125,8 +127,10 @@ class Judge:
         case = (stamp, since, model, held, was_granted)
         verdict = self._verdicts.get(case)
         if verdict is None:
-            if len(self._verdicts) >= MAX_REMEMBERED:
+            self._n_remembered += 1 + len(stamp)
+            if self._n_remembered > MAX_REMEMBERED:
                 self._verdicts.clear()
+                self._n_remembered = 1 + len(stamp)
             verdict = self._verdicts[case] = self._judge(*case)
         return verdict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import NamedTuple
 
 import apsw
@@ -85,11 +86,20 @@ def forget_old(ledger: Ledger, *, now_ms: int, ttl_ms: int, max_chunks: int = 1_
 def _forget_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int:
     db = ledger.db
     with errors_of(ledger.path), transaction(db):
-        old = [version for version, at_ms in fetch(db, _OLDEST, (0, now_ms, CHUNK)) if at_ms < before_ms]
+        old = _older(db, 0, now_ms=now_ms, before_ms=before_ms)
         if old:
             db.execute("DELETE FROM history WHERE version <= ?", (old[-1],))
             db.execute("UPDATE facts SET forgotten = max(forgotten, ?1), swept = max(swept, ?1)", (old[-1],))
     return len(old)
+
+
+def _older(db: apsw.Connection, after: int, *, now_ms: int, before_ms: int) -> list[int]:
+    """Some versions after one that were recorded before a time, none of them later than one that was not.
+
+    What a clock that was behind has dated is as old as its neighbours too, and takes none of them with it.
+    """
+    rows = fetch(db, _OLDEST, (after, now_ms, CHUNK))
+    return [version for version, _ in takewhile(lambda row: row[1] < before_ms, rows)]
 
 
 def _sweep_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int | None:
@@ -97,7 +107,7 @@ def _sweep_some(ledger: Ledger, *, now_ms: int, before_ms: int) -> int | None:
     db = ledger.db
     with errors_of(ledger.path), transaction(db):
         swept = fetch(db, "SELECT swept FROM facts")[0][0]
-        old = [version for version, at_ms in fetch(db, _OLDEST, (swept, now_ms, CHUNK)) if at_ms < before_ms]
+        old = _older(db, swept, now_ms=now_ms, before_ms=before_ms)
         if not old:
             return None
         db.execute(

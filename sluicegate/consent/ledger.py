@@ -20,6 +20,7 @@ from sluicegate.consent.slots import (
     is_denial,
     join,
     joined,
+    outlives_a_decision,
     without_seen,
 )
 from sluicegate.consent.stamp import MAX_CATEGORIES
@@ -51,9 +52,9 @@ class Recorded(NamedTuple):
 class Ledger:
     """The ledger in the file at `path`, for writing; one instance belongs to one thread, processes may share the file.
 
-    `purposes` are those of the configuration: they have room whatever clients have sent. With `waits=False` it waits
-    for nothing: neither for others who write (`LogUnavailable`) nor for the disk. What it wrote then survives the end
-    of the process at once, and that of the machine from the next `sync` on, of any instance.
+    `purposes` and `policy` are those of the configuration: they have room whatever clients have sent. With
+    `waits=False` it waits for nothing: neither for others who write (`LogUnavailable`) nor for the disk. What it wrote
+    then survives the end of the process at once, and that of the machine from the next `sync` on, of any instance.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Ledger:
         *,
         create: bool = True,
         purposes: Iterable[str] = (),
+        policy: str = "",
         waits: bool = True,
     ) -> None:
         self.path = path
@@ -74,10 +76,10 @@ class Ledger:
                 self._db.wal_autocheckpoint(0)  # which would wait for the disk; `sync` does it
         self.names = StoredNames(self._db, path)
         self._purposes = frozenset(purposes)
-        self._register()
+        self._register({*self._purposes, policy} - {""})
 
-    def _register(self) -> None:
-        new = [name for name in sorted(self._purposes) if name not in self.names.known]
+    def _register(self, names: Iterable[str]) -> None:
+        new = [name for name in sorted(names) if name not in self.names.known]
         if new:
             with errors_of(self.path), transaction(self._db):
                 for name in new:
@@ -258,9 +260,10 @@ def _without_policies(writes: tuple[Write, ...]) -> tuple[Write, ...]:
 
 
 def _same_again(before: Slots, after: Slots) -> bool:
-    """Whether only a newer event said what the newest had said before."""
+    """Whether only a newer event said what the newest had said before, and it comes to the same."""
     return (
         before.seen != 0
         and is_denial(before.seen) == is_denial(after.seen)
         and before._replace(seen=0) == after._replace(seen=0)
+        and not outlives_a_decision(before, after)
     )

@@ -15,9 +15,13 @@ from sluicegate.sqlite import fetch
 _LOOK = "SELECT last, record FROM subjects WHERE key = ?"
 _CHAIN = "SELECT subject, previous, recorded_at_ms, evidence, what FROM history WHERE version = ?"
 
+MAX_BEFORE = 100
+"""Changes from before a time, one after the other, that show that there are no later ones: a clock may have been
+behind for some."""
+
 
 class Kinds(NamedTuple):
-    """Which denials count besides decisions and withdrawals."""
+    """What counts besides decisions and withdrawals."""
 
     seen: bool
     gpc: bool
@@ -45,25 +49,29 @@ def with_members(db: apsw.Connection, names: Names, keys: Collection[bytes]) -> 
 
 
 def newest_denials(
-    db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], kinds: Kinds
+    db: apsw.Connection, names: Names, key: bytes, purposes: Collection[str], kinds: Kinds, *, since_ms: int
 ) -> dict[str, int]:
-    """When the newest denial of each of these purposes was recorded for one key (Unix ms), as far as there is one."""
+    """When the newest denial of each of these purposes was recorded for one key (Unix ms), as far as there is one.
+
+    Those from before `since_ms` are not looked for: an id that many visitors share has a long history.
+    """
     newest: dict[str, int] = {}
     found = fetch(db, _LOOK, (key,))
-    version = found[0][0] if found else 0
-    while version and len(newest) < len(purposes):
+    version, n_before = found[0][0] if found else 0, 0
+    while version and len(newest) < len(purposes) and n_before < MAX_BEFORE:
         rows = fetch(db, _CHAIN, (version,))
         if not rows or rows[0][0] != key:  # forgotten
             break
         _, previous, recorded_at_ms, evidence, what = rows[0]
         version = earlier(previous, version)
+        n_before = n_before + 1 if recorded_at_ms < since_ms else 0
         _, _, said = decode_change(evidence, what, names)
         for purpose in purposes:
-            if purpose not in newest and purpose in said and _denies(said[purpose], kinds):
+            if purpose not in newest and purpose in said and any(map(is_denial, marks_of(said[purpose], kinds))):
                 newest[purpose] = recorded_at_ms
     return newest
 
 
-def _denies(said: Slots, kinds: Kinds) -> bool:
-    marks = (said.admin, said.decided, said.seen if kinds.seen else 0, said.gpc if kinds.gpc else 0)
-    return any(map(is_denial, marks))
+def marks_of(said: Slots, kinds: Kinds) -> tuple[int, ...]:
+    """The marks that count, 0 for those that do not."""
+    return said.admin, said.decided, said.seen if kinds.seen else 0, said.gpc if kinds.gpc else 0

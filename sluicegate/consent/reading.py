@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,7 +82,7 @@ class LedgerReader:
             return [UNKNOWN_SUBJECT] * len(subjects)
         return self._looked(view, lambda view: view.of_many(subjects))
 
-    def note_clear(self, subjects: Iterable[Ids]) -> None:
+    def note_clear(self, subjects: Sequence[Ids]) -> None:
         """As `LedgerView.note_clear`."""
         if self._view is not None and self._view.version:  # an empty ledger is not looked at for anybody
             self._view.note_clear(subjects)
@@ -97,10 +97,14 @@ class LedgerReader:
         view = self._readable()
         return frozenset() if view is None else self._looked(view, lambda view: view.changed_since(version))
 
-    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
+    def newest_denials(
+        self, subject: Subject, purposes: Collection[str], *, gpc: bool, since_ms: int = 0
+    ) -> dict[str, int]:
         """As `LedgerView.newest_denials`."""
         view = self._readable()
-        return {} if view is None else self._looked(view, lambda view: view.newest_denials(subject, purposes, gpc=gpc))
+        if view is None:
+            return {}
+        return self._looked(view, lambda view: view.newest_denials(subject, purposes, gpc=gpc, since_ms=since_ms))
 
     @property
     def keys(self) -> SubjectKeys:

@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Remembered(Generic[V]):
-    """Remembers between `max_subjects` and twice as many, those that were asked for last.
+    """Remembers between `max_subjects` and twice as many, those that were asked for last; fewer of larger ones.
 
     Two generations in place of a list in order of use: reading is one or two look-ups and no bookkeeping. A full
     generation becomes the old one, and what is not asked for meanwhile goes with it.
@@ -25,6 +25,7 @@ class Remembered(Generic[V]):
     def clear(self) -> None:
         """Forget everything."""
         self._young: dict[Ids, V] = {}
+        self._size = 0
         self._old: dict[Ids, V] = {}
         self._young_users: dict[bytes, Ids | set[Ids]] = {}
         self._old_users: dict[bytes, Ids | set[Ids]] = {}
@@ -39,9 +40,11 @@ class Remembered(Generic[V]):
             return [old(subject) if one is None else one for one, subject in zip(found, subjects, strict=True)]
         return found
 
-    def put(self, subject: Ids, value: V, keys: Iterable[bytes]) -> None:
-        """Remember a value that was worked out from the records with these keys."""
-        if len(self._young) >= self._max:
+    def put(self, subject: Ids, value: V, keys: Iterable[bytes], *, size: int = 1) -> None:
+        """Remember a value that was worked out from the records with these keys; it counts as `size` of them."""
+        self._size += size
+        if self._size > self._max and self._young:
+            self._size = size
             self._old, self._young = self._young, {}
             self._old_users, self._young_users = self._young_users, {}
             self.clear_ones = ClearOnes()
@@ -53,6 +56,12 @@ class Remembered(Generic[V]):
                 others.add(subject)
             elif others != subject:
                 users[key] = {others, subject}
+
+    def note_clear(self, subjects: Sequence[Ids]) -> None:
+        """Put into `clear_ones` those of these subjects that are remembered: `forget` finds no others."""
+        # The look-up that found them clear may have made room for its last ones by forgetting its first.
+        found = zip(subjects, self.get_all(subjects), strict=True)
+        self.clear_ones.update([subject for subject, value in found if value is not None])
 
     def forget(self, key: bytes) -> None:
         """Forget what was worked out from the record with this key."""

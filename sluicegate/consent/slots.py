@@ -93,6 +93,11 @@ def time_of(mark: int) -> int:
     return mark >> 1
 
 
+def outlives_a_decision(before: Slots, after: Slots) -> bool:
+    """Whether a denial that is seen again is only now newer than a decision, which it then overrules."""
+    return is_denial(after.seen) and time_of(before.seen) <= time_of(before.decided) < time_of(after.seen)
+
+
 def join(one: Slots, other: Slots) -> Slots:
     """The newest mark of each slot.
 

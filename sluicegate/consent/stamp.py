@@ -8,7 +8,7 @@ subject decided earlier is joined with the stamp by whoever decides, not here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sluicegate.config.model import vendor_purpose
@@ -68,13 +68,16 @@ class How(NamedTuple):
     vendors: tuple[int, ...] = ()
 
 
-def read_stamp(parts: Parts, *, aliases: Mapping[str, str], vendors: tuple[int, ...] = ()) -> Stamp:
+def read_stamp(
+    parts: Parts, *, aliases: Mapping[str, str], vendors: tuple[int, ...] = (), known: Collection[str] = ()
+) -> Stamp:
     """What these parts decide, the most restrictive for each purpose; raises `DuplicateKey`.
 
     `aliases` maps a category to the purpose that it stands for; a category without one is a purpose itself. A value
     that is no boolean leaves its purpose undecided whatever else grants it. After an object of the wrong shape nothing
     is granted at all, by no dialect, while what any dialect denies stays denied. Of a TC string the consent to each of
-    `vendors` is a purpose of its own.
+    `vendors` is a purpose of its own. Of more denials than there is room for those of the `known` purposes stay, which
+    alone can be required.
     """
     how = How(aliases, vendors)
     votes: dict[str, list[object]] = {}
@@ -92,7 +95,7 @@ def read_stamp(parts: Parts, *, aliases: Mapping[str, str], vendors: tuple[int, 
     decided = {purpose: value for purpose, said in votes.items() if (value := _strictest(said)) is not None}
     if len(votes) > MAX_CATEGORIES:
         misshapen += 1
-        decided = dict(sorted(decided.items(), key=lambda item: item[1])[:MAX_CATEGORIES])
+        decided = dict(sorted(decided.items(), key=lambda item: (item[1], item[0] not in known))[:MAX_CATEGORIES])
     if misshapen:
         decided = {purpose: False for purpose, granted in decided.items() if not granted}
     return Stamp(decided, malformed + misshapen, refused)
@@ -167,10 +170,11 @@ def _members(value: object) -> Pairs:
 
 
 def _named(pairs: Pairs) -> Iterator[tuple[str, object]]:
-    for category, value in pairs:
-        if len(category) > MAX_CATEGORY_LENGTH:
-            raise _Malformed
-        yield category, value
+    """The pairs whose names fit; that others do not is told after them, for what is denied stays denied."""
+    fitting = [pair for pair in pairs if len(pair[0]) <= MAX_CATEGORY_LENGTH]
+    yield from fitting
+    if len(fitting) < len(pairs):
+        raise _Malformed
 
 
 def _read_flat(raw: bytes, how: How) -> Iterator[tuple[str, object]]:
@@ -191,16 +195,16 @@ def _read_rudderstack(raw: bytes, how: How) -> Iterator[tuple[str, object]]:
     for key, granted in (("deniedConsentIds", False), ("allowedConsentIds", True)):
         for name, ids in members:
             if name == key:
-                yield from _named(tuple((category, granted) for category in _texts(ids)))
+                yield from _listed(ids, granted)
 
 
-def _texts(value: object) -> list[str]:
-    if not isinstance(value, list):
+def _listed(ids: object, granted: bool) -> Iterator[tuple[str, object]]:
+    if not isinstance(ids, list):
         raise _Malformed
-    texts = [item for item in value if isinstance(item, str)]
-    if len(texts) < len(value):
+    texts = [item for item in ids if isinstance(item, str)]
+    yield from _named(tuple((category, granted) for category in texts))
+    if len(texts) < len(ids):
         raise _Malformed
-    return texts
 
 
 def _read_tcf(raw: bytes, how: How) -> Iterator[tuple[str, object]]:

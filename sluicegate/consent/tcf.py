@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import re
+from array import array
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,18 +46,24 @@ class BadTcString(ValueError):
 
 
 class Vendors(NamedTuple):
-    """A set of vendor ids: a bit for each up to `max_id`, the first the highest, or ascending ranges."""
+    """A set of vendor ids: a bit for each up to `max_id`, the first the highest, or the ends of ascending ranges.
+
+    The ends take two bytes each: strings are remembered, and one of somebody who means harm has thousands.
+    """
 
     max_id: int
     bits: int = 0
-    ranges: tuple[tuple[int, int], ...] = ()
+    firsts: bytes = b""
+    lasts: bytes = b""
 
     def __contains__(self, vendor_id: object) -> bool:
         if not isinstance(vendor_id, int) or not 0 < vendor_id <= self.max_id:
             return False
         if self.bits >> (self.max_id - vendor_id) & 1:
             return True
-        return any(first <= vendor_id <= last for first, last in self.ranges)
+        firsts, lasts = array("H", self.firsts), array("H", self.lasts)
+        place = bisect_left(lasts, vendor_id)
+        return place < len(lasts) and firsts[place] <= vendor_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +194,13 @@ def _take_letters(bits: _Bits) -> None:
 def _read_vendors(bits: _Bits) -> Vendors:
     max_id = bits.take(16)
     if bits.take(1):
-        return Vendors(max_id, ranges=_read_ranges(bits, max_id))
+        return Vendors(max_id, 0, *_read_ranges(bits, max_id))
     return Vendors(max_id, bits=bits.take(max_id))
 
 
-def _read_ranges(bits: _Bits, max_id: int) -> tuple[tuple[int, int], ...]:
-    ranges = []
+def _read_ranges(bits: _Bits, max_id: int) -> tuple[bytes, bytes]:
+    """The first and the last id of each range, two bytes each."""
+    firsts, lasts = array("H"), array("H")
     after = 0
     for _ in range(bits.take(12)):
         is_range = bits.take(1)
@@ -199,9 +208,10 @@ def _read_ranges(bits: _Bits, max_id: int) -> tuple[tuple[int, int], ...]:
         last = bits.take(16) if is_range else first
         if not after < first <= last <= max_id:
             raise BadTcString("its vendors are out of order")
-        ranges.append((first, last))
+        firsts.append(first)
+        lasts.append(last)
         after = last
-    return tuple(ranges)
+    return firsts.tobytes(), lasts.tobytes()
 
 
 def _read_publisher(bits: _Bits) -> None:

@@ -22,6 +22,9 @@ from sluicegate.sqlite import errors_of, fetch, translated
 MAX_REMEMBERED = 20_000
 """Subjects in memory, and as many again that are about to go: 1.6 KB each with an entry and 0.4 KB without."""
 
+PURPOSES_OF_ONE = 8
+"""So many of a subject take the room of one subject more: clients choose how many there are, up to a hundred."""
+
 MAX_CHANGES = 50_000
 """Changes after which it is cheaper to forget everything than each of them."""
 
@@ -138,12 +141,13 @@ class LedgerView:
             read = self._look_up(missing)
         return [known or read[subject] for subject, known in zip(subjects, found, strict=True)]
 
-    def note_clear(self, subjects: Iterable[Ids]) -> None:
+    def note_clear(self, subjects: Sequence[Ids]) -> None:
         """Remember, until something changes of them, that there is nothing against these subjects.
 
-        They have been looked up; what there could be is the caller's to say.
+        They have been looked up; what there could be is the caller's to say. Those that are not remembered any more are
+        left out.
         """
-        self._known.clear_ones.update(subjects)
+        self._known.note_clear(subjects)
 
     def are_clear(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """Whether all of these subjects were noted so, and nothing has changed of them.
@@ -162,10 +166,13 @@ class LedgerView:
                 return None
             return with_members(self._db, self._names, {key for (key,) in fetch(self._db, _CHANGES, (version,))})
 
-    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
+    def newest_denials(
+        self, subject: Subject, purposes: Collection[str], *, gpc: bool, since_ms: int = 0
+    ) -> dict[str, int]:
         """When the newest denial of each of these purposes was recorded (Unix ms), whatever came then.
 
-        What was only seen of another device does not count, as in `of`, and Global Privacy Control with `gpc` alone.
+        Those from before `since_ms` may be missing. What was only seen of another device does not count, as in `of`,
+        and Global Privacy Control with `gpc` alone.
         """
         records: dict[bytes, Record | None] = {}
         newest: dict[str, int] = {}
@@ -175,7 +182,8 @@ class LedgerView:
             self._read(set(keys), records)
             self._read_owners(records)
             for place, key in enumerate(_with_owners(keys, records)):
-                found = newest_denials(self._db, self._names, key, purposes, Kinds(place == 0, gpc))
+                kinds = Kinds(place == 0, gpc)
+                found = newest_denials(self._db, self._names, key, purposes, kinds, since_ms=since_ms)
                 newest.update({one: max(at_ms, newest.get(one, 0)) for one, at_ms in found.items()})
         return newest
 
@@ -210,7 +218,7 @@ class LedgerView:
             regulated = [bounds[key] for key in keys if key in bounds] if bounds else ()
             keys = _with_owners(keys, records) if owners else keys
             found[subject] = known = self._merged(keys, records, regulated)
-            self._known.put(subject, known, keys)
+            self._known.put(subject, known, keys, size=1 + len(known.slots) // PURPOSES_OF_ONE)
         return found
 
     def _read_owners(self, records: dict[bytes, Record | None]) -> set[bytes]:

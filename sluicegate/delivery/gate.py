@@ -18,7 +18,8 @@ from sluicegate.consent.policy import Policies, Policy
 from sluicegate.consent.reading import LedgerReader, of_one_version
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import NO_STANDINGS, Rules, Standing, Standings, SubjectConsent
-from sluicegate.consent.subject import Subject
+from sluicegate.consent.subject import Ids, Subject
+from sluicegate.delivery.barred import with_barred, with_barred_aliases
 from sluicegate.delivery.lane import Part
 from sluicegate.event import CONSENT_TYPE, About, Combo
 from sluicegate.eventlog.base import Offset
@@ -29,6 +30,8 @@ from sluicegate.routing import Decision
 
 MAX_COMBOS = 1_000
 """Lists of combinations that are remembered."""
+MAX_PURPOSES = 65_536
+"""Purposes in the stamps of these, whose names clients choose: 16 MB at most."""
 MAX_DENIALS = 20_000
 """Subjects whose newest denial is remembered until the ledger changes."""
 
@@ -66,16 +69,6 @@ _STAYS_REDACTED = (None, HELD, REDACT, str(Decision.CONSENT_UNDECIDED), Reason.H
 def open_ledger_reader(data_dir: DataDir, consent: ConsentConfig) -> LedgerReader:
     """The ledger of a data directory, for one thread that decides."""
     return LedgerReader(data_dir.consent, data_dir.consent_key, Rules.of(consent))
-
-
-def _with_barred(
-    reasons: Sequence[str | None], known: Sequence[SubjectConsent], offsets: Sequence[Offset]
-) -> Sequence[str | None]:
-    """The reasons, where an event was erased or its subject suppressed with that instead."""
-    if not any(who.is_regulated for who in known):
-        return reasons
-    columns = zip(reasons, known, offsets, strict=True)
-    return [who.barred(offset) or reason for reason, who, offset in columns]
 
 
 def _redacted(run: Run, redactor: Redactor) -> Run:
@@ -117,9 +110,10 @@ class Gate:
         self._may_be_silent = self._policies.any_opt_out or self._allows_unasked
         self.n_unenforced = 0
         """Delivered events that say nothing about consent, and of which nobody else did."""
-        self._denials: dict[tuple[str | None, str | None], dict[str, int]] = {}
+        self._denials: dict[tuple[Ids, bool], tuple[int, dict[str, int]]] = {}
         self._denials_of = -1
         self._open: dict[tuple[Combo, ...], bytes] = {}
+        self._n_open = 0
 
     def refresh(self) -> None:
         """Take note of what was decided since the last time."""
@@ -162,7 +156,7 @@ class Gate:
         def judge() -> Sequence[str | None]:
             known = self.ledger.of_many(about.whose)
             reasons = self._reasons(about, known, arrived_ms=arrived_ms, was_sent=False)
-            return _with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
+            return with_barred(reasons, known, offsets) if offsets and self.ledger.has_regulated else reasons
 
         return of_one_version(self.ledger, judge)
 
@@ -172,7 +166,7 @@ class Gate:
         """For each event, by (user id, anonymous id) and place in the log, whether it was erased or is suppressed."""
         self.ledger.refresh()
         nothing: list[str | None] = [None] * len(subjects)
-        return _with_barred(nothing, self.ledger.of_many(subjects), offsets) if self.ledger.has_regulated else nothing
+        return with_barred(nothing, self.ledger.of_many(subjects), offsets) if self.ledger.has_regulated else nothing
 
     def completed(
         self,
@@ -245,6 +239,7 @@ class Gate:
         at, settled = 0, True
         for run in part.events.runs:
             reasons, is_open = self._refused_of(run)
+            reasons = with_barred_aliases(reasons, run, self.ledger)
             settled = settled and not is_open
             refused.update({at + i: _final(reason) for i, reason in enumerate(reasons) if reason is not None})
             at += run.n_events
@@ -284,13 +279,13 @@ class Gate:
         if run.redact:
             found = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=False)
             reasons = [None if reason in _STAYS_REDACTED else reason for reason in found]
-            return _with_barred(reasons, known, run.log_offsets), False
+            return with_barred(reasons, known, run.log_offsets), False
         is_barred = self.ledger.has_regulated and any([who.is_regulated for who in known])
         if not (is_open or is_barred) and self._required.isdisjoint(frozenset().union(*set(map(_denied, known)))):
             self.ledger.note_clear(about.whose)
             return (), False
         reasons = self._reasons(about, known, arrived_ms=run.block.arrived_ms, was_sent=True)
-        return _with_barred(reasons, known, run.log_offsets) if is_barred else reasons, is_open
+        return with_barred(reasons, known, run.log_offsets) if is_barred else reasons, is_open
 
     def _reasons(
         self, about: About, known: Sequence[SubjectConsent], *, arrived_ms: int, was_sent: bool
@@ -343,7 +338,7 @@ class Gate:
 
     def _unless_refused_since(self, combo: Combo, standings: Standings, case: _Case) -> str | None:
         """What was refused since the event arrived is refused for it, whatever is granted after that."""
-        newest = self._newest_denials(case.subject, gpc=self._policy(combo).honors_gpc)
+        newest = self._newest_denials(case, gpc=self._policy(combo).honors_gpc)
         refused = {purpose: at_ms for purpose, at_ms in newest.items() if at_ms >= case.arrived_ms}
         if not refused:
             return None
@@ -355,14 +350,16 @@ class Gate:
             return self._undecided(case.arrived_ms, case.now_ms)
         return _WORDS.get(verdict.reason, verdict.reason.value)
 
-    def _newest_denials(self, subject: tuple[str | None, str | None], *, gpc: bool) -> dict[str, int]:
+    def _newest_denials(self, case: _Case, *, gpc: bool) -> dict[str, int]:
+        """The newest denials of a subject, as far as they were told since the event arrived."""
         if self._denials_of != self.ledger.generation or len(self._denials) > MAX_DENIALS:
             self._denials.clear()
             self._denials_of = self.ledger.generation
-        newest = self._denials.get(subject)
-        if newest is None:
-            newest = self.ledger.newest_denials(Subject(*subject), self._required, gpc=gpc)
-            self._denials[subject] = newest
+        since_ms, newest = self._denials.get((case.subject, gpc), (case.arrived_ms, None))
+        if newest is None or since_ms > case.arrived_ms:
+            since_ms, subject = case.arrived_ms, Subject(*case.subject)
+            newest = self.ledger.newest_denials(subject, self._required, gpc=gpc, since_ms=since_ms)
+            self._denials[case.subject, gpc] = since_ms, newest
         return newest
 
     def _undecided(self, arrived_ms: int, now_ms: int) -> str:
@@ -381,8 +378,11 @@ class Gate:
         """The codes of the combinations whose own stamp grants all that is required."""
         codes = self._open.get(combos)
         if codes is None:
-            if len(self._open) >= MAX_COMBOS:
+            n_purposes = sum([len(combo.stamp) for combo in combos])
+            self._n_open += n_purposes
+            if len(self._open) >= MAX_COMBOS or self._n_open > MAX_PURPOSES:
                 self._open.clear()
+                self._n_open = n_purposes
             codes = self._open[combos] = bytes(i for i, combo in enumerate(combos) if self._grants(combo))
         return codes
 

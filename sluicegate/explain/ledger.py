@@ -75,7 +75,7 @@ class LedgerTeller:
         released = last is Final.DELIVERED and Final.HELD in decisions
         changes: Sequence[Change] = ()
         if released or last in _DENIALS:
-            changes = past.changes(event.subject, purposes, granted=released, up_to=version)
+            changes = past.changes(event.subject, purposes, granted=released, up_to=version, gpc=policy.honors_gpc)
         known = past.of(event.subject, version, gpc=policy.honors_gpc, now_ms=at_ms)
         return LedgerStory(version, policy.model, place, accepted_version, known, next(iter(changes), None))
 

@@ -64,6 +64,7 @@ class Collecting:
             self._open_ledger,
             on_recorded=lambda tokens, recorded: self._call(tokens, recorded),
             on_failed=lambda tokens, error: self._call(tokens, error),
+            history_ttl_s=config.consent.history_ttl_s,
         )
 
     def _open_ledger(self, *, create: bool = True, waits: bool = True) -> Ledger:

@@ -94,3 +94,18 @@ def test_a_device_of_two_users_is_clear_for_both(ledger: Ledger, open_view: Open
 
     assert are_clear(view, ANNE_ON_PHONE)
     assert not are_clear(view, bob_on_phone)
+
+
+def test_who_is_forgotten_by_the_look_that_finds_them_clear_is_not_clear(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view(max_remembered=2)
+    others = [Subject(user_id=f"user {number}") for number in range(4)]
+    view.of_many([ANNE_ON_PHONE])
+    view.of_many(others[:2])
+    together = [ANNE_ON_PHONE, *others]
+    view.of_many(together)
+    view.note_clear(together)
+
+    ledger.record([denies(ANNE_ON_PHONE)], now_ms=NOW_MS)
+    view.refresh()
+
+    assert not are_clear(view, ANNE_ON_PHONE)

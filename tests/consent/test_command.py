@@ -69,6 +69,17 @@ def test_everything_but_necessary_is_withdrawn_at_once(data: DataDir) -> None:
     assert shown(*ANNE) == dict.fromkeys(("experience", "functionality", "marketing", "measurement"), "denied")
 
 
+def test_consent_to_a_vendor_that_a_destination_needs_is_withdrawn_too(data: DataDir) -> None:
+    with Path("sluicegate.toml").open("a") as file:
+        file.write('[destinations.ads]\ntype = "null"\nrequires = ["necessary"]\ntcf_vendor_id = 755\n')
+
+    alone = run("withdraw", *ANNE, "tcf:755")
+    run("withdraw", "--user-id", "ben", "--all")
+
+    assert (alone.exit_code, shown(*ANNE)) == (0, {"tcf:755": "denied"})
+    assert shown("--user-id", "ben")["tcf:755"] == "denied"
+
+
 def test_history_tells_the_newest_first_and_who(data: DataDir) -> None:
     run("set", *ANNE, "--grant", "marketing", "--at", "2026-01-31T12:00Z")
     run("withdraw", *ANNE, "marketing")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -155,6 +156,19 @@ def test_a_denial_more_never_delivers(
     ]
 
     assert before is Action.DELIVER or Action.DELIVER not in after
+
+
+def test_what_a_judge_remembers_is_bounded_whatever_names_clients_send() -> None:
+    decider = Judge(Requirement(("marketing",)))
+
+    tracemalloc.start()
+    for number in range(1_000):
+        stamp = tuple((f"{number} {place:0100}", False) for place in range(100))
+        assert decider.decide(stamp, NO_STANDINGS, time_ms=1).action is Action.HOLD
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert n_bytes < 16_000_000
 
 
 @pytest.mark.parametrize("law", list(ConsentModel))

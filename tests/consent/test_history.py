@@ -60,6 +60,31 @@ def test_history_of_a_clock_that_was_ahead_keeps_no_other_from_being_forgotten(
     assert [change.version for change in (*history(ledger, ANNE), *history(ledger, PHONE))] == [5]
 
 
+def test_history_of_a_clock_that_was_behind_takes_no_younger_history_with_it(ledger: Ledger) -> None:
+    for said_ms, now_ms in ((5, 10), (6, 1_000), (7, 20), (8, 1_010)):
+        ledger.record([told(ANNE, said_ms % 2 == 0, said_ms)], now_ms=now_ms)
+
+    forget_old(ledger, now_ms=1_020, ttl_ms=100)
+    kept = [change.version for change in history(ledger, ANNE)]
+    forget_old(ledger, now_ms=1_105, ttl_ms=100)
+
+    assert kept == [4, 3, 2]
+    assert [change.version for change in history(ledger, ANNE)] == [4]
+
+
+def test_the_same_again_of_a_clock_that_was_behind_takes_no_younger_along(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view()
+    ledger.record([seen(PHONE, False, 5)], now_ms=KEEP_AGAIN_MS)
+    ledger.record([seen(PHONE, False, 7)], now_ms=KEEP_AGAIN_MS)
+    ledger.record([seen(PHONE, False, 9)], now_ms=10)
+
+    forget_old(ledger, now_ms=20 + KEEP_AGAIN_MS, ttl_ms=10**12)
+
+    changes = view.refresh()
+    assert changes is not None
+    assert changes.keys == frozenset(ledger.keys.of(PHONE))
+
+
 def test_the_same_again_is_forgotten_soon_and_its_time_is_kept(ledger: Ledger, open_view: OpenView) -> None:
     view = open_view()
     ledger.record([seen(PHONE, False, 5)], now_ms=10)

@@ -12,7 +12,7 @@ from sluicegate.consent.stamp import MAX_CATEGORIES
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules
 from sluicegate.consent.store import MAX_LEARNED
 from sluicegate.consent.subject import Subject
-from sluicegate.consent.view import LedgerView
+from sluicegate.consent.view import PURPOSES_OF_ONE, LedgerView
 from tests.consent.conftest import OpenView
 from tests.consent.saying import ANNE, ANNE_ON_PHONE, LAPTOP, NOW_MS, PHONE, D, G, U, alias, identify, seen, state, told
 
@@ -221,6 +221,33 @@ def test_clients_cannot_fill_the_ledger_with_names(ledger: Ledger, open_view: Op
 
     assert state(open_view(), ANNE) is G
     assert len(ledger.names.known) <= MAX_LEARNED + MAX_CATEGORIES
+
+
+def test_fewer_subjects_of_many_purposes_are_remembered(ledger: Ledger, open_view: OpenView) -> None:
+    view = open_view(max_remembered=20)
+    everybody = [Subject(f"user {number}") for number in range(100)]
+    many = decision({f"p{number}": True for number in range(MAX_CATEGORIES)}, 5, received_ms=9)
+    ledger.record([Told(subject, many, Evidence.API) for subject in everybody], now_ms=9)
+
+    view.refresh()
+    known = view.of_many(everybody)
+
+    assert {len(one.slots) for one in known} == {MAX_CATEGORIES}
+    assert len(view._known) <= 2 * 20 // (MAX_CATEGORIES // PURPOSES_OF_ONE)
+
+
+def test_clients_cannot_take_the_room_of_the_policy_that_is_required(ledger: Ledger, open_view: OpenView) -> None:
+    for start in range(0, MAX_LEARNED + 100, 100):
+        purposes = {f"purpose {n}": True for n in range(start, start + 100)}
+        ledger.record([Told(PHONE, decision(purposes, 5, received_ms=9), Evidence.API)], now_ms=9)
+    under = [decision({"marketing": True}, 5, received_ms=9, policy=policy) for policy in ("2026-12", "2027-01")]
+
+    required = Ledger(ledger.path, ledger.path.with_name("consent.key"), policy="2026-12")
+    required.record([Told(ANNE, under[0], Evidence.API), Told(LAPTOP, under[1], Evidence.API)], now_ms=9)
+    required.close()
+
+    view = open_view(Rules(require_policy="2026-12"))
+    assert (state(view, ANNE), state(view, LAPTOP)) == (G, U)
 
 
 def test_whatever_was_told_of_a_subject_there_is_room_for_a_denial_of_a_configured_purpose(

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.consent import past
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, decision, signal, stamp_writes, withdrawal
 from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
-from sluicegate.consent.record import MAX_MEMBERS
+from sluicegate.consent.record import MAX_MEMBERS, earlier
 from sluicegate.consent.standing import Rules
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
@@ -57,6 +58,29 @@ def test_a_denial_is_remembered_by_when_it_was_recorded_whatever_follows(book: B
     assert (book.newest(ANNE), book.newest(USER)) == (200, 0)
 
 
+def test_a_long_history_from_before_a_time_is_not_looked_through(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def looking_at(previous: int, version: int) -> int:
+        looked_at.append(version)
+        return earlier(previous, version)
+
+    monkeypatch.setattr(past, "earlier", looking_at)
+    for at_ms in range(1, 5 * past.MAX_BEFORE):
+        book.write(says(at_ms % 2 == 0, purpose="measurement", at_ms=at_ms), now_ms=at_ms)
+
+    assert book.view.newest_denials(ANNE, MARKETING, gpc=True, since_ms=5 * past.MAX_BEFORE - 10) == {}
+    assert len(looked_at) == 9 + 1 + past.MAX_BEFORE
+
+
+def test_a_denial_is_found_behind_a_change_of_a_clock_that_was_behind(book: Book) -> None:
+    book.write(says(False, at_ms=10), now_ms=200)
+    book.write(says(True, at_ms=20), now_ms=5)
+    book.write(says(True, at_ms=30), now_ms=300)
+
+    assert book.view.newest_denials(ANNE, MARKETING, gpc=True, since_ms=150) == {"marketing": 200}
+
+
 def test_a_denial_of_another_purpose_or_person_is_none(book: Book) -> None:
     book.write(says(False, purpose="measurement"), says(False, Subject(anonymous_id="ben")), now_ms=100)
 
@@ -76,6 +100,17 @@ def test_every_kind_of_denial_counts_and_what_another_device_showed_does_not(boo
     book.write(Told(USER, withdrawal(MARKETING, at_ms=50), Evidence.OPERATOR), now_ms=50)
 
     assert (other_device, own, signals, book.newest(ANNE)) == (0, 30, (40, 30), 50)
+
+
+def test_a_denial_that_is_seen_again_after_a_grant_is_no_mere_repetition(book: Book) -> None:
+    book.write(Told(ANNE, stamp_writes({"marketing": False}, time_ms=10, received_ms=10), Evidence.STAMP), now_ms=100)
+    book.write(says(True, at_ms=20), now_ms=200)
+
+    book.write(Told(ANNE, stamp_writes({"marketing": False}, time_ms=30, received_ms=30), Evidence.STAMP), now_ms=300)
+    book.write(Told(ANNE, stamp_writes({"marketing": False}, time_ms=40, received_ms=40), Evidence.STAMP), now_ms=400)
+
+    assert book.newest(ANNE) == 300
+    assert [change.evidence for change in history(book.ledger, ANNE)] == [Evidence.STAMP, Evidence.API, Evidence.STAMP]
 
 
 def test_a_change_concerns_every_id_that_belongs_to_the_changed_one(book: Book) -> None:

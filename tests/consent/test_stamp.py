@@ -147,6 +147,29 @@ def test_more_categories_than_the_bound_grant_nothing_and_stay_within_it() -> No
     assert not any(found.decided.values())
 
 
+def test_of_more_denials_than_the_bound_those_of_known_purposes_stay() -> None:
+    vendors = [f"vendor {number}" for number in range(500)]
+    denied = json.dumps({"deniedConsentIds": [*vendors, "C4"]}).encode()
+
+    found = read_stamp(Parts(rudderstack=denied), aliases={"C4": "marketing"}, known=("marketing",))
+
+    assert len(found.decided) == MAX_CATEGORIES
+    assert found.decided["marketing"] is False
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"consent": {"x" * 129: True, "marketing": False}},
+        {"segment": preferences(**{"x" * 129: False, "marketing": False, "experience": True})},
+        {"rudderstack": {"deniedConsentIds": ["x" * 129, "marketing"], "allowedConsentIds": ["experience"]}},
+        {"rudderstack": {"deniedConsentIds": [5, "marketing"], "allowedConsentIds": ["experience"]}},
+    ],
+)
+def test_what_is_denied_beside_something_unreadable_stays_denied(said: dict[str, Any]) -> None:
+    assert stamp(**said) == Stamp({"marketing": False}, malformed=1)
+
+
 def test_deeply_nested_consent_is_malformed() -> None:
     deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 

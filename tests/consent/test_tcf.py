@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,27 @@ def test_statement_45_a_vendor_needs_its_bit_and_disclosure() -> None:
 @pytest.mark.parametrize("vendor", [0, -1, 65_536, 2**70, "3", None, 3.0])
 def test_what_is_no_vendor_is_in_no_set(vendor: object) -> None:
     assert vendor not in Vendors(10, bits=(1 << 10) - 1)
+
+
+def test_vendors_in_ranges_are_those_from_the_first_to_the_last() -> None:
+    ranges = ((20, 16), (1, 1), (3, 12), (0, 1), (2, 16), (1, 1), (5, 16), (7, 16), (0, 1), (20, 16))
+
+    read = read_tc_string(written(core(vendors=(*ranges, (0, 16), (0, 1)))))
+
+    assert [vendor for vendor in range(-1, 30) if vendor in read.vendors] == [2, 5, 6, 7, 20]
+
+
+def test_a_string_of_thousands_of_ranges_takes_little_more_memory_than_its_text() -> None:
+    ranges = [field for vendor in range(1, 2_801) for field in ((0, 1), (2 * vendor, 16))]
+    text = written(core(vendors=((60_000, 16), (1, 1), (2_800, 12), *ranges)))
+
+    tracemalloc.start()
+    read = read_tc_string.__wrapped__(text)
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (2 in read.vendors, 3 in read.vendors, 5_600 in read.vendors) == (True, False, True)
+    assert n_bytes < 3 * len(text)
 
 
 @given(st.text(max_size=200))

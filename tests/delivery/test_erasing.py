@@ -32,7 +32,7 @@ from tests.delivery.erasing_harness import (
     traces,
 )
 from tests.delivery.site import SILENT, now_ms
-from tests.delivery.world import World
+from tests.delivery.world import YES, World
 from tests.doubles.vendor import Vendor
 
 
@@ -165,6 +165,24 @@ def test_erasing_a_user_erases_the_events_of_its_devices(world: World) -> None:
 
     assert report.events == 1
     assert traces(world.data_dir, ANNE, CANARY) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.SUPPRESS_ONLY, Kind.DELETE_ONLY])
+def test_an_alias_that_names_the_subject_goes_nowhere_from_the_answer_on(world: World, kind: Kind) -> None:
+    batch, combo = EventBatch(), YES._replace(type="alias")
+    for previous_id in (ANNE, BEN, 7):
+        alias = json.dumps({"type": "alias", "userId": "somebody", "previousId": previous_id}).encode()
+        add_event(batch, alias, message_id=f"{previous_id}", combo=combo, user_id="somebody", anonymous_id=None)
+    world.log.append([batch], received_at_ms=1)
+
+    ask(world.data_dir, ANNE, kind=kind)
+    append(world, BEN)
+    vendor = Vendor()
+    world.start(vendor)
+    world.wait_caught_up()
+
+    assert vendor.events == [BEN, "7", f"{BEN}-3-0"]
+    assert world.state().denied == {"erased" if kind.deletes else "suppressed": 1}
 
 
 def test_an_alias_that_names_the_subject_is_erased_too(world: World) -> None:

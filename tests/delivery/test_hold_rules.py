@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from sluicegate.config.model import ConsentConfig, ConsentModel, OnUndecided, Requirement
 from sluicegate.consent.evidence import Evidence, Told, decision
 from sluicegate.consent.ledger import Ledger
+from sluicegate.consent.past import MAX_BEFORE
 from sluicegate.consent.regulation import Kind, SubjectKind, regulate
 from sluicegate.consent.subject import Subject
 from sluicegate.delivery.gate import HELD, Gate, open_ledger_reader
@@ -57,6 +59,26 @@ def test_a_silent_event_goes_by_what_was_decided_since_it_arrived(
     gate.ledger.close()
 
 
+def test_each_event_goes_by_what_was_refused_since_its_own_arrival(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path)
+    ledger = Ledger(data_dir.consent, data_dir.consent_key)
+    for after_ms, purpose, granted in [
+        (10, "marketing", False),
+        *[(20 + n, "measurement", n % 2 == 0) for n in range(2 * MAX_BEFORE)],
+        (1_000, "marketing", True),
+    ]:
+        at_ms = ARRIVED_MS + after_ms
+        writes = decision({purpose: granted}, at_ms, received_ms=at_ms)
+        ledger.record([Told(Subject(None, "anne"), writes, Evidence.API)], now_ms=at_ms)
+    ledger.close()
+    gate = gate_of(data_dir, now_ms=ARRIVED_MS + 2_000)
+
+    reasons = [gate.reasons(about(SILENT), arrived_ms=ARRIVED_MS + after_ms) for after_ms in (900, 0, 900)]
+
+    assert reasons == [[None], ["consent_denied"], [None]]
+    gate.ledger.close()
+
+
 def expected(told: list[tuple[int, bool]], now_ms: int) -> str | None:
     """Worked out anew: the last decision counts, and a refusal since the arrival ends the wait."""
     if not told:
@@ -87,6 +109,19 @@ def test_without_a_ledger_each_stamp_decides_and_silence_waits(tmp_path: Path) -
     assert found == [None, "consent_denied", HELD]
     assert late == [None, "consent_denied", "hold_expired"]
     assert (dropped, allowed, nobody) == (["consent_undecided"], [None], ["consent_undecided"])
+
+
+def test_what_a_gate_remembers_of_stamps_is_bounded_whatever_names_clients_send(tmp_path: Path) -> None:
+    gate = gate_of(DataDir(tmp_path))
+
+    tracemalloc.start()
+    for number in range(100):
+        stamps = [tuple((f"{number} {n} {p:0100}", False) for p in range(100)) for n in range(20)]
+        assert gate._settled_codes(tuple(Combo("track", "web", stamp) for stamp in stamps)) == b""
+    n_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert n_bytes < 32_000_000
 
 
 def test_held_events_of_who_was_erased_or_is_suppressed_wait_for_nothing(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from sluicegate.acceptance import Acceptor
 from sluicegate.config.model import Config, GatewayConfig
+from sluicegate.consent.history import history
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.requirement import State
 from sluicegate.consent.standing import Rules
@@ -102,6 +103,22 @@ def test_what_waits_for_the_disk_is_written_beside_the_loop(config: Config, wait
         assert states(config) == [State.DENIED]
 
     run(config, work)
+
+
+@pytest.mark.parametrize("says", [{"marketing": False}, {"marketing": False, "givenAt": NOW_MS - 5}])
+def test_old_history_goes_also_where_events_alone_tell_consent(config: Config, says: dict[str, Any]) -> None:
+    data_dir = DataDir(config.data_dir)
+    ledger = Ledger(data_dir.consent, data_dir.consent_key)
+    ledger.record([told(True, visitor="long ago")], now_ms=1_000)
+
+    async def work(collecting: Collecting) -> None:
+        collecting.collect(batch_of(**says), lambda: None)
+
+    run(config, work)
+
+    assert history(ledger, Subject(anonymous_id="long ago")) == []
+    assert len(history(ledger, Subject(anonymous_id="phone 0"))) == 1
+    ledger.close()
 
 
 def test_the_loop_does_not_wait_for_others_who_write(config: Config) -> None:
