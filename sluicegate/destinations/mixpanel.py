@@ -117,7 +117,8 @@ class Mixpanel(VendorDestination):
 
     def _add(self, plan: Plan, path: str, records: list[tuple[int, bytes]], n_most: int) -> None:
         for indices, array in packs(records, max_records=n_most, max_bytes=MAX_BYTES):
-            plan.requests.append(Request(self.base_url + path, array, indices, self._headers(), gzip=True))
+            compressed = path.startswith("/import")  # the others know no gzip (docs.mixpanel.com/reference/profile-set)
+            plan.requests.append(Request(self.base_url + path, array, indices, self._headers(), gzip=compressed))
 
     def _headers(self) -> dict[str, str]:
         settings = self.settings

@@ -61,6 +61,18 @@ class TestMixpanel(VendorContract):
         (profile,) = body_of(engaged)
         assert (profile["$distinct_id"], profile["$set"]) == ("u", {"$email": "a@example.com", "plan": "pro"})
 
+    def test_people_and_groups_are_not_compressed_which_mixpanel_could_not_read(self, tmp_path: Path) -> None:
+        url = self.vendor.url.removesuffix("/hook")
+        mixpanel = make_destination(Mixpanel, tmp_path, url=url, token="t", api_secret="s", group_key="company")
+        person = msgspec.json.encode({"type": "identify", "userId": "u", "traits": {"plan": "pro"}})
+        group = msgspec.json.encode({"type": "group", "userId": "u", "groupId": "g", "traits": {"size": 9}})
+
+        mixpanel.deliver(make_batch(["m-0", "m-1", "m-2"], raws=[track("m-0"), person, group]))
+
+        encodings = {request.path[:4]: request.headers.get("content-encoding") for request in self.vendor.requests}
+        assert encodings == {"/imp": "gzip", "/eng": None, "/gro": None}
+        mixpanel.destroy()
+
     def test_visitor_and_user_are_told_together(self, destination: Destination) -> None:
         raw = track("m-1").replace(b'"anonymousId"', b'"userId":"u","anonymousId"')
 
