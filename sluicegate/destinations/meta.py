@@ -71,7 +71,8 @@ PRICED = frozenset(("AddToCart", "AddToWishlist", "ViewContent"))
 """Events whose properties are a product, when there is no list of them."""
 RETRY_CODES = frozenset((1, 2, 368, 5000))
 THROTTLE_CODES = frozenset((4, 17, 32, 341, 613, 80003, 80004))
-REFUSED_CODES = frozenset((3, 10, 102, 190, 200, 294))
+REFUSED_CODES = frozenset((3, 10, 102, 190, *range(200, 300)))
+"""The token, and what it may not do (developers.facebook.com/docs/graph-api/guides/error-handling)."""
 NO_SUCH_PIXEL = (100, 33)
 """Code and subcode when the pixel is not there, or the token may not write to it; 100 alone is about the events."""
 OLDEST_MS, OLDEST_IN_STORE_MS, NEWEST_MS = 7 * 86_400_000, 62 * 86_400_000, 60_000

@@ -70,7 +70,10 @@ class TestMeta(VendorContract):
 
         assert isinstance(raised.value.reasons, str)
 
-    @pytest.mark.parametrize(("code", "kind"), [(190, CredentialsRefused), (2, Retry), (17, Retry), (80003, Retry)])
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [(190, CredentialsRefused), (275, CredentialsRefused), (2, Retry), (17, Retry), (80003, Retry)],
+    )
     def test_code_of_the_graph_api_decides(
         self, destination: Destination, code: int, kind: type[BaseException]
     ) -> None:
