@@ -75,6 +75,9 @@ PEOPLE = {
 """Traits to Mixpanel's own profile properties; others keep their names."""
 NO_IDS = PLACEHOLDERS | words("anon <nil> lmy47d")
 """Values of `distinct_id` that Mixpanel refuses (docs.mixpanel.com/reference/import-events)."""
+ENGAGE = "/engage?verbose=1&ip=0"
+"""With `ip=0` a profile without an address is not placed where the request comes from
+(docs.mixpanel.com/docs/tracking-best-practices/geolocation)."""
 OLDEST_MS, NEWEST_MS = 365 * 86_400_000, 3_600_000
 """The first is 1971-01-01; the second how far ahead an event may be."""
 MAX_EVENTS, MAX_BYTES, MAX_PROFILES = 2_000, 2 * 1024 * 1024, 200
@@ -93,7 +96,7 @@ class Mixpanel(VendorDestination):
         plan = Plan()
         records = list(each(plan, batch, lambda one: self._record(one, now_ms)))
         query = {"strict": "1"} | ({"project_id": self.settings.project_id} if self.settings.project_id else {})
-        for path, n_most in ((f"/import?{urlencode(query)}", MAX_EVENTS), ("/engage?verbose=1", MAX_PROFILES)):
+        for path, n_most in ((f"/import?{urlencode(query)}", MAX_EVENTS), (ENGAGE, MAX_PROFILES)):
             mine = [(index, record) for index, (kind, record) in records if path.startswith(kind)]
             self._add(plan, path, mine, n_most)
         groups = [(index, record) for index, (kind, record) in records if kind == "/groups"]
