@@ -74,7 +74,7 @@ PEOPLE = {
 }
 """Traits to Mixpanel's own profile properties; others keep their names."""
 NO_IDS = PLACEHOLDERS | words("anon <nil> lmy47d")
-"""Values of `distinct_id` that Mixpanel refuses (docs.mixpanel.com/reference/import-events)."""
+"""Values of `distinct_id` and `$insert_id` that Mixpanel refuses (docs.mixpanel.com/reference/import-events)."""
 ENGAGE = "/engage?verbose=1&ip=0"
 """With `ip=0` a profile without an address is not placed where the request comes from
 (docs.mixpanel.com/docs/tracking-best-practices/geolocation)."""
@@ -200,8 +200,10 @@ def identity(event: dict[str, Any]) -> dict[str, str]:
 
 
 def insert_id(message_id: str) -> str:
-    """The message id if Mixpanel takes it as `$insert_id` (36 letters, digits and -), else the UUID made of it."""
-    return message_id if _INSERT_ID.fullmatch(message_id) else uuid_of(message_id)
+    """The message id if Mixpanel takes it as `$insert_id` (36 letters, digits and -, no placeholder), else its UUID."""
+    found = message_id if _INSERT_ID.fullmatch(message_id) else uuid_of(message_id)
+    is_placeholder = found.lower() in NO_IDS or not found.strip("0-")
+    return uuid_of(f"message {found}") if is_placeholder else found
 
 
 def _name(event: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sluicegate.destinations.base import Destination
-from sluicegate.destinations.mixpanel import Mixpanel, insert_id
+from sluicegate.destinations.mixpanel import NO_IDS, Mixpanel, insert_id
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.destinations.plan import Plan
 from sluicegate.errors import ConfigError
@@ -96,6 +96,14 @@ def test_insert_id_is_what_mixpanel_takes() -> None:
     assert insert_id("a-1") == "a-1"
     assert len(insert_id("x" * 60)) == 36
     assert insert_id("with space") == insert_id("with space")
+
+
+@pytest.mark.parametrize("message_id", ["null", "Undefined", "0", "00000000-0000-0000-0000-000000000000"])
+def test_message_id_that_mixpanel_refuses_is_replaced_by_one_that_is_always_the_same(message_id: str) -> None:
+    made = insert_id(message_id)
+
+    assert made == insert_id(message_id)
+    assert made.lower() not in NO_IDS and made.strip("0-")
 
 
 def test_credentials_must_be_complete(tmp_path: Path) -> None:
