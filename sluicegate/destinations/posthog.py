@@ -1,7 +1,7 @@
 """`posthog`: PostHog's batch endpoint (posthog.com/docs/api/capture).
 
-Each event has a `uuid` made of its message id, by which PostHog recognises repetitions. People without a user id get no
-person profile (`$process_person_profile`), which is what PostHog counts as anonymous events.
+Each event has a `uuid` made of its message id, by which PostHog recognises repetitions. Events of people without a user
+id make no person profile (`$process_person_profile`), which is what PostHog counts as anonymous events.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ EVENTS = {
     "screen": "$screen",
 }
 """Event type to PostHog's own events; a track call keeps its name."""
+NEED_PROFILES = frozenset(("alias", "group", "identify"))
+"""Types of events that make a profile (posthog.com/docs/data/anonymous-vs-identified-events); PostHog drops them when
+they ask for none (`invalid_event_when_process_person_profile_is_false`, in the source of its ingestion)."""
 CONTEXT = {
     "page.url": "$current_url",
     "page.path": "$pathname",
@@ -137,7 +140,7 @@ class Posthog(VendorDestination):
         found |= properties(event)
         found["distinct_id"] = distinct_id
         kind, anonymous_id = event.get("type"), text(event, "anonymousId")
-        if anonymous:
+        if anonymous and kind not in NEED_PROFILES:
             found["$process_person_profile"] = False
         if self.settings.geoip_disable:
             found["$geoip_disable"] = True

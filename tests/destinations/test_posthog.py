@@ -64,6 +64,23 @@ class TestPosthog(VendorContract):
         (event,) = body_of(self.vendor.requests[0])["batch"]
         assert event["properties"]["$process_person_profile"] is False
 
+    def test_events_about_people_and_groups_ask_for_a_profile_without_user_id_too(
+        self, destination: Destination
+    ) -> None:
+        common = {"anonymousId": "a", "timestamp": "2026-01-14T10:20:30.456Z"}
+        events: list[dict[str, Any]] = [
+            {"type": "identify", "traits": {"plan": "pro"}},
+            {"type": "alias", "previousId": "b"},
+            {"type": "group", "groupId": "g", "traits": {"name": "Acme"}},
+        ]
+        raws = [msgspec.json.encode({**common, **event}) for event in events]
+
+        assert destination.deliver(make_batch(list("abc"), raws=raws)) is None
+
+        sent = body_of(self.vendor.requests[0])["batch"]
+        assert [event["event"] for event in sent] == ["$identify", "$create_alias", "$groupidentify"]
+        assert not any("$process_person_profile" in event["properties"] for event in sent)
+
 
 def test_ids_that_posthog_drops_are_no_ids(tmp_path: Path) -> None:
     posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
