@@ -142,7 +142,8 @@ class Posthog(VendorDestination):
         kind, anonymous_id = event.get("type"), text(event, "anonymousId")
         if anonymous and kind not in NEED_PROFILES:
             found["$process_person_profile"] = False
-        if self.settings.geoip_disable:
+        # Without an address it looks up that of the request, which is ours (posthog.com/docs/cdp/geoip-enrichment).
+        if self.settings.geoip_disable or "$ip" not in found:
             found["$geoip_disable"] = True
         if kind == "identify":
             found["$set"] = traits(event)

@@ -81,6 +81,17 @@ class TestPosthog(VendorContract):
         assert [event["event"] for event in sent] == ["$identify", "$create_alias", "$groupidentify"]
         assert not any("$process_person_profile" in event["properties"] for event in sent)
 
+    @pytest.mark.parametrize(("context", "disabled"), [({"ip": "203.0.113.9"}, None), ({}, True)])
+    def test_event_without_an_address_is_not_taken_to_be_where_this_machine_is(
+        self, destination: Destination, context: dict[str, Any], disabled: bool | None
+    ) -> None:
+        raw = msgspec.json.encode({**msgspec.json.decode(track("m-1")), "context": context})
+
+        destination.deliver(make_batch(["m-1"], raws=[raw]))
+
+        (event,) = body_of(self.vendor.requests[0])["batch"]
+        assert event["properties"].get("$geoip_disable") is disabled
+
 
 def test_ids_that_posthog_drops_are_no_ids(tmp_path: Path) -> None:
     posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
