@@ -116,6 +116,14 @@ def properties(event: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def group_traits(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits of a group, an empty object when it has none: vendors take no other value of these
+    (posthog.com/docs/data/ingestion-warnings).
+    """
+    found = event.get("traits")
+    return found if isinstance(found, dict) else {}
+
+
 def traits(event: Mapping[str, Any]) -> dict[str, Any]:
     """The traits of a person: `context.traits`, over them `traits`."""
     both = (at(event, "context.traits"), event.get("traits"))

@@ -20,6 +20,7 @@ from sluicegate.destinations.fields import (
     each,
     encoded,
     event_name,
+    group_traits,
     identifier,
     properties,
     renamed,
@@ -183,7 +184,7 @@ class Mixpanel(VendorDestination):
         if not group:
             raise Broken("the group has no groupId")
         keys = {"$token": self.settings.token.reveal(), "$group_key": self.settings.group_key, "$group_id": group}
-        return {**keys, "$set": at(event, "traits") or {}}
+        return {**keys, "$set": group_traits(event)}
 
 
 def identity(event: dict[str, Any]) -> dict[str, str]:

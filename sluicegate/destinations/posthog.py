@@ -15,10 +15,10 @@ from sluicegate.acceptance.times import write_ms
 from sluicegate.destinations.answers import outcome_of
 from sluicegate.destinations.fields import (
     PLACEHOLDERS,
-    at,
     each,
     encoded,
     event_name,
+    group_traits,
     identifier,
     properties,
     renamed,
@@ -164,6 +164,6 @@ class Posthog(VendorDestination):
             if not group:
                 raise Broken("the group has no groupId")
             found |= {"$group_type": self.settings.group_type, "$group_key": group}
-            found["$group_set"] = at(event, "traits") or {}
+            found["$group_set"] = group_traits(event)
         elif group:
             found["$groups"] = {self.settings.group_type: group}

@@ -73,6 +73,15 @@ class TestMixpanel(VendorContract):
         assert encodings == {"/imp": "gzip", "/eng": None, "/gro": None}
         mixpanel.destroy()
 
+    @pytest.mark.parametrize("traits", [["a"], "a", None])
+    def test_group_whose_traits_are_no_object_is_sent_without_them(self, tmp_path: Path, traits: object) -> None:
+        group = {"type": "group", "userId": "u", "groupId": "g", "traits": traits}
+
+        plan = preview(tmp_path, msgspec.json.encode(group), group_key="company")
+
+        (record,) = msgspec.json.decode(plan.requests[0].body)
+        assert record["$set"] == {}
+
     def test_visitor_and_user_are_told_together(self, destination: Destination) -> None:
         raw = track("m-1").replace(b'"anonymousId"', b'"userId":"u","anonymousId"')
 
@@ -129,7 +138,7 @@ def test_times_that_mixpanel_refuses_are_rejected(tmp_path: Path, time: str, rul
     assert rule in plan.rejected[0]
 
 
-def preview(tmp_path: Path, raw: bytes) -> Plan:
-    mixpanel = make_destination(Mixpanel, tmp_path, token="t", api_secret="s")
+def preview(tmp_path: Path, raw: bytes, **settings: Any) -> Plan:
+    mixpanel = make_destination(Mixpanel, tmp_path, token="t", api_secret="s", **settings)
     assert isinstance(mixpanel, Mixpanel)
     return mixpanel.preview(make_batch(["m-1"], raws=[raw]), NOW_MS)

@@ -81,6 +81,17 @@ class TestPosthog(VendorContract):
         assert [event["event"] for event in sent] == ["$identify", "$create_alias", "$groupidentify"]
         assert not any("$process_person_profile" in event["properties"] for event in sent)
 
+    @pytest.mark.parametrize("traits", [["a"], "a", None])
+    def test_group_whose_traits_are_no_object_is_sent_without_them(
+        self, destination: Destination, traits: object
+    ) -> None:
+        group = {"type": "group", "userId": "u", "groupId": "g", "traits": traits}
+
+        destination.deliver(make_batch(["m-1"], raws=[msgspec.json.encode(group)]))
+
+        (event,) = body_of(self.vendor.requests[0])["batch"]
+        assert event["properties"]["$group_set"] == {}
+
     @pytest.mark.parametrize(("context", "disabled"), [({"ip": "203.0.113.9"}, None), ({}, True)])
     def test_event_without_an_address_is_not_taken_to_be_where_this_machine_is(
         self, destination: Destination, context: dict[str, Any], disabled: bool | None
