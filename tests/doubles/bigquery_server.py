@@ -43,6 +43,9 @@ class BigQueryServer:
         self.tables: dict[str, dict[str, Any]] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.unseen: set[str] = set()
+        self.lags = False
+        self.former_types: dict[str, str] = {}
+        """Of columns by name: what streaming goes by that has not seen their change yet, as while `lags`."""
         self._seen: set[tuple[str, str]] = set()
         self._etag = 0
         self.lock = threading.Lock()
@@ -176,6 +179,7 @@ class BigQueryServer:
 
     def _insert(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         types = {field["name"].lower(): field["type"] for field in self._table(name)["schema"]["fields"]}
+        types |= self.former_types
         if self.answer == "rejected":
             types = dict.fromkeys(types, "NONE")
         wrong = []
@@ -201,6 +205,7 @@ class BigQueryServer:
         if match:
             for field in self._table(match[1])["schema"]["fields"]:
                 if field["name"] == match[2]:
+                    self.former_types |= {match[2]: field["type"]} if self.lags else {}
                     field["type"] = "FLOAT"
             return {"jobComplete": True, "rows": [], "totalRows": "0", "schema": {"fields": []}}
         match = TOO_GREAT.match(text)

@@ -120,6 +120,21 @@ def test_column_that_streaming_has_not_seen_yet_means_retry(destination: BigQuer
     assert raised.value.after_s == NEW_COLUMN_WAIT_S
 
 
+def test_column_whose_new_type_streaming_has_not_seen_yet_means_retry(
+    destination: BigQuery, vendor: BigQueryServer
+) -> None:
+    destination.deliver(batch_of(track(price=19)))
+    vendor.lags = True
+
+    with pytest.raises(Retry, match="price") as raised:
+        destination.deliver(batch_of(track(price=18.99), first=2))
+    vendor.former_types.clear()
+    destination.deliver(batch_of(track(price=18.99), first=2))
+
+    assert raised.value.after_s == NEW_COLUMN_WAIT_S
+    assert [row["price"] for row in vendor.rows["order_completed"]] == [19, 18.99]
+
+
 def test_table_that_was_there_needs_no_column_for_the_time_of_loading(
     destination: BigQuery, vendor: BigQueryServer
 ) -> None:
