@@ -114,3 +114,15 @@ def test_ids_that_posthog_drops_are_no_ids(tmp_path: Path) -> None:
     (event,) = msgspec.json.decode(plan.requests[0].body)["batch"]
     assert (event["distinct_id"], event["properties"]["$process_person_profile"]) == ("visitor-1", False)
     assert "distinct_id" in plan.rejected[1]
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_time_that_no_calendar_has_in_utc_is_none(tmp_path: Path, time: str) -> None:
+    posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
+    assert isinstance(posthog, Posthog)
+    event = {**msgspec.json.decode(track("m-1")), "timestamp": time, "receivedAt": "2026-01-14T10:20:30.456Z"}
+
+    plan = posthog.preview(make_batch(["m-1"], raws=[msgspec.json.encode(event)]), 0)
+
+    (sent,) = msgspec.json.decode(plan.requests[0].body)["batch"]
+    assert sent["timestamp"] == "2026-01-14T10:20:30.456Z"
