@@ -170,7 +170,7 @@ class _Reader:
         self.n_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.done:
                 raise HttpError(f"answered something that is not HTTP: {error}") from error
             self.reusable = False

@@ -174,6 +174,18 @@ def test_first_of_two_answers_that_come_at_once_is_the_one(raw_server: Callable[
     assert server.n_connections == 2
 
 
+def test_answer_that_changes_the_protocol_is_an_os_error(raw_server: Callable[[Script], RawServer]) -> None:
+    def script(connection: socket.socket, number: int) -> None:
+        server.read_request(connection)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI")
+
+    server = raw_server(script)
+    connection = HttpConnection(Origin("http", "127.0.0.1", server.port), network=LOOPBACK)
+
+    with pytest.raises(OSError, match="not HTTP"):
+        connection.exchange(REQUEST, timeout_s=10)
+
+
 def test_early_refusal_over_tls_is_read_although_the_body_was_not(certificate: tuple[Path, Path]) -> None:
     def script(plain: socket.socket, number: int) -> None:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the answer is dropped as this closes
