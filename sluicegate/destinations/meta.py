@@ -104,7 +104,7 @@ class Meta(VendorDestination):
             return outcome_of(answer, "Meta")
         error = at(json_of(answer), "error")
         error = error if isinstance(error, dict) else {}
-        code = error.get("code")
+        code = error.get("code") if isinstance(error.get("code"), int) else None
         message = (
             f"Meta answered {answer.status}: {error.get('error_user_msg') or error.get('message') or answer.excerpt}"
         )

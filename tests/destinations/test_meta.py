@@ -82,6 +82,14 @@ class TestMeta(VendorContract):
         with pytest.raises(kind, match="because"):
             destination.deliver(self.batch(["m-1"]))
 
+    @pytest.mark.parametrize("code", [[190], {"code": 190}, "190", None])
+    def test_code_that_is_no_number_leaves_it_to_the_status(self, destination: Destination, code: object) -> None:
+        body = msgspec.json.encode({"error": {"code": code}})
+        self.vendor.answer = lambda request: Reply(401, body=body)
+
+        with pytest.raises(CredentialsRefused, match="401"):
+            destination.deliver(self.batch(["m-1"]))
+
     def test_pixel_that_is_not_there_pauses_and_makes_no_dead_letters(self, destination: Destination) -> None:
         said = {"message": "Object with ID '1' does not exist", "code": 100, "error_subcode": 33}
         self.vendor.answer = lambda request: Reply(400, body=msgspec.json.encode({"error": said}))
