@@ -72,7 +72,16 @@ class TestMeta(VendorContract):
 
     @pytest.mark.parametrize(
         ("code", "kind"),
-        [(190, CredentialsRefused), (275, CredentialsRefused), (2, Retry), (17, Retry), (80003, Retry)],
+        [
+            (190, CredentialsRefused),
+            (275, CredentialsRefused),
+            (104, CredentialsRefused),
+            (2500, CredentialsRefused),
+            (2635, CredentialsRefused),
+            (2, Retry),
+            (17, Retry),
+            (80003, Retry),
+        ],
     )
     def test_code_of_the_graph_api_decides(
         self, destination: Destination, code: int, kind: type[BaseException]
