@@ -23,6 +23,7 @@ from sluicegate.destinations.base import Batch, Context
 from sluicegate.destinations.bigquery_errors import Verdict, outcome_of, verdict_of
 from sluicegate.destinations.bigquery_session import authorized_session
 from sluicegate.destinations.bigquery_settings import BigQuerySettings
+from sluicegate.destinations.fields import uuid_of
 from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import BIGQUERY, Dialect
 from sluicegate.destinations.warehouse.loading import Warehouse
@@ -51,6 +52,8 @@ NEW_COLUMN_WAIT_S = 30.0
 """Streaming sees a new table or column only after a while (cloud.google.com/bigquery/docs/error-messages)."""
 CHANGE_UNSEEN_S = 600.0
 """So long it may go by the former type of a column (cloud.google.com/bigquery/docs/troubleshoot-storage-api)."""
+MAX_INSERT_ID = 128
+"""Characters; a row with a longer one is refused (cloud.google.com/bigquery/quotas#streaming_inserts)."""
 _OWNER = "sluicegate event: "
 """The description of an event's table begins with this, and says whose it is."""
 
@@ -176,7 +179,7 @@ class BigQuery(Warehouse):
         answers = client.insert_rows_json(
             self._dataset.table(table),
             [times | _as_json(row.data) for row in rows],
-            row_ids=[ids[row.index] for row in rows],
+            row_ids=[insert_id(ids[row.index]) for row in rows],
             skip_invalid_rows=True,
             **self._once,
         )
@@ -217,6 +220,11 @@ class BigQuery(Warehouse):
             _http=session,
             client_options=ClientOptions(api_endpoint=self.settings.endpoint.rstrip("/")),
         )
+
+
+def insert_id(message_id: str) -> str:
+    """The message id if it may be an `insertId`, else the UUID made of it."""
+    return message_id if len(message_id.encode()) <= MAX_INSERT_ID else uuid_of(message_id)
 
 
 def _fields(columns: Mapping[str, Kind]) -> list[bigquery.SchemaField]:

@@ -26,6 +26,7 @@ COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 FORBIDDEN = re.compile(r"_TABLE_|_FILE_|_PARTITION|_ROW_TIMESTAMP|__ROOT__|_COLIDENTIFIER", re.IGNORECASE)
 TOO_GREAT = re.compile(r"SELECT 1 FROM `\w[\w-]*\.\w+\.(\w+)` WHERE `(\w+)` NOT BETWEEN (\S+) AND (\S+) LIMIT 1")
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
+MAX_INSERT_ID = 128
 
 
 class Refusal(Exception):
@@ -185,6 +186,8 @@ class BigQueryServer:
         wrong = []
         for index, row in enumerate(body["rows"]):
             errors = [found for column, value in row["json"].items() if (found := self._wrong(types, column, value))]
+            if len(row["insertId"]) > MAX_INSERT_ID:
+                errors = [{"reason": "invalid", "location": "", "message": "Field insertId is too long"}]
             if errors:
                 wrong.append({"index": index, "errors": errors})
             elif (name, row["insertId"]) not in self._seen:
