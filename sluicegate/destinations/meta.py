@@ -20,6 +20,7 @@ from sluicegate.destinations.fields import (
     each,
     encoded,
     event_name,
+    identifier,
     number,
     plain_name,
     products,
@@ -181,9 +182,8 @@ def user_data(event: Mapping[str, Any]) -> dict[str, Any]:
         normal = normalised(key, value) if value else None
         if normal:
             found[key] = hashed(normal)
-    ids = [value for value in (text(event, "userId"), text(event, "anonymousId")) if value]
-    if ids:
-        found["external_id"] = [hashed(ids[0])]
+    if person := identifier(event, "userId", "anonymousId"):
+        found["external_id"] = [hashed(person)]
     for key, places in PLAIN.items():
         if value := text(event, *places):
             found[key] = value

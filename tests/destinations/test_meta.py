@@ -181,3 +181,10 @@ def test_event_id_of_the_browser_pixel_is_kept(tmp_path: Path) -> None:
     event = {**ORDER, "properties": {**ORDER["properties"], "event_id": "pixel-9"}}
 
     assert sent(tmp_path, event)["event_id"] == "pixel-9"
+
+
+def test_placeholder_is_nobody(tmp_path: Path) -> None:
+    event = {**ORDER, "userId": "undefined", "anonymousId": "visitor-1"}
+
+    assert sent(tmp_path, event)["user_data"]["external_id"] == [sha256(b"visitor-1").hexdigest()]
+    assert "external_id" not in sent(tmp_path, {**event, "anonymousId": "null"})["user_data"]
