@@ -139,7 +139,7 @@ class Posthog(VendorDestination):
         found = renamed(context, CONTEXT) if isinstance(context, dict) else {}
         found |= properties(event)
         found["distinct_id"] = distinct_id
-        kind, anonymous_id = event.get("type"), text(event, "anonymousId")
+        kind, anonymous_id = event.get("type"), identifier(event, "anonymousId", refused=NO_IDS)
         if anonymous and kind not in NEED_PROFILES:
             found["$process_person_profile"] = False
         # Without an address it looks up that of the request, which is ours (posthog.com/docs/cdp/geoip-enrichment).
@@ -150,9 +150,9 @@ class Posthog(VendorDestination):
             if anonymous_id and anonymous_id != distinct_id:
                 found["$anon_distinct_id"] = anonymous_id
         elif kind == "alias":
-            found["alias"] = text(event, "previousId")
+            found["alias"] = identifier(event, "previousId", refused=NO_IDS)
             if not found["alias"]:
-                raise Broken("the alias has no previousId")
+                raise Broken("the alias has no previousId that PostHog takes")
         elif kind == "screen" and (screen := text(event, "name")):
             found["$screen_name"] = screen
         self._add_group(event, found)

@@ -126,3 +126,16 @@ def test_time_that_no_calendar_has_in_utc_is_none(tmp_path: Path, time: str) -> 
 
     (sent,) = msgspec.json.decode(plan.requests[0].body)["batch"]
     assert sent["timestamp"] == "2026-01-14T10:20:30.456Z"
+
+
+def test_placeholder_is_merged_with_nobody(tmp_path: Path) -> None:
+    posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
+    assert isinstance(posthog, Posthog)
+    identify = {"type": "identify", "userId": "u", "anonymousId": "unknown", "traits": {"plan": "pro"}}
+    alias = {"type": "alias", "userId": "u", "previousId": "unknown"}
+
+    plan = posthog.preview(make_batch(["m-1", "m-2"], raws=list(map(msgspec.json.encode, (identify, alias)))), 0)
+
+    (sent,) = msgspec.json.decode(plan.requests[0].body)["batch"]
+    assert "$anon_distinct_id" not in sent["properties"]
+    assert "previousId" in plan.rejected[1]
