@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -137,18 +138,18 @@ class _Scrub:
         """A name with the texts of the person taken out."""
         if not self.is_told(name):
             return name
-        folded = name.casefold()
+        folded = fold(name)
         if found := "|".join([re.escape(text) for text in self._long if text in folded]):
             name = re.sub(found, REDACTED, name, flags=re.IGNORECASE)
         return REDACTED if self.is_told(name) else name
 
     def is_told(self, text: str) -> bool:
         """Whether a text tells who it is."""
-        folded = text.casefold()
+        folded = fold(text)
         for _ in range(MAX_DECODINGS):
             if self._tells(folded):
                 return True
-            decoded = unquote_plus(folded).casefold() if "%" in folded else folded
+            decoded = fold(unquote_plus(folded)) if "%" in folded else folded
             if decoded == folded:
                 return False
             folded = decoded
@@ -204,9 +205,16 @@ class _Scrub:
 _NOTHING = object()
 
 
+def fold(text: str) -> str:
+    """A text in the form that is compared: in lower case, and its letters composed alike (Unicode, 3.13, D146)."""
+    if text.isascii():
+        return text.lower()
+    return normalize("NFKC", normalize("NFKC", text).casefold())
+
+
 def plain(name: str) -> str:
     """A member's name in the spelling that is compared: `user_id`, `userId` and `User ID` are one."""
-    return "".join(filter(str.isalnum, name)).casefold()
+    return "".join(filter(str.isalnum, fold(name)))
 
 
 def is_personal(name: str) -> bool:
@@ -230,7 +238,7 @@ def _texts_of_person(event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _folded(values: Iterable[Any]) -> Iterator[str]:
-    return (text.casefold().strip() for value in values if (text := _text(value)) is not None)
+    return (fold(text).strip() for value in values if (text := _text(value)) is not None)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluicegate.redaction import REDACTABLE, Redactor, is_personal, redacted
+from sluicegate.redaction import REDACTABLE, REDACTED, Redactor, is_personal, redacted
 
 SECRET = b"s" * 32
 EVENT = {
@@ -219,3 +219,26 @@ def test_an_address_in_a_url_within_urls_is_found(n_times: int) -> None:
     properties = {"mail": link, "id": link.replace("anne", "").replace("example.org", "")}
 
     assert redacted({"type": "track", "userId": "user 4711", "properties": properties})["properties"] == {}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "Jose\u0301 Garci\u0301a",
+        "JOS\u00c9 GARC\u00cdA",
+        "\uff2a\uff2f\uff33\u00c9 Garc\u00eda",
+    ],
+)
+def test_text_of_a_person_is_found_however_its_letters_are_composed(spelling: str) -> None:
+    event = {
+        "type": "page",
+        "name": f"Hello {spelling}",
+        "context": {"traits": {"name": "Jos\u00e9 Garc\u00eda"}},
+        "properties": {"greeting": f"Hello {spelling}", "title": "Hello"},
+    }
+
+    found = redacted(event)
+
+    assert found["properties"] == {"title": "Hello"}
+    assert REDACTED in found["name"]
+    assert spelling not in found["name"]

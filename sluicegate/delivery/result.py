@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sluicegate.destinations.outcome import Outcome
@@ -51,8 +52,8 @@ def _as_outcome(error: Rejected, n_events: int) -> Outcome | Rejected | Retry:
         if n_events > 1:
             return error
         reasons = {0: reasons}
-    if not reasons:
+    if not isinstance(reasons, Mapping) or not reasons:
         return Retry("the plugin rejected events and named none")
     again = frozenset[int]() if error.rest_delivered else frozenset(range(n_events)).difference(reasons)
-    named = {index: str(reasons[index]) for index in sorted(reasons)}
+    named = {index: str(reason) for index, reason in reasons.items()}
     return Outcome(named, again=again, status=error.status, response=error.response)

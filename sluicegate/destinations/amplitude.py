@@ -8,7 +8,9 @@ Amplitude's paid user mapping.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -75,6 +77,14 @@ _SESSION = re.compile(r"[0-9]{1,18}")
 _encode = msgspec.json.Encoder().encode
 
 
+class Throttled(Retry):
+    """Amplitude has nothing of a request, because the people of these events send too much."""
+
+    def __init__(self, reason: str, indices: frozenset[int]) -> None:
+        super().__init__(reason)
+        self.indices = indices
+
+
 class Amplitude(VendorDestination):
     """Posts events to `/2/httpapi`."""
 
@@ -103,9 +113,27 @@ class Amplitude(VendorDestination):
             refused = CredentialsRefused(f"credentials: Amplitude answered 400: {answer.excerpt}")
             return refused.answered(400, answer.beginning())
         verdict = outcome_of(answer, self.base_url)
-        if isinstance(verdict, Retry) and answer.status == 429 and verdict.after_s is None:
+        if not isinstance(verdict, Retry) or answer.status != 429:
+            return verdict
+        if throttled := frozenset(_named(said.get("throttled_events"), request)):
+            return Throttled(str(verdict), throttled).answered(429, answer.beginning())
+        if verdict.after_s is None:
             verdict.after_s = THROTTLED_WAIT_S
         return verdict
+
+    def _send(self, request: Request, timeout_s: float) -> Verdict:
+        """Send it; where Amplitude throttles some of its people, send what others did by itself, at once."""
+        deadline = time.monotonic() + timeout_s
+        first = super()._send(request, timeout_s)
+        if not isinstance(first, Throttled):
+            return first
+        others = _without(first.indices, request)
+        second = super()._send(others, deadline - time.monotonic()) if others.indices else first
+        if second is None:
+            return Outcome(again=first.indices, reason=str(first), status=429, response=first.response)
+        if isinstance(second, Outcome):
+            return replace(second, again=second.again | first.indices)
+        return Retry(str(first)).answered(429, first.response) if isinstance(second, Throttled) else second
 
     def _encoded(self, one: Numbered) -> list[bytes]:
         """The records of an event; each of its products says again whose it is, so that small ones may become much."""
@@ -188,12 +216,23 @@ def _bad_events(said: dict[str, Any], request: Request) -> dict[int, str]:
     for member in LISTS_OF_BAD:
         fields = said.get(member)
         for field, places in fields.items() if isinstance(fields, dict) else ():
-            for place in places if isinstance(places, list) else ():
-                if isinstance(place, int) and 0 <= place < len(request.indices):
-                    rule = f"Amplitude: {member.removeprefix('events_with_').replace('_', ' ')}: {field}"
-                    bad.setdefault(request.indices[place], rule)
-    silenced = said.get("silenced_events")
-    for place in silenced if isinstance(silenced, list) else ():
-        if isinstance(place, int) and 0 <= place < len(request.indices):
-            bad.setdefault(request.indices[place], "Amplitude: silenced")
+            rule = f"Amplitude: {member.removeprefix('events_with_').replace('_', ' ')}: {field}"
+            for index in _named(places, request):
+                bad.setdefault(index, rule)
+    for index in _named(said.get("silenced_events"), request):
+        bad.setdefault(index, "Amplitude: silenced")
     return bad
+
+
+def _named(places: object, request: Request) -> list[int]:
+    """The events whose records are at these places of a request."""
+    found = [one for one in places if isinstance(one, int)] if isinstance(places, list) else []
+    return [request.indices[place] for place in found if 0 <= place < len(request.indices)]
+
+
+def _without(indices: frozenset[int], request: Request) -> Request:
+    """The request without what there is of these events in it."""
+    body: dict[str, Any] = msgspec.json.decode(request.body)
+    kept = [place for place, index in enumerate(request.indices) if index not in indices]
+    body["events"] = [body["events"][place] for place in kept]
+    return replace(request, body=_encode(body), indices=[request.indices[place] for place in kept])

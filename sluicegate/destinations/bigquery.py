@@ -7,6 +7,7 @@ event which BigQuery refuses there is left out of `tracks` as well.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from sluicegate.destinations.base import Batch, Context
 from sluicegate.destinations.bigquery_errors import Verdict, outcome_of, verdict_of
 from sluicegate.destinations.bigquery_session import authorized_session
 from sluicegate.destinations.bigquery_settings import BigQuerySettings
+from sluicegate.destinations.fields import uuid_of
 from sluicegate.destinations.starting import starting
 from sluicegate.destinations.warehouse.dialect import BIGQUERY, Dialect
 from sluicegate.destinations.warehouse.loading import Warehouse
@@ -48,6 +50,10 @@ _KINDS = {text: kind for kind, text in TYPES.items()} | {
 }
 NEW_COLUMN_WAIT_S = 30.0
 """Streaming sees a new table or column only after a while (cloud.google.com/bigquery/docs/error-messages)."""
+CHANGE_UNSEEN_S = 600.0
+"""So long it may go by the former type of a column (cloud.google.com/bigquery/docs/troubleshoot-storage-api)."""
+MAX_INSERT_ID = 128
+"""Characters; a row with a longer one is refused (cloud.google.com/bigquery/quotas#streaming_inserts)."""
 _OWNER = "sluicegate event: "
 """The description of an event's table begins with this, and says whose it is."""
 
@@ -62,6 +68,7 @@ class BigQuery(Warehouse):
         super().__init__(settings, context)
         self._dataset = bigquery.DatasetReference(settings.project, settings.dataset)
         self._client: bigquery.Client | None = None
+        self._widened: dict[Column, float] = {}
 
     def initialize(self) -> None:
         """Sign in, and make the dataset if it is not there."""
@@ -140,7 +147,14 @@ class BigQuery(Warehouse):
         if list(client.query_and_wait(f"SELECT 1 FROM {place} WHERE {bounds} LIMIT 1", **self._query)):
             return False
         client.query_and_wait(f"ALTER TABLE {place} ALTER COLUMN `{column}` SET DATA TYPE FLOAT64", **self._query)
+        self._widened[table, column] = time.monotonic()
         return True
+
+    def _just_widened(self, table: str) -> set[str]:
+        """The columns of a table whose new type streaming may not know yet."""
+        since = time.monotonic() - CHANGE_UNSEEN_S
+        self._widened = {place: at for place, at in self._widened.items() if at > since}
+        return {column for place, column in self._widened if place == table}
 
     @property
     def _query(self) -> dict[str, Any]:
@@ -165,13 +179,13 @@ class BigQuery(Warehouse):
         answers = client.insert_rows_json(
             self._dataset.table(table),
             [times | _as_json(row.data) for row in rows],
-            row_ids=[ids[row.index] for row in rows],
+            row_ids=[insert_id(ids[row.index]) for row in rows],
             skip_invalid_rows=True,
             **self._once,
         )
-        refused = {}
+        refused, changed = {}, self._just_widened(table)
         for answer in answers:
-            verdict, reason = verdict_of(answer["errors"])
+            verdict, reason = verdict_of(answer["errors"], changed=changed)
             text = f"BigQuery: {table}: {reason}"
             if verdict is Verdict.NOT_YET:
                 self.forget()
@@ -206,6 +220,11 @@ class BigQuery(Warehouse):
             _http=session,
             client_options=ClientOptions(api_endpoint=self.settings.endpoint.rstrip("/")),
         )
+
+
+def insert_id(message_id: str) -> str:
+    """The message id if it may be an `insertId`, else the UUID made of it."""
+    return message_id if len(message_id.encode()) <= MAX_INSERT_ID else uuid_of(message_id)
 
 
 def _fields(columns: Mapping[str, Kind]) -> list[bigquery.SchemaField]:

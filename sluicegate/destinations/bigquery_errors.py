@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 
 from google.api_core.exceptions import GoogleAPICallError
@@ -17,19 +17,20 @@ _MANY_REASONS = 3
 
 
 class Verdict(Enum):
-    """What a row's errors mean: never, later, or once BigQuery has noticed a column that was just made."""
+    """What a row's errors mean: never, later, or once BigQuery has noticed a column that was just made or changed."""
 
     REFUSED = "refused"
     AGAIN = "again"
     NOT_YET = "not yet"
 
 
-def verdict_of(errors: Sequence[Mapping[str, str]]) -> tuple[Verdict, str]:
-    """What the errors of one row mean, and their texts."""
+def verdict_of(errors: Sequence[Mapping[str, str]], *, changed: Collection[str] = ()) -> tuple[Verdict, str]:
+    """What the errors of one row mean, and their texts; `changed` are columns that have got another type just now."""
     texts = [f"{error.get('location') or 'row'}: {error.get('message') or error.get('reason')}" for error in errors]
     text = "; ".join(texts[:_MANY_REASONS])
     reasons = {error.get("reason") for error in errors}
-    if any("no such field" in (error.get("message") or "").lower() for error in errors):
+    unseen = any("no such field" in (error.get("message") or "").lower() for error in errors)
+    if unseen or any(error.get("location") in changed for error in errors):
         return Verdict.NOT_YET, text
     return (Verdict.REFUSED if reasons <= {"invalid", "invalidQuery"} else Verdict.AGAIN), text
 

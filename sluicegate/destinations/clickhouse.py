@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -205,7 +206,7 @@ class ClickHouse(Warehouse):
             pool_mgr=self._pool,
             query_retries=0,
             connect_timeout=CONNECT_TIMEOUT_S,
-            send_receive_timeout=int(self.context.timeout_s),
+            send_receive_timeout=ceil(self.context.timeout_s),  # the library cuts fractions off, and takes no 0
             autogenerate_session_id=False,
             client_name="sluicegate",
         )

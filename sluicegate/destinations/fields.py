@@ -18,6 +18,8 @@ T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 _BETWEEN_WORDS = re.compile(r"[\s_]+")
 
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""0001-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z."""
 _NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 """That of URLs (RFC 9562, appendix A)."""
 
@@ -103,9 +105,9 @@ def number(value: Any) -> int | float | None:
 
 
 def time_ms(event: Mapping[str, Any]) -> int | None:
-    """When the event happened in Unix ms: its `timestamp`, else when it was received."""
+    """When the event happened in Unix ms: its `timestamp`, else when it was received; in the years 1 to 9999 of UTC."""
     for name in ("timestamp", "originalTimestamp", "receivedAt", "sentAt"):
-        if (found := read_ms(event.get(name))) is not None:
+        if (found := read_ms(event.get(name))) is not None and FIRST_MS <= found <= LAST_MS:
             return found
     return None
 
@@ -113,6 +115,14 @@ def time_ms(event: Mapping[str, Any]) -> int | None:
 def properties(event: Mapping[str, Any]) -> dict[str, Any]:
     """The `properties` of an event, an empty object when it has none."""
     found = event.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def group_traits(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits of a group, an empty object when it has none: vendors take no other value of these
+    (posthog.com/docs/data/ingestion-warnings).
+    """
+    found = event.get("traits")
     return found if isinstance(found, dict) else {}
 
 

@@ -20,6 +20,7 @@ from sluicegate.destinations.fields import (
     each,
     event_name,
     external_id,
+    identifier,
     number,
     plain_name,
     products,
@@ -178,7 +179,8 @@ class Ga4(VendorDestination):
 
     def _head(self, event: dict[str, Any]) -> dict[str, Any]:
         head: dict[str, Any] = self._client(event)
-        user_id = text(event, "userId")
+        # Never "null" (developers.google.com/analytics/devguides/collection/ga4/user-id).
+        user_id = identifier(event, "userId")
         if user_id and self.settings.send_user_id:
             head["user_id"] = user_id[:256]
         if found := user_properties(traits(event), self.settings.user_properties):
@@ -196,7 +198,7 @@ class Ga4(VendorDestination):
             return {"app_instance_id": found}
         own = [f"integrations.{name}.clientId" for name in ("Google Analytics 4 (GA4)", "Google Analytics 4", "GA4")]
         found = text(event, *own, "context.ga4.clientId", "properties.client_id") or external_id(event, "ga4ClientId")
-        found = found or text(event, "anonymousId", "userId")
+        found = found or identifier(event, "anonymousId", "userId") or text(event, "anonymousId", "userId")
         if not found:
             raise Broken("no client_id: the event has neither anonymousId nor userId")
         return {"client_id": found}

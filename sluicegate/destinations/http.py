@@ -170,7 +170,7 @@ class _Reader:
         self.n_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.done:
                 raise HttpError(f"answered something that is not HTTP: {error}") from error
             self.reusable = False
@@ -189,21 +189,29 @@ class _Reader:
             raise HttpError("closed the connection before the answer was complete")
         self.done = True
 
+    def on_message_begin(self) -> None:
+        if self.done:
+            self.reusable = False  # what comes behind the answer is none
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self.done:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        if self.done:
+            return
         if status >= 200:
             self.status = status
         else:
             self._headers.clear()
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        if not self.done:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self.status:
+        if self.status and not self.done:
             self.done = True
             self.reusable = self._parser.should_keep_alive()
 

@@ -25,7 +25,7 @@ PURGE_TIMEOUT_S = 5.0
 _SLICE_S = 0.5
 _CHECK_BROKERS_S = 60.0
 _MAX_QUEUED_KIB = 64 * 1024
-_MIN_TIMEOUT_MS = 1_000
+_MIN_TIMEOUT_MS, _MAX_REQUEST_MS = 1_000, 900_000
 _MAX_BATCH_BYTES = 1_000_000
 """librdkafka's `batch.size`; a topic takes batches of 1,048,588 bytes unless it says otherwise."""
 
@@ -42,7 +42,7 @@ def configuration(settings: KafkaSettings, context: Context) -> dict[str, Any]:
         "message.max.bytes": settings.max_message_bytes,
         "batch.size": min(settings.max_message_bytes, _MAX_BATCH_BYTES),
         "delivery.timeout.ms": timeout_ms,
-        "request.timeout.ms": max(_MIN_TIMEOUT_MS, timeout_ms // 2),
+        "request.timeout.ms": min(max(_MIN_TIMEOUT_MS, timeout_ms // 2), _MAX_REQUEST_MS),
         "socket.connection.setup.timeout.ms": int(CONNECT_TIMEOUT_S * 1_000),
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 2_000,

@@ -20,6 +20,7 @@ from sluicegate.destinations.fields import (
     each,
     encoded,
     event_name,
+    identifier,
     number,
     plain_name,
     products,
@@ -71,7 +72,11 @@ PRICED = frozenset(("AddToCart", "AddToWishlist", "ViewContent"))
 """Events whose properties are a product, when there is no list of them."""
 RETRY_CODES = frozenset((1, 2, 368, 5000))
 THROTTLE_CODES = frozenset((4, 17, 32, 341, 613, 80003, 80004))
-REFUSED_CODES = frozenset((3, 10, 102, 190, 200, 294))
+REFUSED_CODES = frozenset((3, 10, 102, 104, 190, *range(200, 300)))
+"""The token, and what it may not do (developers.facebook.com/docs/graph-api/guides/error-handling)."""
+WRONG_URL_CODES = frozenset((2500, 2635))
+"""A path that is none, and a version that has ended
+(developers.facebook.com/blog/post/2024/04/16/upcoming-change-in-marketing-api-version-deprecation)."""
 NO_SUCH_PIXEL = (100, 33)
 """Code and subcode when the pixel is not there, or the token may not write to it; 100 alone is about the events."""
 OLDEST_MS, OLDEST_IN_STORE_MS, NEWEST_MS = 7 * 86_400_000, 62 * 86_400_000, 60_000
@@ -103,7 +108,7 @@ class Meta(VendorDestination):
             return outcome_of(answer, "Meta")
         error = at(json_of(answer), "error")
         error = error if isinstance(error, dict) else {}
-        code = error.get("code")
+        code = error.get("code") if isinstance(error.get("code"), int) else None
         message = (
             f"Meta answered {answer.status}: {error.get('error_user_msg') or error.get('message') or answer.excerpt}"
         )
@@ -114,6 +119,8 @@ class Meta(VendorDestination):
             found = Retry(message)
         elif code in REFUSED_CODES or (code, error.get("error_subcode")) == NO_SUCH_PIXEL:
             found = CredentialsRefused(f"credentials: {message}")
+        elif code in WRONG_URL_CODES:
+            found = CredentialsRefused(f"gone: {message}; write the url of a version that there is")
         elif isinstance(code, int) and answer.status < 500 and answer.status != 429:
             found = Rejected(message)
         else:
@@ -175,9 +182,8 @@ def user_data(event: Mapping[str, Any]) -> dict[str, Any]:
         normal = normalised(key, value) if value else None
         if normal:
             found[key] = hashed(normal)
-    ids = [value for value in (text(event, "userId"), text(event, "anonymousId")) if value]
-    if ids:
-        found["external_id"] = [hashed(ids[0])]
+    if person := identifier(event, "userId", "anonymousId"):
+        found["external_id"] = [hashed(person)]
     for key, places in PLAIN.items():
         if value := text(event, *places):
             found[key] = value

@@ -20,6 +20,7 @@ from sluicegate.destinations.fields import (
     each,
     encoded,
     event_name,
+    group_traits,
     identifier,
     properties,
     renamed,
@@ -74,7 +75,10 @@ PEOPLE = {
 }
 """Traits to Mixpanel's own profile properties; others keep their names."""
 NO_IDS = PLACEHOLDERS | words("anon <nil> lmy47d")
-"""Values of `distinct_id` that Mixpanel refuses (docs.mixpanel.com/reference/import-events)."""
+"""Values of `distinct_id` and `$insert_id` that Mixpanel refuses (docs.mixpanel.com/reference/import-events)."""
+ENGAGE = "/engage?verbose=1&ip=0"
+"""With `ip=0` a profile without an address is not placed where the request comes from
+(docs.mixpanel.com/docs/tracking-best-practices/geolocation)."""
 OLDEST_MS, NEWEST_MS = 365 * 86_400_000, 3_600_000
 """The first is 1971-01-01; the second how far ahead an event may be."""
 MAX_EVENTS, MAX_BYTES, MAX_PROFILES = 2_000, 2 * 1024 * 1024, 200
@@ -93,7 +97,7 @@ class Mixpanel(VendorDestination):
         plan = Plan()
         records = list(each(plan, batch, lambda one: self._record(one, now_ms)))
         query = {"strict": "1"} | ({"project_id": self.settings.project_id} if self.settings.project_id else {})
-        for path, n_most in ((f"/import?{urlencode(query)}", MAX_EVENTS), ("/engage?verbose=1", MAX_PROFILES)):
+        for path, n_most in ((f"/import?{urlencode(query)}", MAX_EVENTS), (ENGAGE, MAX_PROFILES)):
             mine = [(index, record) for index, (kind, record) in records if path.startswith(kind)]
             self._add(plan, path, mine, n_most)
         groups = [(index, record) for index, (kind, record) in records if kind == "/groups"]
@@ -117,7 +121,8 @@ class Mixpanel(VendorDestination):
 
     def _add(self, plan: Plan, path: str, records: list[tuple[int, bytes]], n_most: int) -> None:
         for indices, array in packs(records, max_records=n_most, max_bytes=MAX_BYTES):
-            plan.requests.append(Request(self.base_url + path, array, indices, self._headers(), gzip=True))
+            compressed = path.startswith("/import")  # the others know no gzip (docs.mixpanel.com/reference/profile-set)
+            plan.requests.append(Request(self.base_url + path, array, indices, self._headers(), gzip=compressed))
 
     def _headers(self) -> dict[str, str]:
         settings = self.settings
@@ -179,7 +184,7 @@ class Mixpanel(VendorDestination):
         if not group:
             raise Broken("the group has no groupId")
         keys = {"$token": self.settings.token.reveal(), "$group_key": self.settings.group_key, "$group_id": group}
-        return {**keys, "$set": at(event, "traits") or {}}
+        return {**keys, "$set": group_traits(event)}
 
 
 def identity(event: dict[str, Any]) -> dict[str, str]:
@@ -196,8 +201,10 @@ def identity(event: dict[str, Any]) -> dict[str, str]:
 
 
 def insert_id(message_id: str) -> str:
-    """The message id if Mixpanel takes it as `$insert_id` (36 letters, digits and -), else the UUID made of it."""
-    return message_id if _INSERT_ID.fullmatch(message_id) else uuid_of(message_id)
+    """The message id if Mixpanel takes it as `$insert_id` (36 letters, digits and -, no placeholder), else its UUID."""
+    found = message_id if _INSERT_ID.fullmatch(message_id) else uuid_of(message_id)
+    is_placeholder = found.lower() in NO_IDS or not found.strip("0-")
+    return uuid_of(f"message {found}") if is_placeholder else found
 
 
 def _name(event: dict[str, Any]) -> str:

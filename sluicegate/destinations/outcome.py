@@ -47,6 +47,8 @@ class Outcome:
     def problem(self, n_events: int) -> str | None:
         """What is wrong with it as the outcome of a batch of so many events, None when it makes sense."""
         named = [*self.rejected, *self.skipped, *self.again]
+        if not all(isinstance(index, int) for index in named):
+            return f"the plugin named events by what is no index: {named[:20]}"
         if len(set(named)) < len(named):
             return f"the plugin named events more than once: {sorted(named)[:20]}"
         if not all(0 <= index < n_events for index in named):

@@ -1,7 +1,7 @@
 """`posthog`: PostHog's batch endpoint (posthog.com/docs/api/capture).
 
-Each event has a `uuid` made of its message id, by which PostHog recognises repetitions. People without a user id get no
-person profile (`$process_person_profile`), which is what PostHog counts as anonymous events.
+Each event has a `uuid` made of its message id, by which PostHog recognises repetitions. Events of people without a user
+id make no person profile (`$process_person_profile`), which is what PostHog counts as anonymous events.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sluicegate.acceptance.times import write_ms
 from sluicegate.destinations.answers import outcome_of
 from sluicegate.destinations.fields import (
     PLACEHOLDERS,
-    at,
     each,
     encoded,
     event_name,
+    group_traits,
     identifier,
     properties,
     renamed,
@@ -42,6 +42,9 @@ EVENTS = {
     "screen": "$screen",
 }
 """Event type to PostHog's own events; a track call keeps its name."""
+NEED_PROFILES = frozenset(("alias", "group", "identify"))
+"""Types of events that make a profile (posthog.com/docs/data/anonymous-vs-identified-events); PostHog drops them when
+they ask for none (`invalid_event_when_process_person_profile_is_false`, in the source of its ingestion)."""
 CONTEXT = {
     "page.url": "$current_url",
     "page.path": "$pathname",
@@ -136,19 +139,20 @@ class Posthog(VendorDestination):
         found = renamed(context, CONTEXT) if isinstance(context, dict) else {}
         found |= properties(event)
         found["distinct_id"] = distinct_id
-        kind, anonymous_id = event.get("type"), text(event, "anonymousId")
-        if anonymous:
+        kind, anonymous_id = event.get("type"), identifier(event, "anonymousId", refused=NO_IDS)
+        if anonymous and kind not in NEED_PROFILES:
             found["$process_person_profile"] = False
-        if self.settings.geoip_disable:
+        # Without an address it looks up that of the request, which is ours (posthog.com/docs/cdp/geoip-enrichment).
+        if self.settings.geoip_disable or "$ip" not in found:
             found["$geoip_disable"] = True
         if kind == "identify":
             found["$set"] = traits(event)
             if anonymous_id and anonymous_id != distinct_id:
                 found["$anon_distinct_id"] = anonymous_id
         elif kind == "alias":
-            found["alias"] = text(event, "previousId")
+            found["alias"] = identifier(event, "previousId", refused=NO_IDS)
             if not found["alias"]:
-                raise Broken("the alias has no previousId")
+                raise Broken("the alias has no previousId that PostHog takes")
         elif kind == "screen" and (screen := text(event, "name")):
             found["$screen_name"] = screen
         self._add_group(event, found)
@@ -160,6 +164,6 @@ class Posthog(VendorDestination):
             if not group:
                 raise Broken("the group has no groupId")
             found |= {"$group_type": self.settings.group_type, "$group_key": group}
-            found["$group_set"] = at(event, "traits") or {}
+            found["$group_set"] = group_traits(event)
         elif group:
             found["$groups"] = {self.settings.group_type: group}

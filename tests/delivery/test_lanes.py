@@ -373,9 +373,13 @@ def test_events_wanted_again_without_a_reason_go_at_once() -> None:
         Outcome({7: "not there"}),
         Outcome({0: "bad"}, {0: "filtered"}),
         Outcome(again=frozenset({0, 1, 2})),
+        Outcome({"0": "of JSON"}),  # type: ignore[dict-item]
+        Outcome(again=frozenset({None}), reason="busy"),  # type: ignore[arg-type]
+        Rejected({"0": "of JSON", 1: "bad"}),  # type: ignore[dict-item]
+        Rejected(["bad"]),  # type: ignore[arg-type]
     ],
 )
-def test_outcome_that_makes_no_sense_is_a_failed_call(outcome: Outcome) -> None:
+def test_outcome_that_makes_no_sense_is_a_failed_call(outcome: Outcome | Rejected) -> None:
     lanes = filled(3)
     (work,) = lanes.next_batches(0.0)
 

@@ -11,10 +11,22 @@ from sluicegate.destinations.base import Destination
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import CredentialsRefused, Retry
 from sluicegate.testing.destination_contract import make_batch, make_destination
-from sluicegate.testing.http_receiver import Reply
+from sluicegate.testing.http_receiver import Reply, Request
 from tests.destinations.vendor_contract import VendorContract, body_of, track
 
 INVALID = b'{"code":400,"error":"Request missing required field","events_with_invalid_fields":{"time":[0,2]}}'
+
+
+def spam(message_id: str) -> bytes:
+    return track(message_id).replace(b'"anonymousId"', b'"userId":"spammer","anonymousId"')
+
+
+def throttling(request: Request) -> Reply:
+    """What Amplitude answers when a user sends too much (amplitude.com/docs/apis/analytics/http-v2)."""
+    places = [place for place, event in enumerate(body_of(request)["events"]) if event.get("user_id") == "spammer"]
+    said = {"code": 429, "error": "Too many requests for some devices and users", "eps_threshold": 30}
+    body = msgspec.json.encode({**said, "throttled_users": {"spammer": 31}, "throttled_events": places})
+    return Reply(429, body=body) if places else Reply()
 
 
 class TestAmplitude(VendorContract):
@@ -42,13 +54,34 @@ class TestAmplitude(VendorContract):
         with pytest.raises(CredentialsRefused):
             destination.deliver(self.batch(["m-1"]))
 
-    def test_throttled_users_wait_as_long_as_amplitude_asks(self, destination: Destination) -> None:
-        self.vendor.answer = lambda request: Reply(429, body=b'{"code":429,"throttled_users":{"u":11}}')
+    def test_throttled_project_waits_as_long_as_amplitude_asks(self, destination: Destination) -> None:
+        self.vendor.answer = lambda request: Reply(429, body=b'{"code":429,"error":"Too many requests"}')
 
         with pytest.raises(Retry) as raised:
             destination.deliver(self.batch(["m-1"]))
 
         assert raised.value.after_s == 30.0
+
+    def test_events_of_others_go_while_those_of_a_throttled_user_wait(self, destination: Destination) -> None:
+        self.vendor.answer = throttling
+        raws = [self.event("m-0"), spam("m-1"), self.event("m-2")]
+
+        outcome = destination.deliver(make_batch(["m-0", "m-1", "m-2"], raws=raws))
+
+        assert isinstance(outcome, Outcome)
+        assert (outcome.again, outcome.rejected, outcome.status) == (frozenset({1}), {}, 429)
+        assert outcome.reason
+        assert outcome.after_s is None, "it would hold the calls for everybody"
+        assert self.received() == ["m-0", "m-2"]
+
+    def test_events_of_throttled_users_alone_hold_no_others(self, destination: Destination) -> None:
+        self.vendor.answer = throttling
+
+        with pytest.raises(Retry, match="429") as raised:
+            destination.deliver(make_batch(["m-1", "m-2"], raws=[spam("m-1"), spam("m-2")]))
+
+        assert (raised.value.after_s, raised.value.status) == (None, 429)
+        assert len(self.vendor.requests) == 1
 
     def test_products_of_an_order_are_events_of_their_own(self, destination: Destination) -> None:
         order = {"revenue": "25.00", "currency": "EUR", "products": [{"name": "Uno"}, {"name": "Go"}]}

@@ -226,3 +226,10 @@ def test_reserved_user_properties_are_left_out(tmp_path: Path, name: str) -> Non
     body = only(plan(tmp_path, event, user_properties=[name, "plan"]))
 
     assert body["user_properties"] == {"plan": {"value": "pro"}}
+
+
+@pytest.mark.parametrize(("user", "visitor", "client"), [("null", "a", "a"), ("u", "undefined", "u"), ("0", "0", "0")])
+def test_placeholder_is_nobody(tmp_path: Path, user: str, visitor: str, client: str) -> None:
+    body = only(plan(tmp_path, {"event": "Tested", "userId": user, "anonymousId": visitor}))
+
+    assert (body["client_id"], body.get("user_id")) == (client, "u" if user == "u" else None)

@@ -5,7 +5,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from sluicegate.destinations.connecting import connect
 from sluicegate.destinations.http import HttpConnection, Origin
 from sluicegate.destinations.resolving import resolve
 from sluicegate.testing.destination_contract import LOOPBACK
-from tests.doubles.raw_server import OK, RawServer
+from tests.doubles.raw_server import OK, RawServer, Script
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 LARGE_REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n" + b"x" * 8_000_000
@@ -156,6 +156,34 @@ def test_what_a_server_says_over_tls_while_nobody_asks_is_no_answer(certificate:
     assert [first.status, second.status] == [200, 200]
     connection.close()
     server.close()
+
+
+def test_first_of_two_answers_that_come_at_once_is_the_one(raw_server: Callable[[Script], RawServer]) -> None:
+    def script(connection: socket.socket, number: int) -> None:
+        server.read_request(connection)
+        connection.sendall(OK + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nlate")
+        server.read_request(connection)
+
+    server = raw_server(script)
+    connection = HttpConnection(Origin("http", "127.0.0.1", server.port), network=LOOPBACK)
+
+    answers = [connection.exchange(REQUEST, timeout_s=10) for _ in range(2)]
+    connection.close()
+
+    assert [(answer.status, answer.body) for answer in answers] == [(200, b"ok")] * 2
+    assert server.n_connections == 2
+
+
+def test_answer_that_changes_the_protocol_is_an_os_error(raw_server: Callable[[Script], RawServer]) -> None:
+    def script(connection: socket.socket, number: int) -> None:
+        server.read_request(connection)
+        connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI")
+
+    server = raw_server(script)
+    connection = HttpConnection(Origin("http", "127.0.0.1", server.port), network=LOOPBACK)
+
+    with pytest.raises(OSError, match="not HTTP"):
+        connection.exchange(REQUEST, timeout_s=10)
 
 
 def test_early_refusal_over_tls_is_read_although_the_body_was_not(certificate: tuple[Path, Path]) -> None:

@@ -70,13 +70,33 @@ class TestMeta(VendorContract):
 
         assert isinstance(raised.value.reasons, str)
 
-    @pytest.mark.parametrize(("code", "kind"), [(190, CredentialsRefused), (2, Retry), (17, Retry), (80003, Retry)])
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            (190, CredentialsRefused),
+            (275, CredentialsRefused),
+            (104, CredentialsRefused),
+            (2500, CredentialsRefused),
+            (2635, CredentialsRefused),
+            (2, Retry),
+            (17, Retry),
+            (80003, Retry),
+        ],
+    )
     def test_code_of_the_graph_api_decides(
         self, destination: Destination, code: int, kind: type[BaseException]
     ) -> None:
         self.vendor.answer = lambda request: meta_error(code)
 
         with pytest.raises(kind, match="because"):
+            destination.deliver(self.batch(["m-1"]))
+
+    @pytest.mark.parametrize("code", [[190], {"code": 190}, "190", None])
+    def test_code_that_is_no_number_leaves_it_to_the_status(self, destination: Destination, code: object) -> None:
+        body = msgspec.json.encode({"error": {"code": code}})
+        self.vendor.answer = lambda request: Reply(401, body=body)
+
+        with pytest.raises(CredentialsRefused, match="401"):
             destination.deliver(self.batch(["m-1"]))
 
     def test_pixel_that_is_not_there_pauses_and_makes_no_dead_letters(self, destination: Destination) -> None:
@@ -161,3 +181,10 @@ def test_event_id_of_the_browser_pixel_is_kept(tmp_path: Path) -> None:
     event = {**ORDER, "properties": {**ORDER["properties"], "event_id": "pixel-9"}}
 
     assert sent(tmp_path, event)["event_id"] == "pixel-9"
+
+
+def test_placeholder_is_nobody(tmp_path: Path) -> None:
+    event = {**ORDER, "userId": "undefined", "anonymousId": "visitor-1"}
+
+    assert sent(tmp_path, event)["user_data"]["external_id"] == [sha256(b"visitor-1").hexdigest()]
+    assert "external_id" not in sent(tmp_path, {**event, "anonymousId": "null"})["user_data"]

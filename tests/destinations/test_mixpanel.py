@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sluicegate.destinations.base import Destination
-from sluicegate.destinations.mixpanel import Mixpanel, insert_id
+from sluicegate.destinations.mixpanel import NO_IDS, Mixpanel, insert_id
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.destinations.plan import Plan
 from sluicegate.errors import ConfigError
@@ -57,9 +57,30 @@ class TestMixpanel(VendorContract):
         imported, engaged = self.vendor.requests
         assert imported.path == "/import?strict=1"
         assert imported.headers["authorization"].startswith("Basic ")
-        assert engaged.path == "/engage?verbose=1"
+        assert engaged.path == "/engage?verbose=1&ip=0"  # or people would live where this machine is
         (profile,) = body_of(engaged)
         assert (profile["$distinct_id"], profile["$set"]) == ("u", {"$email": "a@example.com", "plan": "pro"})
+
+    def test_people_and_groups_are_not_compressed_which_mixpanel_could_not_read(self, tmp_path: Path) -> None:
+        url = self.vendor.url.removesuffix("/hook")
+        mixpanel = make_destination(Mixpanel, tmp_path, url=url, token="t", api_secret="s", group_key="company")
+        person = msgspec.json.encode({"type": "identify", "userId": "u", "traits": {"plan": "pro"}})
+        group = msgspec.json.encode({"type": "group", "userId": "u", "groupId": "g", "traits": {"size": 9}})
+
+        mixpanel.deliver(make_batch(["m-0", "m-1", "m-2"], raws=[track("m-0"), person, group]))
+
+        encodings = {request.path[:4]: request.headers.get("content-encoding") for request in self.vendor.requests}
+        assert encodings == {"/imp": "gzip", "/eng": None, "/gro": None}
+        mixpanel.destroy()
+
+    @pytest.mark.parametrize("traits", [["a"], "a", None])
+    def test_group_whose_traits_are_no_object_is_sent_without_them(self, tmp_path: Path, traits: object) -> None:
+        group = {"type": "group", "userId": "u", "groupId": "g", "traits": traits}
+
+        plan = preview(tmp_path, msgspec.json.encode(group), group_key="company")
+
+        (record,) = msgspec.json.decode(plan.requests[0].body)
+        assert record["$set"] == {}
 
     def test_visitor_and_user_are_told_together(self, destination: Destination) -> None:
         raw = track("m-1").replace(b'"anonymousId"', b'"userId":"u","anonymousId"')
@@ -86,6 +107,14 @@ def test_insert_id_is_what_mixpanel_takes() -> None:
     assert insert_id("with space") == insert_id("with space")
 
 
+@pytest.mark.parametrize("message_id", ["null", "Undefined", "0", "00000000-0000-0000-0000-000000000000"])
+def test_message_id_that_mixpanel_refuses_is_replaced_by_one_that_is_always_the_same(message_id: str) -> None:
+    made = insert_id(message_id)
+
+    assert made == insert_id(message_id)
+    assert made.lower() not in NO_IDS and made.strip("0-")
+
+
 def test_credentials_must_be_complete(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="api_secret"):
         make_destination(Mixpanel, tmp_path, token="t")
@@ -109,7 +138,7 @@ def test_times_that_mixpanel_refuses_are_rejected(tmp_path: Path, time: str, rul
     assert rule in plan.rejected[0]
 
 
-def preview(tmp_path: Path, raw: bytes) -> Plan:
-    mixpanel = make_destination(Mixpanel, tmp_path, token="t", api_secret="s")
+def preview(tmp_path: Path, raw: bytes, **settings: Any) -> Plan:
+    mixpanel = make_destination(Mixpanel, tmp_path, token="t", api_secret="s", **settings)
     assert isinstance(mixpanel, Mixpanel)
     return mixpanel.preview(make_batch(["m-1"], raws=[raw]), NOW_MS)

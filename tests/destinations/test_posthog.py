@@ -64,6 +64,45 @@ class TestPosthog(VendorContract):
         (event,) = body_of(self.vendor.requests[0])["batch"]
         assert event["properties"]["$process_person_profile"] is False
 
+    def test_events_about_people_and_groups_ask_for_a_profile_without_user_id_too(
+        self, destination: Destination
+    ) -> None:
+        common = {"anonymousId": "a", "timestamp": "2026-01-14T10:20:30.456Z"}
+        events: list[dict[str, Any]] = [
+            {"type": "identify", "traits": {"plan": "pro"}},
+            {"type": "alias", "previousId": "b"},
+            {"type": "group", "groupId": "g", "traits": {"name": "Acme"}},
+        ]
+        raws = [msgspec.json.encode({**common, **event}) for event in events]
+
+        assert destination.deliver(make_batch(list("abc"), raws=raws)) is None
+
+        sent = body_of(self.vendor.requests[0])["batch"]
+        assert [event["event"] for event in sent] == ["$identify", "$create_alias", "$groupidentify"]
+        assert not any("$process_person_profile" in event["properties"] for event in sent)
+
+    @pytest.mark.parametrize("traits", [["a"], "a", None])
+    def test_group_whose_traits_are_no_object_is_sent_without_them(
+        self, destination: Destination, traits: object
+    ) -> None:
+        group = {"type": "group", "userId": "u", "groupId": "g", "traits": traits}
+
+        destination.deliver(make_batch(["m-1"], raws=[msgspec.json.encode(group)]))
+
+        (event,) = body_of(self.vendor.requests[0])["batch"]
+        assert event["properties"]["$group_set"] == {}
+
+    @pytest.mark.parametrize(("context", "disabled"), [({"ip": "203.0.113.9"}, None), ({}, True)])
+    def test_event_without_an_address_is_not_taken_to_be_where_this_machine_is(
+        self, destination: Destination, context: dict[str, Any], disabled: bool | None
+    ) -> None:
+        raw = msgspec.json.encode({**msgspec.json.decode(track("m-1")), "context": context})
+
+        destination.deliver(make_batch(["m-1"], raws=[raw]))
+
+        (event,) = body_of(self.vendor.requests[0])["batch"]
+        assert event["properties"].get("$geoip_disable") is disabled
+
 
 def test_ids_that_posthog_drops_are_no_ids(tmp_path: Path) -> None:
     posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
@@ -75,3 +114,28 @@ def test_ids_that_posthog_drops_are_no_ids(tmp_path: Path) -> None:
     (event,) = msgspec.json.decode(plan.requests[0].body)["batch"]
     assert (event["distinct_id"], event["properties"]["$process_person_profile"]) == ("visitor-1", False)
     assert "distinct_id" in plan.rejected[1]
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_time_that_no_calendar_has_in_utc_is_none(tmp_path: Path, time: str) -> None:
+    posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
+    assert isinstance(posthog, Posthog)
+    event = {**msgspec.json.decode(track("m-1")), "timestamp": time, "receivedAt": "2026-01-14T10:20:30.456Z"}
+
+    plan = posthog.preview(make_batch(["m-1"], raws=[msgspec.json.encode(event)]), 0)
+
+    (sent,) = msgspec.json.decode(plan.requests[0].body)["batch"]
+    assert sent["timestamp"] == "2026-01-14T10:20:30.456Z"
+
+
+def test_placeholder_is_merged_with_nobody(tmp_path: Path) -> None:
+    posthog = make_destination(Posthog, tmp_path, api_key="phc_secret")
+    assert isinstance(posthog, Posthog)
+    identify = {"type": "identify", "userId": "u", "anonymousId": "unknown", "traits": {"plan": "pro"}}
+    alias = {"type": "alias", "userId": "u", "previousId": "unknown"}
+
+    plan = posthog.preview(make_batch(["m-1", "m-2"], raws=list(map(msgspec.json.encode, (identify, alias)))), 0)
+
+    (sent,) = msgspec.json.decode(plan.requests[0].body)["batch"]
+    assert "$anon_distinct_id" not in sent["properties"]
+    assert "previousId" in plan.rejected[1]

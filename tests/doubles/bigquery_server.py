@@ -26,6 +26,7 @@ COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 FORBIDDEN = re.compile(r"_TABLE_|_FILE_|_PARTITION|_ROW_TIMESTAMP|__ROOT__|_COLIDENTIFIER", re.IGNORECASE)
 TOO_GREAT = re.compile(r"SELECT 1 FROM `\w[\w-]*\.\w+\.(\w+)` WHERE `(\w+)` NOT BETWEEN (\S+) AND (\S+) LIMIT 1")
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
+MAX_INSERT_ID = 128
 
 
 class Refusal(Exception):
@@ -43,6 +44,9 @@ class BigQueryServer:
         self.tables: dict[str, dict[str, Any]] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.unseen: set[str] = set()
+        self.lags = False
+        self.former_types: dict[str, str] = {}
+        """Of columns by name: what streaming goes by that has not seen their change yet, as while `lags`."""
         self._seen: set[tuple[str, str]] = set()
         self._etag = 0
         self.lock = threading.Lock()
@@ -176,11 +180,14 @@ class BigQueryServer:
 
     def _insert(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         types = {field["name"].lower(): field["type"] for field in self._table(name)["schema"]["fields"]}
+        types |= self.former_types
         if self.answer == "rejected":
             types = dict.fromkeys(types, "NONE")
         wrong = []
         for index, row in enumerate(body["rows"]):
             errors = [found for column, value in row["json"].items() if (found := self._wrong(types, column, value))]
+            if len(row["insertId"]) > MAX_INSERT_ID:
+                errors = [{"reason": "invalid", "location": "", "message": "Field insertId is too long"}]
             if errors:
                 wrong.append({"index": index, "errors": errors})
             elif (name, row["insertId"]) not in self._seen:
@@ -201,6 +208,7 @@ class BigQueryServer:
         if match:
             for field in self._table(match[1])["schema"]["fields"]:
                 if field["name"] == match[2]:
+                    self.former_types |= {match[2]: field["type"]} if self.lags else {}
                     field["type"] = "FLOAT"
             return {"jobComplete": True, "rows": [], "totalRows": "0", "schema": {"fields": []}}
         match = TOO_GREAT.match(text)

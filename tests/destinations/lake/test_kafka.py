@@ -212,6 +212,16 @@ def test_certificate_that_is_none_pauses(kafka: KafkaCluster, tmp_path: Path) ->
         destination.initialize()
 
 
+def test_timeout_of_an_hour_is_one_that_the_client_takes(tmp_path: Path) -> None:
+    pytest.importorskip("confluent_kafka")
+    from sluicegate.destinations.kafka import Kafka
+    from sluicegate.destinations.kafka_client import Client
+
+    kafka = make_destination(Kafka, tmp_path, timeout_s=3_600, brokers="127.0.0.1:1", topic="events")
+
+    Client(kafka.settings, kafka.context).close()
+
+
 def test_brokers_that_are_away_are_waited_for(kafka: KafkaCluster, tmp_path: Path) -> None:
     destination = make(kafka, tmp_path, timeout_s=1)
     kafka.stop()

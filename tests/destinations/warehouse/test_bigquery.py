@@ -81,6 +81,18 @@ def test_batch_that_comes_again_has_the_same_insert_ids(destination: BigQuery, v
     assert [row["id"] for row in vendor.rows["order_completed"]] == ["m-1", "m-2"]
 
 
+def test_id_that_is_longer_than_an_insert_id_may_be_is_still_told_apart(
+    destination: BigQuery, vendor: BigQueryServer
+) -> None:
+    ids = [f"{'m' * 250}-{n}" for n in range(2)]
+    batch = make_batch(ids, raws=[msgspec.json.encode(track(a=n)) for n in range(2)])
+
+    destination.deliver(batch)
+    destination.deliver(batch)
+
+    assert [row["id"] for row in vendor.rows["order_completed"]] == ids
+
+
 def test_tables_change_with_the_events(destination: BigQuery, vendor: BigQueryServer) -> None:
     destination.deliver(batch_of(track(price=19)))
     destination.deliver(batch_of(track(price=18.99, colour="red"), first=2))
@@ -118,6 +130,21 @@ def test_column_that_streaming_has_not_seen_yet_means_retry(destination: BigQuer
         destination.deliver(batch_of(track(a=1)))
 
     assert raised.value.after_s == NEW_COLUMN_WAIT_S
+
+
+def test_column_whose_new_type_streaming_has_not_seen_yet_means_retry(
+    destination: BigQuery, vendor: BigQueryServer
+) -> None:
+    destination.deliver(batch_of(track(price=19)))
+    vendor.lags = True
+
+    with pytest.raises(Retry, match="price") as raised:
+        destination.deliver(batch_of(track(price=18.99), first=2))
+    vendor.former_types.clear()
+    destination.deliver(batch_of(track(price=18.99), first=2))
+
+    assert raised.value.after_s == NEW_COLUMN_WAIT_S
+    assert [row["price"] for row in vendor.rows["order_completed"]] == [19, 18.99]
 
 
 def test_table_that_was_there_needs_no_column_for_the_time_of_loading(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +131,19 @@ def test_wrong_password_pauses(peer: ClickHousePeer, tmp_path: Path) -> None:
 def test_server_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match="ClickHouse"):
         make_destination(ClickHouse, tmp_path, url="http://127.0.0.1:9").initialize()
+
+
+def test_timeout_below_a_second_is_one_and_no_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        destination = make_destination(ClickHouse, tmp_path, timeout_s=0.5, url=url)
+        began = time.monotonic()
+
+        with pytest.raises(NotReady, match="timed out"):
+            destination.initialize()
+
+        assert time.monotonic() - began < 5
+        destination.destroy()
 
 
 def test_private_address_is_refused_unless_allowed(peer: ClickHousePeer, tmp_path: Path) -> None:
