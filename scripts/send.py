@@ -14,6 +14,7 @@ import msgspec
 
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, NotSent, Refused
+from sluicegate.logs import printable
 from sluicegate.messages.ingest import Verdict
 from sluicegate.scripts.input import raw_events, read_all
 from sluicegate.scripts.options import CONSENT_HELP, connect, json_option, read_consent, system_options
@@ -155,7 +156,7 @@ def _show_many(count: int, verdicts: list[Verdict], *, as_json: bool) -> None:
         click.echo(json.dumps({"accepted": count - len(verdicts), "rejected": rejected}))
     else:
         for one in verdicts:
-            click.echo(f"event {one.index} ({one.message_id or 'without a messageId'}): {one.reason}")
+            click.echo(f"event {one.index} ({printable(one.message_id or 'without a messageId')}): {one.reason}")
         click.echo(f"stored: {count - len(verdicts)} of {count}")
     if verdicts:
         raise Refused(f"{len(verdicts)} of {count} were refused")

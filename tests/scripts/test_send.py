@@ -93,6 +93,12 @@ def test_events_of_a_file_are_sent_and_judged_one_by_one(running: System) -> Non
     assert [event["messageId"] for event in archived(running, 2)] == ["m-a", "m-c"]
 
 
+def test_id_of_a_refused_event_does_not_command_the_terminal(running: System) -> None:
+    told = fed(running, json.dumps({"type": "no-such-type", "userId": "u", "messageId": "\x1b]0;owned\x07"}))
+
+    assert "event 0 (\\x1b]0;owned\\x07): " in told.stdout
+
+
 def fed(running: System, text: str, *options: str) -> subprocess.CompletedProcess[str]:
     environ = {**running.environ, "SLUICEGATE_CONFIG": str(running.config_path)}
     command = [sys.executable, "-m", "sluicegate.scripts.admin", "send", "--file", "-", *options]
