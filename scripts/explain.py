@@ -21,6 +21,7 @@ from sluicegate.explain.fates import Fates, offsets_of_letters
 from sluicegate.explain.find import StoredEvent, event_at, find_events
 from sluicegate.explain.times import time_text
 from sluicegate.explain.words import as_json, story, why
+from sluicegate.logs import printable
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
@@ -144,7 +145,7 @@ def _print_story(one: _Told) -> None:
     for fate in one.fates:
         for sentence in story(fate, one.event):
             begin = sentence if sentence.startswith(fate.destination) else sentence[:1].upper() + sentence[1:]
-            click.echo(f"  {begin}.")
+            click.echo(f"  {printable(begin)}.")
 
 
 def _title(one: _Told) -> str:
