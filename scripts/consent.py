@@ -30,11 +30,18 @@ from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings
 from sluicegate.consent.subject import MAX_ID_LENGTH, Subject, is_id
 from sluicegate.consent.view import LedgerView
 from sluicegate.delivery.deciding import wait_until_seen
-from sluicegate.errors import NotRunning, Refused
+from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent_dry_run import dry_run
 from sluicegate.scripts.consent_notice import tell_listeners
-from sluicegate.scripts.options import AT_LEAST_ONE, find_config, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import (
+    AT_LEAST_ONE,
+    find_config,
+    find_data_dir,
+    json_option,
+    require_system,
+    system_options,
+)
 from sluicegate.scripts.tables import cell
 
 MAX_SHOWN = 100
@@ -190,8 +197,7 @@ def history(
 def _record(
     where: DataDir, config: Config | None, subject: Subject, writes: Writes, *, now_ms: int, as_json: bool
 ) -> None:
-    if not where.root.is_dir():
-        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    require_system(where)
     told = Told(subject, writes, Evidence.OPERATOR, f"cli:{_who()}")
     with _opened(where, _purposes(config), create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)

@@ -14,13 +14,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from sluicegate.errors import NotRunning
 from sluicegate.eventlog.quarantine import Damage, Quarantine, n_lost
 from sluicegate.fsck.check import check
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.lock import AlreadyRunning, DataDirLock
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
-from sluicegate.scripts.options import find_data_dir, json_option, system_options
+from sluicegate.scripts.options import find_data_dir, json_option, require_system, system_options
 from sluicegate.scripts.tables import cell
 
 
@@ -33,8 +34,10 @@ from sluicegate.scripts.tables import cell
 def fsck(repair: bool, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Check the event log and all stores of a stopped system; exit code 0: nothing is wrong, 1: something is or was."""
     where = find_data_dir(config_path, data_dir)
-    if not where.root.is_dir():
-        raise click.UsageError(f"{where.root} does not exist; name the data directory with --data-dir")
+    try:
+        require_system(where)
+    except NotRunning as error:
+        raise click.UsageError(str(error)) from None
     with _held(where), _progress(as_json=as_json) as progress:
         findings = check(where, repair=repair, progress=progress)
         quarantine = [] if any(where.quarantine.name == one.file for one in findings) else Quarantine(where.root).all()

@@ -26,7 +26,7 @@ from sluicegate.errors import NotRunning, Refused
 from sluicegate.lock import holder
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
-from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, require_system, system_options
 
 LOOK_EVERY_S = 0.2
 MAX_SHOWN = 100
@@ -225,6 +225,5 @@ def _whose(user_ids: tuple[str, ...], anonymous_ids: tuple[str, ...]) -> Whose:
 
 def _existing(config_path: Path | None, data_dir: Path | None) -> DataDir:
     where = find_data_dir(config_path, data_dir)
-    if not where.root.is_dir():
-        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    require_system(where)
     return where
