@@ -9,6 +9,7 @@ with Client("data") as client:
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -47,6 +48,7 @@ class Client:
     `data_dir` is the running system's data directory, whose key file must be readable; `port` its actor port if that is
     not to be read from the directory. Events are sent when `flush_at` of them have come together, at `flush`
     and at `close`. Each method raises `NotRunning` when no system answers, and keeps the events. Not thread-safe.
+    After a fork, parent and child may both go on; what waited then is sent by both, and stored once by its messageId.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Client:
         self._verdicts: list[Verdict] = []
         self._sent = 0
         self._system: AttachedSystem | None = None
+        self._attached_by = 0
         self._attach()
 
     # -- events -----------------------------------------------------------------------------------------------------
@@ -199,9 +202,10 @@ class Client:
     # -- the connection ---------------------------------------------------------------------------------------------
 
     def _attach(self) -> AttachedSystem:
-        if self._system is None:
+        if self._system is None or self._attached_by != os.getpid():  # a parent's sockets get the parent's answers
             port = self._port or find_running(self._data_dir).actor_port
             self._system = attach(port=port, key=load_key(self._data_dir.actor_key))
+            self._attached_by = os.getpid()
         return self._system
 
     def _ask(self, name: str, message: Message, *, timeout_s: float | None = None) -> object:

@@ -4,6 +4,7 @@ import json
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,24 @@ def test_event_that_an_application_and_a_web_page_send_again_is_stored_once(syst
     assert [one["accepted"] for one in by_web] == [1, 1]
     assert archive.accepted == 3
     assert [(one["offset"], one["source"]) for one in story["events"]] == [(1, "actor"), (3, "web")]
+
+
+def test_child_of_a_fork_and_its_parent_do_not_take_each_others_answers(system: MakeSystem) -> None:
+    running = system(ARCHIVE).start()
+    count = 100
+
+    with Client(running.data_dir.root, timeout_s=2.0) as client:
+        client.track("Forked", anonymous_id="a")
+        child = get_context("fork").Process(target=_track_one_by_one, args=(client, count))
+        child.start()
+        _track_one_by_one(client, count)
+        child.join()
+
+    assert child.exitcode == 0
+    assert running.until_delivered("archive", 1 + 2 * count).accepted == 1 + 2 * count
+
+
+def _track_one_by_one(client: Client, count: int) -> None:
+    for _ in range(count):
+        client.track("Counted", anonymous_id="a")
+        assert client.flush() == []
