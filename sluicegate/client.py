@@ -37,7 +37,7 @@ ROUTER = "sluicegate.router"
 SUPERVISOR = "sluicegate.supervisor"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_REQUEST_EVENTS = 2_500
-"""What a system takes at once unless its `max_batch_events` says otherwise."""
+"""What a system takes at once unless its `max_batch_events` says otherwise; it tells when that is less."""
 MAX_VERDICTS = 10_000
 """Refused events that are remembered for the next `flush`."""
 
@@ -141,6 +141,10 @@ class Client:
         request = ProcessEvents(uuid4().hex, tuple(self._waiting[:count]), source=self._source)
         answer = self._ask(ROUTER, request)
         if isinstance(answer, ingest.Refused):
+            if answer.most_events is not None and answer.most_events < count:
+                self._flush_at = answer.most_events
+                self._send_some()
+                return
             raise Refused(answer.reason)
         if not isinstance(answer, Accepted):
             raise NotRunning("the router did not answer in time; the events are kept, call flush() again")

@@ -116,6 +116,19 @@ def test_what_gathers_while_nobody_takes_it_goes_out_in_requests_that_are_not_to
     assert running.until_delivered("archive", 120).accepted == 120
 
 
+def test_client_sends_fewer_at_once_to_a_system_that_takes_fewer(system: MakeSystem) -> None:
+    running = system("max_batch_events = 30\n" + CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        for _ in range(120):
+            client.track("Counted", anonymous_id="a")
+        client.track("Nobody did this")
+        verdicts = client.flush()
+
+    assert [verdict.index for verdict in verdicts] == [120]
+    assert running.until_delivered("archive", 120).accepted == 120
+
+
 def test_client_never_sends_more_at_once_than_a_system_takes_by_default() -> None:
     assert GatewayConfig().max_batch_events == MAX_REQUEST_EVENTS
 
