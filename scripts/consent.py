@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.config import Config
 from sluicegate.config.model import ConsentConfig, PurposesConfig
@@ -42,7 +41,7 @@ from sluicegate.scripts.options import (
     require_system,
     system_options,
 )
-from sluicegate.scripts.tables import cell
+from sluicegate.scripts.tables import cell, table_of
 
 MAX_SHOWN = 100
 _UNCHANGED = "nothing changed: it is known, newer is known, or the person is suppressed"
@@ -91,7 +90,7 @@ def show(
     if standings is NO_STANDINGS:
         click.echo("nothing is known: undecided on every purpose")
         return
-    table = Table("purpose", "state", "since", "evidence")
+    table = table_of("purpose", "state", "since", "evidence")
     for purpose, slots in sorted(known.slots.items()):
         standing = standings.of(purpose)
         table.add_row(cell(purpose), standing.state, _time(standing.as_of_ms), _evidence(slots))
@@ -185,7 +184,7 @@ def history(
         ]
         click.echo(json.dumps(rows))
         return
-    table = Table("version", "recorded", "evidence", "source", "said")
+    table = table_of("version", "recorded", "evidence", "source", "said")
     for change in changes:
         said = ", ".join(f"{purpose}: {_evidence(slots)}" for purpose, slots in change.said.items())
         evidence = change.evidence.name.lower().replace("_", " ")

@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind, Regulation, SubjectKind, newest
@@ -27,6 +26,7 @@ from sluicegate.lock import holder
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, require_system, system_options
+from sluicegate.scripts.tables import table_of
 
 LOOK_EVERY_S = 0.2
 MAX_SHOWN = 100
@@ -126,7 +126,7 @@ def regulations(id: str | None, limit: int, as_json: bool, config_path: Path | N
     if as_json:
         click.echo(json.dumps([described(one) for one in found]))
         return
-    table = Table("id", "type", "subjects", "asked", "status", "finished")
+    table = table_of("id", "type", "subjects", "asked", "status", "finished", unbroken="id")
     for shown in map(described, found):
         row = (shown[name] for name in ("id", "regulationType", "subjects", "createdAt", "overallStatus", "finishedAt"))
         table.add_row(*("" if value is None else str(value) for value in row))
