@@ -57,5 +57,6 @@ def stats(as_json: bool, config_path: Path | None, data_dir: Path | None) -> Non
     if as_json:
         click.echo(json.dumps(found))
         return
+    width = max(map(len, found)) + 2
     for name, value in found.items():
-        click.echo(f"{name:<12}{value}")
+        click.echo(f"{name:<{width}}{value}")

@@ -16,6 +16,15 @@ def test_id_of_a_regulation_can_be_copied_from_the_table_of_all(system: MakeSyst
     assert "…" not in text
 
 
+def test_counts_stand_apart_from_their_names(system: MakeSystem) -> None:
+    running = system(ARCHIVE).start()
+
+    text = narrow_admin(running, "stats")
+
+    counts = json.loads(narrow_admin(running, "stats", "--json"))
+    assert [line.split() for line in text.splitlines()] == [[name, str(count)] for name, count in counts.items()]
+
+
 def test_history_is_told_in_full(system: MakeSystem) -> None:
     running = system(ARCHIVE).start()
     narrow_admin(running, "consent", "withdraw", "--user-id", "anne", "--all")
