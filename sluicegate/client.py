@@ -24,7 +24,7 @@ from sluicegate.actors.attached import AttachedSystem, attach
 from sluicegate.actors.keys import load_key
 from sluicegate.errors import NotRunning, NotSent, Refused, SluicegateError
 from sluicegate.messages import ingest
-from sluicegate.messages.codec import BadMessage, Message
+from sluicegate.messages.codec import BadMessage, Message, check
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
 from sluicegate.messages.ingest import Accepted, ProcessEvents, Verdict
 from sluicegate.messages.status import DestinationStatus, GetStatus, Statuses
@@ -108,7 +108,9 @@ class Client:
 
         Raises `Refused` for one of more than 4 MiB, as all of these methods do: no message can carry it.
         """
-        self._enqueue(event)
+        if not isinstance(event, bytes | bytearray | memoryview):
+            raise TypeError(f"an event is given as bytes of JSON, not as {type(event).__name__}; encode it first")
+        self._enqueue(bytes(event))
 
     def flush(self) -> list[Verdict]:
         """Send what waits; return why events were refused since the last flush, counted from its first event.
@@ -215,6 +217,7 @@ class Client:
     def _ask(self, name: str, message: Message, *, timeout_s: float | None = None) -> object:
         system = self._attach()
         try:
+            check(message)
             address = system.find(name)
             if address is not None:
                 return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)

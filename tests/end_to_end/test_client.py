@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -155,6 +156,29 @@ def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back
 
     assert verdicts == []
     assert running.until_delivered("archive", 2).accepted == 2
+
+
+@pytest.mark.parametrize("event", ['{"type":"track"}', {"type": "track"}, 3])
+def test_event_that_is_not_in_bytes_is_told_at_once_and_keeps_no_other_back(system: MakeSystem, event: Any) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        with pytest.raises(TypeError, match="bytes"):
+            client.add(event)
+        client.track("Second", anonymous_id="a")
+        verdicts = client.flush()
+
+    assert verdicts == []
+    assert running.until_delivered("archive", 1).accepted == 1
+
+
+def test_what_the_router_would_not_read_is_refused_with_the_reason(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        for wrong in ({"marketing": 1}, {"marketing": "yes"}, {1: True}):
+            with pytest.raises(Refused, match=r"Expected `(bool|str)`"):
+                client.set_consent(wrong, user_id="u")  # type: ignore[arg-type]
 
 
 def test_client_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
