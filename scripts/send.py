@@ -114,12 +114,12 @@ def _arguments(
             raise click.UsageError(f"{kind} has no {_OPTIONS[body]}")
         if body == about.body:
             found[body] = dict(map(_pair, values))
-    if not user_id and not anonymous_id:
+    if user_id is None and anonymous_id is None:
         anonymous_id = "cli"
     return found | {
         "user_id": user_id,
         "anonymous_id": anonymous_id,
-        "message_id": message_id or str(uuid4()),
+        "message_id": str(uuid4()) if message_id is None else message_id,
         "consent": read_consent(consent) or None,
     }
 
