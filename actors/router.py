@@ -197,7 +197,8 @@ class RouterActor(SafeActor):
             elif not self._tell_ledger(waiting):
                 self._store(waiting)
         except SluicegateError as error:
-            self.send(sender, Refused(message.request_id, str(error)))
+            most = self._acceptor.limits.max_batch_events
+            self.send(sender, Refused(message.request_id, str(error), most if len(events) > most else None))
 
     def _leave_out_suppressed(self, acceptance: Acceptance) -> None:
         """Take nothing of people who are suppressed; all of it while nobody can tell, for nothing is delivered then."""

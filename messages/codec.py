@@ -53,6 +53,14 @@ def encode(message: Message) -> bytes:
         raise BadMessage(f"{message}: half a surrogate pair is no text") from None
 
 
+def check(message: Message) -> None:
+    """Raise `BadMessage` for a message that nobody would read: a field has another type than it is declared with."""
+    try:
+        msgspec.convert(msgspec.to_builtins(message, builtin_types=(bytes,)), type(message))
+    except msgspec.ValidationError as error:
+        raise BadMessage(f"{message}: {error}") from None
+
+
 def decode(data: bytes) -> Message:
     """The message in these bytes; raises `BadMessage` when they hold none."""
     try:

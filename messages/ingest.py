@@ -69,7 +69,11 @@ class Accepted(Message):
 @message
 @dataclass(frozen=True, slots=True)
 class Refused(Message):
-    """A request was not carried out; the reason says what to do. Nothing was changed."""
+    """A request was not carried out; the reason says what to do. Nothing was changed.
+
+    `most_events` is how many events a request may have, where it had more.
+    """
 
     request_id: str
     reason: str
+    most_events: int | None = None

@@ -14,13 +14,13 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.errors import Refused
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.paths import DataDir
 from sluicegate.proof import Decided, Verified, export, missing_head, verify
 from sluicegate.scripts.options import find_data_dir, json_option, system_options
+from sluicegate.scripts.tables import table_of
 
 _ROW = re.compile(r"[0-9]{1,18}")
 """A row's number; no store holds a longer one."""
@@ -102,14 +102,15 @@ def _row(one: Decided) -> dict[str, Any]:
 
 
 def _print(found: list[Verified]) -> None:
-    table = Table("destination", "events", "decided", "held", "waiting", "rows", "how they ended", "head")
+    table = table_of("destination", "events", "decided", "held", "waiting", "rows", "how they ended")
     for one in found:
         ended = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in one.decided.items())
-        head = f"{one.destination}:{one.head}:{one.head_hash[:16]}" if one.head else ""
         counts = [f"{n:,}" for n in (one.accepted, one.settled, one.held, one.waiting, one.rows)]
-        table.add_row(one.destination, *counts, ended, head)
+        table.add_row(one.destination, *counts, ended)
     Console().print(table)
     for one in found:
+        if one.head:
+            click.echo(f"head: {one.destination}:{one.head}:{one.head_hash[:16]}")
         if one.fault is not None:
             click.echo(f"{one.destination}: BROKEN: {one.fault}", err=True)
         elif one.since:

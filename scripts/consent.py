@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.config import Config
 from sluicegate.config.model import ConsentConfig, PurposesConfig
@@ -30,12 +29,19 @@ from sluicegate.consent.standing import NO_STANDINGS, Rules, Standings
 from sluicegate.consent.subject import MAX_ID_LENGTH, Subject, is_id
 from sluicegate.consent.view import LedgerView
 from sluicegate.delivery.deciding import wait_until_seen
-from sluicegate.errors import NotRunning, Refused
+from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
 from sluicegate.scripts.consent_dry_run import dry_run
 from sluicegate.scripts.consent_notice import tell_listeners
-from sluicegate.scripts.options import AT_LEAST_ONE, find_config, find_data_dir, json_option, system_options
-from sluicegate.scripts.tables import cell
+from sluicegate.scripts.options import (
+    AT_LEAST_ONE,
+    find_config,
+    find_data_dir,
+    json_option,
+    require_system,
+    system_options,
+)
+from sluicegate.scripts.tables import cell, table_of
 
 MAX_SHOWN = 100
 _UNCHANGED = "nothing changed: it is known, newer is known, or the person is suppressed"
@@ -84,7 +90,7 @@ def show(
     if standings is NO_STANDINGS:
         click.echo("nothing is known: undecided on every purpose")
         return
-    table = Table("purpose", "state", "since", "evidence")
+    table = table_of("purpose", "state", "since", "evidence")
     for purpose, slots in sorted(known.slots.items()):
         standing = standings.of(purpose)
         table.add_row(cell(purpose), standing.state, _time(standing.as_of_ms), _evidence(slots))
@@ -178,7 +184,7 @@ def history(
         ]
         click.echo(json.dumps(rows))
         return
-    table = Table("version", "recorded", "evidence", "source", "said")
+    table = table_of("version", "recorded", "evidence", "source", "said")
     for change in changes:
         said = ", ".join(f"{purpose}: {_evidence(slots)}" for purpose, slots in change.said.items())
         evidence = change.evidence.name.lower().replace("_", " ")
@@ -190,8 +196,7 @@ def history(
 def _record(
     where: DataDir, config: Config | None, subject: Subject, writes: Writes, *, now_ms: int, as_json: bool
 ) -> None:
-    if not where.root.is_dir():
-        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    require_system(where)
     told = Told(subject, writes, Evidence.OPERATOR, f"cli:{_who()}")
     with _opened(where, _purposes(config), create=True) as ledger:
         recorded = ledger.record([told], now_ms=now_ms)

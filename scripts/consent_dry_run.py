@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.audit.words import Final
 from sluicegate.config import Config
@@ -27,7 +26,7 @@ from sluicegate.explain.words import requirement_text
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
-from sluicegate.scripts.tables import cell
+from sluicegate.scripts.tables import cell, table_of
 
 
 @click.command("dry-run")
@@ -126,7 +125,7 @@ def _by_name(counts: Mapping[Final, int]) -> dict[str, int]:
 
 def _print(chosen: DestinationConfig, requires: Requirement, found: WhatIf) -> None:
     console = Console()
-    table = Table("source", "decision", "now", "then", "change")
+    table = table_of("source", "decision", "now", "then", "change")
     for source, changes in sorted(found.by_source.items()):
         now, then = found.now(changes), found.then(changes)
         for decision in Final:

@@ -15,7 +15,6 @@ from sluicegate.messages.control import (
     ClearAll,
     Done,
     LoadBatch,
-    LoadResults,
     Pause,
     Preload,
     Reset,
@@ -23,9 +22,8 @@ from sluicegate.messages.control import (
     RetryLoad,
     Unload,
 )
+from sluicegate.scripts.loading import load_all
 from sluicegate.scripts.options import AT_LEAST_ONE, CONSENT_HELP, connect, json_option, read_consent, system_options
-
-LOAD_TIMEOUT_S = 120.0
 
 
 def _request_id() -> str:
@@ -42,8 +40,8 @@ def load(
 ) -> None:
     """Load destinations now instead of at their first event."""
     with connect(config_path, data_dir) as client:
-        answer = client.ask_supervisor(LoadBatch(_request_id(), ids, batch_size), timeout_s=LOAD_TIMEOUT_S)
-    _print_results(answer, as_json)
+        results = load_all(client, LoadBatch(_request_id(), ids, batch_size))
+    _print_results(results, as_json)
 
 
 @click.command()
@@ -54,16 +52,15 @@ def preload(consent: str, as_json: bool, config_path: Path | None, data_dir: Pat
     """Load every destination that this consent allows; what it does not name is not granted."""
     preferences = read_consent(consent)
     with connect(config_path, data_dir) as client:
-        answer = client.ask_supervisor(Preload(_request_id(), preferences), timeout_s=LOAD_TIMEOUT_S)
-    _print_results(answer, as_json)
+        results = load_all(client, Preload(_request_id(), preferences))
+    _print_results(results, as_json)
 
 
-def _print_results(answer: Message, as_json: bool) -> None:
-    assert isinstance(answer, LoadResults)
-    _echo_results(answer.results, as_json)
-    failed = sum(1 for error in answer.results.values() if error is not None)
+def _print_results(results: Mapping[str, str | None], as_json: bool) -> None:
+    _echo_results(results, as_json)
+    failed = sum(1 for error in results.values() if error is not None)
     if failed:
-        raise Refused(f"{failed} of {len(answer.results)} did not load")
+        raise Refused(f"{failed} of {len(results)} did not load")
 
 
 def _echo_results(results: Mapping[str, str | None], as_json: bool) -> None:

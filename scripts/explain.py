@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.config import Config, kept_embedded_config
 from sluicegate.config.problems import did_you_mean
@@ -21,10 +20,11 @@ from sluicegate.explain.fates import Fates, offsets_of_letters
 from sluicegate.explain.find import StoredEvent, event_at, find_events
 from sluicegate.explain.times import time_text
 from sluicegate.explain.words import as_json, story, why
+from sluicegate.logs import printable
 from sluicegate.paths import DataDir
 from sluicegate.registry import Registry
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
-from sluicegate.scripts.tables import cell
+from sluicegate.scripts.tables import cell, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _unknown(message_id: str | None, where: DataDir) -> str:
 
 
 def _print_table(one: _Told) -> None:
-    table = Table("destination", "outcome", "why", title=_title(one))
+    table = table_of("destination", "outcome", "why", title=_title(one))
     for fate in one.fates:
         decision = "" if fate.decision is None or fate.decision == fate.outcome else f" ({fate.decision})"
         outcome = f"{fate.outcome}{decision}".replace("_", " ")
@@ -144,7 +144,7 @@ def _print_story(one: _Told) -> None:
     for fate in one.fates:
         for sentence in story(fate, one.event):
             begin = sentence if sentence.startswith(fate.destination) else sentence[:1].upper() + sentence[1:]
-            click.echo(f"  {begin}.")
+            click.echo(f"  {printable(begin)}.")
 
 
 def _title(one: _Told) -> str:

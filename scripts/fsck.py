@@ -12,16 +12,16 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from sluicegate.errors import NotRunning
 from sluicegate.eventlog.quarantine import Damage, Quarantine, n_lost
 from sluicegate.fsck.check import check
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.lock import AlreadyRunning, DataDirLock
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
-from sluicegate.scripts.options import find_data_dir, json_option, system_options
-from sluicegate.scripts.tables import cell
+from sluicegate.scripts.options import find_data_dir, json_option, require_system, system_options
+from sluicegate.scripts.tables import cell, table_of
 
 
 @click.command()
@@ -33,8 +33,10 @@ from sluicegate.scripts.tables import cell
 def fsck(repair: bool, as_json: bool, config_path: Path | None, data_dir: Path | None) -> None:
     """Check the event log and all stores of a stopped system; exit code 0: nothing is wrong, 1: something is or was."""
     where = find_data_dir(config_path, data_dir)
-    if not where.root.is_dir():
-        raise click.UsageError(f"{where.root} does not exist; name the data directory with --data-dir")
+    try:
+        require_system(where)
+    except NotRunning as error:
+        raise click.UsageError(str(error)) from None
     with _held(where), _progress(as_json=as_json) as progress:
         findings = check(where, repair=repair, progress=progress)
         quarantine = [] if any(where.quarantine.name == one.file for one in findings) else Quarantine(where.root).all()
@@ -78,7 +80,7 @@ def _progress(*, as_json: bool) -> Iterator[Progress]:
 
 def _print(findings: list[Finding], *, repair: bool) -> None:
     if findings:
-        table = Table("file", "events", "count", "what is wrong", "repaired")
+        table = table_of("file", "events", "count", "what is wrong", "repaired")
         for one in findings:
             events = "" if one.first is None else f"{one.first}-{one.last}"
             table.add_row(one.file, events, str(one.n_events or ""), cell(one.what), one.repaired or "")
@@ -93,7 +95,7 @@ def _print_quarantine(quarantine: list[Damage]) -> None:
     if not quarantine:
         return
     click.echo(f"{n_lost(quarantine)} events are in quarantine: they were stored and can no longer be read")
-    table = Table("events", "met by", "at", "why")
+    table = table_of("events", "met by", "at", "why")
     for one in quarantine:
         at = datetime.fromtimestamp(one.found_at_ms / 1000, UTC).isoformat(timespec="seconds")
         table.add_row(f"{one.first}-{one.last}", one.found_by, at, cell(one.why))

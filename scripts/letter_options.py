@@ -15,8 +15,9 @@ import click
 from sluicegate.config.units import parse_duration_s
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import NotRunning, Refused
+from sluicegate.errors import Refused
 from sluicegate.paths import DataDir
+from sluicegate.scripts.options import require_system
 
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,8 +47,7 @@ def _given(context: click.Context, option: click.Parameter, text: str | None) ->
 
 def stores(where: DataDir, destination: str | None) -> Iterator[tuple[str, DestinationStore]]:
     """The stores that are meant, opened one at a time; raises `Refused` for a destination that has none."""
-    if not where.root.is_dir():
-        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    require_system(where)
     paths = {path.stem: path for path in _stores_in(where.stores)}
     if destination is not None and destination not in paths:
         raise Refused(f"{destination} has no dead letters: nothing was ever delivered to it")

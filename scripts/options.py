@@ -13,6 +13,7 @@ import click
 from sluicegate import config
 from sluicegate.client import Client
 from sluicegate.config import DEFAULT_FILE, Config
+from sluicegate.errors import NotRunning
 from sluicegate.paths import DataDir
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,6 +118,14 @@ def find_data_dir(config_path: Path | None, data_dir: Path | None) -> DataDir:
         return DataDir(data_dir)
     path = existing_config(config_path)
     return DataDir(config.find_data_dir(path, environ=os.environ) if path else DEFAULT_DATA_DIR)
+
+
+def require_system(where: DataDir) -> None:
+    """Raise `NotRunning` for a folder that has nothing of a system: what is done there would be done to none."""
+    if not where.root.is_dir():
+        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    if not any(path.exists() for path in (where.event_log, where.consent, where.stores)):
+        raise NotRunning(f"{where.root} holds nothing of a system; name the data directory with --data-dir")
 
 
 def connect(config_path: Path | None, data_dir: Path | None, *, timeout_s: float = 10.0) -> Client:

@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.regulation import Kind, Regulation, SubjectKind, newest
@@ -26,7 +25,8 @@ from sluicegate.errors import NotRunning, Refused
 from sluicegate.lock import holder
 from sluicegate.paths import DataDir
 from sluicegate.scripts.bars import bars
-from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, system_options
+from sluicegate.scripts.options import AT_LEAST_ONE, find_data_dir, json_option, require_system, system_options
+from sluicegate.scripts.tables import table_of
 
 LOOK_EVERY_S = 0.2
 MAX_SHOWN = 100
@@ -126,7 +126,7 @@ def regulations(id: str | None, limit: int, as_json: bool, config_path: Path | N
     if as_json:
         click.echo(json.dumps([described(one) for one in found]))
         return
-    table = Table("id", "type", "subjects", "asked", "status", "finished")
+    table = table_of("id", "type", "subjects", "asked", "status", "finished", unbroken="id")
     for shown in map(described, found):
         row = (shown[name] for name in ("id", "regulationType", "subjects", "createdAt", "overallStatus", "finishedAt"))
         table.add_row(*("" if value is None else str(value) for value in row))
@@ -225,6 +225,5 @@ def _whose(user_ids: tuple[str, ...], anonymous_ids: tuple[str, ...]) -> Whose:
 
 def _existing(config_path: Path | None, data_dir: Path | None) -> DataDir:
     where = find_data_dir(config_path, data_dir)
-    if not where.root.is_dir():
-        raise NotRunning(f"{where.root} does not exist; name the data directory with --data-dir")
+    require_system(where)
     return where

@@ -17,12 +17,12 @@ from sluicegate.delivery.store import DestinationStore
 from sluicegate.eventlog.base import Offset
 from sluicegate.loading.pauses import in_words
 from sluicegate.loading.status import FAILING, State
-from sluicegate.messages.control import LoadBatch, LoadResults
+from sluicegate.messages.control import LoadBatch
 from sluicegate.messages.status import DestinationStatus
 from sluicegate.paths import DataDir
 from sluicegate.proof import growing_row, words_since
+from sluicegate.scripts.loading import load_all
 
-LOAD_TIMEOUT_S = 120.0
 LOOK_EVERY_S = 0.1
 CHUNK = 500
 
@@ -107,10 +107,9 @@ class Replays:
 
     def _load(self, client: Client) -> None:
         request = LoadBatch(uuid4().hex, tuple(one.id for one in self._watched))
-        answer = client.ask_supervisor(request, timeout_s=LOAD_TIMEOUT_S)
-        assert isinstance(answer, LoadResults)
+        results = load_all(client, request)
         for one in self._watched:
-            one.error = answer.results[one.id]
+            one.error = results[one.id]
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ import msgspec
 
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, NotSent, Refused
+from sluicegate.logs import printable
 from sluicegate.messages.ingest import Verdict
 from sluicegate.scripts.input import raw_events, read_all
 from sluicegate.scripts.options import CONSENT_HELP, connect, json_option, read_consent, system_options
@@ -113,12 +114,12 @@ def _arguments(
             raise click.UsageError(f"{kind} has no {_OPTIONS[body]}")
         if body == about.body:
             found[body] = dict(map(_pair, values))
-    if not user_id and not anonymous_id:
+    if user_id is None and anonymous_id is None:
         anonymous_id = "cli"
     return found | {
         "user_id": user_id,
         "anonymous_id": anonymous_id,
-        "message_id": message_id or str(uuid4()),
+        "message_id": str(uuid4()) if message_id is None else message_id,
         "consent": read_consent(consent) or None,
     }
 
@@ -155,7 +156,7 @@ def _show_many(count: int, verdicts: list[Verdict], *, as_json: bool) -> None:
         click.echo(json.dumps({"accepted": count - len(verdicts), "rejected": rejected}))
     else:
         for one in verdicts:
-            click.echo(f"event {one.index} ({one.message_id or 'without a messageId'}): {one.reason}")
+            click.echo(f"event {one.index} ({printable(one.message_id or 'without a messageId')}): {one.reason}")
         click.echo(f"stored: {count - len(verdicts)} of {count}")
     if verdicts:
         raise Refused(f"{len(verdicts)} of {count} were refused")

@@ -12,6 +12,7 @@ from rich.console import Console
 from sluicegate.client import Client
 from sluicegate.consent.suppressed import read_suppressed
 from sluicegate.messages.status import GetStats, GetStatus, StatsAnswer, Statuses
+from sluicegate.paths import DataDir
 from sluicegate.scripts.options import connect, find_data_dir, json_option, system_options
 from sluicegate.scripts.tables import detail_table, stats_json, status_table, statuses_json
 
@@ -24,7 +25,7 @@ def status(id: str | None, as_json: bool, config_path: Path | None, data_dir: Pa
     """Show all destinations, or one of them in full."""
     with connect(config_path, data_dir) as client:
         answer = ask_status(client, id)
-    n_suppressed = count_suppressed(config_path, data_dir)
+    n_suppressed = count_suppressed(find_data_dir(config_path, data_dir))
     if as_json:
         click.echo(json.dumps(statuses_json(answer, n_suppressed), indent=2))
     elif id:
@@ -40,9 +41,9 @@ def ask_status(client: Client, id: str | None = None) -> Statuses:
     return answer
 
 
-def count_suppressed(config_path: Path | None, data_dir: Path | None) -> int:
+def count_suppressed(where: DataDir) -> int:
     """How many events of suppressed people were left out since there is this data directory."""
-    return sum(read_suppressed(find_data_dir(config_path, data_dir).suppressed).values())
+    return sum(read_suppressed(where.suppressed).values())
 
 
 @click.command()
@@ -53,9 +54,10 @@ def stats(as_json: bool, config_path: Path | None, data_dir: Path | None) -> Non
     with connect(config_path, data_dir) as client:
         answer = client.ask_supervisor(GetStats(uuid4().hex))
     assert isinstance(answer, StatsAnswer)
-    found = stats_json(answer.stats, count_suppressed(config_path, data_dir))
+    found = stats_json(answer.stats, count_suppressed(find_data_dir(config_path, data_dir)))
     if as_json:
         click.echo(json.dumps(found))
         return
+    width = max(map(len, found)) + 2
     for name, value in found.items():
-        click.echo(f"{name:<12}{value}")
+        click.echo(f"{name:<{width}}{value}")

@@ -11,7 +11,7 @@ import msgspec
 from rich import box
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from sluicegate.logs import printable
@@ -38,6 +38,11 @@ _ALWAYS = ("accepted", "delivered", "pending", "denied")
 def cell(text: str) -> str:
     """A text that others have chosen, for a table: shown as it is, and never obeyed."""
     return escape(printable(text))
+
+
+def table_of(*names: str, title: str | None = None, unbroken: str = "") -> Table:
+    """A table that shows its cells in full: in several lines where room is short, except in the column `unbroken`."""
+    return Table(*(Column(name, overflow="fold", no_wrap=name == unbroken) for name in names), title=title)
 
 
 def status_table(

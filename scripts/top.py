@@ -14,7 +14,7 @@ from rich.text import Text
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning, Refused
 from sluicegate.messages.status import DestinationStatus
-from sluicegate.scripts.options import Seconds, connect, system_options
+from sluicegate.scripts.options import Seconds, connect, find_data_dir, system_options
 from sluicegate.scripts.status import ask_status, count_suppressed
 from sluicegate.scripts.tables import status_table
 
@@ -34,8 +34,9 @@ ANSWER_TIMEOUT_S = 3.0
 def top(interval_s: float, config_path: Path | None, data_dir: Path | None) -> None:
     """Watch all destinations until Ctrl-C, also while the system or a part of it is restarted."""
     try:
-        with connect(config_path, data_dir, timeout_s=ANSWER_TIMEOUT_S) as client:
-            looks = Looks(client, lambda: count_suppressed(config_path, data_dir))
+        where = find_data_dir(config_path, data_dir)  # once: the configuration may be edited meanwhile
+        with connect(None, where.root, timeout_s=ANSWER_TIMEOUT_S) as client:
+            looks = Looks(client, lambda: count_suppressed(where))
             with Live(console=Console(), auto_refresh=False) as live:
                 while True:
                     live.update(looks.next(time.strftime("%H:%M:%S")), refresh=True)

@@ -9,6 +9,7 @@ with Client("data") as client:
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from sluicegate.actors.attached import AttachedSystem, attach
 from sluicegate.actors.keys import load_key
 from sluicegate.errors import NotRunning, NotSent, Refused, SluicegateError
 from sluicegate.messages import ingest
-from sluicegate.messages.codec import BadMessage, Message
+from sluicegate.messages.codec import BadMessage, Message, check
 from sluicegate.messages.consent import ConsentRecorded, SetConsent
 from sluicegate.messages.ingest import Accepted, ProcessEvents, Verdict
 from sluicegate.messages.status import DestinationStatus, GetStatus, Statuses
@@ -36,7 +37,7 @@ ROUTER = "sluicegate.router"
 SUPERVISOR = "sluicegate.supervisor"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_REQUEST_EVENTS = 2_500
-"""What a system takes at once unless its `max_batch_events` says otherwise."""
+"""What a system takes at once unless its `max_batch_events` says otherwise; it tells when that is less."""
 MAX_VERDICTS = 10_000
 """Refused events that are remembered for the next `flush`."""
 
@@ -47,6 +48,7 @@ class Client:
     `data_dir` is the running system's data directory, whose key file must be readable; `port` its actor port if that is
     not to be read from the directory. Events are sent when `flush_at` of them have come together, at `flush`
     and at `close`. Each method raises `NotRunning` when no system answers, and keeps the events. Not thread-safe.
+    After a fork, parent and child may both go on; what waited then is sent by both, and stored once by its messageId.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Client:
         self._verdicts: list[Verdict] = []
         self._sent = 0
         self._system: AttachedSystem | None = None
+        self._attached_by = 0
         self._attach()
 
     # -- events -----------------------------------------------------------------------------------------------------
@@ -105,7 +108,9 @@ class Client:
 
         Raises `Refused` for one of more than 4 MiB, as all of these methods do: no message can carry it.
         """
-        self._enqueue(event)
+        if not isinstance(event, bytes | bytearray | memoryview):
+            raise TypeError(f"an event is given as bytes of JSON, not as {type(event).__name__}; encode it first")
+        self._enqueue(bytes(event))
 
     def flush(self) -> list[Verdict]:
         """Send what waits; return why events were refused since the last flush, counted from its first event.
@@ -138,6 +143,10 @@ class Client:
         request = ProcessEvents(uuid4().hex, tuple(self._waiting[:count]), source=self._source)
         answer = self._ask(ROUTER, request)
         if isinstance(answer, ingest.Refused):
+            if answer.most_events is not None and answer.most_events < count:
+                self._flush_at = answer.most_events
+                self._send_some()
+                return
             raise Refused(answer.reason)
         if not isinstance(answer, Accepted):
             raise NotRunning("the router did not answer in time; the events are kept, call flush() again")
@@ -199,14 +208,16 @@ class Client:
     # -- the connection ---------------------------------------------------------------------------------------------
 
     def _attach(self) -> AttachedSystem:
-        if self._system is None:
+        if self._system is None or self._attached_by != os.getpid():  # a parent's sockets get the parent's answers
             port = self._port or find_running(self._data_dir).actor_port
             self._system = attach(port=port, key=load_key(self._data_dir.actor_key))
+            self._attached_by = os.getpid()
         return self._system
 
     def _ask(self, name: str, message: Message, *, timeout_s: float | None = None) -> object:
         system = self._attach()
         try:
+            check(message)
             address = system.find(name)
             if address is not None:
                 return system.ask(address, message, timeout_s=self._timeout_s if timeout_s is None else timeout_s)

@@ -28,6 +28,9 @@ class FileSettings(Settings):
 
     limits: ClassVar[Limits] = Limits(max_events=5_000, max_bytes=4 * 1024 * 1024)
 
+    def __post_init__(self) -> None:
+        _check_file(self.path)
+
 
 class WebhookSettings(Settings):
     """`url` that gets the batches, extra `headers`, and the `secret` that signs them (Standard Webhooks)."""
@@ -51,11 +54,21 @@ class ConsoleSettings(Settings):
 
     path: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            _check_file(self.path)
+
 
 class NullSettings(Settings):
     """No settings; events are counted and forgotten."""
 
     limits: ClassVar[Limits] = Limits(max_events=5_000, max_bytes=4 * 1024 * 1024)
+
+
+def _check_file(path: str) -> None:
+    """Raise `ValueError` for a path without a name, as of a variable that is empty: it would be the data directory."""
+    if not path.strip():
+        raise ValueError('path: is empty; name a file, such as "events.jsonl"')
 
 
 def signing_key(secret: Secret) -> bytes:

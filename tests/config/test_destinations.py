@@ -197,6 +197,16 @@ def test_a_mistake_is_one_problem_at_its_key(
     assert list(problems_of(document)) == [f"destinations.archive.{key}"]
 
 
+@pytest.mark.parametrize("type_", ["file", "console"])
+@pytest.mark.parametrize("path", ["", " "])
+def test_a_file_without_a_name_is_a_problem(document: Document, problems_of: ProblemsOf, type_: str, path: str) -> None:
+    document["destinations"] = {"archive": {"type": type_, "requires": ["necessary"], "path": path}}
+
+    problem = problems_of(document)["destinations.archive.path"]
+
+    assert "events.jsonl" in problem.suggestion
+
+
 @pytest.mark.parametrize("name", ["Archive", "-a", "a/b", "..", "a" * 65, "", "ä"])
 def test_an_id_that_is_no_safe_name_is_refused(document: Document, problems_of: ProblemsOf, name: str) -> None:
     document["destinations"] = {name: {"type": "null", "requires": ["necessary"]}}

@@ -4,7 +4,9 @@ import json
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +117,19 @@ def test_what_gathers_while_nobody_takes_it_goes_out_in_requests_that_are_not_to
     assert running.until_delivered("archive", 120).accepted == 120
 
 
+def test_client_sends_fewer_at_once_to_a_system_that_takes_fewer(system: MakeSystem) -> None:
+    running = system("max_batch_events = 30\n" + CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        for _ in range(120):
+            client.track("Counted", anonymous_id="a")
+        client.track("Nobody did this")
+        verdicts = client.flush()
+
+    assert [verdict.index for verdict in verdicts] == [120]
+    assert running.until_delivered("archive", 120).accepted == 120
+
+
 def test_client_never_sends_more_at_once_than_a_system_takes_by_default() -> None:
     assert GatewayConfig().max_batch_events == MAX_REQUEST_EVENTS
 
@@ -141,6 +156,29 @@ def test_interrupted_flush_and_an_event_that_is_too_large_keep_nothing_else_back
 
     assert verdicts == []
     assert running.until_delivered("archive", 2).accepted == 2
+
+
+@pytest.mark.parametrize("event", ['{"type":"track"}', {"type": "track"}, 3])
+def test_event_that_is_not_in_bytes_is_told_at_once_and_keeps_no_other_back(system: MakeSystem, event: Any) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        with pytest.raises(TypeError, match="bytes"):
+            client.add(event)
+        client.track("Second", anonymous_id="a")
+        verdicts = client.flush()
+
+    assert verdicts == []
+    assert running.until_delivered("archive", 1).accepted == 1
+
+
+def test_what_the_router_would_not_read_is_refused_with_the_reason(system: MakeSystem) -> None:
+    running = system(CONFIG).start()
+
+    with Client(running.data_dir.root) as client:
+        for wrong in ({"marketing": 1}, {"marketing": "yes"}, {1: True}):
+            with pytest.raises(Refused, match=r"Expected `(bool|str)`"):
+                client.set_consent(wrong, user_id="u")  # type: ignore[arg-type]
 
 
 def test_client_without_a_running_system_says_how_to_start_one(tmp_path: Path) -> None:
@@ -189,3 +227,24 @@ def test_event_that_an_application_and_a_web_page_send_again_is_stored_once(syst
     assert [one["accepted"] for one in by_web] == [1, 1]
     assert archive.accepted == 3
     assert [(one["offset"], one["source"]) for one in story["events"]] == [(1, "actor"), (3, "web")]
+
+
+def test_child_of_a_fork_and_its_parent_do_not_take_each_others_answers(system: MakeSystem) -> None:
+    running = system(ARCHIVE).start()
+    count = 100
+
+    with Client(running.data_dir.root, timeout_s=2.0) as client:
+        client.track("Forked", anonymous_id="a")
+        child = get_context("fork").Process(target=_track_one_by_one, args=(client, count))
+        child.start()
+        _track_one_by_one(client, count)
+        child.join()
+
+    assert child.exitcode == 0
+    assert running.until_delivered("archive", 1 + 2 * count).accepted == 1 + 2 * count
+
+
+def _track_one_by_one(client: Client, count: int) -> None:
+    for _ in range(count):
+        client.track("Counted", anonymous_id="a")
+        assert client.flush() == []

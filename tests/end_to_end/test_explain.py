@@ -67,6 +67,17 @@ def test_statement_54_explain_gives_requirement_stamp_ledger_version_slots_polic
         assert sentence in text
 
 
+def test_what_an_event_says_does_not_command_the_terminal(system: MakeSystem, receiver: Receiver) -> None:
+    running = system(CONFIG.format(url=receiver.url)).start()
+    event = track(1, consent={"\x1b]0;owned\x07": True})
+    running.post([event])
+    running.until_delivered("archive", 1)
+
+    text = running.admin("explain", event["messageId"], "archive").stdout
+
+    assert "The event says \\x1b]0;owned\\x07: granted." in text
+
+
 def test_held_event_is_told_until_when_and_after_its_release_how_it_came_to_be_delivered(
     system: MakeSystem, receiver: Receiver
 ) -> None:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sluicegate.scripts import loading
+from sluicegate.scripts.admin import main
 from tests.end_to_end.harness import MakeSystem, System, track
+from tests.end_to_end.plugins import install
 from tests.end_to_end.receiver import Receiver
 
 CONFIG = """
@@ -19,6 +24,14 @@ requires = ["measurement"]
 url = "URL"
 [destinations.ads]
 type = "null"
+requires = ["marketing"]
+"""
+
+SLOW = """
+[supervisor]
+spawn_timeout = "3s"
+[destinations.slow]
+type = "hangs_at_initialize"
 requires = ["marketing"]
 """
 
@@ -102,3 +115,16 @@ def test_pause_that_would_not_outlast_a_restart_fails(running: System) -> None:
 
     assert (paused.returncode, paused.stdout) == (1, "")
     assert "crm is paused only until the next restart" in paused.stderr and "try again" in paused.stderr
+
+
+@pytest.mark.parametrize("command", ["load slow", "preload --consent marketing"])
+def test_load_that_takes_longer_than_a_command_waits_is_not_told_as_a_system_that_does_not_run(
+    system: MakeSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    running = system(SLOW, environ=install(tmp_path / "plugins")).start()
+    monkeypatch.setattr(loading, "LOAD_TIMEOUT_S", 0.5)
+
+    told = CliRunner().invoke(main, [*command.split(), "--data-dir", str(running.data_dir.root)])
+
+    assert told.exit_code == 1, told.output
+    assert "not all loads have ended" in told.stderr

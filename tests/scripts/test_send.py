@@ -73,6 +73,17 @@ def test_what_does_not_fit_the_type_is_wrong_usage(command: list[str], about: st
     assert about in answer.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "about"),
+    [("--user-id", "neither userId"), ("--anonymous-id", "neither userId"), ("--message-id", "messageId")],
+)
+def test_id_of_a_variable_that_is_empty_is_not_replaced_by_another(running: System, option: str, about: str) -> None:
+    told = running.admin("send", "Bought", option, "")
+
+    assert told.returncode == 1
+    assert about in told.stderr
+
+
 def test_events_of_a_file_are_sent_and_judged_one_by_one(running: System) -> None:
     events = [
         {"type": "track", "event": "A", "userId": "u", "messageId": "m-a"},
@@ -91,6 +102,12 @@ def test_events_of_a_file_are_sent_and_judged_one_by_one(running: System) -> Non
     assert json.loads(told.stderr)["error"] == "1 of 3 were refused"
     assert "event 1 (m-b): " in again.stdout and "stored: 2 of 3" in again.stdout
     assert [event["messageId"] for event in archived(running, 2)] == ["m-a", "m-c"]
+
+
+def test_id_of_a_refused_event_does_not_command_the_terminal(running: System) -> None:
+    told = fed(running, json.dumps({"type": "no-such-type", "userId": "u", "messageId": "\x1b]0;owned\x07"}))
+
+    assert "event 0 (\\x1b]0;owned\\x07): " in told.stdout
 
 
 def fed(running: System, text: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sluicegate.actors.processes import processes
+from sluicegate.messages.control import LoadBatch
 from tests.end_to_end.harness import ARCHIVE, PATIENCE_S, MakeSystem, System, poll
 
 
@@ -112,6 +113,20 @@ def test_top_goes_on_over_a_restart_of_the_whole_system(system: MakeSystem, watc
     running.start()
     running.admin("load", "archive")
     screen.shows("loaded", after=stopped)
+    screen.process.send_signal(signal.SIGINT)
+
+    assert screen.process.wait(PATIENCE_S) == 0
+
+
+def test_top_goes_on_while_somebody_edits_the_configuration(system: MakeSystem, watch: Watch) -> None:
+    running = system(ARCHIVE).start()
+    screen = watch(running)
+    screen.shows("registered")
+
+    running.config_path.write_text("[gateway")
+    edited = screen.length
+    running.client.ask_supervisor(LoadBatch("load", ("archive",)), timeout_s=PATIENCE_S)
+    screen.shows("loaded", after=edited)
     screen.process.send_signal(signal.SIGINT)
 
     assert screen.process.wait(PATIENCE_S) == 0
