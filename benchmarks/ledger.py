@@ -80,7 +80,7 @@ def look_ups(path: Path, key: Path, n_subjects: int) -> None:
     event = Collected("track", known[0], START_MS, {"measurement": True, "marketing": False})
     each("entries of a stamped event", lambda _: entries_of(event, received_ms=START_MS, source="web"), range(20_000))
     writes = stamp_writes(event.decided, time_ms=START_MS, received_ms=START_MS)
-    each("whether they are news", lambda s: news_in(writes, view.of(s)), known)
+    each("whether they are news", lambda s: news_in(writes, view.of(s), now_ms=2 * START_MS), known)
     view.close()
     view = LedgerView(path, key, Rules())
     batches = [[Subject(None, visitor(n)) for n in chance.sample(range(n_subjects), 500)] for _ in range(40)]

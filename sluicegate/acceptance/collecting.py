@@ -121,8 +121,8 @@ class Collector:
             if isinstance(entry, Link):
                 found += self._new_link(entry, received_ms)
                 continue
-            news = news_in(entry.writes, consent)
-            if news is News.CHANGE or self._is_news_to_one(entry):
+            news = news_in(entry.writes, consent, now_ms=received_ms)
+            if news is News.CHANGE or self._is_news_to_one(entry, received_ms):
                 found.append(entry)
                 may_settle = False
             elif news is News.AGAIN:
@@ -152,14 +152,14 @@ class Collector:
         _settle(consent, combo.stamp, received_ms)
         return []
 
-    def _is_news_to_one(self, told: Told) -> bool:
+    def _is_news_to_one(self, told: Told, now_ms: int) -> bool:
         """Whether one of two ids does not know by itself what both know together."""
         user_id, anonymous_id = told.subject
         writes = {purpose: rest for purpose, said in told.writes.items() if (rest := _passed_on(said))}
         if not writes or user_id is None or anonymous_id is None:
             return False
         known = self._ledger.of_many([(None, anonymous_id), (user_id, None)])
-        return any(news_in(writes, one) is News.CHANGE for one in known)
+        return any(news_in(writes, one, now_ms=now_ms) is News.CHANGE for one in known)
 
     def _new_link(self, link: Link, received_ms: int) -> list[Entry]:
         """The link, unless it was told within the last minute and no other since."""

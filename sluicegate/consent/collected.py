@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from sluicegate.consent.evidence import Entry, Evidence, Link, Told, Writes, decision, signal, stamp_writes
-from sluicegate.consent.slots import EMPTY, Slot, Slots, is_denial, join, joined, outlives_a_decision, time_of
+from sluicegate.consent.slots import (
+    EMPTY,
+    Slot,
+    Slots,
+    is_denial,
+    join,
+    joined,
+    outlives_a_decision,
+    overruling,
+    time_of,
+)
 from sluicegate.consent.standing import SubjectConsent
 from sluicegate.consent.subject import Subject
 
@@ -88,12 +98,12 @@ class News(Enum):
     CHANGE = auto()
 
 
-def news_in(writes: Writes, known: SubjectConsent) -> News:
+def news_in(writes: Writes, known: SubjectConsent, *, now_ms: int) -> News:
     """How much of these writes is not known of the subject that they are about."""
     news = News.NONE
     for purpose, said in writes.items():
         before = known.slots.get(purpose, EMPTY)
-        after = join(before, joined(said))
+        after = join(before, overruling(joined(said), before, now_ms))
         if after == before:
             continue
         if _is_only_again_gpc(before, after):

@@ -21,6 +21,7 @@ from sluicegate.consent.slots import (
     join,
     joined,
     outlives_a_decision,
+    overruling,
     without_seen,
 )
 from sluicegate.consent.stamp import MAX_CATEGORIES
@@ -212,6 +213,7 @@ class _Batch:
         again = True
         for purpose, slots in news.items():
             before = record.purposes.get(purpose, EMPTY)
+            slots = overruling(slots, before, self._now_ms)
             after = join(before, slots)
             if after == before or (before is EMPTY and not self._takes(record, purpose)):
                 continue

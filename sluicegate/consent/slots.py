@@ -98,6 +98,16 @@ def outlives_a_decision(before: Slots, after: Slots) -> bool:
     return is_denial(after.seen) and time_of(before.seen) <= time_of(before.decided) < time_of(after.seen)
 
 
+def overruling(slots: Slots, known: Slots, now_ms: int) -> Slots:
+    """The same, with denials that outlast a known grant from a time that has not come: our clock was ahead then."""
+    until_ms = time_of(known.decided)
+    if until_ms <= now_ms or is_denial(known.decided):
+        return slots
+    made = mark(False, until_ms + 1)
+    admin, decided, seen = [max(one, made) if is_denial(one) else one for one in slots[:3]]
+    return slots._replace(admin=admin, decided=decided, seen=seen)
+
+
 def join(one: Slots, other: Slots) -> Slots:
     """The newest mark of each slot.
 

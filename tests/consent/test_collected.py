@@ -110,7 +110,15 @@ def known(*writes: Write) -> SubjectConsent:
     ],
 )
 def test_only_what_changes_something_is_news(before: list[Write], write: Write, expected: News) -> None:
-    assert news_in({"marketing": (write,)}, known(*before) if before else UNKNOWN_SUBJECT) is expected
+    assert news_in({"marketing": (write,)}, known(*before) if before else UNKNOWN_SUBJECT, now_ms=NOW_MS) is expected
+
+
+def test_denial_is_news_where_a_clock_that_was_ahead_has_dated_the_grant() -> None:
+    before = Write(Slot.DECIDED, True, NOW_MS + 1)
+
+    for slot in (Slot.DECIDED, Slot.SEEN):
+        writes = {"marketing": (Write(slot, False, NOW_MS),)}
+        assert news_in(writes, known(Write(Slot.SEEN, False, NOW_MS), before), now_ms=NOW_MS) is News.CHANGE
 
 
 @given(st.lists(st.builds(Write, st.sampled_from(Slot), st.booleans(), st.integers(1, 6)), max_size=4), st.data())
@@ -118,7 +126,7 @@ def test_what_is_only_said_again_changes_no_state(before: list[Write], data: st.
     write = data.draw(st.builds(Write, st.just(Slot.SEEN), st.booleans(), st.integers(1, 9)))
     slots = joined(before)
 
-    news = news_in({"marketing": (write,)}, known(*before))
+    news = news_in({"marketing": (write,)}, known(*before), now_ms=NOW_MS)
 
     if news is not News.CHANGE:
         states = [derive(joined([*before, *more]), Rules(), gpc=True, now_ms=NOW_MS).state for more in ([], [write])]
@@ -144,7 +152,7 @@ def test_a_plain_stamp_is_the_news_that_its_writes_are(
     news = news_in_stamp(stamp.items(), subject, at_ms)
 
     writes = stamp_writes(stamp, time_ms=at_ms, received_ms=NOW_MS)
-    assert news in (None, news_in(writes, subject))
+    assert news in (None, news_in(writes, subject, now_ms=NOW_MS))
     if news in (News.NONE, News.AGAIN):
         assert is_settled(stamp, subject)
         assert not conflicts(writes, subject)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sluicegate.consent.as_of import LedgerPast
 from sluicegate.consent.evidence import Evidence, Told, decision, withdrawal
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.stamp import MAX_CATEGORIES
@@ -67,6 +68,30 @@ def test_statement_26_a_clock_a_year_ahead_does_not_outlast_a_withdrawal(ledger:
     ledger.record([Told(ANNE, withdrawal(("marketing",), at_ms=NOW_MS), Evidence.OPERATOR)], now_ms=NOW_MS)
 
     assert state(view, ANNE) is D
+
+
+@pytest.mark.parametrize("said_by", [Evidence.API, Evidence.OPERATOR, Evidence.STAMP])
+def test_denial_outlasts_a_grant_that_our_own_clock_has_dated_too_late(
+    ledger: Ledger, open_view: OpenView, said_by: Evidence
+) -> None:
+    view, ahead_ms = open_view(), NOW_MS + 3_600_000
+    granted = decision({"marketing": True}, ahead_ms, received_ms=ahead_ms)
+    ledger.record([Told(ANNE_ON_PHONE, granted, Evidence.API)], now_ms=ahead_ms)
+
+    denied = {
+        Evidence.API: told(ANNE_ON_PHONE, False, NOW_MS),
+        Evidence.OPERATOR: Told(ANNE_ON_PHONE, withdrawal(("marketing",), at_ms=NOW_MS), Evidence.OPERATOR),
+        Evidence.STAMP: seen(ANNE_ON_PHONE, False, NOW_MS),
+    }
+    ledger.record([denied[said_by]], now_ms=NOW_MS)
+
+    assert state(view, PHONE) is D
+    past = LedgerPast(ledger.path, ledger.path.with_name("consent.key"), Rules())
+    then = past.of(PHONE, ledger.version(), gpc=True, now_ms=NOW_MS)
+    past.close()
+    assert then.standings.of("marketing").state is D
+    if said_by is not Evidence.STAMP:  # which is known of the device alone
+        assert (state(view, ANNE), state(view, ANNE_ON_PHONE)) == (D, D)
 
 
 def test_statement_40_the_user_inherits_what_the_visitor_decided(ledger: Ledger, open_view: OpenView) -> None:
