@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+_SQLITE_ENDINGS = frozenset({"wal", "shm", "journal"})
+
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
@@ -88,6 +90,14 @@ class DataDir:
     def logs(self) -> Path:
         """Folder of log files."""
         return self.root / "logs"
+
+    def owns(self, path: Path) -> bool:
+        """Whether an absolute path is that of one of these files, of what SQLite keeps beside it, or in a folder."""
+        plain = (self.actor_key, self.lock, self.running, self.write_key, self.consent_key, self.erasing)
+        files = {*plain, self.suppressed, self.bell, self.event_log, self.control, self.quarantine, self.consent}
+        name, sep, ending = path.name.rpartition("-")
+        database = path.with_name(name) if sep and ending in _SQLITE_ENDINGS else path
+        return database in files or not {self.stores, self.logs}.isdisjoint((path, *path.parents))
 
     def store(self, destination_id: str) -> Path:
         """The store of one destination; ids are checked by the configuration, so they are safe as names."""

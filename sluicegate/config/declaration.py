@@ -33,3 +33,5 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The vendor's limits; a configuration may lower them."""
     needs_person: ClassVar[bool] = False
     """Whether the vendor takes no event that says nothing of a person: no id, no address, no browser."""
+    own_file: ClassVar[str] = ""
+    """The key that names the file, relative to the data directory, which nothing but one destination may write."""

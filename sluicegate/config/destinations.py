@@ -48,6 +48,8 @@ class DestinationReader:
     problems: Problems
     secrets: list[str] = field(default_factory=list, repr=False)
     """What the types declare as secret, of all destinations read so far."""
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Of each enabled destination that writes a file the key that names it, and the path."""
 
     def read_all(self, document: Mapping[str, Any]) -> dict[str, DestinationConfig]:
         """Every destination that has no mistakes, by id; the mistakes of the others become problems."""
@@ -83,6 +85,9 @@ class DestinationReader:
         if settings_type is not None:
             self._check_settings(settings, settings_type, path)
             self._check_limits(values, settings_type, path)
+            file = settings.get(settings_type.own_file)
+            if isinstance(file, str) and file.strip() and "\0" not in file and values.get("enabled", True):
+                self.files[name] = settings_type.own_file, file
         self._check_timeout(values, path)
         check_addresses(settings, path, self.network, self.problems)
         if kind is None or requires is None:

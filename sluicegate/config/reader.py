@@ -20,6 +20,7 @@ from sluicegate.config.entrance import (
     unknown_keys,
 )
 from sluicegate.config.environment import substitute
+from sluicegate.config.files import check_files
 from sluicegate.config.keys import TABLES
 from sluicegate.config.model import Config
 from sluicegate.config.network import read_network
@@ -96,9 +97,11 @@ def from_document(
     network = read_network(values, problems)
     destinations = DestinationReader(plugins or Plugins.installed(), purposes, supervisor, network, problems)
     read = destinations.read_all(values)
+    where = _data_dir(values, folder, data_dir, problems)
+    check_files(destinations.files, where, problems)
     vendors = sorted({d.tcf_vendor_id for d in read.values() if d.tcf_vendor_id is not None})
     config = Config(
-        data_dir=_data_dir(values, folder, data_dir, problems),
+        data_dir=where,
         gateway=read_gateway(values, listen, problems, folder=folder),
         supervisor=supervisor,
         destinations=read,

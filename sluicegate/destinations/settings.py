@@ -27,6 +27,7 @@ class FileSettings(Settings):
     path: str
 
     limits: ClassVar[Limits] = Limits(max_events=5_000, max_bytes=4 * 1024 * 1024)
+    own_file: ClassVar[str] = "path"
 
     def __post_init__(self) -> None:
         _check_file(self.path)
@@ -53,6 +54,8 @@ class ConsoleSettings(Settings):
     """`path` of the file that gets the lines, relative to the data directory; without it they go to the actors' log."""
 
     path: str | None = None
+
+    own_file: ClassVar[str] = "path"
 
     def __post_init__(self) -> None:
         if self.path is not None:
