@@ -345,6 +345,25 @@ def test_statement_39_of_segments_event_only_ids_preferences_and_time_are_kept()
     }
 
 
+@pytest.mark.parametrize(
+    ("own", "off"), [({}, ("crm",)), ({"integrations": {"ads": False}}, ("ads",)), ({"integrations": {}}, ())]
+)
+@pytest.mark.parametrize(
+    "about_consent",
+    [
+        {"type": "consent", "action": "revoked", "preferences": {"marketing": False}, "anonymousId": "phone"},
+        event(event="Segment Consent Preference Updated", context={"consent": {"categoryPreferences": {}}}),
+    ],
+    ids=["c15t", "segment"],
+)
+def test_integrations_of_a_batch_hold_for_its_events_about_consent_too(
+    about_consent: dict[str, Any], own: dict[str, Any], off: tuple[str, ...]
+) -> None:
+    combo = one({**about_consent, **own}, integrations={"crm": False})
+
+    assert (combo.type, combo.integrations_off) == (CONSENT_TYPE, off)
+
+
 # Time
 
 
