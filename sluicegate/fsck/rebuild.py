@@ -76,7 +76,7 @@ def _forgotten(path: Path) -> Offset | None:
     except LogDamaged:
         return None
     try:
-        return log.forgotten()
+        return log.trimmed()
     finally:
         log.close()
 
