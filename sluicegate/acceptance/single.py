@@ -144,7 +144,7 @@ def _key(raw: bytes, kind: str, head: LooseHead, context: LooseContext) -> Key:
     more = (context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction)
     if more == _NO_MORE:
         return key
-    if more_repeats(raw) and has_duplicate(raw):
+    if more_repeats(raw) and has_duplicate(raw, more=True):
         raise BadEvent(Reason.DUPLICATE_KEY)
     return (*key, More(*map(said, more)))
 
