@@ -83,7 +83,9 @@ def telling(*args: Any, **kwargs: Any) -> Telling:
         '"context":{"jurisdiction":"DE","jurisdiction":"US"}',
         '"gdpr_consent":"x","gdpr_consent":null',
         '"context":{"tcf":{"tcString":"x","tcString":"y"}}',
+        '"context":{"jurisdiction":"US","gdpr_consent":null,"gdpr_consent":1}',
         '"context":{"\\u0067pc":true,"gpc":false}',
+        '"context":{"\\u0067pc":true},"properties":{"tcf":1,"t\\u0063f":2}',
         '"properties":{"context":1,"context":2}',
         '"context":{"page":{"context":1,"context":2}}',
         '"groupId":"a","groupId":"b"',
@@ -99,6 +101,19 @@ def test_an_event_that_says_it_twice_is_rejected_in_every_way(members: str) -> N
 
     for accepted in (in_batch, alone):
         assert [rejection.reason for rejection in accepted.rejected] == [Reason.DUPLICATE_KEY]
+
+
+@pytest.mark.parametrize("name", ["tcf", "gdpr_consent", "gpc", "jurisdiction"])
+@pytest.mark.parametrize("odd", ["", ',"x":"\\u0041"', ',"consent":{"marketing":true},"context":{"consent":{}}'])
+def test_what_tells_no_consent_may_be_there_twice_in_every_way(name: str, odd: str) -> None:
+    text = json.dumps(event())[:-1] + f',"properties":{{"{name}":1,"{name}":2}}{odd}}}'
+    taker = acceptor()
+
+    batches = [f'{{"batch":[{text}]}}', f'{{"batch":[{text}],"x":{{"{name}":1,"{name}":2}}}}']
+    ways = [taker.accept_batch(body.encode(), source="web", received_at_ms=NOW_MS) for body in batches]
+    ways.append(taker.accept_single(text.encode(), type="track", source="web", received_at_ms=NOW_MS))
+
+    assert [(len(accepted.batch), accepted.rejected) for accepted in ways] == [(1, [])] * 3
 
 
 @pytest.mark.parametrize("members", NOT_PLAIN, ids=lambda members: json.dumps(members)[:20])
@@ -343,6 +358,25 @@ def test_statement_39_of_segments_event_only_ids_preferences_and_time_are_kept()
         "anonymousId": "phone",
         "context": {"consent": {"categoryPreferences": {"ads": False, "C9": True}}},
     }
+
+
+@pytest.mark.parametrize(
+    ("own", "off"), [({}, ("crm",)), ({"integrations": {"ads": False}}, ("ads",)), ({"integrations": {}}, ())]
+)
+@pytest.mark.parametrize(
+    "about_consent",
+    [
+        {"type": "consent", "action": "revoked", "preferences": {"marketing": False}, "anonymousId": "phone"},
+        event(event="Segment Consent Preference Updated", context={"consent": {"categoryPreferences": {}}}),
+    ],
+    ids=["c15t", "segment"],
+)
+def test_integrations_of_a_batch_hold_for_its_events_about_consent_too(
+    about_consent: dict[str, Any], own: dict[str, Any], off: tuple[str, ...]
+) -> None:
+    combo = one({**about_consent, **own}, integrations={"crm": False})
+
+    assert (combo.type, combo.integrations_off) == (CONSENT_TYPE, off)
 
 
 # Time

@@ -57,7 +57,7 @@ class Acceptor:
         accepted = read_uniform(body, opened, scope, clock, limits)
         if accepted is not None:
             return accepted
-        check_own_keys(body, opened.events)
+        check_own_keys(body, opened)
         return self._one_by_one(opened.events, scope, clock)
 
     def accept_single(

@@ -114,10 +114,11 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
     return Opened(events, default, _sent_ms(decoded.sentAt), sound, n_consent, is_plain, has_context)
 
 
-def check_own_keys(body: bytes, events: Sequence[bytes]) -> None:
+def check_own_keys(body: bytes, opened: Opened) -> None:
     """Refuse a batch body that itself, beside its events, has a key twice that it may have once; `BodyRefused`."""
+    events = opened.events
     mentioned = batch_may_repeat(body, events, sum(map(len, events))) or _own_mentions(body, events)
-    if mentioned and batch_has_duplicate(_without_events(body)[0]):
+    if mentioned and batch_has_duplicate(_without_events(body)[0], more=not opened.is_plain):
         raise BodyRefused("duplicate_key", "the batch has batch, writeKey, sentAt, integrations or consent twice")
 
 

@@ -131,6 +131,10 @@ class Scope(dict[Key, Combined]):
             known = self._by_stamp[kind] = _ByStamp(self, kind)
         return list(map(known.__getitem__, stamps))
 
+    def integrations(self, own: bytes) -> tuple[list[str], list[str], bool]:
+        """What an event's own `integrations`, or else its batch's, say; see `read_integrations`. Raises `BadEvent`."""
+        return read_integrations(own or self._default.integrations)
+
     def __missing__(self, key: Key) -> Combined:
         """Work out a combination; raises `BadEvent`."""
         kind, consent, segment, rudderstack, integrations = key[:5]
@@ -152,7 +156,7 @@ class Scope(dict[Key, Combined]):
         told = shared_stamp(stamp_of(stamp.decided))
         denied = dict.fromkeys(self.ways.gpc_purposes, False) if gpc else {}
         whole = shared_stamp(stamp_of({**stamp.decided, **denied})) if denied else told
-        off, on, all_off = read_integrations(integrations or self._default.integrations)
+        off, on, all_off = self.integrations(integrations)
         unasked = self.ways.notes_unasked and not any(parts)
         combo = Combo(kind, self.source, whole, names_of(off), names_of(on), all_off, place, unasked)
         origin = origin_of(parts) if stamp.decided else Origin()

@@ -35,8 +35,10 @@ INTEGRATIONS = b'"integrations"'
 ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """A letter written as an escape, which hides a key from a search for its name; no serializer does that."""
 
-_TELLING = frozenset({"context", "consent", "consentManagement", "tcf", "gdpr_consent", "gpc", "jurisdiction"})
+_TELLING = frozenset({"context", "consent", "consentManagement"})
 """Once in any object."""
+_TELLING_MORE = _TELLING | {"tcf", "gdpr_consent", "gpc", "jurisdiction"}
+"""Once in any object where one of the last four tells consent."""
 _OF_EVENT = frozenset({"userId", "anonymousId", "messageId", "groupId", "previousId", "integrations"})
 """Once in the event itself."""
 _OF_BATCH = frozenset({"batch", "writeKey", "sentAt", "integrations"})
@@ -50,22 +52,26 @@ def may_repeat(raw: bytes) -> bool:
     """Whether a key that may be there once can be there twice; asks for the names before anybody parses for them."""
     if raw.count(CONSENT) > 1 or raw.count(CONTEXT) > 1 or any([raw.count(name) > 1 for name in _EVENT_NAMES]):
         return True
-    return BACKSLASH in raw and ESCAPED_LETTER.search(raw) is not None
+    return _hides_names(raw)
 
 
 def more_repeats(raw: bytes) -> bool:
     """The same for an event that has one of the keys of `MORE_NAMES`, which `may_repeat` does not look for."""
-    return any([raw.count(name) > 1 for name in MORE_NAMES])
+    return any([raw.count(name) > 1 for name in MORE_NAMES]) or _hides_names(raw)
 
 
-def has_duplicate(raw: bytes) -> bool:
-    """Whether an event has a key twice that may be there once."""
-    return _repeats(raw, _OF_EVENT)
+def _hides_names(raw: bytes) -> bool:
+    return BACKSLASH in raw and ESCAPED_LETTER.search(raw) is not None
 
 
-def batch_has_duplicate(rest: bytes) -> bool:
-    """Whether the body of a batch, without its events, has a key twice that may be there once."""
-    return _repeats(rest, _OF_BATCH)
+def has_duplicate(raw: bytes, *, more: bool = False) -> bool:
+    """Whether an event has a key twice that may be there once; with `more` those of `MORE_NAMES` may, too."""
+    return _repeats(raw, _OF_EVENT, more=more)
+
+
+def batch_has_duplicate(rest: bytes, *, more: bool) -> bool:
+    """The same of the body of a batch, without its events."""
+    return _repeats(rest, _OF_BATCH, more=more)
 
 
 def telling_may_repeat(body: bytes, *, n_consent: int, n_contexts: int) -> bool:
@@ -116,9 +122,9 @@ def _beside(body: bytes, events: Sequence[bytes], n_bytes: int) -> bytes | None:
     return body[:start] + body[end:]
 
 
-def _repeats(raw: bytes, once: frozenset[str]) -> bool:
+def _repeats(raw: bytes, once: frozenset[str], *, more: bool) -> bool:
     try:
-        members = _NAMES.decode(raw.decode())
+        members = (_MORE_NAMES if more else _NAMES).decode(raw.decode())
     except DuplicateKey:
         return True
     except (ValueError, RecursionError):
@@ -127,13 +133,17 @@ def _repeats(raw: bytes, once: frozenset[str]) -> bool:
     return len(names) > len(set(names))
 
 
-def _names(pairs: list[tuple[str, Any]]) -> tuple[str, ...]:
-    """The names in an object, which stand for it; arrays stay lists."""
-    names = tuple([name for name, _ in pairs])
-    told = [name for name in names if name in _TELLING]
-    if len(told) > len(set(told)):
-        raise DuplicateKey
-    return names
+def _reader_of_names(telling: frozenset[str]) -> json.JSONDecoder:
+    """Reads the names in an object, which stand for it; arrays stay lists. Raises `DuplicateKey` for one of these."""
+
+    def names_of(pairs: list[tuple[str, Any]]) -> tuple[str, ...]:
+        names = tuple([name for name, _ in pairs])
+        told = [name for name in names if name in telling]
+        if len(told) > len(set(told)):
+            raise DuplicateKey
+        return names
+
+    return json.JSONDecoder(object_pairs_hook=names_of)
 
 
-_NAMES = json.JSONDecoder(object_pairs_hook=_names)
+_NAMES, _MORE_NAMES = _reader_of_names(_TELLING), _reader_of_names(_TELLING_MORE)

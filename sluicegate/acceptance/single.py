@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from sluicegate.acceptance.body import too_many_keys
-from sluicegate.acceptance.combining import Combined, Key, More, Scope, Telling, read_integrations
+from sluicegate.acceptance.combining import Combined, Key, More, Scope, Telling
 from sluicegate.acceptance.document import read_object
 from sluicegate.acceptance.head import ABSENT, MAX_ID_LENGTH, LooseContext, LooseHead, said
 from sluicegate.acceptance.message_id import MessageIds
@@ -120,7 +120,7 @@ class SingleReader:
         at_ms = call.decided_at_ms
         if at_ms is not None and clock.wrong:
             at_ms += clock.offset_ms
-        off, on, all_off = read_integrations(bytes(head.integrations))
+        off, on, all_off = scope.integrations(bytes(head.integrations))
         told = stamp_of(call.decided)
         combo = Combo(CONSENT_TYPE, scope.source, told, names_of(off), names_of(on), all_off)
         combo = Telling.of(combo, told=told, evidence=Evidence.CONSENT_EVENT, decided_at_ms=at_ms, policy=call.policy)
@@ -144,7 +144,7 @@ def _key(raw: bytes, kind: str, head: LooseHead, context: LooseContext) -> Key:
     more = (context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction)
     if more == _NO_MORE:
         return key
-    if more_repeats(raw) and has_duplicate(raw):
+    if more_repeats(raw) and has_duplicate(raw, more=True):
         raise BadEvent(Reason.DUPLICATE_KEY)
     return (*key, More(*map(said, more)))
 

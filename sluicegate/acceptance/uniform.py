@@ -150,7 +150,7 @@ def _more(heads: list[StrictHead], body: bytes) -> list[More] | None:
     rows = list(map(_raws_of, cast(list[WideHead], heads)))
     for name, column in zip(MORE_NAMES, zip(*rows, strict=True), strict=True):
         n_seen = sum([raw is not ABSENT for raw in column])
-        if n_seen and body.count(name) != n_seen:
+        if body.count(name) != n_seen:
             raise BadEvent(Reason.DUPLICATE_KEY)
     return [More(*map(said, row)) for row in rows]
 

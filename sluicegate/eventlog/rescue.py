@@ -57,12 +57,16 @@ class Rescue:
 
     def forgotten(self) -> Offset:
         """The newest offset that retention removed, as far as that can be believed."""
+        return self.trimmed() or 0
+
+    def trimmed(self) -> Offset | None:
+        """The same; None when what the log says of it cannot be believed."""
         try:
             with errors_of(self._path):
                 last, oldest = fetch(self._db, "SELECT (SELECT last FROM trimmed), (SELECT min(first) FROM rows)")[0]
         except PageDamaged:
-            return 0
-        return last if isinstance(last, int) and (oldest is None or last < oldest) else 0
+            return None
+        return last if isinstance(last, int) and (oldest is None or last < oldest) else None
 
     def read(self, after: Offset, *, max_events: int, max_bytes: int, why: str, reached: list[Row]) -> list[Row]:
         """Rows from after an offset on at which a plain read failed (`why`) or `reached` only later ones."""

@@ -285,6 +285,10 @@ class SqliteLog(EventLog):
         """The newest offset that retention removed, as far as that can be believed."""
         return self._rescue.forgotten()
 
+    def trimmed(self) -> Offset | None:
+        """The same; None when what the log says of it cannot be believed."""
+        return self._rescue.trimmed()
+
     def close(self) -> None:
         """Release the file."""
         self._db.close()

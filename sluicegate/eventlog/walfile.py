@@ -16,6 +16,8 @@ Frame = tuple[int, bool, bytes]
 Sums = tuple[int, int]
 
 FRAME_BYTES = FRAME_HEADER_BYTES + SCHEMA.page_size
+_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+"""For checksums of either order of bytes."""
 _MASK = 0xFFFF_FFFF
 
 
@@ -25,14 +27,21 @@ def wal_frames(path: Path) -> list[Frame]:
     if not wal.exists():
         return []
     with wal.open("rb") as file:
-        headers = []
+        headers, header = [], file.read(WAL_HEADER_BYTES)
         for at in range(WAL_HEADER_BYTES, wal.stat().st_size - FRAME_BYTES + 1, FRAME_BYTES):
             file.seek(at)
             headers.append(file.read(FRAME_HEADER_BYTES))
     found = [(int.from_bytes(h[:4]), h[4:8] != bytes(4), h[8:16]) for h in headers]
-    cycle = Counter(salts for _, _, salts in found[:3]).most_common(1)  # by majority: one of them may be damaged
-    n_frames = next((i for i, frame in enumerate(found) if not _alike(frame[2], cycle[0][0])), len(found))
+    cycle = _cycle(header, found) if found else b""
+    n_frames = next((i for i, frame in enumerate(found) if not _alike(frame[2], cycle)), len(found))
     return found[:n_frames]
+
+
+def _cycle(header: bytes, found: list[Frame]) -> bytes:
+    """The salts of the newest cycle: where the header is damaged, those that most of the first frames have."""
+    # A writer that was killed when it began a cycle leaves the header alone, before frames that are all moved already.
+    is_whole = header[:4] in _MAGIC and _sums(header[24:32]) == _checksum(header[:24], (0, 0))
+    return header[16:24] if is_whole else Counter(salts for _, _, salts in found[:3]).most_common(1)[0][0]
 
 
 def broken_frames(path: Path, n_frames: int) -> set[int]:

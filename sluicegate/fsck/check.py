@@ -24,12 +24,12 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
     """
     read_up_to = cursors(data_dir)
     due_head = max([rung(data_dir.bell), *read_up_to])
-    found = check_log(data_dir, due_head=due_head, progress=progress)
+    passed = min(read_up_to, default=0)
+    found = check_log(data_dir, due_head=due_head, progress=progress, passed=passed)
     others = [(path, schema, check_database(path, schema, data_dir)) for path, schema in databases(data_dir)]
     if repair:
         others = [(path, schema, _mended(path, schema, faults)) for path, schema, faults in others]
         if found and data_dir.event_log.exists():
-            passed = min(read_up_to, default=0)
             found = _rebuilt(data_dir, found, passed, due_head, progress)
     if data_dir.event_log.exists() and not data_dir.control.exists():
         found = [*found, Finding(data_dir.control.name, "is missing; restore it from a backup")]

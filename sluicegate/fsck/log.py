@@ -16,10 +16,11 @@ READ_EVENTS = 20_000
 READ_BYTES = 64 * 1024 * 1024
 
 
-def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress) -> list[Finding]:
+def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress, passed: Offset = 0) -> list[Finding]:
     """Everything that is wrong with the log; `due_head` is the newest offset that others have seen.
 
-    Reads all of it and changes nothing. Raises `LogTooNew`.
+    All destinations have dealt with the events up to `passed`: those may have been removed by retention when the log
+    itself does not tell. Reads all of it and changes nothing. Raises `LogTooNew`.
     """
     path = data_dir.event_log
     if not path.exists():
@@ -36,7 +37,7 @@ def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress) -> lis
     except LogDamaged as error:
         return findings or [Finding(path.name, str(error))]
     try:
-        findings += _check_open(log, path.name, due_head, progress)
+        findings += _check_open(log, path.name, due_head, progress, passed=passed)
     except LogTooNew:
         raise
     except LogDamaged as error:
@@ -46,12 +47,17 @@ def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress) -> lis
     return findings
 
 
-def _check_open(log: SqliteLog, name: str, due_head: Offset, progress: Progress) -> Iterator[Finding]:
+def _check_open(
+    log: SqliteLog, name: str, due_head: Offset, progress: Progress, *, passed: Offset
+) -> Iterator[Finding]:
     head = log.head()
     progress("checking the event log's pages", 0, 0)
     for fault in log.faults():
         yield Finding(name, fault)
-    after = tail = log.forgotten()
+    trimmed = log.trimmed()
+    if trimmed is None:
+        yield Finding(name, "does not tell which events retention has removed")
+    after = tail = passed if trimmed is None else trimmed
     while rows := log.read(after, max_events=READ_EVENTS, max_bytes=READ_BYTES):
         for row in rows:
             if (why := _damage(log, row)) is not None:

@@ -15,7 +15,7 @@ from sluicegate.errors import LogDamaged
 from sluicegate.fsck.balance import balance
 from sluicegate.fsck.databases import STORE, opened
 from sluicegate.fsck.decisions import BEGUN_ANEW
-from sluicegate.fsck.findings import aside
+from sluicegate.fsck.findings import aside, remove
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -60,7 +60,7 @@ def _copied(path: Path, schema: Schema) -> str:
     if schema is CONSENT:
         raise LogDamaged(f"{path}: restore it from a backup: without the denials that are lost, too much would go out")
     draft = path.with_name(f".{path.name}.repairing")
-    draft.unlink(missing_ok=True)
+    remove(draft)
     target = connect(draft, schema)
     try:
         with opened(path, schema) as source, errors_of(draft), transaction(target):
@@ -73,11 +73,10 @@ def _copied(path: Path, schema: Schema) -> str:
             )
     except BaseException:
         target.close()
-        draft.unlink()
+        remove(draft)
         raise
     target.close()
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    remove(path, ("-wal", "-shm"))
     os.rename(draft, path)
     return f"{sum(counts.values())} rows were copied into a new file"
 

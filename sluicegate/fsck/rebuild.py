@@ -17,7 +17,7 @@ from sluicegate.eventlog.salvage import Found, find_at, find_rows, payload_of
 from sluicegate.eventlog.schema import SCHEMA
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.walfile import broken_frames, wal_frames
-from sluicegate.fsck.findings import Progress, aside
+from sluicegate.fsck.findings import Progress, aside, remove
 from sluicegate.pages import Pages
 from sluicegate.paths import DataDir
 from sluicegate.sqlite import connect, errors_of
@@ -44,7 +44,7 @@ def rebuild_log(
     n_frames = len(wal_frames(path))
     broken = broken_frames(path, n_frames)
     draft = path.with_name(f".{path.name}.repairing")
-    _remove(draft)
+    remove(draft)
     try:
         with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
             places = _index(pages, forgotten, progress)
@@ -53,7 +53,7 @@ def rebuild_log(
             rows = _rows(pages, places, progress)
             lost = _write(draft, rows, forgotten=forgotten, due_head=due_head)
     except BaseException:
-        _remove(draft)  # it may be as large as the log, and the disk full
+        remove(draft)  # it may be as large as the log, and the disk full
         raise
     ledger = Quarantine(data_dir.root)
     for first, last in lost:
@@ -76,7 +76,7 @@ def _forgotten(path: Path) -> Offset | None:
     except LogDamaged:
         return None
     try:
-        return log.forgotten()
+        return log.trimmed()
     finally:
         log.close()
 
@@ -174,7 +174,7 @@ def _swap(path: Path, draft: Path) -> Path:
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size:
         os.rename(wal, old.with_name(old.name + "-wal"))
-    _remove(path, ("-wal", "-shm"))
+    remove(path, ("-wal", "-shm"))
     handle = os.open(draft, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -187,8 +187,3 @@ def _swap(path: Path, draft: Path) -> Path:
     finally:
         os.close(folder)
     return old
-
-
-def _remove(draft: Path, suffixes: Iterable[str] = ("", "-wal", "-shm")) -> None:
-    for suffix in suffixes:
-        draft.with_name(draft.name + suffix).unlink(missing_ok=True)

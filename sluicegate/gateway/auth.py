@@ -18,7 +18,13 @@ MAX_CACHED = 1_024
 MAX_KEY_BYTES = 1_024
 KEY_MEMBER = b'"writeKey"'
 _MASKED = b'"***"'
-_KEY_VALUE = re.compile(rb"(" + KEY_MEMBER + rb'\s*+:\s*+)("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_ESCAPE = b"\\u00"
+_ESCAPED_MEMBER = b'"%b"' % b"".join([rb"(?:%c|\\u00(?i:%02x))" % (letter, letter) for letter in b"writeKey"])
+_TO_VALUE, _TEXT = rb"\s*+:\s*+)", rb'("[^"\\]*+(?:\\.[^"\\]*+)*+")'
+_KEY_VALUE, _ESCAPED_KEY_VALUE = [
+    re.compile(rb"(" + member + _TO_VALUE + _TEXT, re.DOTALL) for member in (KEY_MEMBER, _ESCAPED_MEMBER)
+]
+"""The second, for names whose letters may be escapes, takes five times as long."""
 
 
 class WriteKeys:
@@ -86,11 +92,12 @@ def key_of_write_key_header(value: bytes) -> bytes | None:
 
 
 def without_key(body: bytes, key: bytes) -> bytes:
-    """A body of JSON with `***` for this key wherever it is the value of `writeKey`, however its letters are escaped.
+    """A body of JSON with `***` for this key wherever it is the value of `writeKey`, however the two are escaped.
 
     @jitsu/js has the key there as in its header, with a colon and a masked secret behind.
     """
-    return _KEY_VALUE.sub(lambda found: found[1] + (_MASKED if _is_key(found[2], key) else found[2]), body)
+    pattern = _ESCAPED_KEY_VALUE if _ESCAPE in body else _KEY_VALUE
+    return pattern.sub(lambda found: found[1] + (_MASKED if _is_key(found[2], key) else found[2]), body)
 
 
 def _is_key(value: bytes, key: bytes) -> bool:

@@ -174,12 +174,12 @@ class Ingest:
         self._take(exchange, accept_batch)
 
     def _webhook(self, exchange: Exchange) -> None:
-        accept = self._acceptor.accept_batch
+        accept = self._acceptor.accept_events
 
         def accept_webhook(body: bytes, source: str, signals: Signals) -> Acceptance:
             # Whoever calls is another system and no visitor: what its request says beside the body is not consent.
             events = events_of_webhook(body, limits=self._acceptor.limits)
-            return accept(events, source=source, received_at_ms=_unix_ms())
+            return accept(events, consent=None, source=source, received_at_ms=_unix_ms())
 
         self._take(exchange, accept_webhook)
 

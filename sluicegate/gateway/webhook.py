@@ -16,8 +16,8 @@ EVENT = "webhook_source_event"
 _ONE_OR_MORE = msgspec.json.Decoder(dict[str, Raw] | list[dict[str, Raw]])
 
 
-def events_of_webhook(body: bytes, *, limits: GatewayConfig) -> bytes:
-    """A batch with a track event for the object in a body, or for each in its list; raises `BodyRefused`.
+def events_of_webhook(body: bytes, *, limits: GatewayConfig) -> list[bytes]:
+    """A track event for the object in a body, or for each in its list; raises `BodyRefused`.
 
     The object becomes `properties`. Nobody is known to whom the event belongs, so that each has an `anonymousId` of
     its own, and no consent. A body is bounded as a batch is, before anything is made of it: of few bytes much can come.
@@ -34,7 +34,7 @@ def events_of_webhook(body: bytes, *, limits: GatewayConfig) -> bytes:
     objects = posted if isinstance(posted, list) else [posted]
     if len(objects) > limits.max_batch_events:
         too_many(limits.max_batch_events)
-    return msgspec.json.encode({"batch": [_event(properties) for properties in objects]})
+    return [msgspec.json.encode(_event(properties)) for properties in objects]
 
 
 def _event(properties: dict[str, Raw]) -> dict[str, object]:

@@ -78,8 +78,8 @@ def held_from(data_dir: DataDir, *offsets: int) -> None:
     store.close()
 
 
-def clear_page(path: Path, number: int) -> None:
+def clear_page(path: Path, number: int, *, n_bytes: int = PAGE_BYTES) -> None:
     """Make zeros of a page of a database, counted from 1 as SQLite does."""
     with path.open("r+b") as file:
-        file.seek((number - 1) * PAGE_BYTES)
-        file.write(bytes(PAGE_BYTES))
+        file.seek((number - 1) * n_bytes)
+        file.write(bytes(n_bytes))

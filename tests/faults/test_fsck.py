@@ -16,8 +16,8 @@ from sluicegate.fsck.databases import cursors
 from sluicegate.lock import DataDirLock
 from sluicegate.paths import DataDir
 from sluicegate.testing.batches import batch_of
-from tests.faults.checking import N_EVENTS, checked_dir, fsck, held_from, repaired, spoil
-from tests.faults.flipping import event_at, flip, read_everything, record_at
+from tests.faults.checking import N_EVENTS, checked_dir, clear_page, fsck, held_from, repaired, spoil
+from tests.faults.flipping import event_at, flip, read_everything, record_at, root_of
 
 
 @pytest.fixture
@@ -149,6 +149,28 @@ def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
     log = SqliteLog(data_dir.event_log)
     assert 1 < tail == log.tail()
     assert log.read(0, max_events=1, max_bytes=1)[0].first == tail
+
+
+@pytest.mark.parametrize("damage", ["", "DELETE FROM trimmed", f"UPDATE trimmed SET last = {N_EVENTS + 5}"])
+def test_nothing_counts_as_lost_that_retention_removed_when_the_log_does_not_tell(
+    data_dir: DataDir, damage: str
+) -> None:
+    log = SqliteLog(data_dir.event_log)
+    n_gone = log.trim(20)
+    log.close()
+    if damage:
+        spoil(data_dir.event_log, damage)
+    else:
+        clear_page(data_dir.event_log, root_of(data_dir.event_log, "trimmed"), n_bytes=SCHEMA.page_size)
+
+    found, mended = check(data_dir, repair=False, progress=lambda *_: None), repaired(data_dir)
+
+    assert n_gone
+    assert found
+    assert [(one.first, one.last) for one in [*found, *mended] if one.n_events] == []
+    log = SqliteLog(data_dir.event_log, create=False)
+    assert (log.forgotten(), log.tail(), log.head()) == (n_gone, n_gone + 1, N_EVENTS)
+    log.close()
 
 
 def test_newer_log_is_not_touched(data_dir: DataDir) -> None:

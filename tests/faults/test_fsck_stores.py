@@ -76,6 +76,19 @@ def test_store_is_copied_over_a_letter_that_is_not_even_text(data_dir: DataDir) 
     assert 30 not in kept
 
 
+def test_store_is_copied_after_a_copy_that_was_killed(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    clear_page(path, root_of(path, "denied"))
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(f".{path.name}.repairing{suffix}").write_bytes(b"cut off")
+
+    findings = repaired(data_dir)
+
+    assert [one.what for one in findings if one.what.startswith("not repaired")] == []
+    assert fsck(data_dir).returncode == 0
+    assert list(path.parent.glob(".*")) == []
+
+
 def test_store_whose_counts_do_not_add_up_is_found_and_set_right(data_dir: DataDir) -> None:
     spoil(data_dir.store("crm"), "DELETE FROM denied")
 

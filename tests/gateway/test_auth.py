@@ -128,6 +128,18 @@ def test_key_is_not_stored_in_whatever_spelling_it_comes(
     assert gateway.stored()[0]["properties"] == {"writeKey": "other"}
 
 
+@pytest.mark.parametrize("name", [b"write\\u004bey", b"write\\u004Bey", b"\\u0077\\u0072iteKey"])
+def test_key_that_authorises_from_a_member_with_escapes_in_its_name_is_not_stored(
+    gateway: RunningGateway, client: Client, name: bytes
+) -> None:
+    event = json.dumps(track("a", writeKey="web-key")).encode()
+
+    answer = client.post("/v1/track", event.replace(b"writeKey", name), headers=b"")
+
+    assert answer.status == 200
+    assert [event["writeKey"] for event in gateway.stored()] == ["***"]
+
+
 def test_text_that_happens_to_be_the_key_is_stored_as_it_is(gateway: RunningGateway, client: Client) -> None:
     event = track("a", writeKey="web-key", properties={"web-key": "web-key"})
 

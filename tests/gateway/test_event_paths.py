@@ -167,6 +167,15 @@ def test_webhook_list_becomes_an_event_each(gateway: RunningGateway, client: Cli
     assert len({event["anonymousId"] for event in gateway.stored()}) == 2
 
 
+def test_webhook_list_is_bounded_by_what_was_sent_and_not_by_what_becomes_of_it(client: Client) -> None:
+    posted = [{"number": n, "text": "x" * 40} for n in range(2_500)]
+
+    answer, too_many = client.post("/v1/webhook", posted), client.post("/v1/webhook", [*posted, {}])
+
+    assert (answer.status, answer.json["accepted"], answer.json["rejected"]) == (200, 2_500, [])
+    assert (too_many.status, too_many.json["code"]) == (413, "too_many")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b"", "not_json"), (b"7", "not_object"), (b'"text"', "not_object"), (b"[1]", "not_object"), (b"{", "not_json")],
