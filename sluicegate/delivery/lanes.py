@@ -134,10 +134,12 @@ class Lanes:
         """Add offsets that are no longer in the log."""
         if count > 0:
             self.settlement.expire(count)
+            self._recover_known()
 
     def lose(self, count: int) -> None:
         """Add offsets whose events cannot be read any more."""
         self.settlement.lose(count)
+        self._recover_known()
 
     def add_replays(self, events: Events) -> None:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
@@ -173,6 +175,11 @@ class Lanes:
     def n_released(self) -> int:
         """Lanes of events that had to wait."""
         return self._underway.n_released
+
+    def _recover_known(self) -> None:
+        """Let go of what an earlier process had on its way when no event of it comes any more."""
+        if self._recovery is not None:
+            self._recover(self._recovery, Events())
 
     def _recover(self, recovery: Recovery, events: Events) -> Events:
         """Put what an earlier process had on its way into lanes again; return the other events."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
@@ -11,7 +12,7 @@ from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
 from sluicegate.delivery.recovery import Recovery, Suspect
-from sluicegate.delivery.settlement import Stage
+from sluicegate.delivery.settlement import DELIVERED, UNFINISHED, Stage
 from sluicegate.delivery.underway import Underway
 from sluicegate.errors import Retry
 from sluicegate.eventlog.runs import Events
@@ -93,6 +94,16 @@ def test_suspects_that_are_gone_from_the_log_or_denied_by_now_hold_nothing_up() 
 
     assert work.batch.offsets == [3]
     assert [w.batch.offsets for w in lanes.next_batches(0.0)] == [[4]]
+
+
+@pytest.mark.parametrize("end", [Lanes.lose, Lanes.expire])
+def test_suspects_go_out_when_the_last_of_their_call_cannot_be_read_any_more(end: Callable[[Lanes, int], None]) -> None:
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(1, 1, 0, (1, 0)), Suspect(5, 1, 0, (1, 0))]))
+    lanes.add(bytes([UNFINISHED, DELIVERED, DELIVERED, DELIVERED]), events(1, 1))
+
+    end(lanes, 1)
+
+    assert [work.batch.offsets for work in lanes.next_batches(0.0)] == [[1]]
 
 
 def test_failed_batch_keeps_attempts_age_and_first_error_over_a_restart() -> None:
