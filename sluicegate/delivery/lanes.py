@@ -26,7 +26,7 @@ from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.fresh import Fresh
 from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Lane, Origin, Part, PendingRetry, Work
-from sluicegate.delivery.outcomes import Outcomes
+from sluicegate.delivery.outcomes import REDACTED_REFUSED, Outcomes
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.read_ahead import ReadAhead
@@ -183,9 +183,11 @@ class Lanes:
 
     def _recover(self, recovery: Recovery, events: Events) -> Events:
         """Put what an earlier process had on its way into lanes again; return the other events."""
-        rest, dead = recovery.divert(events)
+        rest, dead, redacted = recovery.divert(events)
         for one in dead:
             self.settlement.bury(one, self.version)
+        for offset in redacted:
+            self.settlement.deny(offset, REDACTED_REFUSED, self.version)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
             self._underway.add(lane)
         if not recovery.pending:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sluicegate.config.declaration import Limits
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.outcomes import REDACTED_REFUSED
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
 from sluicegate.delivery.recovery import Recovery, Suspect
 from sluicegate.delivery.settlement import DELIVERED, UNFINISHED, Stage
@@ -69,6 +70,15 @@ def test_event_that_two_processes_died_of_alone_is_a_dead_letter() -> None:
     (dead,) = progress.dead
     assert (dead.offset, dead.stage, dead.attempts) == (4, Stage.CRASHED, 4)
     assert "died twice" in dead.reason
+
+
+def test_event_that_goes_redacted_is_denied_when_two_processes_died_of_it_and_not_kept() -> None:
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(1, 4, 2, (4, 0))]))
+
+    lanes.add(bytes(2), events(1, 2).marked(b"\x01\x00"))
+    progress = lanes.progress()
+
+    assert (progress.dead, progress.denied) == ([], {REDACTED_REFUSED: 1})
 
 
 def test_suspects_wait_until_all_of_their_call_have_been_read_and_others_go_on() -> None:
