@@ -109,7 +109,8 @@ class Pace:
     def failed(self, lane: Lane, error: BaseException, now: float) -> float | None:
         """A call of this lane failed in a way that may pass; the wait that the vendor asked for, in seconds."""
         asked = error.after_s if isinstance(error, Retry) else None
-        wait = min(asked, RETRY_AFTER_CAP_S) if asked is not None and 0 <= asked < math.inf else None
+        is_wish = isinstance(asked, int | float) and 0 <= asked < math.inf  # a plugin may hand on what the vendor wrote
+        wait = min(asked, RETRY_AFTER_CAP_S) if asked is not None and is_wish else None
         if wait is not None:
             self.not_before = max(self.not_before, now + wait)
         status = error.status if isinstance(error, DestinationError) else None

@@ -48,9 +48,9 @@ class Outcome:
         """What is wrong with it as the outcome of a batch of so many events, None when it makes sense."""
         named = [*self.rejected, *self.skipped, *self.again]
         if len(set(named)) < len(named):
-            return f"the plugin named events more than once: {sorted(named)[:20]}"
-        if not all(0 <= index < n_events for index in named):
-            return f"the plugin named events {sorted(named)[:20]} of a batch of {n_events}"
+            return f"the plugin named events more than once: {named[:20]}"
+        if not all(isinstance(index, int) and 0 <= index < n_events for index in named):
+            return f"the plugin named events {named[:20]} of a batch of {n_events}"
         if len(self.again) == n_events and not self.reason:
             return "the plugin wants the whole batch again and says no reason"
         return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -166,6 +167,15 @@ def test_retry_after_is_capped_and_nonsense_is_ignored(asked: float, waited: flo
     assert lanes.next_due(0.0) == waited
 
 
+def test_retry_after_that_is_a_text_is_ignored() -> None:
+    lanes = filled(1)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Retry("no", after_s="120"), now=0.0)  # type: ignore[arg-type]
+
+    assert lanes.next_due(0.0) == 0.5
+
+
 def test_one_bad_event_of_a_hundred_costs_at_most_fourteen_more_calls() -> None:
     for bad in range(1, 101):
         harness = Harness(
@@ -201,8 +211,10 @@ def test_rest_is_sent_again_when_nothing_was_stored() -> None:
     assert again.batch.offsets == [2, 3, 4]
 
 
-@pytest.mark.parametrize("reasons", [{}, {7: "there is no such event"}, {-1: "nor this"}])
-def test_rejection_that_makes_no_sense_counts_as_retry(reasons: dict[int, str]) -> None:
+@pytest.mark.parametrize(
+    "reasons", [{}, {7: "there is no such event"}, {-1: "nor this"}, {"1": "a key of an answer"}, ["only the reason"]]
+)
+def test_rejection_that_makes_no_sense_counts_as_retry(reasons: Any) -> None:
     lanes = filled(3)
     (work,) = lanes.next_batches(0.0)
 
@@ -373,6 +385,8 @@ def test_events_wanted_again_without_a_reason_go_at_once() -> None:
         Outcome({7: "not there"}),
         Outcome({0: "bad"}, {0: "filtered"}),
         Outcome(again=frozenset({0, 1, 2})),
+        Outcome({"0": "a key of an answer"}),  # type: ignore[dict-item]
+        Outcome({0.0: "bad", None: "bad"}),  # type: ignore[dict-item]
     ],
 )
 def test_outcome_that_makes_no_sense_is_a_failed_call(outcome: Outcome) -> None:
