@@ -10,6 +10,9 @@ from itertools import takewhile
 
 from sluicegate.delivery.lane import Lane, Origin, PendingRetry
 
+MAX_ALONE = 1_000
+"""Events that fail by themselves and take no room from others: 32 MB at the most."""
+
 
 class Underway:
     """Lanes whose events are neither delivered nor dead, whether a call of theirs runs or not."""
@@ -24,10 +27,15 @@ class Underway:
         """Calls that have not ended."""
         return sum(1 for lane in self.lanes if lane.running)
 
+    def n_alone(self, *, released: bool) -> int:
+        """Lanes of events that had to wait, or of others, that take no room: their next event fails by itself."""
+        alone = [lane for lane in self.lanes if lane.fails_alone and (lane.origin is Origin.HELD) == released]
+        return min(MAX_ALONE, len(alone))
+
     @property
     def n_released(self) -> int:
-        """Lanes of events that had to wait."""
-        return sum(1 for lane in self.lanes if lane.origin is Origin.HELD)
+        """Lanes of events that had to wait, without those whose next event fails by itself."""
+        return sum(1 for lane in self.lanes if lane.origin is Origin.HELD) - self.n_alone(released=True)
 
     @property
     def replaying(self) -> bool:

@@ -258,6 +258,50 @@ def test_event_that_breaks_the_vendor_is_isolated_and_the_others_are_delivered()
     assert total.delivered == 59
 
 
+@pytest.mark.parametrize("limits", [Limits(max_events=5, in_flight=1), Limits(max_events=50, in_flight=4)])
+def test_two_events_that_break_the_vendor_hold_up_others_for_a_while_and_not_for_ever(limits: Limits) -> None:
+    sick = {500, 900}
+    harness = Harness(
+        lambda batch, now: None if sick.isdisjoint(batch.offsets) else Retry("500"),
+        limits=limits,
+        subjects=[f"s{n % 3_000}" for n in range(20_000)],
+    )
+
+    harness.run(max_s=3_600.0)
+    soon = len(harness.delivered)
+    total = harness.run(max_s=3 * DAY_S)
+
+    assert soon > 18_000
+    assert (total.cursor, {one.offset for one in total.dead}) == (20_000, sick)
+
+
+def test_vendor_that_fails_for_every_tenth_event_gets_all_others() -> None:
+    sick = set(range(3, 300, 10))
+    harness = Harness(
+        lambda batch, now: None if sick.isdisjoint(batch.offsets) else Retry("500"),
+        limits=Limits(max_events=50, in_flight=4),
+        subjects=[f"s{n}" for n in range(3_000)],
+    )
+
+    total = harness.run(max_s=6 * DAY_S)
+
+    assert (total.cursor, {one.offset for one in total.dead}) == (3_000, sick)
+
+
+def test_events_that_fail_alone_after_having_waited_do_not_keep_others_from_being_released() -> None:
+    lanes = Lanes(0, Limits(max_events=1, in_flight=1), random=lambda: 0.0)
+    for n in range(1, 5):
+        lanes.release(columns(n, 1), Origin.HELD)
+    before, now = lanes.n_released, 0.0
+
+    for _ in range(60):
+        for work in lanes.next_batches(now):
+            lanes.complete(work, Retry("500"), now=now)
+        now = max(now, min(lanes.next_due(now), now + 3600))
+
+    assert (before, lanes.n_released) == (4, 0)
+
+
 def test_long_outage_kills_at_most_a_trickle() -> None:
     harness = Harness(
         lambda batch, now: Retry("down") if now < 2 * DAY_S else None, limits=LIMITS, subjects=["a", "b"] * 2_000
