@@ -61,7 +61,8 @@ class Fresh:
         if not lanes:
             n_calls = self._n_calls(len(self._backlog))
             if n_calls <= 1 or self._pace.fast or room == 1:
-                return [Lane(deque([Part(self._backlog.take_head(size))]))]
+                events = self._backlog.take_head(size)
+                return [Lane(deque([Part(events)]), scattered=events.runs[0].offsets[0] <= self._backlog.parted_to)]
             return self._groups(min(room, math.ceil(n_calls)), frozenset(), size)
         patient = now < underway.youngest_start + SHARE_AFTER_S
         if patient and (self._pace.fast or self._n_calls(len(self._backlog)) < 0.5):

@@ -181,6 +181,7 @@ class Lanes:
 
     def _recover(self, recovery: Recovery, events: Events) -> Events:
         """Put what an earlier process had on its way into lanes again; return the other events."""
+        self._backlog.part(events)
         rest, dead, redacted = recovery.divert(events)
         for one in dead:
             self.settlement.bury(one, self.version)

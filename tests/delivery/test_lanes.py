@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
+from sluicegate.delivery.backlog import slots_of
 from sluicegate.delivery.breaker import BreakerState
+from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
@@ -80,6 +83,24 @@ def test_few_events_wait_for_company_while_a_call_runs_but_not_long() -> None:
     due = lanes.next_due(0.001)
     assert due == pytest.approx(0.025)
     assert len(lanes.next_batches(due)) == 1
+
+
+def test_call_that_leaves_out_what_went_before_is_noted_event_by_event(tmp_path: Path) -> None:
+    limits = Limits(max_events=2, in_flight=2)
+    one, other = (next(s for s in map(str, range(10_000)) if slots_of([s])[0] % 2 == odd) for odd in (0, 1))
+    subjects = [one, one, one, other, one]
+    lanes = Lanes(0, limits)
+    lanes.add(bytes(5), Events.of(range(1, 6), [f"m{o}" for o in range(1, 6)], subjects, [b"{}"] * 5))
+    first = lanes.next_batches(0.0)
+    for work in first:
+        lanes.complete(work, None, now=1.0)
+
+    (work,) = lanes.next_batches(1.0)
+    FlightRecord(tmp_path / "x.calls", epoch=1, limits=limits).began(work)
+    _, (call,) = interrupted_calls(tmp_path / "x.calls")
+
+    assert [one.batch.offsets for one in first] == [[1, 2], [4]]
+    assert (work.batch.offsets, list(call.offsets or ())) == ([3, 5], [3, 5])
 
 
 def test_failed_batch_is_sent_again_unchanged_after_its_backoff() -> None:

@@ -162,6 +162,17 @@ def test_what_has_not_been_read_again_yet_stays_remembered() -> None:
     assert len({one.lane for one in remembered}) == 2
 
 
+def test_call_of_others_is_noted_event_by_event_when_what_failed_before_lies_between_them() -> None:
+    lanes = recovering(retries=(PendingRetry(0, [2], 3, 7.0, 0.0, "old"),), n=3)
+
+    (again,) = lanes.next_batches(0.0)
+    lanes.complete(again, None, now=0.0)
+    (others,) = lanes.next_batches(0.0)
+
+    assert (again.batch.offsets, others.batch.offsets) == ([2], [1, 3])
+    assert others.lane.scattered
+
+
 def test_age_from_before_the_restart_counts_towards_giving_up() -> None:
     old = PendingRetry(0, [1], 20, GIVE_UP_AFTER_S - 10, 0.0, "old")
     lanes = recovering(retries=(old,), n=1)
