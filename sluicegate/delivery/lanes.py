@@ -45,7 +45,7 @@ RETRY_CAP_S = 300.0
 LOOK_AGAIN_S = 1.0
 """Wait before the ledger is read again that could not be read."""
 MAX_SPAN = 1_000_000
-"""Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
+"""Offsets between the cursor and the last one read: what passes a failing event, be it delivered or denied."""
 
 
 class Lanes:
@@ -276,8 +276,8 @@ class Lanes:
         waiting = self._underway.waiting(now)
         lane = min(waiting, key=lambda lane: (lane.fails_alone, lane.parts[0].attempts), default=None)
         tired = lane is None or lane.parts[0].attempts >= SPLIT_ATTEMPTS or not self.breaker.general
-        if tired and len(self._backlog):
-            fresh = next(iter(self._new_lanes(now, 1)), None)
+        if tired and (len(self._backlog) or not self.wants_more):
+            fresh = next(iter(self._new_lanes(now, 1)), None) if len(self._backlog) else None
             if fresh is None and lane is not None and lane.fails_alone:
                 lane = self._to_blame(waiting) or lane
             lane = fresh or lane

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
+from sluicegate.delivery import lanes as lanes_module
 from sluicegate.delivery.backlog import slots_of
 from sluicegate.delivery.breaker import BreakerState
 from sluicegate.delivery.flight import FlightRecord, interrupted_calls
@@ -294,6 +295,22 @@ def test_two_events_that_break_the_vendor_hold_up_others_for_a_while_and_not_for
 
     assert soon > 18_000
     assert (total.cursor, {one.offset for one in total.dead}) == (20_000, sick)
+
+
+def test_two_events_that_break_the_vendor_do_not_hold_up_what_lies_too_far_behind_them_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes_module, "MAX_SPAN", 500)
+    one, two, others = (next(s for s in map(str, range(10_000)) if slots_of([s])[0] == slot) for slot in range(3))
+    harness = Harness(
+        lambda batch, now: None if {1, 2}.isdisjoint(batch.offsets) else Retry("500"),
+        limits=Limits(max_events=50, in_flight=4),
+        subjects=[one, two] + [others] * 2_000,
+    )
+
+    total = harness.run(max_s=3 * DAY_S)
+
+    assert (total.cursor, {one.offset for one in total.dead}) == (2_002, {1, 2})
 
 
 def test_vendor_that_fails_for_every_tenth_event_gets_all_others() -> None:
