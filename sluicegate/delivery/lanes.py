@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -146,9 +146,14 @@ class Lanes:
             self._underway.add(Lane(parts, Origin.LETTERS))
 
     @property
-    def replaying(self) -> bool:
-        """Whether a replay has not ended, or `aside` has not told of its end."""
-        return self._outcomes.has_replayed or self._underway.replaying
+    def letters(self) -> Set[int]:
+        """The ids of dead letters whose replay has not ended."""
+        return self._underway.letters
+
+    @property
+    def has_replayed(self) -> bool:
+        """Whether `aside` has not told of the end of a replay yet."""
+        return self._outcomes.has_replayed
 
     def release(self, events: Events, origin: Origin, *, careful: bool = False) -> None:
         """Deliver events that had to wait, before all newer ones of their subjects that are in no call; they ascend.

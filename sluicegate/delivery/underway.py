@@ -6,6 +6,7 @@ Pure. A lane owns the subjects of its events; where two share one, the older goe
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from itertools import takewhile
 
 from sluicegate.delivery.lane import Lane, Origin, PendingRetry
@@ -38,9 +39,10 @@ class Underway:
         return sum(1 for lane in self.lanes if lane.origin is Origin.HELD) - self.n_alone(released=True)
 
     @property
-    def replaying(self) -> bool:
-        """Whether dead letters are among them."""
-        return any(lane.replay for lane in self.lanes)
+    def letters(self) -> Set[int]:
+        """The ids of the dead letters among their events."""
+        parts = [part for lane in self.lanes if lane.replay for part in lane.parts]
+        return {id_ for part in parts for id_ in part.events.offsets}
 
     @property
     def careful(self) -> bool:

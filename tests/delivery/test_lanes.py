@@ -356,17 +356,17 @@ def test_long_outage_kills_at_most_a_trickle() -> None:
 def test_replayed_letters_are_told_apart_and_keep_out_of_the_order() -> None:
     lanes = filled(0)
     lanes.add_replays(Events.of([71, 72, 73], ["a", "b", "c"], ["a", "b", "c"], [b"{}"] * 3))
-    assert lanes.replaying
+    assert lanes.letters == {71, 72, 73}
     (work,) = lanes.next_batches(0.0)
 
     lanes.complete(work, Rejected({1: "still bad"}), now=0.0)
-    assert lanes.replaying
+    assert lanes.has_replayed
     settled = lanes.aside(Origin.LETTERS)
 
     assert settled.delivered == [71, 73]
     assert [(one.offset, one.reason) for one in settled.dead] == [(72, "still bad")]
     assert len(lanes.progress()) == 0
-    assert not lanes.replaying
+    assert not (lanes.has_replayed or lanes.letters)
 
 
 def test_replay_never_exceeds_the_calls_in_flight() -> None:
@@ -490,9 +490,9 @@ def test_replayed_letter_that_is_not_for_the_destination_is_told_apart() -> None
 
     lanes.complete(work, Outcome(skipped={1: "filtered"}), now=0.0)
 
-    assert lanes.replaying
+    assert lanes.has_replayed
     assert lanes.aside(Origin.LETTERS) == Aside(delivered=[71], denied={72: "filtered"}, versions={71: 0, 72: 0})
-    assert not lanes.replaying
+    assert not (lanes.has_replayed or lanes.letters)
 
 
 @given(
