@@ -46,8 +46,8 @@ class Underway:
 
     @property
     def careful(self) -> bool:
-        """Whether one of them may end the process."""
-        return any(lane.careful for lane in self.lanes)
+        """Whether one of them may end the process; what has only failed so often would have ended it."""
+        return any(lane.careful and not lane.fails_alone for lane in self.lanes)
 
     @property
     def youngest_start(self) -> float:

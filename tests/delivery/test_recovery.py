@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lane import PendingRetry
+from sluicegate.delivery.lane import SPLIT_ATTEMPTS, PendingRetry
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.outcomes import REDACTED_REFUSED
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
@@ -45,6 +45,20 @@ def test_calls_that_a_process_died_of_are_made_again_as_they_were_and_alone() ->
 
     assert [first.batch.offsets, second.batch.offsets] == [[2, 4], [3, 5]]
     assert sum(len(work.batch) for work in lanes.next_batches(0.2)) >= 10
+
+
+def test_event_that_fails_again_and_again_and_ends_no_process_leaves_the_others_all_calls() -> None:
+    lanes = recovering(suspects=(Suspect(1, 1, 0, (1, 0)),), n=1_000)
+    now, n_tried = 0.0, 0
+    while n_tried <= SPLIT_ATTEMPTS:
+        works = lanes.next_batches(now)
+        assert len(works) <= 1
+        for work in works:
+            n_tried += work.batch.offsets == [1]
+            lanes.complete(work, Retry("500") if 1 in work.batch.offsets else None, now=now + 0.05)
+        now += 1.0
+
+    assert len(lanes.next_batches(now)) == LIMITS.in_flight
 
 
 def test_after_the_second_death_events_go_out_one_by_one() -> None:
