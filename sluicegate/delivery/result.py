@@ -63,7 +63,7 @@ def _as_outcome(error: Rejected, n_events: int) -> Outcome | Rejected | Retry:
     if isinstance(reasons, str):
         if n_events > 1:
             return error
-        reasons = {0: reasons}
+        reasons = {0: reasons or str(error)}
     if not reasons:
         return Retry("the plugin rejected events and named none")
     if not isinstance(reasons, Mapping):

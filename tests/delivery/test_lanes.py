@@ -189,6 +189,28 @@ def test_retry_after_is_capped_and_nonsense_is_ignored(asked: float, waited: flo
     assert lanes.next_due(0.0) == waited
 
 
+class _OwnRetry(Retry):
+    def __init__(self) -> None:
+        Exception.__init__(self, "busy")
+
+
+class _OwnRejected(Rejected):
+    def __init__(self) -> None:
+        Exception.__init__(self, "bad")
+
+
+def test_errors_of_a_plugin_may_leave_out_what_their_base_says() -> None:
+    lanes = filled(1)
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, _OwnRetry(), now=0.0)
+    due = lanes.next_due(0.0)
+    (again,) = lanes.next_batches(due)
+    lanes.complete(again, _OwnRejected(), now=due)
+
+    assert due == 0.5
+    assert [one.reason for one in lanes.progress().dead] == ["bad"]
+
+
 def test_retry_after_that_is_a_text_is_ignored() -> None:
     lanes = filled(1)
     (work,) = lanes.next_batches(0.0)
