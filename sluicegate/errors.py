@@ -157,6 +157,9 @@ class Retry(DestinationError):
     `outcome_unknown`: the request went out and no answer came, so the vendor may have the batch.
     """
 
+    after_s: float | None = None
+    outcome_unknown: bool = False
+
     def __init__(self, reason: str, *, after_s: float | None = None, outcome_unknown: bool = False) -> None:
         self.after_s = after_s
         self.outcome_unknown = outcome_unknown
@@ -170,6 +173,9 @@ class Rejected(DestinationError):
     until the bad event is alone. With a mapping of index to reason those events alone are refused; the
     others were stored when `rest_delivered`, and are sent again without the bad ones when not.
     """
+
+    reasons: str | Mapping[int, str] = ""
+    rest_delivered: bool = True
 
     def __init__(self, reasons: str | Mapping[int, str], *, rest_delivered: bool = True) -> None:
         self.reasons = reasons

@@ -46,6 +46,8 @@ class Backlog:
         self._n_events = 0
         self._n_taken = 0
         self.n_bytes = 0
+        self.parted_to = 0
+        """Up to this offset those that wait may have others between them that are permitted too."""
 
     def __len__(self) -> int:
         return self._n_events - self._n_taken
@@ -56,9 +58,15 @@ class Backlog:
         self._n_events += len(events)
         self.n_bytes += events.n_bytes
 
+    def part(self, events: Events) -> None:
+        """These were taken from among the others, or are put there."""
+        if events.runs:
+            self.parted_to = max(self.parted_to, events.runs[-1].offsets[-1])
+
     def merge(self, events: Events) -> None:
         """Put events, which ascend, among those that wait, where they belong by their offsets."""
         self._compact()
+        self.part(events)
         self._runs = deque(_merged(self._runs, deque(events.runs)))
         self._slots.clear()
         self._n_events += len(events)
@@ -120,6 +128,7 @@ class Backlog:
             if n_added < n_wanted:
                 break
         events = call.events()
+        self.part(events)
         self._n_taken += len(events)
         self.n_bytes -= events.n_bytes
         return events, owned

@@ -158,11 +158,14 @@ class Commits:
         """Give the lanes the dead letters that wait for replay, if the store was changed by others since the last time.
 
         Consent is decided again, now and before each call; letters that may no longer go out are counted as denied.
+        Those that are on their way, because the vendor fails for them, keep no others waiting.
         """
-        unsettled = self._lanes.replaying or self._replayed
+        underway = self._lanes.letters
+        unsettled = len(underway) >= REPLAYS_AT_A_TIME or self._lanes.has_replayed or self._replayed
         if unsettled or (version := self._store.data_version()) == self._store_version:
             return
-        letters = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
+        found = self._store.letters.replays(limit=REPLAYS_AT_A_TIME)
+        letters = [letter for letter in found if letter.id not in underway]
         reasons = {letter.id: permits(letter.combo) for letter in letters}
         gate = self._lanes.gate
         if gate is not None:
@@ -174,7 +177,7 @@ class Commits:
             self._store.settle_replay(self._epoch, failed={}, denied=denied, now_ms=now_ms, versions=versions)
         self._lanes.add_replays(_events([letter for letter in letters if letter.id not in denied]))
         # Last: what fails half-way is looked at again, although nobody changes the store.
-        self._store_version = version if len(letters) < REPLAYS_AT_A_TIME else None
+        self._store_version = version if len(found) < REPLAYS_AT_A_TIME else None
         self.more_replays = False
 
     def _settle(self) -> None:

@@ -18,7 +18,7 @@ from sluicegate.delivery.underway import Underway
 SHARE_AFTER_S = 0.025
 """While a call runs, less than half a batch waits this long for company before it gets a call of its own."""
 MAX_WAITING = 16
-"""Lanes that may wait besides those that may run, so that fresh events get by."""
+"""Lanes that may wait besides those that may run and those that fail alone, so that fresh events get by."""
 
 
 class Fresh:
@@ -50,7 +50,8 @@ class Fresh:
 
     def take(self, underway: Underway, now: float, room: int) -> list[Lane]:
         """Lanes for at most `room` calls, to be added to those underway; a fast vendor gets one call at a time."""
-        room = min(room, self._limits.in_flight + MAX_WAITING - len(underway.lanes))
+        n_lanes = len(underway.lanes) - underway.n_alone(released=False) - underway.n_alone(released=True)
+        room = min(room, self._limits.in_flight + MAX_WAITING - n_lanes)
         size = self._size()
         if self._pace.limited:
             room = min(room, int(self._pace.fresh_at(size, now) <= now))
@@ -60,7 +61,8 @@ class Fresh:
         if not lanes:
             n_calls = self._n_calls(len(self._backlog))
             if n_calls <= 1 or self._pace.fast or room == 1:
-                return [Lane(deque([Part(self._backlog.take_head(size))]))]
+                events = self._backlog.take_head(size)
+                return [Lane(deque([Part(events)]), scattered=events.runs[0].offsets[0] <= self._backlog.parted_to)]
             return self._groups(min(room, math.ceil(n_calls)), frozenset(), size)
         patient = now < underway.youngest_start + SHARE_AFTER_S
         if patient and (self._pace.fast or self._n_calls(len(self._backlog)) < 0.5):

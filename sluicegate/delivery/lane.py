@@ -12,6 +12,9 @@ from sluicegate.delivery.backlog import slots_of
 from sluicegate.destinations.base import Batch
 from sluicegate.eventlog.runs import Events
 
+SPLIT_ATTEMPTS = 5
+"""From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor."""
+
 
 @dataclass(frozen=True, slots=True)
 class PendingRetry:
@@ -41,6 +44,8 @@ class Part:
     """How long it had been failing when this process took it over."""
     since: float | None = None
     """When this process first tried it, on the clock that stands still during outages."""
+    failed_alone: bool = False
+    """Whether its only event has failed last in a call of its own, and not because there were too many calls."""
     judged: int = -1
     """The generation of the ledger by which all its events may go out."""
 
@@ -142,6 +147,11 @@ class Lane:
         if self.known_slots is None:
             self.known_slots = {slot for part in self.parts for slot in slots_of(part.events.subjects)}
         return self.known_slots
+
+    @property
+    def fails_alone(self) -> bool:
+        """Whether its next event has failed by itself, and too often to keep others waiting."""
+        return self.parts[0].failed_alone and self.parts[0].attempts > SPLIT_ATTEMPTS
 
     def first_offset(self) -> int:
         """Where it begins in the log."""

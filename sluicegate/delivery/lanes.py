@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random as _random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -25,8 +25,8 @@ from sluicegate.delivery.backlog import Backlog, calls_of, slots_of
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.fresh import Fresh
 from sluicegate.delivery.gate import Gate
-from sluicegate.delivery.lane import Lane, Origin, Part, PendingRetry, Work
-from sluicegate.delivery.outcomes import Outcomes
+from sluicegate.delivery.lane import SPLIT_ATTEMPTS, Lane, Origin, Part, PendingRetry, Work
+from sluicegate.delivery.outcomes import REDACTED_REFUSED, Outcomes
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.read_ahead import ReadAhead
@@ -42,12 +42,10 @@ from sluicegate.eventlog.runs import Events
 
 RETRY_BASE_S = 1.0
 RETRY_CAP_S = 300.0
-SPLIT_ATTEMPTS = 5
-"""From this attempt on a batch that fails is halved: it isolates an event that breaks the vendor."""
 LOOK_AGAIN_S = 1.0
 """Wait before the ledger is read again that could not be read."""
 MAX_SPAN = 1_000_000
-"""Offsets between the cursor and the last one read; only denials behind a failing event make so many."""
+"""Offsets between the cursor and the last one read: what passes a failing event, be it delivered or denied."""
 
 
 class Lanes:
@@ -134,10 +132,12 @@ class Lanes:
         """Add offsets that are no longer in the log."""
         if count > 0:
             self.settlement.expire(count)
+            self._recover_known()
 
     def lose(self, count: int) -> None:
         """Add offsets whose events cannot be read any more."""
         self.settlement.lose(count)
+        self._recover_known()
 
     def add_replays(self, events: Events) -> None:
         """Deliver dead letters again, as a lane of their own that has no place in the order of the log."""
@@ -146,9 +146,14 @@ class Lanes:
             self._underway.add(Lane(parts, Origin.LETTERS))
 
     @property
-    def replaying(self) -> bool:
-        """Whether a replay has not ended, or `aside` has not told of its end."""
-        return self._outcomes.has_replayed or self._underway.replaying
+    def letters(self) -> Set[int]:
+        """The ids of dead letters whose replay has not ended."""
+        return self._underway.letters
+
+    @property
+    def has_replayed(self) -> bool:
+        """Whether `aside` has not told of the end of a replay yet."""
+        return self._outcomes.has_replayed
 
     def release(self, events: Events, origin: Origin, *, careful: bool = False) -> None:
         """Deliver events that had to wait, before all newer ones of their subjects that are in no call; they ascend.
@@ -171,14 +176,22 @@ class Lanes:
 
     @property
     def n_released(self) -> int:
-        """Lanes of events that had to wait."""
+        """Lanes of events that had to wait, without those whose next event fails by itself."""
         return self._underway.n_released
+
+    def _recover_known(self) -> None:
+        """Let go of what an earlier process had on its way when no event of it comes any more."""
+        if self._recovery is not None:
+            self._recover(self._recovery, Events())
 
     def _recover(self, recovery: Recovery, events: Events) -> Events:
         """Put what an earlier process had on its way into lanes again; return the other events."""
-        rest, dead = recovery.divert(events)
+        self._backlog.part(events)
+        rest, dead, redacted = recovery.divert(events)
         for one in dead:
             self.settlement.bury(one, self.version)
+        for offset in redacted:
+            self.settlement.deny(offset, REDACTED_REFUSED, self.version)
         for lane in sorted(recovery.ready(self.settlement.last, self._calls_of), key=Lane.first_offset):
             self._underway.add(lane)
         if not recovery.pending:
@@ -265,14 +278,23 @@ class Lanes:
         """One call: of fresh events, which nobody suspects, or in a general outage of what has failed least."""
         if self._underway.n_running:
             return []
-        lane = min(self._underway.waiting(now), key=lambda lane: lane.parts[0].attempts, default=None)
+        waiting = self._underway.waiting(now)
+        lane = min(waiting, key=lambda lane: (lane.fails_alone, lane.parts[0].attempts), default=None)
         tired = lane is None or lane.parts[0].attempts >= SPLIT_ATTEMPTS or not self.breaker.general
-        if tired and len(self._backlog):
-            lane = next(iter(self._new_lanes(now, 1)), lane)
+        if tired and (len(self._backlog) or not self.wants_more):
+            fresh = next(iter(self._new_lanes(now, 1)), None) if len(self._backlog) else None
+            if fresh is None and lane is not None and lane.fails_alone:
+                lane = self._to_blame(waiting) or lane
+            lane = fresh or lane
         if lane is None:
             return []
         lane.split_first(self.breaker.max_events)
         return [self._start(lane, now)] if self._may_start(lane, now) else []
+
+    def _to_blame(self, lanes: Sequence[Lane]) -> Lane | None:
+        """The one to stay with when all others wait for events that fail: others went through since it failed first."""
+        passed = [lane for lane in lanes if self._pace.has_answered_since(lane.parts[0])]
+        return max(passed, key=lambda lane: lane.parts[0].attempts, default=None)
 
     def _new_lanes(self, now: float, room: int) -> list[Lane]:
         return [self._underway.add(lane) for lane in self._fresh.take(self._underway, now, room)]
@@ -365,6 +387,7 @@ class Lanes:
         part = lane.parts[0]
         text = error_text(error)
         part.failed(text, began=self._pace.clock(lane.started))
+        part.failed_alone = len(part.events) == 1 and not lane.throttled
         if asked_s is None:
             asked_s = backoff_s(lane.failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, random=self._random)
         lane.due = now + asked_s
@@ -379,7 +402,7 @@ class Lanes:
             self._outcomes.bury(lane, part, 0, f"given up after {part.attempts} attempts: {text}", error, now)
             for behind in lane.parts:
                 behind.failing_s, behind.since = 0.0, self._pace.clock(now)  # it was the one before that failed
-        elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS and not self.breaker.general:
+        elif len(part.events) == 1 and part.attempts > SPLIT_ATTEMPTS:
             self._underway.split_off(lane)
         if self.breaker.state is BreakerState.OPEN:
             self._underway.hasten(self.breaker.until)

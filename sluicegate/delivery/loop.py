@@ -158,7 +158,7 @@ class DeliveryLoop:
 
     def _tell_failure(self, error: BaseException, n_events: int) -> None:
         self._vitals.error = self._plugin.mask(error_text(error))
-        self._vitals.unknown_outcomes += isinstance(error, Retry) and error.outcome_unknown
+        self._vitals.unknown_outcomes += isinstance(error, Retry) and bool(error.outcome_unknown)
         logger.warning("%d events not delivered: %s", n_events, self._vitals.error)
         if failpoints.ARMED:
             failpoints.hit(failpoints.Point.IN_RETRY_WAIT)

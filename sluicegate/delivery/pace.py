@@ -9,7 +9,7 @@ import math
 
 from sluicegate.delivery.breaker import Breaker, BreakerState
 from sluicegate.delivery.budget import FRESH_GAIN, THROTTLED_COST, TRANSIENT_COST, RetryBudget
-from sluicegate.delivery.lane import Lane
+from sluicegate.delivery.lane import Lane, Part
 from sluicegate.delivery.rate import RateLimit
 from sluicegate.delivery.restraint import Restraint
 from sluicegate.errors import DestinationError, Retry
@@ -37,6 +37,8 @@ class Pace:
         self._budget = RetryBudget()
         self.service_s = math.inf
         """How long the vendor takes to answer, newer calls first; infinite before the first answer."""
+        self._answered_at = -math.inf
+        """When it last answered, on the clock that stands still during outages."""
 
     @property
     def fast(self) -> bool:
@@ -82,6 +84,10 @@ class Pace:
             return False
         return part.age_s(self.clock(now)) >= GIVE_UP_AFTER_S
 
+    def has_answered_since(self, part: Part) -> bool:
+        """Whether the vendor has answered other calls after it first failed for these events."""
+        return part.since is not None and part.since < self._answered_at
+
     def fresh_at(self, n_events: int, now: float) -> float:
         """When so many events may go out for the first time, as far as the rate limit goes; may lie in the past."""
         return now if self._rate is None else self._rate.ready_at(n_events, now=now)
@@ -101,6 +107,7 @@ class Pace:
     def answered(self, lane: Lane, now: float) -> None:
         """A call of this lane was answered: the vendor works, whatever it said about the events."""
         self.breaker.succeeded()
+        self._answered_at = self.clock(now)
         self._budget.give(lane.retry_cost or FRESH_GAIN, now=now)
         lane.retry_cost = lane.failures = 0
         duration_s = now - lane.started
@@ -109,7 +116,8 @@ class Pace:
     def failed(self, lane: Lane, error: BaseException, now: float) -> float | None:
         """A call of this lane failed in a way that may pass; the wait that the vendor asked for, in seconds."""
         asked = error.after_s if isinstance(error, Retry) else None
-        wait = min(asked, RETRY_AFTER_CAP_S) if asked is not None and 0 <= asked < math.inf else None
+        is_wish = isinstance(asked, int | float) and 0 <= asked < math.inf  # a plugin may hand on what the vendor wrote
+        wait = min(asked, RETRY_AFTER_CAP_S) if asked is not None and is_wish else None
         if wait is not None:
             self.not_before = max(self.not_before, now + wait)
         status = error.status if isinstance(error, DestinationError) else None

@@ -1,6 +1,7 @@
 """How much is read of the log before there is a call for it.
 
-Pure. Twice as much as may be in calls at a time, so that no call waits for the log.
+Pure. Twice as much as may be in calls at a time, so that no call waits for the log; more while events fail by
+themselves, as those that wait for them would soon be all that is kept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from sluicegate.config.declaration import Limits
 from sluicegate.delivery.backlog import Backlog
 from sluicegate.delivery.pace import Pace
 from sluicegate.delivery.underway import Underway
+
+MIN_BLOCKED = 4_000
+"""Events that may be kept while others fail by themselves, whatever the size of a call; bytes are bounded as ever."""
 
 
 class ReadAhead:
@@ -25,7 +29,9 @@ class ReadAhead:
     @property
     def room_events(self) -> int:
         """Events that may still be read."""
-        return self._n_calls * self._limits.max_events - len(self._backlog) - self._underway.n_away
+        n_alone = self._underway.n_alone(released=False)
+        most = max(self._n_calls * self._limits.max_events, MIN_BLOCKED if n_alone else 0)
+        return most - len(self._backlog) - (self._underway.n_away - n_alone)
 
     @property
     def room_bytes(self) -> int:

@@ -87,14 +87,17 @@ class Recovery:
         """The retries whose events have not all been read yet."""
         return [retry for retry in self.retries if not self._wanted.isdisjoint(retry.offsets)]
 
-    def divert(self, events: Events) -> tuple[Events, list[Dead]]:
-        """What was read, parted: the events that go on, and those that are dead letters now; the rest is held."""
+    def divert(self, events: Events) -> tuple[Events, list[Dead], list[int]]:
+        """What was read, parted: the events that go on, those that are dead letters now, and the offsets of those that
+        would be if they did not have to go redacted; the rest is held."""
         offsets = events.offsets
         doomed = bytes([offset in self._doomed for offset in offsets])
         others = bytes([offset not in self._wanted for offset in offsets])
         held = bytes([offset in self._wanted and offset not in self._doomed for offset in offsets])
         self._held = Events([*self._held.runs, *events.select(held).runs])
-        return events.select(others), [self._dead(one) for one in _singles(events.select(doomed))]
+        singles = [*_singles(events.select(doomed))]
+        dead = [self._dead(one) for one in singles if not one.runs[0].redact]
+        return events.select(others), dead, [one.offsets[0] for one in singles if one.runs[0].redact]
 
     def ready(self, last: int, calls_of: CallsOf) -> list[Lane]:
         """The lanes that are complete when the log has been read up to offset `last`; each is given out once."""

@@ -6,9 +6,13 @@ Pure. A lane owns the subjects of its events; where two share one, the older goe
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from itertools import takewhile
 
 from sluicegate.delivery.lane import Lane, Origin, PendingRetry
+
+MAX_ALONE = 1_000
+"""Events that fail by themselves and take no room from others: 32 MB at the most."""
 
 
 class Underway:
@@ -24,20 +28,26 @@ class Underway:
         """Calls that have not ended."""
         return sum(1 for lane in self.lanes if lane.running)
 
-    @property
-    def n_released(self) -> int:
-        """Lanes of events that had to wait."""
-        return sum(1 for lane in self.lanes if lane.origin is Origin.HELD)
+    def n_alone(self, *, released: bool) -> int:
+        """Lanes of events that had to wait, or of others, that take no room: their next event fails by itself."""
+        alone = [lane for lane in self.lanes if lane.fails_alone and (lane.origin is Origin.HELD) == released]
+        return min(MAX_ALONE, len(alone))
 
     @property
-    def replaying(self) -> bool:
-        """Whether dead letters are among them."""
-        return any(lane.replay for lane in self.lanes)
+    def n_released(self) -> int:
+        """Lanes of events that had to wait, without those whose next event fails by itself."""
+        return sum(1 for lane in self.lanes if lane.origin is Origin.HELD) - self.n_alone(released=True)
+
+    @property
+    def letters(self) -> Set[int]:
+        """The ids of the dead letters among their events."""
+        parts = [part for lane in self.lanes if lane.replay for part in lane.parts]
+        return {id_ for part in parts for id_ in part.events.offsets}
 
     @property
     def careful(self) -> bool:
-        """Whether one of them may end the process."""
-        return any(lane.careful for lane in self.lanes)
+        """Whether one of them may end the process; what has only failed so often would have ended it."""
+        return any(lane.careful and not lane.fails_alone for lane in self.lanes)
 
     @property
     def youngest_start(self) -> float:

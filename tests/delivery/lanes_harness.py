@@ -59,6 +59,8 @@ class Harness:
             self.feed()
             self.dispatch()
             self.account()
+            if self.added < len(self.subjects) and self.lanes.wants_more:
+                continue  # what has been settled has made room
             next_end = self.running[0][0] if self.running else float("inf")
             self.now = min(next_end, self.lanes.next_due(self.now))
             if self.now == float("inf"):

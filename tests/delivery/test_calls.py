@@ -8,6 +8,7 @@ import pytest
 from sluicegate.delivery.calls import Calls
 from sluicegate.delivery.lane import Lane, Work
 from sluicegate.destinations.base import Batch
+from sluicegate.errors import Rejected, Retry
 
 
 def test_trouble_with_one_call_that_has_ended_does_not_forget_the_others() -> None:
@@ -26,3 +27,28 @@ def test_trouble_with_one_call_that_has_ended_does_not_forget_the_others() -> No
     assert [one.work for one in calls.ended()] == works[1:]
     assert not calls.n_running
     calls.close()
+
+
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def test_error_that_cannot_say_what_it_is_is_a_failed_call() -> None:
+    def deliver(batch: Batch) -> None:
+        raise _Mute
+
+    ended = Calls(deliver, name="vendor", wake=lambda: None).run(Work(cast(Lane, None), Batch([1], ["1"], [b"{}"])))
+
+    assert isinstance(ended.result, Retry)
+    assert "_Mute" in str(ended.result)
+
+
+def test_status_that_is_no_number_is_none() -> None:
+    def deliver(batch: Batch) -> None:
+        raise Rejected("bad").answered(cast(int, b"400"))
+
+    ended = Calls(deliver, name="vendor", wake=lambda: None).run(Work(cast(Lane, None), Batch([1], ["1"], [b"{}"])))
+
+    assert isinstance(ended.result, Rejected)
+    assert ended.result.status is None

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
+from sluicegate.delivery import lanes as lanes_module
+from sluicegate.delivery.backlog import slots_of
 from sluicegate.delivery.breaker import BreakerState
+from sluicegate.delivery.flight import FlightRecord, interrupted_calls
 from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S, GIVE_UP_ATTEMPTS
@@ -79,6 +84,24 @@ def test_few_events_wait_for_company_while_a_call_runs_but_not_long() -> None:
     due = lanes.next_due(0.001)
     assert due == pytest.approx(0.025)
     assert len(lanes.next_batches(due)) == 1
+
+
+def test_call_that_leaves_out_what_went_before_is_noted_event_by_event(tmp_path: Path) -> None:
+    limits = Limits(max_events=2, in_flight=2)
+    one, other = (next(s for s in map(str, range(10_000)) if slots_of([s])[0] % 2 == odd) for odd in (0, 1))
+    subjects = [one, one, one, other, one]
+    lanes = Lanes(0, limits)
+    lanes.add(bytes(5), Events.of(range(1, 6), [f"m{o}" for o in range(1, 6)], subjects, [b"{}"] * 5))
+    first = lanes.next_batches(0.0)
+    for work in first:
+        lanes.complete(work, None, now=1.0)
+
+    (work,) = lanes.next_batches(1.0)
+    FlightRecord(tmp_path / "x.calls", epoch=1, limits=limits).began(work)
+    _, (call,) = interrupted_calls(tmp_path / "x.calls")
+
+    assert [one.batch.offsets for one in first] == [[1, 2], [4]]
+    assert (work.batch.offsets, list(call.offsets or ())) == ([3, 5], [3, 5])
 
 
 def test_failed_batch_is_sent_again_unchanged_after_its_backoff() -> None:
@@ -166,6 +189,37 @@ def test_retry_after_is_capped_and_nonsense_is_ignored(asked: float, waited: flo
     assert lanes.next_due(0.0) == waited
 
 
+class _OwnRetry(Retry):
+    def __init__(self) -> None:
+        Exception.__init__(self, "busy")
+
+
+class _OwnRejected(Rejected):
+    def __init__(self) -> None:
+        Exception.__init__(self, "bad")
+
+
+def test_errors_of_a_plugin_may_leave_out_what_their_base_says() -> None:
+    lanes = filled(1)
+    (work,) = lanes.next_batches(0.0)
+    lanes.complete(work, _OwnRetry(), now=0.0)
+    due = lanes.next_due(0.0)
+    (again,) = lanes.next_batches(due)
+    lanes.complete(again, _OwnRejected(), now=due)
+
+    assert due == 0.5
+    assert [one.reason for one in lanes.progress().dead] == ["bad"]
+
+
+def test_retry_after_that_is_a_text_is_ignored() -> None:
+    lanes = filled(1)
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Retry("no", after_s="120"), now=0.0)  # type: ignore[arg-type]
+
+    assert lanes.next_due(0.0) == 0.5
+
+
 def test_one_bad_event_of_a_hundred_costs_at_most_fourteen_more_calls() -> None:
     for bad in range(1, 101):
         harness = Harness(
@@ -201,8 +255,10 @@ def test_rest_is_sent_again_when_nothing_was_stored() -> None:
     assert again.batch.offsets == [2, 3, 4]
 
 
-@pytest.mark.parametrize("reasons", [{}, {7: "there is no such event"}, {-1: "nor this"}])
-def test_rejection_that_makes_no_sense_counts_as_retry(reasons: dict[int, str]) -> None:
+@pytest.mark.parametrize(
+    "reasons", [{}, {7: "there is no such event"}, {-1: "nor this"}, {"1": "a key of an answer"}, ["only the reason"]]
+)
+def test_rejection_that_makes_no_sense_counts_as_retry(reasons: Any) -> None:
     lanes = filled(3)
     (work,) = lanes.next_batches(0.0)
 
@@ -246,6 +302,66 @@ def test_event_that_breaks_the_vendor_is_isolated_and_the_others_are_delivered()
     assert total.delivered == 59
 
 
+@pytest.mark.parametrize("limits", [Limits(max_events=5, in_flight=1), Limits(max_events=50, in_flight=4)])
+def test_two_events_that_break_the_vendor_hold_up_others_for_a_while_and_not_for_ever(limits: Limits) -> None:
+    sick = {500, 900}
+    harness = Harness(
+        lambda batch, now: None if sick.isdisjoint(batch.offsets) else Retry("500"),
+        limits=limits,
+        subjects=[f"s{n % 3_000}" for n in range(20_000)],
+    )
+
+    harness.run(max_s=3_600.0)
+    soon = len(harness.delivered)
+    total = harness.run(max_s=3 * DAY_S)
+
+    assert soon > 18_000
+    assert (total.cursor, {one.offset for one in total.dead}) == (20_000, sick)
+
+
+def test_two_events_that_break_the_vendor_do_not_hold_up_what_lies_too_far_behind_them_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes_module, "MAX_SPAN", 500)
+    one, two, others = (next(s for s in map(str, range(10_000)) if slots_of([s])[0] == slot) for slot in range(3))
+    harness = Harness(
+        lambda batch, now: None if {1, 2}.isdisjoint(batch.offsets) else Retry("500"),
+        limits=Limits(max_events=50, in_flight=4),
+        subjects=[one, two] + [others] * 2_000,
+    )
+
+    total = harness.run(max_s=3 * DAY_S)
+
+    assert (total.cursor, {one.offset for one in total.dead}) == (2_002, {1, 2})
+
+
+def test_vendor_that_fails_for_every_tenth_event_gets_all_others() -> None:
+    sick = set(range(3, 300, 10))
+    harness = Harness(
+        lambda batch, now: None if sick.isdisjoint(batch.offsets) else Retry("500"),
+        limits=Limits(max_events=50, in_flight=4),
+        subjects=[f"s{n}" for n in range(3_000)],
+    )
+
+    total = harness.run(max_s=6 * DAY_S)
+
+    assert (total.cursor, {one.offset for one in total.dead}) == (3_000, sick)
+
+
+def test_events_that_fail_alone_after_having_waited_do_not_keep_others_from_being_released() -> None:
+    lanes = Lanes(0, Limits(max_events=1, in_flight=1), random=lambda: 0.0)
+    for n in range(1, 5):
+        lanes.release(columns(n, 1), Origin.HELD)
+    before, now = lanes.n_released, 0.0
+
+    for _ in range(60):
+        for work in lanes.next_batches(now):
+            lanes.complete(work, Retry("500"), now=now)
+        now = max(now, min(lanes.next_due(now), now + 3600))
+
+    assert (before, lanes.n_released) == (4, 0)
+
+
 def test_long_outage_kills_at_most_a_trickle() -> None:
     harness = Harness(
         lambda batch, now: Retry("down") if now < 2 * DAY_S else None, limits=LIMITS, subjects=["a", "b"] * 2_000
@@ -262,17 +378,17 @@ def test_long_outage_kills_at_most_a_trickle() -> None:
 def test_replayed_letters_are_told_apart_and_keep_out_of_the_order() -> None:
     lanes = filled(0)
     lanes.add_replays(Events.of([71, 72, 73], ["a", "b", "c"], ["a", "b", "c"], [b"{}"] * 3))
-    assert lanes.replaying
+    assert lanes.letters == {71, 72, 73}
     (work,) = lanes.next_batches(0.0)
 
     lanes.complete(work, Rejected({1: "still bad"}), now=0.0)
-    assert lanes.replaying
+    assert lanes.has_replayed
     settled = lanes.aside(Origin.LETTERS)
 
     assert settled.delivered == [71, 73]
     assert [(one.offset, one.reason) for one in settled.dead] == [(72, "still bad")]
     assert len(lanes.progress()) == 0
-    assert not lanes.replaying
+    assert not (lanes.has_replayed or lanes.letters)
 
 
 def test_replay_never_exceeds_the_calls_in_flight() -> None:
@@ -377,6 +493,7 @@ def test_events_wanted_again_without_a_reason_go_at_once() -> None:
         Outcome(again=frozenset({None}), reason="busy"),  # type: ignore[arg-type]
         Rejected({"0": "of JSON", 1: "bad"}),  # type: ignore[dict-item]
         Rejected(["bad"]),  # type: ignore[arg-type]
+        Outcome({0.0: "bad", None: "bad"}),  # type: ignore[dict-item]
     ],
 )
 def test_outcome_that_makes_no_sense_is_a_failed_call(outcome: Outcome | Rejected) -> None:
@@ -398,9 +515,9 @@ def test_replayed_letter_that_is_not_for_the_destination_is_told_apart() -> None
 
     lanes.complete(work, Outcome(skipped={1: "filtered"}), now=0.0)
 
-    assert lanes.replaying
+    assert lanes.has_replayed
     assert lanes.aside(Origin.LETTERS) == Aside(delivered=[71], denied={72: "filtered"}, versions={71: 0, 72: 0})
-    assert not lanes.replaying
+    assert not (lanes.has_replayed or lanes.letters)
 
 
 @given(

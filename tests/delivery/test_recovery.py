@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
@@ -7,11 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.config.declaration import Limits
-from sluicegate.delivery.lane import PendingRetry
+from sluicegate.delivery.lane import SPLIT_ATTEMPTS, PendingRetry
 from sluicegate.delivery.lanes import Lanes
+from sluicegate.delivery.outcomes import REDACTED_REFUSED
 from sluicegate.delivery.pace import GIVE_UP_AFTER_S
 from sluicegate.delivery.recovery import Recovery, Suspect
-from sluicegate.delivery.settlement import Stage
+from sluicegate.delivery.settlement import DELIVERED, UNFINISHED, Stage
 from sluicegate.delivery.underway import Underway
 from sluicegate.errors import Retry
 from sluicegate.eventlog.runs import Events
@@ -45,6 +47,20 @@ def test_calls_that_a_process_died_of_are_made_again_as_they_were_and_alone() ->
     assert sum(len(work.batch) for work in lanes.next_batches(0.2)) >= 10
 
 
+def test_event_that_fails_again_and_again_and_ends_no_process_leaves_the_others_all_calls() -> None:
+    lanes = recovering(suspects=(Suspect(1, 1, 0, (1, 0)),), n=1_000)
+    now, n_tried = 0.0, 0
+    while n_tried <= SPLIT_ATTEMPTS:
+        works = lanes.next_batches(now)
+        assert len(works) <= 1
+        for work in works:
+            n_tried += work.batch.offsets == [1]
+            lanes.complete(work, Retry("500") if 1 in work.batch.offsets else None, now=now + 0.05)
+        now += 1.0
+
+    assert len(lanes.next_batches(now)) == LIMITS.in_flight
+
+
 def test_after_the_second_death_events_go_out_one_by_one() -> None:
     lanes = recovering(suspects=tuple(Suspect(offset, 2, 0, (2, 0)) for offset in (1, 2, 3)))
 
@@ -70,6 +86,15 @@ def test_event_that_two_processes_died_of_alone_is_a_dead_letter() -> None:
     assert "died twice" in dead.reason
 
 
+def test_event_that_goes_redacted_is_denied_when_two_processes_died_of_it_and_not_kept() -> None:
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(1, 4, 2, (4, 0))]))
+
+    lanes.add(bytes(2), events(1, 2).marked(b"\x01\x00"))
+    progress = lanes.progress()
+
+    assert (progress.dead, progress.denied) == ([], {REDACTED_REFUSED: 1})
+
+
 def test_suspects_wait_until_all_of_their_call_have_been_read_and_others_go_on() -> None:
     lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(1, 1, 0, (1, 0)), Suspect(9, 1, 0, (1, 0))]))
     lanes.add(bytes(5), events(1, 5))
@@ -93,6 +118,16 @@ def test_suspects_that_are_gone_from_the_log_or_denied_by_now_hold_nothing_up() 
 
     assert work.batch.offsets == [3]
     assert [w.batch.offsets for w in lanes.next_batches(0.0)] == [[4]]
+
+
+@pytest.mark.parametrize("end", [Lanes.lose, Lanes.expire])
+def test_suspects_go_out_when_the_last_of_their_call_cannot_be_read_any_more(end: Callable[[Lanes, int], None]) -> None:
+    lanes = Lanes(0, LIMITS, recovery=Recovery((), [Suspect(1, 1, 0, (1, 0)), Suspect(5, 1, 0, (1, 0))]))
+    lanes.add(bytes([UNFINISHED, DELIVERED, DELIVERED, DELIVERED]), events(1, 1))
+
+    end(lanes, 1)
+
+    assert [work.batch.offsets for work in lanes.next_batches(0.0)] == [[1]]
 
 
 def test_failed_batch_keeps_attempts_age_and_first_error_over_a_restart() -> None:
@@ -139,6 +174,17 @@ def test_what_has_not_been_read_again_yet_stays_remembered() -> None:
     assert remembered is not None
     assert [one.first_error for one in remembered] == ["old", "new"]
     assert len({one.lane for one in remembered}) == 2
+
+
+def test_call_of_others_is_noted_event_by_event_when_what_failed_before_lies_between_them() -> None:
+    lanes = recovering(retries=(PendingRetry(0, [2], 3, 7.0, 0.0, "old"),), n=3)
+
+    (again,) = lanes.next_batches(0.0)
+    lanes.complete(again, None, now=0.0)
+    (others,) = lanes.next_batches(0.0)
+
+    assert (again.batch.offsets, others.batch.offsets) == ([2], [1, 3])
+    assert others.lane.scattered
 
 
 def test_age_from_before_the_restart_counts_towards_giving_up() -> None:

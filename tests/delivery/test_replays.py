@@ -13,11 +13,11 @@ from sluicegate.delivery.commits import Commits
 from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.lane import Origin
 from sluicegate.delivery.lanes import Lanes
-from sluicegate.delivery.letters import DeadLetter
+from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.plugin import Mask
 from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.store import DestinationStore
-from sluicegate.errors import ConsentUnreadable, LogUnavailable
+from sluicegate.errors import ConsentUnreadable, LogUnavailable, Retry
 from sluicegate.event import Combo
 from sluicegate.eventlog.memory import MemoryLog
 from sluicegate.paths import DataDir
@@ -81,6 +81,31 @@ def test_letters_are_replayed_when_the_first_look_at_them_fails(
         commits.take_replays(lambda combo: None)
 
         assert lanes.has_waiting
+
+
+def test_letter_that_the_vendor_fails_for_keeps_no_later_replay_waiting(tmp_path: Path) -> None:
+    store = DestinationStore.open(tmp_path / "crm.db", start=0)
+    operator = DestinationStore.open(tmp_path / "crm.db", start=0)
+    with closing(store), closing(operator):
+        store.claim(1)
+        store.commit(1, cursor=2, dead_letters=[letter(1, "400"), letter(2, "400")])
+        lanes = Lanes(2, Limits())
+        commits = Commits(store, lanes, Reader(MemoryLog(), lambda combo: None, lanes), epoch=1, mask=Mask())
+        operator.letters.mark_replay(LetterFilter(message_id="m1"))
+        commits.take_replays(lambda combo: None)
+        (sick,) = lanes.next_batches(0.0)
+        lanes.complete(sick, Retry("500"), now=0.0)
+
+        operator.letters.mark_replay(LetterFilter(message_id="m2"))
+        commits.take_replays(lambda combo: None)
+        (work,) = lanes.next_batches(0.0)
+        lanes.complete(work, None, now=0.0)
+        commits.gather(0.0)
+        commits.commit()
+        commits.take_replays(lambda combo: None)
+
+        assert (sick.batch.message_ids, work.batch.message_ids) == (["m1"], ["m2"])
+        assert (store.state.delivered, store.state.dead, lanes.letters) == (1, 1, {1})
 
 
 def test_replayed_letters_are_judged_although_nobody_has_told_the_ledger_anything(tmp_path: Path) -> None:
