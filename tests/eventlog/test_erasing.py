@@ -13,6 +13,7 @@ from sluicegate.eventlog.base import RowGone
 from sluicegate.eventlog.erasing import EMPTY, LogEraser, without
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.testing.batches import add_event
+from sluicegate.testing.commanded_disk import CommandedDisk, Commands
 from sluicegate.testing.eventlog_contract import read_all
 
 texts = st.text(max_size=8)
@@ -142,3 +143,27 @@ def test_erasing_a_row_that_retention_removed_erases_nothing(log: SqliteLog) -> 
     n_erased = [LogEraser(log.path).erase(*one) for one in places]
 
     assert n_erased == [0, 4]
+
+
+def test_each_erased_row_is_on_disk_before_the_next(tmp_path: Path) -> None:
+    path, commands = tmp_path / "events.db", Commands(tmp_path / "disk")
+    log = SqliteLog(path)
+    for number in (1, 2, 3):
+        batch = EventBatch()
+        add_event(batch, b'{"n":%d}' % number, message_id=str(number))
+        log.append([batch], received_at_ms=1)
+    disk = CommandedDisk(commands.folder)
+    n_syncs = []
+
+    try:
+        eraser = LogEraser(path)
+        for first in (1, 2, 3):
+            n_syncs.append(len(commands.syncs()))
+            eraser.erase(first, [0])
+        n_syncs.append(len(commands.syncs()))
+        eraser.close()
+    finally:
+        disk.unregister()
+
+    log.close()
+    assert n_syncs == sorted(set(n_syncs))
