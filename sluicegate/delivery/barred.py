@@ -24,8 +24,8 @@ def with_barred(
 
 def with_barred_aliases(reasons: Sequence[str | None], run: Run, ledger: LedgerReader) -> Sequence[str | None]:
     """The reasons of a run's events, none for all that may go; an alias also carries the id that it replaces."""
-    about = run.about
-    if not ledger.has_regulated or about is None:
+    about = run.about if ledger.has_regulated else None
+    if about is None:
         return reasons
     aliases = {code for code, combo in enumerate(about.combos) if combo.type == EventType.ALIAS}
     places = [place for place, code in enumerate(about.codes) if code in aliases]

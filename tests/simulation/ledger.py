@@ -219,13 +219,15 @@ class ModelReader:
         self._may_fail()
         return frozenset(key_of(one.subject) for one in self._world.consent.entries[version : self.version])
 
-    def newest_denials(self, subject: Subject, purposes: Collection[str], *, gpc: bool) -> dict[str, int]:
-        """When the newest denial of each of these purposes was recorded."""
+    def newest_denials(
+        self, subject: Subject, purposes: Collection[str], *, gpc: bool, since_ms: int = 0
+    ) -> dict[str, int]:
+        """When the newest denial of each of these purposes was recorded, if not before `since_ms`."""
         self._may_fail()
         newest: dict[str, int] = {}
         for one in remembered(self._world.consent.of_subject.get(subject.anonymous_id or "", ())):
             denied = (purpose for purpose in purposes if one.said.get(purpose) is False)
-            newest.update(dict.fromkeys(denied, one.recorded_ms))
+            newest.update(dict.fromkeys(denied if one.recorded_ms >= since_ms else (), one.recorded_ms))
         return newest
 
     def _may_fail(self) -> None:

@@ -173,7 +173,7 @@ def deaths_of_released_events_are_not_remembered() -> AbstractContextManager[obj
 
 
 def erased_events_still_go_out() -> AbstractContextManager[object]:
-    return mock.patch.object(gate_module, "_with_barred", lambda reasons, known, offsets: reasons)
+    return mock.patch.object(gate_module, "with_barred", lambda reasons, known, offsets: reasons)
 
 
 def erased_events_are_held() -> AbstractContextManager[object]:
