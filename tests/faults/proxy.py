@@ -82,7 +82,8 @@ class Proxy:
             return
         self._writers.add(ahead)
         try:
-            await asyncio.gather(self._there(reader, ahead, writer, fault), self._back(behind, writer, fault))
+            with contextlib.suppress(asyncio.CancelledError):  # by `_end`; asyncio would report it as an error
+                await asyncio.gather(self._there(reader, ahead, writer, fault), self._back(behind, writer, fault))
         finally:
             for one in (writer, ahead):
                 self._writers.discard(one)
