@@ -12,7 +12,7 @@ from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import CredentialsRefused, Rejected
 from sluicegate.event import Combo
-from tests.delivery.world import NO, World
+from tests.delivery.world import NO, World, in_call
 from tests.doubles.vendor import Vendor
 
 
@@ -32,11 +32,7 @@ def test_worker_delivers_what_is_in_the_log_and_what_comes_then(world: World) ->
 
 
 def test_stop_finishes_the_call_in_flight_commits_and_destroys(world: World) -> None:
-    world.append("a")
-    release = threading.Event()
-    vendor = Vendor(lambda batch: release.wait(10))
-    worker = world.start(vendor)
-    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    worker, vendor, release = in_call(world)
 
     worker.stop(10.0)
     release.set()
@@ -48,11 +44,7 @@ def test_stop_finishes_the_call_in_flight_commits_and_destroys(world: World) -> 
 
 
 def test_call_that_outlasts_the_deadline_is_left_and_its_events_come_again(world: World) -> None:
-    world.append("a")
-    release = threading.Event()
-    vendor = Vendor(lambda batch: release.wait(10))
-    worker = world.start(vendor)
-    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    worker, _, release = in_call(world)
 
     worker.stop(0.0)
 
@@ -62,11 +54,7 @@ def test_call_that_outlasts_the_deadline_is_left_and_its_events_come_again(world
 
 
 def test_worker_ends_before_its_deadline_though_a_call_does_not(world: World) -> None:
-    world.append("a")
-    release = threading.Event()
-    vendor = Vendor(lambda batch: release.wait(10))
-    worker = world.start(vendor)
-    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    worker, _, release = in_call(world)
 
     worker.stop(2.0)
     has_ended = worker.join(2.0)
@@ -77,11 +65,7 @@ def test_worker_ends_before_its_deadline_though_a_call_does_not(world: World) ->
 
 
 def test_running_call_shows_as_stalled_while_the_worker_answers(world: World) -> None:
-    world.append("a")
-    release = threading.Event()
-    vendor = Vendor(lambda batch: release.wait(10))
-    worker = world.start(vendor)
-    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    worker, _, release = in_call(world)
 
     first = worker.snapshot().stalled_s
     world.wait(lambda: worker.snapshot().stalled_s > first > 0)

@@ -10,7 +10,7 @@ from sluicegate.delivery.report import ReportKind
 from sluicegate.delivery.worker import DeliveryWorker
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import CredentialsRefused, NotReady, Rejected, Retry
-from tests.delivery.world import World
+from tests.delivery.world import World, in_call
 from tests.doubles.vendor import Vendor
 
 
@@ -160,11 +160,7 @@ def test_call_that_was_under_way_when_the_process_died_is_made_again_as_it_was(w
 
 
 def test_worker_that_was_stopped_during_a_call_leaves_no_suspicion(world: World) -> None:
-    world.append("a")
-    release = threading.Event()
-    vendor = Vendor(lambda batch: release.wait(10))
-    worker = world.start(vendor)
-    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    worker, _, release = in_call(world)
     worker.stop(0.0)
     assert worker.join(10)
     release.set()

@@ -100,3 +100,13 @@ class World:
             return store.state
         finally:
             store.close()
+
+
+def in_call(world: World) -> tuple[DeliveryWorker, Vendor, threading.Event]:
+    """A worker whose call for the event "a" has begun and lasts until the last is set."""
+    world.append("a")
+    release = threading.Event()
+    vendor = Vendor(lambda batch: release.wait(10))
+    worker = world.start(vendor)
+    vendor.wait_for(lambda: vendor.calls == [["a"]])
+    return worker, vendor, release
