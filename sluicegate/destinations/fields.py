@@ -114,15 +114,17 @@ def time_ms(event: Mapping[str, Any]) -> int | None:
 
 def properties(event: Mapping[str, Any]) -> dict[str, Any]:
     """The `properties` of an event, an empty object when it has none."""
-    found = event.get("properties")
-    return found if isinstance(found, dict) else {}
+    return _object(event.get("properties"))
 
 
 def group_traits(event: Mapping[str, Any]) -> dict[str, Any]:
     """The traits of a group, an empty object when it has none: vendors take no other value of these
     (posthog.com/docs/data/ingestion-warnings).
     """
-    found = event.get("traits")
+    return _object(event.get("traits"))
+
+
+def _object(found: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 

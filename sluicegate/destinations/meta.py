@@ -121,7 +121,7 @@ class Meta(VendorDestination):
             found = CredentialsRefused(f"credentials: {message}")
         elif code in WRONG_URL_CODES:
             found = CredentialsRefused(f"gone: {message}; write the url of a version that there is")
-        elif isinstance(code, int) and answer.status < 500 and answer.status != 429:
+        elif code is not None and answer.status < 500 and answer.status != 429:
             found = Rejected(message)
         else:
             return outcome_of(answer, "Meta")
