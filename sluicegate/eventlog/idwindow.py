@@ -7,11 +7,11 @@ by which the oldest go first.
 from __future__ import annotations
 
 from array import array
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sluicegate.eventlog.splitset import SplitSet
+from sluicegate.eventlog.splitset import N_PARTS, Hashes, SplitSet, extend
 
 BLOCK_IDS = 8_192
 """Hashes that expire together; dropping so many takes about half a millisecond."""
@@ -23,12 +23,18 @@ DROPS_AT_A_TIME = 2
 
 @dataclass(slots=True)
 class Block:
-    """Hashes in order of arrival; `newest_ms` is when the last came, `last` the log's head after it."""
+    """Hashes that came together; `newest_ms` is when the last came, `last` the log's head after it."""
 
     oldest_ms: int
     newest_ms: int
     last: int
-    hashes: array[int] = field(default_factory=lambda: array("Q"))
+    parts: list[array[int]] = field(default_factory=lambda: [array("Q") for _ in range(N_PARTS)])
+    n_hashes: int = 0
+
+    def extend(self, hashes: Hashes) -> None:
+        """Take in more hashes."""
+        extend(self.parts, hashes)
+        self.n_hashes += len(hashes)
 
 
 class IdWindow:
@@ -44,8 +50,6 @@ class IdWindow:
         self._block_ids = max(1, min(BLOCK_IDS, max_ids // 16))
         self._block_ms = window_ms // BLOCKS_PER_WINDOW
         self._seen = SplitSet()
-        self._again: Counter[int] = Counter()
-        """How often hashes stand in blocks beyond the first time: of ids that were forgotten and stored again."""
         self._blocks: deque[Block] = deque()
         self._unsaved: deque[Block] = deque()
         self._sealed = True
@@ -64,7 +68,7 @@ class IdWindow:
 
     # -- asking -----------------------------------------------------------------------------------------------------
 
-    def claim(self, hashes: Sequence[int], at_ms: int) -> bool:
+    def claim(self, hashes: Hashes, at_ms: int) -> bool:
         """Claim all of these if each is new and there once; else change nothing and say False."""
         self._advance(at_ms)
         self._expire(DROPS_AT_A_TIME)
@@ -74,50 +78,38 @@ class IdWindow:
         """Claim those that are new, and say of each whether it was."""
         self._advance(at_ms)
         self._expire(len(self._blocks))
-        seen = self._seen
-        mask = []
-        for one in hashes:
-            is_new = one not in seen
-            if is_new:
-                seen.add((one,))
-            mask.append(is_new)
-        return mask
+        return list(map(self._seen.add_new, hashes))
 
-    def release(self, hashes: Iterable[int]) -> None:
+    def release(self, hashes: Hashes) -> None:
         """The events of these claims were not stored."""
         self._seen.remove(hashes)
 
-    def keep(self, hashes: Sequence[int], at_ms: int, *, last: int) -> None:
+    def keep(self, hashes: Hashes, at_ms: int, *, last: int) -> None:
         """The events of these claims are stored, and the log's head is `last`."""
         block = self._open_block(at_ms)
-        block.hashes.extend(hashes)
+        block.extend(hashes)
         block.newest_ms = max(block.newest_ms, self._now_ms)
         block.last = last
         self._n_kept += len(hashes)
         self._bound()
 
-    def add(self, hashes: Sequence[int], at_ms: int, *, last: int) -> None:
+    def add(self, hashes: Hashes, at_ms: int, *, last: int) -> None:
         """Take in what is stored already."""
         self._advance(at_ms)
-        self._see(hashes)
+        self._seen.add_later(hashes.parts)
         self.keep(hashes, at_ms, last=last)
 
     # -- saving -----------------------------------------------------------------------------------------------------
 
-    def add_saved(self, hashes: array[int], newest_ms: int, *, last: int) -> None:
+    def add_saved(self, parts: list[array[int]], newest_ms: int, *, last: int) -> None:
         """Take in a block that was saved."""
         self._advance(newest_ms)
-        self._see(hashes)
-        self._blocks.append(Block(newest_ms, newest_ms, last, hashes))
+        self._seen.add_later(parts)
+        block = Block(newest_ms, newest_ms, last, parts, sum(map(len, parts)))
+        self._blocks.append(block)
         self._sealed = True
-        self._n_kept += len(hashes)
+        self._n_kept += block.n_hashes
         self._bound()
-
-    def _see(self, hashes: Sequence[int]) -> None:
-        if not self._seen.add_all_new(hashes):
-            for one in hashes:
-                if not self._seen.add_all_new((one,)):
-                    self._again[one] += 1
 
     def unsaved(self) -> list[Block]:
         """The blocks that are not saved yet; they will not change any more."""
@@ -153,7 +145,7 @@ class IdWindow:
         if (
             block is None
             or self._sealed
-            or len(block.hashes) >= self._block_ids
+            or block.n_hashes >= self._block_ids
             or now_ms - block.oldest_ms > self._block_ms
         ):
             block = Block(now_ms, now_ms, 0)
@@ -176,19 +168,9 @@ class IdWindow:
         block = self._blocks.popleft()
         if self._unsaved and self._unsaved[0] is block:  # or they would gather in a log that is never idle
             self._unsaved.popleft()
-        self._n_kept -= len(block.hashes)
+        self._n_kept -= block.n_hashes
         if self._blocks:
-            self._seen.remove(self._last_of(block.hashes) if self._again else block.hashes)
+            self._seen.remove_parts(block.parts)
         else:
             self._seen = SplitSet()
-            self._again.clear()
             self._sealed = True
-
-    def _last_of(self, hashes: Iterable[int]) -> Iterator[int]:
-        """Those of the oldest block that stand in no later one."""
-        for one in hashes:
-            if n_more := self._again.pop(one, 0):
-                if n_more > 1:
-                    self._again[one] = n_more - 1
-            else:
-                yield one

@@ -5,15 +5,15 @@ in between, whose ids are then taken in first. So what the window says is always
 goes on from. The rows of the log are the only record that counts; blocks of hashes beside them only save a start from
 reading all rows of a day. Damage to either costs ids, of which the log warns, and keeps nobody from appending:
 
-    seen_ids(last, newest_ms, hashes)    the hashes of the events up to offset `last`; `last` = 0 holds the hash key
+    seen_ids(last, newest_ms, hashes)    the hashes of the events up to offset `last`, by `splitset.to_bytes`;
+                                         `last` = 0 holds the hash key
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import compress, islice, repeat
@@ -28,6 +28,7 @@ from sluicegate.event import EventBatch, Meta
 from sluicegate.eventlog.base import Offset, Row
 from sluicegate.eventlog.idwindow import Block, IdWindow
 from sluicegate.eventlog.rows import checked_row
+from sluicegate.eventlog.splitset import Hashes, from_bytes, to_bytes
 from sluicegate.sqlite import fetch, transaction
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Claim:
     """What of some batches is new: the batches themselves when all of it is."""
 
     batches: Sequence[EventBatch]
-    hashes: list[int]
+    hashes: Hashes
     at_ms: int
     n_new: list[int] | None = None
     """New events of each batch as it came; None when all are."""
@@ -82,6 +83,8 @@ class SeenIds:
         """How far the log has been taken in."""
         self.loaded = False
         self._saves = True
+        self._unusable_after: Offset | None = None
+        """What is saved of later events cannot be read, and is replaced."""
         self._window_ms = int(window_s * 1000)
         self._max_ids = max_ids
         self._window = self._empty()
@@ -112,20 +115,20 @@ class SeenIds:
 
     def claim(self, batches: Sequence[EventBatch], at_ms: int) -> Claim:
         """Claim the ids of the events that are new, and leave out the others."""
-        hashes: list[int] = []
+        hashes = Hashes()
         for batch in batches:
             hashes += self._hashes(batch)
         if self._window.claim(hashes, at_ms):
             return Claim(batches, hashes, at_ms)
         return self._cut(batches, hashes, at_ms)
 
-    def _cut(self, batches: Sequence[EventBatch], hashes: list[int], at_ms: int) -> Claim:
+    def _cut(self, batches: Sequence[EventBatch], hashes: Hashes, at_ms: int) -> Claim:
         mask = self._window.claim_new(hashes, at_ms)
         rest = iter(mask)
         masks = [list(islice(rest, len(batch))) for batch in batches]
         return Claim(
             batches=[batch.select(one) for batch, one in zip(batches, masks, strict=True)],
-            hashes=list(compress(hashes, mask)),
+            hashes=Hashes(compress(hashes, mask)),
             at_ms=at_ms,
             n_new=list(map(sum, masks)),
             n_duplicates=len(mask) - sum(mask),
@@ -162,9 +165,10 @@ class SeenIds:
         try:
             for last, newest_ms, blob in db.execute(_SAVED, (self.head, head)):
                 if newest_ms >= oldest_ms:
-                    self._window.add_saved(array("Q", blob), newest_ms, last=last)
+                    self._window.add_saved(from_bytes(blob), newest_ms, last=last)
                 self.head = last
         except (*_DAMAGE, TypeError, ValueError) as error:
+            self._unusable_after = self.head
             logger.warning("the message ids after event %d are taken from the rows: %s", self.head, error)
 
     def absorb(self, db: apsw.Connection, *, head: Offset, since_ms: int = 0) -> None:
@@ -192,15 +196,18 @@ class SeenIds:
                 self._saves = False  # a start reads on where the blocks end, so none may be left out
                 logger.warning("message ids are not saved any more, and a start takes longer: %s", error)
                 return
+            self._unusable_after = None
             with self.lock:
                 self._window.saved(blocks)
 
     def _write(self, db: apsw.Connection, blocks: Sequence[Block]) -> None:
         with transaction(db):
+            if self._unusable_after is not None:
+                db.execute("DELETE FROM seen_ids WHERE last > ?", (self._unusable_after,))
             saved = fetch(db, "SELECT coalesce(max(last), 0) FROM seen_ids")[0][0]
             db.executemany(
                 "INSERT INTO seen_ids VALUES (?, ?, ?)",
-                [(b.last, b.newest_ms, b.hashes.tobytes()) for b in blocks if b.last > saved],
+                [(b.last, b.newest_ms, to_bytes(b.parts)) for b in blocks if b.last > saved],
             )
             db.execute(
                 "DELETE FROM seen_ids WHERE last > 0 AND (newest_ms < ? OR last <= ?)",
@@ -209,23 +216,23 @@ class SeenIds:
 
     # -- hashes -----------------------------------------------------------------------------------------------------
 
-    def _hashes(self, batch: EventBatch) -> list[int]:
+    def _hashes(self, batch: EventBatch) -> Iterable[int]:
         sources = {combo.source for combo in batch.combos}
         if len(sources) == 1:
             return _hashed(batch.message_ids, self._seed(sources.pop()))
-        return [
+        return (
             xxh3_64_intdigest(message_id.encode(), self._seed(combo.source))
             for message_id, combo in zip(batch.message_ids, batch.combos, strict=True)
-        ]
+        )
 
-    def _row_hashes(self, meta: Meta) -> list[int]:
+    def _row_hashes(self, meta: Meta) -> Hashes:
         seeds = [self._seed(combo.source) for combo in meta.combos]
         if len(set(seeds)) == 1:
-            return _hashed(meta.message_ids, seeds[0])
-        return [
+            return Hashes(_hashed(meta.message_ids, seeds[0]))
+        return Hashes(
             xxh3_64_intdigest(message_id.encode(), seeds[index])
             for message_id, index in zip(meta.message_ids, meta.combo_of, strict=True)
-        ]
+        )
 
     def _seed(self, source: str) -> int:
         seed = self._seeds.get(source)
@@ -263,8 +270,8 @@ def _warn(offset: Offset, error: Exception) -> None:
     logger.warning("the message ids of event %d and some after it are not known: %s", offset, error)
 
 
-def _hashed(message_ids: Sequence[str], seed: int) -> list[int]:
-    return list(map(xxh3_64_intdigest, map(str.encode, message_ids), repeat(seed)))
+def _hashed(message_ids: Sequence[str], seed: int) -> Iterable[int]:
+    return map(xxh3_64_intdigest, map(str.encode, message_ids), repeat(seed))
 
 
 def _hash_key(db: apsw.Connection) -> bytes:

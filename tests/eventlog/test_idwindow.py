@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from itertools import chain
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.eventlog.idwindow import IdWindow
+from sluicegate.eventlog.splitset import Hashes
 
 WINDOW_MS = 96_000
 BLOCK_MS = 1_000
@@ -14,8 +17,8 @@ STEPS = st.lists(
 
 def offered(window: IdWindow, hashes: list[int], at_ms: int, *, stored: bool) -> list[bool]:
     """Claim, then keep or release; what was new."""
-    mask = [True] * len(hashes) if window.claim(hashes, at_ms) else window.claim_new(hashes, at_ms)
-    new = [one for one, is_new in zip(hashes, mask, strict=True) if is_new]
+    mask = [True] * len(hashes) if window.claim(Hashes(hashes), at_ms) else window.claim_new(hashes, at_ms)
+    new = Hashes(one for one, is_new in zip(hashes, mask, strict=True) if is_new)
     if not stored:
         window.release(new)
     elif new:
@@ -63,11 +66,11 @@ def test_clock_that_jumps_an_hour_and_back_keeps_the_window() -> None:
     window = IdWindow(window_ms=24 * hour, max_ids=1_000)
     start = 100 * hour
     for number, at_ms in enumerate([start, start + hour, start - hour, start + 5_000, start - 5_000, start]):
-        assert window.claim([number], at_ms)
-        window.keep([number], at_ms, last=number)
+        assert window.claim(Hashes([number]), at_ms)
+        window.keep(Hashes([number]), at_ms, last=number)
 
-    now = [window.claim([number], start) for number in range(6)]
-    later = [window.claim([number], start + 25 * hour + 16 * 60_000) for number in range(6)]
+    now = [window.claim(Hashes([number]), start) for number in range(6)]
+    later = [window.claim(Hashes([number]), start + 25 * hour + 16 * 60_000) for number in range(6)]
 
     assert now == [False] * 6
     assert later == [True] * 6
@@ -76,11 +79,11 @@ def test_clock_that_jumps_an_hour_and_back_keeps_the_window() -> None:
 def test_clock_that_was_years_ahead_does_not_keep_ids_for_years() -> None:
     day = 86_400_000
     window = IdWindow(window_ms=day, max_ids=1_000)
-    window.claim([1], 5_000 * day)
-    window.keep([1], 5_000 * day, last=1)
+    window.claim(Hashes([1]), 5_000 * day)
+    window.keep(Hashes([1]), 5_000 * day, last=1)
 
-    early = window.claim([1], 10 * day)
-    late = window.claim([1], 11 * day + 1)
+    early = window.claim(Hashes([1]), 10 * day)
+    late = window.claim(Hashes([1]), 11 * day + 1)
 
     assert (early, late) == (False, True)
 
@@ -89,8 +92,8 @@ def test_window_says_how_far_back_it_knows() -> None:
     window = IdWindow(window_ms=WINDOW_MS, max_ids=16)
     before = window.covers_ms()
     for number in range(40):
-        window.claim([number], number * 100)
-        window.keep([number], number * 100, last=number)
+        window.claim(Hashes([number]), number * 100)
+        window.keep(Hashes([number]), number * 100, last=number)
 
     assert before == WINDOW_MS
     assert window.covers_ms() == 16 * 100
@@ -101,7 +104,7 @@ def test_ids_that_are_forgotten_before_they_were_saved_take_no_memory() -> None:
     for number in range(1_000):
         offered(window, [number], number, stored=True)
 
-    assert sum(len(block.hashes) for block in window.unsaved()) <= 64
+    assert sum(block.n_hashes for block in window.unsaved()) <= 64
 
 
 def test_ids_that_come_while_others_are_saved_are_saved_next() -> None:
@@ -112,17 +115,17 @@ def test_ids_that_come_while_others_are_saved_are_saved_next() -> None:
 
     window.saved(saving)
 
-    assert [list(block.hashes) for block in window.unsaved()] == [[5, 6, 7, 8]]
+    assert [sorted(chain(*block.parts)) for block in window.unsaved()] == [[5, 6, 7, 8]]
 
 
 def test_ids_of_a_long_silence_do_not_hold_up_the_next_append_but_are_forgotten() -> None:
     window = IdWindow(window_ms=WINDOW_MS, max_ids=1_000)
     for number in range(100):
-        window.claim([number], number * 2 * BLOCK_MS)
-        window.keep([number], number * 2 * BLOCK_MS, last=number)
+        window.claim(Hashes([number]), number * 2 * BLOCK_MS)
+        window.keep(Hashes([number]), number * 2 * BLOCK_MS, last=number)
     n_before = len(window)
 
-    window.claim([1_000], 10 * WINDOW_MS)
+    window.claim(Hashes([1_000]), 10 * WINDOW_MS)
     n_after = len(window)
 
     assert n_before - n_after == 2
@@ -132,7 +135,7 @@ def test_ids_of_a_long_silence_do_not_hold_up_the_next_append_but_are_forgotten(
 def test_id_that_stands_in_several_blocks_is_known_until_the_last_of_them_goes() -> None:
     window = IdWindow(window_ms=WINDOW_MS, max_ids=1_000)
     for number in range(3):
-        window.add([1, 10 + number], 2 * BLOCK_MS * number, last=number)
+        window.add(Hashes([1, 10 + number]), 2 * BLOCK_MS * number, last=number)
 
     known = [window.claim_new([1], WINDOW_MS + 2 * BLOCK_MS * number + 1) == [False] for number in range(3)]
 

@@ -86,6 +86,16 @@ def test_damaged_table_of_saved_ids_costs_nothing_but_time(path: Path, damage: s
     assert [n_stored_of_all(path), n_stored_of_all(path)] == [0, 0]
 
 
+def test_damaged_block_of_ids_is_replaced_by_what_the_rows_say(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    n_stored_of_all(path)
+    change(path, "UPDATE seen_ids SET hashes = x'00' WHERE last = (SELECT min(last) FROM seen_ids WHERE last > 0)")
+
+    assert n_stored_of_all(path) == 0
+    assert caplog.text.count("are taken from the rows") == 1
+    assert n_stored_of_all(path) == 0
+    assert caplog.text.count("are taken from the rows") == 1
+
+
 def test_table_of_saved_ids_that_becomes_damaged_does_not_end_appends(path: Path) -> None:
     n_stored_of_all(path)
     seen = SeenIds(window_s=DAY_S, max_ids=1_000)
