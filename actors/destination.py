@@ -10,7 +10,7 @@ from thespian.actors import ActorAddress, ActorExitRequest
 from sluicegate import failpoints
 from sluicegate.actors import stages
 from sluicegate.actors.base import SafeActor, handles
-from sluicegate.actors.scheduling import stand_back
+from sluicegate.actors.scheduling import Room, stand_back
 from sluicegate.config.model import Config
 from sluicegate.delivery.plugin import error_text
 from sluicegate.delivery.report import Report, ReportKind, Snapshot
@@ -65,6 +65,7 @@ class DestinationActor(SafeActor):
             start_offset=registrations(data_dir)[message.id].start,
             consent=config.consent,
             at=stages.own_cell().write,
+            on_keeping_up=Room().leave,
         )
         self._worker.start()
         self.after(LOOK_S, "look")

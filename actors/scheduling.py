@@ -28,6 +28,26 @@ def stand_back() -> None:
         _ask_for_slices(SLICE_S)
 
 
+class Room:
+    """Leaves one processor to others while that costs this process nothing; see `leave`.
+
+    A gateway that shares its processor with destinations gets it back late after each wait for the disk: the kernel
+    moves one of them there meanwhile, and owes it the rest of its turn. Off it they have the others between them.
+    """
+
+    def __init__(self) -> None:
+        self._all = os.sched_getaffinity(0)
+        self._others = self._all - {max(self._all)}
+
+    def leave(self, leaves: bool) -> None:
+        """Stay off the last of the processors that this process may use, if it has several, or use all again."""
+        if not self._others:
+            return
+        for task in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError):  # it has ended; or a sandbox forbids it, and all stays as it is
+                os.sched_setaffinity(int(task), self._others if leaves else self._all)
+
+
 def _ask_for_slices(slice_s: float) -> None:
     """Have slices of so many seconds, under the policy that is (Linux 6.12, EEVDF); else all stays as it is."""
     policy, number = os.sched_getscheduler(0), _SCHED_SETATTR.get(platform.machine())

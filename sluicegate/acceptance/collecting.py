@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 MAX_LINKED = 50_000
 """Links of which it is remembered that they were told lately; about 10 MB."""
+MAX_TOKENS = 1_024
+"""Combinations of which it is remembered what they tell; clients choose them, up to some KB each."""
 
 _LINKING = frozenset({EventType.IDENTIFY, EventType.ALIAS})
 _HEAD = msgspec.json.Decoder(LooseHead)
@@ -63,11 +65,12 @@ class Collector:
         self._gpc_purposes = gpc_purposes
         self.counts = counts or ConsentCounts()
         self._refreshes = Refreshes()
+        self._tokens = _Tokens()
         self._linked: dict[Subject, tuple[str, int]] = {}
 
     def collect(self, batch: EventBatch, *, received_ms: int) -> list[Entry]:
         """What is to be written before these events are stored; raises `ConsentUnreadable`."""
-        tokens = _tokens(batch.combos)
+        tokens = self._tokens.of(batch.combos)
         if tokens is None:
             return []
         self._refresh()
@@ -218,17 +221,33 @@ def _ids(batch: EventBatch) -> set[str]:
     return {one for one in (*batch.user_ids, *batch.anonymous_ids) if one is not None}
 
 
-def _tokens(combos: list[Combo]) -> list[object] | None:
-    """For each event an object that is the same for events that tell the same; None when none tells anything."""
-    identities = list(map(id, combos))
-    distinct = dict(zip(identities, combos, strict=True))
-    if len(distinct) == 1:
-        token = _token(combos[0])
-        return None if token is _SILENT else [token] * len(combos)
-    token_of = {identity: _token(combo) for identity, combo in distinct.items()}
-    if all(token is _SILENT for token in token_of.values()):
-        return None
-    return list(map(token_of.__getitem__, identities))
+class _Tokens:
+    """For each event an object that is the same for events that tell the same.
+
+    Combinations are few and come again as the same objects, so what was found for one is kept by its identity.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, object] = {}
+        self._combos: list[Combo] = []
+        """The known ones: while they are here, none of their identities is another's."""
+
+    def of(self, combos: list[Combo]) -> list[object] | None:
+        """The object of each event; None when none tells anything."""
+        try:
+            tokens = list(map(self._known.__getitem__, map(id, combos)))
+        except KeyError:
+            self._learn(combos)
+            tokens = list(map(self._known.__getitem__, map(id, combos)))
+        return None if all(token is _SILENT for token in tokens) else tokens
+
+    def _learn(self, combos: list[Combo]) -> None:
+        if len(self._known) > MAX_TOKENS:
+            self._known, self._combos = {}, []
+        for combo in combos:
+            if id(combo) not in self._known:
+                self._known[id(combo)] = _token(combo)
+                self._combos.append(combo)
 
 
 def _token(combo: Combo) -> object:

@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ from sluicegate.delivery.gate import Gate
 from sluicegate.delivery.held import HoldBounds
 from sluicegate.delivery.held_log import HeldLog
 from sluicegate.delivery.holding import Holding
+from sluicegate.delivery.keeping_up import KeepingUp
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.pacing import pace_s
@@ -36,7 +38,7 @@ from sluicegate.delivery.walltime import wall_ms
 from sluicegate.destinations.base import Batch
 from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import ConsentUnreadable, LogUnavailable, Retry
-from sluicegate.eventlog.base import EventLog
+from sluicegate.eventlog.base import EventLog, Offset
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ LOOK_EVERY_S = 2.0
 """The log is looked at this often whether the bell has rung or not."""
 COMMIT_EVERY_S = 0.02
 """Progress is committed at most this often; a killed process repeats at most what it delivered in this time."""
+PACE_EVERY_S = 0.02
+"""Whether it keeps up is looked at this often."""
 STORE_RETRY_S = 1.0
 """Wait after the log or the store could not be used."""
 
@@ -78,8 +82,13 @@ class DeliveryLoop:
         gate: Gate,
         deciding: Deciding,
         hold: HoldBounds,
+        head: Callable[[], Offset],
+        on_keeping_up: Callable[[bool], object],
     ) -> None:
         self._plugin = plugin
+        self._head = head
+        self._on_keeping_up = on_keeping_up
+        self._keeping_up = KeepingUp()
         self._flight = flight
         self._waiting = waiting
         self._stop = stop
@@ -101,7 +110,7 @@ class DeliveryLoop:
         self._n_started = 0
         self._ran_in_place = False
         self._timeout_s = plugin.instance.context.timeout_s
-        self._looked_at = self._committed_at = self._batched_at = self._resume_at = -math.inf
+        self._looked_at = self._committed_at = self._batched_at = self._resume_at = self._paced_at = -math.inf
         vitals.oldest_call_s = self._calls.oldest_s
         vitals.cursor = cursor
 
@@ -129,6 +138,14 @@ class DeliveryLoop:
         self._read(now)
         self._start_calls(time.monotonic())
         self._commit(time.monotonic(), at_once=self._lanes.careful)  # what goes through now must not come again
+        self._look_at_pace(now)
+
+    def _look_at_pace(self, now: float) -> None:
+        if now < self._paced_at + PACE_EVERY_S:
+            return
+        self._paced_at = now
+        if self._keeping_up.look(self._lanes.settlement.last, self._head(), now):
+            self._on_keeping_up(self._keeping_up.keeps_up)
 
     def _end_calls(self) -> None:
         for ended in self._calls.ended():

@@ -47,7 +47,8 @@ class DeliveryWorker:
     """Delivers to one destination in a thread of its own.
 
     `report` is called in that thread: LOADED once the plugin is ready, and one final report, after which it ends.
-    `at` hears, in that thread too, what it begins with until it has loaded.
+    `at` hears, in that thread too, what it begins with until it has loaded, and `on_keeping_up` whether it reads as
+    fast as events come, whenever that changes; at first it is not taken for granted.
     `start_offset` is where a store that does not exist yet begins: what lies before it is not for this destination.
     """
 
@@ -62,6 +63,7 @@ class DeliveryWorker:
         make: Callable[[DestinationConfig, DataDir], Plugin] = make_plugin,
         consent: ConsentConfig = ConsentConfig(),  # noqa: B008  (frozen)
         at: Callable[[LoadStage], object] = lambda stage: None,
+        on_keeping_up: Callable[[bool], object] = lambda keeps_up: None,
     ) -> None:
         self._destination = destination
         self._data_dir = data_dir
@@ -70,6 +72,7 @@ class DeliveryWorker:
         self._start_offset = start_offset
         self._make = make
         self._at = at
+        self._on_keeping_up = on_keeping_up
         self._consent = consent_of(destination, consent)
         self._bell = BellWatch(data_dir.bell)
         self._waiting = Waiting(self._bell)
@@ -178,6 +181,8 @@ class DeliveryWorker:
                 ),
                 deciding=deciding,
                 hold=HoldBounds.of(self._consent),
+                head=self._bell.head,
+                on_keeping_up=self._on_keeping_up,
             )
             self._at(LoadStage.LOADED)
             self._report(Report(ReportKind.LOADED))

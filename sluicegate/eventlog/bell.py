@@ -72,6 +72,10 @@ class BellWatch:
         except BlockingIOError:
             return False
 
+    def head(self) -> int:
+        """How far the log went when the bell was last rung; see `rung`."""
+        return rung(self._path)
+
     def wait(self, timeout_s: float) -> bool:
         """Wait until the bell has rung, and clear it; False when it has not rung in time."""
         if self._fd is None:

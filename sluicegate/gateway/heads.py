@@ -32,6 +32,8 @@ class Head:
     """Of the body."""
     source: str | None = None
     """Whose write key it has, once that was looked up; empty when requests with it need a closer look."""
+    source_of_key: str | None = None
+    """The same whatever else it has, for requests that are looked at closely."""
 
 
 class Heads:

@@ -193,7 +193,7 @@ class Ingest:
         """
         body, exchange.body = exchange.body, b""
         headers = exchange.headers
-        source = self._keys.source_of_header(headers.get(b"authorization", b""))
+        source = self._source(exchange)
         key = key_outside_body(exchange) if source is None else None
         if key is not None and (source := self._keys.source(key)) is None:
             exchange.reply(UNAUTHORIZED)
@@ -224,6 +224,16 @@ class Ingest:
             if b"x-ip-policy" in headers:
                 apply_ip_policy(acceptance.batch, IpPolicy.of(headers[b"x-ip-policy"]))
             self._hand_over(exchange, acceptance, image=image)
+
+    def _source(self, exchange: Exchange) -> str | None:
+        """Whose key is in `Authorization`; looked up once for requests with the same head."""
+        head = exchange.head
+        if head is not None and head.source_of_key is not None:
+            return head.source_of_key
+        source = self._keys.source_of_header(exchange.headers.get(b"authorization", b""))
+        if head is not None:
+            head.source_of_key = source
+        return source
 
     def _hand_over(self, exchange: Exchange, acceptance: Acceptance, *, image: bool) -> None:
         batch, rejected = acceptance.batch, acceptance.rejected

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -24,6 +25,49 @@ thread = threading.Thread(target=look)
 thread.start()
 thread.join()
 """
+
+ROOM = """
+import os, threading
+from sluicegate.actors.scheduling import Room
+done = threading.Event()
+thread = threading.Thread(target=done.wait)
+thread.start()
+room = Room()
+def look():
+    print(*(sorted(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task")), sep=";")
+look()
+room.leave(True)
+look()
+room.leave(False)
+look()
+done.set()
+"""
+
+
+def _affinities() -> list[list[set[int]]]:
+    """The processors that each thread of a process may use: at first, leaving one, and using all again."""
+    run = subprocess.run([sys.executable, "-c", ROOM], capture_output=True, text=True, check=True)
+    return [[set(json.loads(one)) for one in line.split(";")] for line in run.stdout.splitlines()]
+
+
+def test_one_processor_is_left_to_others_by_every_thread_and_taken_again() -> None:
+    ours = os.sched_getaffinity(0)
+    if len(ours) < 2:
+        pytest.skip("there is only one processor")
+
+    assert _affinities() == [[ours] * 2, [ours - {max(ours)}] * 2, [ours] * 2]
+
+
+def test_process_that_has_one_processor_keeps_it() -> None:
+    ours = os.sched_getaffinity(0)
+    one = {min(ours)}
+    try:
+        os.sched_setaffinity(0, one)
+        found = _affinities()
+    finally:
+        os.sched_setaffinity(0, ours)
+
+    assert found == [[one] * 2] * 3
 
 
 def _told(policy: int = os.SCHED_OTHER) -> tuple[int, int, str]:

@@ -132,6 +132,19 @@ def test_rate_limit_of_the_configuration_bounds_every_call(world: World) -> None
     assert sorted(map(len, vendor.calls)) == [10, 50]
 
 
+def test_worker_tells_whether_it_keeps_up_with_the_log(world: World) -> None:
+    def told_when_the_log_goes_to(head: int) -> list[bool]:
+        world.bell.ring(head)
+        return world.keeping_up
+
+    world.append("a")
+    world.start(Vendor())
+
+    world.wait(lambda: told_when_the_log_goes_to(1) == [True])
+    world.wait(lambda: told_when_the_log_goes_to(1_000_000) == [True, False])
+    world.wait(lambda: told_when_the_log_goes_to(1) == [True, False, True])
+
+
 def test_destroy_that_hangs_shows_as_stalled(world: World) -> None:
     def refuse(batch: Batch) -> None:
         raise CredentialsRefused("401")

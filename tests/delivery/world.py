@@ -34,6 +34,8 @@ class World:
         self.config = DestinationConfig("vendor", "vendor", Requirement(("measurement",)))
         self.consent = ConsentConfig()
         self.epoch = 0
+        self.keeping_up: list[bool] = []
+        """What the worker has told of it."""
         self.reports: queue.Queue[Report] = queue.Queue()
         self.worker: DeliveryWorker | None = None
 
@@ -60,6 +62,7 @@ class World:
             start_offset=0,
             make=vendor.make,
             consent=self.consent,
+            on_keeping_up=self.keeping_up.append,
         )
         self.worker.start()
         return self.worker

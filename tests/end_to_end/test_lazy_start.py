@@ -4,7 +4,7 @@ import os
 
 from sluicegate.actors.scheduling import NICENESS
 from sluicegate.lock import holder
-from tests.end_to_end.harness import ADS, ARCHIVE, CRM, MakeSystem, track
+from tests.end_to_end.harness import ADS, ARCHIVE, CRM, MakeSystem, poll, track
 from tests.end_to_end.receiver import Receiver
 
 DESTINATIONS = ARCHIVE + CRM + ADS
@@ -61,6 +61,9 @@ def test_destinations_leave_the_processor_to_those_whom_clients_wait_for(system:
 
     assert archive.pid is not None
     assert _niceness(archive.pid) == min(19, _niceness(running.pid) + NICENESS)
+    everywhere = os.sched_getaffinity(running.pid)
+    others = everywhere - {max(everywhere)} or everywhere
+    poll("one processor is left to others", lambda: os.sched_getaffinity(archive.pid or 0) == others)
 
 
 def _niceness(pid: int) -> int:
