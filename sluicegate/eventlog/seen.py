@@ -188,31 +188,30 @@ class SeenIds:
         with self._saving:
             with self.lock:
                 blocks = self._window.unsaved() if self.loaded and self._saves else []
-            if not blocks:
-                return
-            try:
-                self._write(db, blocks)
-            except _DAMAGE as error:
-                self._saves = False  # a start reads on where the blocks end, so none may be left out
-                logger.warning("message ids are not saved any more, and a start takes longer: %s", error)
-                return
-            self._unusable_after = None
-            with self.lock:
-                self._window.saved(blocks)
+            for block in blocks:
+                # An append waits for the lock no longer than for one block. Otherwise SQLite would have it sleep until
+                # it happens to find the database free, for several milliseconds.
+                with self.lock:
+                    try:
+                        self._write(db, block)
+                    except _DAMAGE as error:
+                        self._saves = False  # a start reads on where the blocks end, so none may be left out
+                        logger.warning("message ids are not saved any more, and a start takes longer: %s", error)
+                        return
+                    self._window.saved([block])
 
-    def _write(self, db: apsw.Connection, blocks: Sequence[Block]) -> None:
+    def _write(self, db: apsw.Connection, block: Block) -> None:
         with transaction(db):
             if self._unusable_after is not None:
                 db.execute("DELETE FROM seen_ids WHERE last > ?", (self._unusable_after,))
-            saved = fetch(db, "SELECT coalesce(max(last), 0) FROM seen_ids")[0][0]
-            db.executemany(
-                "INSERT INTO seen_ids VALUES (?, ?, ?)",
-                [(b.last, b.newest_ms, to_bytes(b.parts)) for b in blocks if b.last > saved],
-            )
+            if block.last > fetch(db, "SELECT coalesce(max(last), 0) FROM seen_ids")[0][0]:
+                values = block.last, block.newest_ms, to_bytes(block.parts)
+                db.execute("INSERT INTO seen_ids VALUES (?, ?, ?)", values)
             db.execute(
                 "DELETE FROM seen_ids WHERE last > 0 AND (newest_ms < ? OR last <= ?)",
-                (self._window.expired_before_ms, blocks[-1].last - self._max_ids),
+                (self._window.expired_before_ms, block.last - self._max_ids),
             )
+        self._unusable_after = None
 
     # -- hashes -----------------------------------------------------------------------------------------------------
 
