@@ -34,6 +34,7 @@ class ClearOnes:
     def cover(self, user_ids: Sequence[str | None], anonymous_ids: Sequence[str | None]) -> bool:
         """Whether all of these subjects, given as columns, are in the set."""
         # Most visitors are one user: to look that up takes half the time of making, hashing and comparing pairs.
-        if list(map(self._user_of.get, anonymous_ids, repeat(_NO_USER))) == user_ids:
+        # Columns of events that were picked from a row are tuples, which no list is equal to.
+        if list(map(self._user_of.get, anonymous_ids, repeat(_NO_USER))) == list(user_ids):
             return True
         return self._pairs.issuperset(zip(user_ids, anonymous_ids, strict=True))
