@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,14 @@ MIN_WORD_CHARS = 8
 """Parts of a secret (`Bearer TOKEN`) are masked by themselves from this length on."""
 MIN_CUT_CHARS = 6
 """A text that ends with so many first characters of a secret was cut within it."""
-_MAX_CUT_CHARS = 128
+_ESCAPE = (
+    r"%[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[\"'/\\]"
+    r"|&(?:#[0-9]{1,4}|#x[0-9a-fA-F]{1,4}|amp|lt|gt|quot|apos);"
+)
+_FOR_URLS = str.maketrans("+/", "-_")
+"""From Base64 to the letters that it has in URLs (RFC 4648, section 5)."""
+_has_escape = re.compile(_ESCAPE).search
+_characters = re.compile(f"{_ESCAPE}|.", re.DOTALL).findall
 
 
 class Mask:
@@ -35,10 +43,24 @@ class Mask:
         for secret in self._longest_first:
             if secret in text:
                 text = text.replace(secret, MASK)
-        end = text[-_MAX_CUT_CHARS:]
-        begun = (_n_begun(end, secret) for secret in self._longest_first if secret[:MIN_CUT_CHARS] in end)
+        if self._longest_first and _has_escape(text):
+            text = self._without_escaped(text)
+        begun = (_n_begun(text, secret) for secret in self._longest_first)
         cut = max(begun, default=0)
         return text[:-cut] + MASK if cut else text
+
+    def _without_escaped(self, text: str) -> str:
+        """The text without secrets of which any characters are escaped, as vendors do that quote them."""
+        written = _characters(text)
+        meant = "".join(map(_meant, written))
+        for secret in self._longest_first:
+            at = meant.find(secret)
+            while at >= 0:
+                end = at + len(secret)
+                written[at:end] = [MASK, *[""] * (len(secret) - 1)]
+                meant = meant[:at] + "\0" * len(secret) + meant[end:]
+                at = meant.find(secret, end)
+        return "".join(written)
 
 
 hidden = Mask()
@@ -55,11 +77,13 @@ def _spellings(secret: str) -> Iterator[str]:
     for text in (secret, *words):
         if len(text) < MIN_CHARS:
             continue
-        yield from (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
-        yield base64.b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
-        yield base64.b64encode(f"{text}:".encode("utf-8", "surrogatepass")).decode().rstrip("=")
+        data = text.encode("utf-8", "surrogatepass")
+        yield from (text, quote(data, safe=""), quote_plus(data), json.dumps(text)[1:-1], repr(text)[1:-1])
+        encoded = [base64.b64encode(data).decode().rstrip("="), base64.b64encode(data + b":").decode().rstrip("=")]
         if len(text) >= MIN_WORD_CHARS:
-            yield from _within_base64(text.encode("utf-8", "surrogatepass"))
+            encoded += _within_base64(data)
+        for one in encoded:
+            yield from (one, one.translate(_FOR_URLS))
 
 
 def _within_base64(secret: bytes) -> Iterator[str]:
@@ -69,7 +93,22 @@ def _within_base64(secret: bytes) -> Iterator[str]:
         yield encoded[n_shared : (n_before + len(secret)) * 8 // 6].decode()
 
 
+def _meant(written: str) -> str:
+    """The one character that an escape stands for."""
+    if len(written) == 1:
+        return written
+    if written[0] == "&":
+        return html.unescape(written)[:1] or "\0"
+    digits = written.lstrip("%\\ux")
+    return chr(int(digits, 16)) if len(written) > 2 else written[1]
+
+
 def _n_begun(text: str, secret: str) -> int:
     """How many first characters of the secret the text ends with, 0 for too few to tell."""
-    longest = min(len(secret) - 1, len(text))
-    return next((n for n in range(longest, MIN_CUT_CHARS - 1, -1) if text.endswith(secret[:n])), 0)
+    begin, longest = secret[:MIN_CUT_CHARS], len(secret) - 1
+    at = text.find(begin, max(0, len(text) - longest))
+    while at >= 0:
+        if secret.startswith(text[at:]):
+            return len(text) - at
+        at = text.find(begin, at + 1)
+    return 0

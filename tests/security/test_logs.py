@@ -111,6 +111,30 @@ def test_secret_is_masked_inside_of_what_was_encoded_with_it(before: str, after:
     assert len(shown) <= len(before) * 2 + len(after) * 2 + 6
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "ab/cd%2Bef%3D%3D",
+        "ab%2fcd%2bef%3d%3d",
+        r"ab\/cd+ef==",
+        r"ab/cd+ef\u003d\u003d",
+        r"ab/cd\u002Bef==",
+        r"ab\x2fcd+ef==",
+        "ab/cd&#x2B;ef&#61;&#61;",
+        "YWIvY2QrZWY9PQ%3D%3D",
+    ],
+)
+def test_secret_is_masked_whichever_of_its_characters_a_vendor_escapes(spelling: str) -> None:
+    assert Mask(["ab/cd+ef=="])(f'{{"wrong": "{spelling}"}}').startswith('{"wrong": "***')
+    assert Mask(["ab/cd+ef=="])(f"100% of &lt;{spelling}&gt;").startswith("100% of &lt;***")
+
+
+def test_secret_is_masked_in_base64_for_urls() -> None:
+    told = base64.urlsafe_b64encode(b"??>>~~tok-1").decode()
+
+    assert Mask(["??>>~~tok-1"])(f"the key {told}") == "the key ***="
+
+
 def test_words_of_a_secret_are_masked_by_themselves() -> None:
     assert Mask(["Bearer tok-123456"])("the token tok-123456 is wrong") == "the token *** is wrong"
 
@@ -118,6 +142,17 @@ def test_words_of_a_secret_are_masked_by_themselves() -> None:
 @given(st.integers(MIN_CUT_CHARS, len(SECRET) - 1))
 def test_secret_that_was_cut_at_the_end_of_a_text_is_masked(length: int) -> None:
     assert Mask([SECRET])(f"the vendor said {SECRET[:length]}") == "the vendor said ***"
+
+
+@pytest.mark.parametrize("length", [6, 128, 129, 500, 999])
+def test_long_secret_that_was_cut_is_masked_wherever_it_was_cut(length: int) -> None:
+    key = "".join(f"{number:04d}-" for number in range(200))
+
+    assert Mask([key])(f"the vendor said {key[:length]}") == "the vendor said ***"
+
+
+def test_secret_with_half_a_character_in_it_is_masked() -> None:
+    assert Mask(["tok-\udcff1234"])("the token tok-\udcff1234 is wrong") == "the token *** is wrong"
 
 
 @given(st.lists(st.text(min_size=4), max_size=5), st.text())
