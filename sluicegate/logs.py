@@ -57,7 +57,7 @@ class ConsoleFormatter(logging.Formatter):
         fields = _fields(record)
         head = f"{_time(record)} {record.levelname:<7} {fields.pop('part')}[{record.process}] {record.name}"
         rest = "".join(f" {name}={json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
-        lines = [f"{head}: {_shown(record.getMessage())}{rest}"]
+        lines = [f"{head}: {_shown(_message(record))}{rest}"]
         lines += [f"    | {printable(line)}" for line in _error(record).split("\n") if line]
         return "\n".join(lines)
 
@@ -69,7 +69,7 @@ class JsonFormatter(logging.Formatter):
         """The line."""
         line: dict[str, object] = {"time": _time(record), "level": record.levelname.lower()}
         line |= {"part": _process["part"], "process": record.process, "logger": record.name}
-        line |= {"message": _shown(record.getMessage())}
+        line |= {"message": _shown(_message(record))}
         line |= _fields(record)
         if error := _error(record):
             line["error"] = "\n".join(map(printable, error.split("\n")))
@@ -144,6 +144,15 @@ def printable(text: str) -> str:
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception as error:
+        # `logging` would print the arguments in the clear, and lose the line.
+        place = f"{record.pathname}:{record.lineno}"
+        return f"{record.msg} (its arguments cannot be shown, {place}: {type(error).__name__})"
 
 
 def _shown(text: str) -> str:

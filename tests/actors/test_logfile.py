@@ -66,3 +66,25 @@ def test_line_that_a_full_disk_does_not_take_shows_no_secret(
     told = capsys.readouterr().err
     assert "the vendor said no to ***" in told
     assert SECRET not in told
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise RuntimeError(f"no text for {SECRET}")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("message", "args"), [("%d events", (SECRET,)), ("two: %s %s", (SECRET,)), ("%s", (Unspeakable(),))]
+)
+def test_line_with_a_mistake_in_it_is_written_and_shows_no_secret(
+    log: logging.Logger, path: Path, capsys: pytest.CaptureFixture[str], message: str, args: tuple[object, ...]
+) -> None:
+    hide([SECRET])
+
+    log.warning(message, *args)
+
+    assert SECRET not in capsys.readouterr().err
+    assert message in path.read_text()
+    assert SECRET not in path.read_text()
