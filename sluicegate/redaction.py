@@ -50,7 +50,9 @@ _CONTEXT: Mapping[str, frozenset[str] | None] = {
 (segment.com/docs/connections/spec/common) but for the consent objects."""
 _IDS = ("userId", "anonymousId", "previousId", "groupId")
 _URLS = frozenset({"url", "href", "path", "referrer", "referer", "search", "currenturl", "initialreferrer"})
-"""Members, in their plain spelling, of which a query and a fragment are cut off."""
+"""Members, in their plain spelling, of which a query and a fragment are cut off also where no scheme says that they are
+URLs."""
+_begins_a_url = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE).match
 _PERSONAL_NAMES = """
     address addresses aid authorization billingaddress birthday birthdate contact cookie cookies creditcard customer
     dateofbirth dclid dob emailaddresses emails externalids familyname fbc fbclid fbp fullname gaid gbraid gclid gender
@@ -136,6 +138,7 @@ class _Scrub:
 
     def name(self, name: str) -> str:
         """A name with the texts of the person taken out."""
+        name = _without_query(name)
         if not self.is_told(name):
             return name
         folded = fold(name)
@@ -187,7 +190,7 @@ class _Scrub:
             if (only is not None and name not in only) or self.is_told(name):
                 continue
             if isinstance(inner, str) and plain(name) in _URLS:
-                inner = re.split(r"[?#]", inner, maxsplit=1)[0]
+                inner = _before_query(inner)
             if (clean := self.value(inner)) is not _NOTHING:
                 kept[name] = clean
         return kept
@@ -199,10 +202,21 @@ class _Scrub:
         if isinstance(value, list):
             return [clean for one in value if (clean := self.value(one)) is not _NOTHING]
         text = _text(value)
-        return _NOTHING if text is not None and self.is_told(text) else value
+        if text is not None and self.is_told(text):
+            return _NOTHING
+        return _without_query(value) if isinstance(value, str) else value
 
 
 _NOTHING = object()
+
+
+def _without_query(text: str) -> str:
+    """A URL up to its query; any other text as it is."""
+    return _before_query(text) if _begins_a_url(text) else text
+
+
+def _before_query(url: str) -> str:
+    return re.split(r"[?#]", url, maxsplit=1)[0]
 
 
 def fold(text: str) -> str:

@@ -242,3 +242,18 @@ def test_text_of_a_person_is_found_however_its_letters_are_composed(spelling: st
     assert found["properties"] == {"title": "Hello"}
     assert REDACTED in found["name"]
     assert spelling not in found["name"]
+
+
+@pytest.mark.parametrize("name", ["link", "url", "page_url", "landing"])
+@pytest.mark.parametrize("query", ["?gclid=1", "#top", "?q=my name#x"])
+def test_query_of_a_url_goes_wherever_the_url_stands(name: str, query: str) -> None:
+    url = "HTTPS://shop.example/cart"
+    event = {"type": "page", "name": url + query, "properties": {name: url + query, "in": [url + query, {name: url}]}}
+
+    assert redacted(event) == {"type": "page", "name": url, "properties": {name: url, "in": [url, {name: url}]}}
+
+
+def test_question_in_a_text_that_is_no_url_stays() -> None:
+    event = {"type": "page", "name": "Why? #1", "properties": {"title": "Why? #1", "ratio": "1://2?"}}
+
+    assert redacted(event) == event
