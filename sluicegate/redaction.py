@@ -61,9 +61,9 @@ _PERSONAL_NAMES = """
     traits ttclid twclid user useragent visitor wbraid zip zipcode
 """
 _PERSONAL_ENDS = """
-    accountid advertisingid anonymousid clientid contactid customerid deviceid email emailaddress externalid firstname
-    groupid ipaddress lastname memberid phone personid phonenumber previousid profileid sessionid subscriberid userid
-    username visitorid
+    accountid advertisingid anonymousid clientid clientip contactid customerid customerip deviceid deviceip email
+    emailaddress externalid firstname forwardedfor groupid ipaddr ipaddress lastname memberid personid phone phonenumber
+    previousid profileid realip remoteip sessionid sourceip subscriberid userid userip username visitorid visitorip
 """
 _PERSONAL = frozenset(_PERSONAL_NAMES.split())
 _PERSONAL_ENDINGS = tuple(_PERSONAL_ENDS.split())
@@ -152,7 +152,7 @@ class _Scrub:
         for _ in range(MAX_DECODINGS):
             if self._tells(folded):
                 return True
-            decoded = fold(unquote_plus(folded)) if "%" in folded else folded
+            decoded = fold(unquote_plus(folded)) if "%" in folded or "+" in folded else folded
             if decoded == folded:
                 return False
             folded = decoded
@@ -185,7 +185,7 @@ class _Scrub:
         """An object without what is personal in it, at any depth; `only` names the members that can stay."""
         kept = {}
         for name, inner in value.items():
-            if only is None and is_personal(name):
+            if only is None and is_personal(name, of_many=isinstance(inner, list)):
                 continue
             if (only is not None and name not in only) or self.is_told(name):
                 continue
@@ -231,9 +231,13 @@ def plain(name: str) -> str:
     return "".join(filter(str.isalnum, fold(name)))
 
 
-def is_personal(name: str) -> bool:
-    """Whether a member of this name is about a person, whatever is in it."""
+def is_personal(name: str, *, of_many: bool = False) -> bool:
+    """Whether a member of this name is about a person, whatever is in it; `of_many` for a list of such values."""
     name = plain(name)
+    return _is_personal(name) or (of_many and _is_personal(name.removesuffix("s")))
+
+
+def _is_personal(name: str) -> bool:
     return name in _PERSONAL or name.endswith(_PERSONAL_ENDINGS)
 
 
@@ -266,5 +270,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _text(value: Any) -> str | None:
-    """A text or a number as text."""
+    """A text or a number as text; 7.0, as some languages write every number, is 7."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
