@@ -26,6 +26,7 @@ from typing import Any
 
 import apsw
 import msgpack
+import msgspec
 
 from sluicegate.audit.column import Column, Versions, add_versions
 from sluicegate.config.model import Requirement
@@ -91,6 +92,29 @@ class Row:
         return self.number, self.later, self.first, self.last, self.at_ms, self.story, self.hash
 
 
+class _Packed(msgspec.Struct, array_like=True):
+    """A story as it is stored; rows from before requirements were kept end without them."""
+
+    from_ms: int
+    words: list[str]
+    pieces: list[int | bytes]
+    versions: list[int]
+    was: str
+    distances: list[int]
+    requires: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+
+
+_unpack = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def _numbers(given: Sequence[int | bytes]) -> list[int]:
+    """How many events each run has; raises `ValueError` for what is no such number."""
+    numbers = [n for n in given if isinstance(n, int) and n > 0]
+    if len(numbers) != len(given):
+        raise ValueError("a run has no number of events")
+    return numbers
+
+
 @dataclass(slots=True)
 class Story:
     """What a row tells: `from_ms` is when it was begun; `was` and `offsets` are those of a later row.
@@ -120,12 +144,12 @@ class Story:
     def unpacked(cls, packed: bytes) -> Story:
         """The story in a row; raises `ValueError` for what is none."""
         try:
-            from_ms, words, pieces, versions, was, distances, *more = msgpack.unpackb(packed)
-            column = Column(words, list(zip(pieces[::2], pieces[1::2], strict=True)))
-            runs = list(zip(versions[::2], versions[1::2], strict=True))
-            requires = Requirement(*map(tuple, more[0])) if more and more[0] is not None else None
-            return cls(from_ms, column, runs, was, list(accumulate(distances)), requires)
-        except Exception as error:
+            told = _unpack(packed)
+            column = Column(told.words, list(zip(_numbers(told.pieces[::2]), told.pieces[1::2], strict=True)))
+            runs = list(zip(_numbers(told.versions[::2]), told.versions[1::2], strict=True))
+            requires = None if told.requires is None else Requirement(*told.requires)
+            return cls(told.from_ms, column, runs, told.was, list(accumulate(told.distances)), requires)
+        except ValueError as error:
             raise ValueError(f"it cannot be decoded: {error}") from error
 
 

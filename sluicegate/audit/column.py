@@ -90,7 +90,7 @@ class Column:
         """How the event at this place ended; raises `IndexError`."""
         for n, data in self.pieces:
             if place < n:
-                return self.words[data if isinstance(data, int) else _unpacked(n, data)[place]]
+                return self._word(data if isinstance(data, int) else _unpacked(n, data)[place])
             place -= n
         raise IndexError(place)
 
@@ -98,9 +98,9 @@ class Column:
         """The words with the number of neighbouring events that ended so; neighbours may repeat a word."""
         for n, data in self.pieces:
             if isinstance(data, int):
-                yield self.words[data], n
+                yield self._word(data), n
             else:
-                yield from ((self.words[code], length) for code, length in _code_runs(_unpacked(n, data)))
+                yield from ((self._word(code), length) for code, length in _code_runs(_unpacked(n, data)))
 
     def counts(self) -> Counter[str]:
         """How many events ended in each word; raises `ValueError` for a column that makes no sense."""
@@ -192,7 +192,7 @@ def _unpacked(n: int, data: int | bytes) -> bytes:
         raise ValueError(f"a piece of {n} events is too long")
     try:
         codes: bytes = _codec.decompress(data, max_output_size=n)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, MemoryError) as error:  # a damaged frame may say that it has exabytes
         raise ValueError(f"a piece cannot be decompressed: {error}") from error
     if len(codes) != n:
         raise ValueError(f"a piece has {len(codes)} events and not {n}")

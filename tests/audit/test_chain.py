@@ -3,6 +3,9 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -323,3 +326,21 @@ def test_row_from_before_requirements_were_kept_is_read(told: Chain) -> None:
     story = chain.Story.unpacked(packed)
 
     assert (story.requires, story.column.counts()) == (None, chain.Story.unpacked(row.story).column.counts())
+
+
+@pytest.mark.parametrize("place", [-1, -2])
+@pytest.mark.parametrize("value", [0x00, 0x7F, 0x80, 0x90, 0xC4, 0xCB, 0xCF, 0xD4, 0xD7, 0xDF, 0xF5, 0xFF])
+def test_row_with_any_damaged_byte_is_read_or_refused(told: Chain, place: int, value: int) -> None:
+    told.settle((DELIVERED, 1), (DENIED, 1), (DELIVERED, 3), *[(DENIED, 2)] * 50, at_ms=10**12)
+    told.correct({119: DELIVERED, 120: DELIVERED, 121: DENIED}, was=DENIED, at_ms=10**12)
+    row = rows(told.db)[place]
+
+    for at in range(len(row.story)):
+        story = row.story[:at] + bytes((value,)) + row.story[at + 1 :]
+        told.db.execute("UPDATE decisions SET story = ? WHERE number = ?", (story, row.number))
+        with suppress(ValueError):
+            counts_of(replace(row, story=story))
+        with suppress(ValueError):
+            assert all(final(word) for _, _, word, _ in islice(ranges(replace(row, story=story)), 1_000))
+        with suppress(ValueError):
+            assert all(final(entry.word) for entry in entries_of(told.db, 120))
