@@ -19,7 +19,7 @@ from sluicegate.accounts import read_state, store_schema, words_of
 from sluicegate.audit import chain
 from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
 from sluicegate.audit.column import add_version
-from sluicegate.audit.reading import Checked, before_first, check, counts_of, entries_of, ranges, rows_after
+from sluicegate.audit.reading import Checked, before_first, check, counts_of, entries_of, hash_at, ranges, rows_after
 from sluicegate.audit.trim import forget_decisions
 from sluicegate.audit.words import Final, final
 from sluicegate.config.model import Requirement
@@ -246,6 +246,19 @@ def test_head_is_a_row_that_does_not_grow_any_more(told: Chain) -> None:
     assert before.head == after.head == 10
     assert before.head_hash == after.head_hash
     assert told.check().n_rows == 12
+
+
+def test_head_that_was_told_stays_when_the_clock_goes_back_and_forth(tmp_path: Path) -> None:
+    one, hour_ms = Chain(tmp_path / "crm.db"), 60 * chain.GROW_MS
+    one.settle((DEAD, 1), (DEAD, 1), at_ms=hour_ms)
+    one.correct({one.cursor: DELIVERED}, was=DEAD, at_ms=0)
+    told = check(one.db, cursor=one.cursor, counts=one.counts, now_ms=hour_ms)
+
+    one.settle((DELIVERED, 1), at_ms=hour_ms + 1)
+
+    assert told.fault is None
+    assert not told.head or hash_at(one.db, told.head) == told.head_hash
+    one.db.close()
 
 
 def test_store_from_before_the_chain_begins_it_with_what_was_counted(tmp_path: Path) -> None:
