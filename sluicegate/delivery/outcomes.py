@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sluicegate import masking
 from sluicegate.consent.standing import ERASED
 from sluicegate.delivery.gate import REDACT
 from sluicegate.delivery.lane import Lane, Origin, Part
@@ -51,13 +52,14 @@ class Outcomes:
         if lane.origin is Origin.LOG:
             self.settlement.deny(offset, reason, version)
         else:
-            self._aside[lane.origin].deny(offset, reason, version)
+            self._aside[lane.origin].deny(offset, self.settlement.counted_as(reason), version)
 
     def skip(self, lane: Lane, events: Events, reasons: Mapping[int, str]) -> None:
         """Count these as denied by the destination itself."""
         offsets = events.offsets if reasons else []
+        shown = {reason: masking.hidden(reason)[:MAX_REASON_CHARS] for reason in set(reasons.values())}
         for index, reason in reasons.items():
-            self.deny(lane, offsets[index], reason[:MAX_REASON_CHARS], lane.version)
+            self.deny(lane, offsets[index], shown[reason], lane.version)
 
     def refuse(self, lane: Lane, refused: Mapping[int, str], version: int) -> int:
         """Take what may not go out any more from a lane's first part, and mark what may go redacted.

@@ -187,6 +187,10 @@ class Settlement:
             self._reasons.append(reason)
         return FIRST_REASON + self._reasons.index(reason)
 
+    def counted_as(self, reason: str) -> str:
+        """The reason by which a denial is counted that no code is kept for: the same, or "other"."""
+        return self._reasons[self.code(reason) - FIRST_REASON]
+
     def extend(self, states: bytes, version: int = 0) -> None:
         """Add the offsets that follow, in the states they begin with, by this version of the ledger."""
         if version != self._version or self._versions is not None:
@@ -312,7 +316,7 @@ class Settlement:
         progress.damaged = passed.count(DAMAGED)
         for code, reason in enumerate(self._reasons, FIRST_REASON):
             if count := passed.count(code):
-                progress.denied[reason] = count
+                progress.denied[reason] = progress.denied.get(reason, 0) + count  # a plugin may say "other" too
         if self._held and (n_held := passed.count(HELD)):
             progress.held = [self._held.pop(offset) for offset in list(islice(self._held, n_held))]
         if self._dead and passed.count(DEAD):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate import masking
 from sluicegate.config.declaration import Limits
 from sluicegate.config.model import ConsentConfig, ConsentModel, Requirement
 from sluicegate.consent.reading import LedgerReader
@@ -17,9 +18,11 @@ from sluicegate.delivery.letters import DeadLetter, LetterFilter
 from sluicegate.delivery.plugin import Mask
 from sluicegate.delivery.reader import Reader
 from sluicegate.delivery.store import DestinationStore
+from sluicegate.destinations.outcome import Outcome
 from sluicegate.errors import ConsentUnreadable, LogUnavailable, Retry
 from sluicegate.event import Combo
 from sluicegate.eventlog.memory import MemoryLog
+from sluicegate.eventlog.runs import Events
 from sluicegate.paths import DataDir
 from sluicegate.routing import Decision
 
@@ -127,3 +130,38 @@ def test_replayed_letters_are_judged_although_nobody_has_told_the_ledger_anythin
 
         assert work.batch.message_ids == ["m2"]
         assert [*lanes.aside(Origin.LETTERS).denied.values()] == [Decision.CONSENT_UNDECIDED]
+
+
+def test_letters_that_are_each_left_out_for_a_reason_of_their_own_are_settled(tmp_path: Path) -> None:
+    store = DestinationStore.open(tmp_path / "crm.db", start=0)
+    with closing(store):
+        store.claim(1)
+        store.commit(1, cursor=300, dead_letters=[letter(offset, "400") for offset in range(1, 301)])
+        store.letters.mark_replay()
+        lanes = Lanes(300, Limits())
+        commits = Commits(store, lanes, Reader(MemoryLog(), lambda combo: None, lanes), epoch=1, mask=Mask())
+        n_left_out = 0
+
+        while n_left_out < 300:
+            commits.take_replays(lambda combo: None)
+            for work in lanes.next_batches(0.0):
+                reasons = {index: f"no template for {id_}" for index, id_ in enumerate(work.batch.message_ids)}
+                n_left_out += len(reasons)
+                lanes.complete(work, Outcome(skipped=reasons), now=0.0)
+            commits.gather(0.0)
+        commits.commit()
+        commits.take_replays(lambda combo: None)
+
+        assert (store.state.dead, sum(store.state.denied.values())) == (0, 300)
+        assert store.state.denied["other"] == 300 - 248
+
+
+def test_reason_for_which_an_event_is_left_out_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "hidden", masking.Mask(["tok-12345678"]))
+    lanes = Lanes(0, Limits())
+    lanes.add(bytes(1), Events.of([1], ["m1"], ["visitor"], [b"{}"]))
+    (work,) = lanes.next_batches(0.0)
+
+    lanes.complete(work, Outcome(skipped={0: "tok-12345678 is not allowed"}), now=0.0)
+
+    assert lanes.settlement.advance().denied == {"*** is not allowed": 1}

@@ -65,6 +65,16 @@ def test_more_reasons_than_there_are_codes_share_the_last() -> None:
     assert len(progress) == 300
 
 
+def test_reason_that_is_called_as_what_the_last_ones_share_is_counted_with_them() -> None:
+    settlement = Settlement(0)
+    settlement.extend(bytes([settlement.code("other"), *(settlement.code(f"reason {n}") for n in range(300))]))
+
+    progress = settlement.advance()
+
+    assert progress.denied["other"] == 1 + 300 - 247
+    assert len(progress) == 301
+
+
 def test_progress_adds_up() -> None:
     total = Progress(2, delivered=1, denied={"a": 1})
 
