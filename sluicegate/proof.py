@@ -140,7 +140,9 @@ def missing_head(data_dir: DataDir, destination: str, number: int, hash_: str) -
         except ValueError as error:
             return str(error)
         if number < begin.number:
-            return None  # removed when its time was over; what follows is checked by itself
+            # Who makes a chain anew can say of any row that its time was over; only who noted it knows when that was.
+            kept = f"only those from {begin.number + 1} on; that is right if it is older than audit_ttl"
+            return f"row {number} is not kept any more, {kept}"
         found = hash_at(connection, number) if number <= MAX_ROW else None
     if found is None:
         return f"row {number} is missing"

@@ -23,7 +23,7 @@ def data_dir(tmp_path: Path) -> DataDir:
     return data_dir
 
 
-@pytest.mark.parametrize("counts", ["x", "[]", '{"delivered": null}'])
+@pytest.mark.parametrize("counts", ["x", "[]", '{"delivered": null}', '{"delivered": 1e999}'])
 def test_beginning_of_a_chain_that_cannot_be_read_is_told(data_dir: DataDir, counts: str) -> None:
     with apsw.Connection(str(data_dir.store("crm"))) as db:
         db.execute("UPDATE decisions_before SET counts = ?", (counts,))
@@ -77,3 +77,16 @@ def test_export_tells_every_event_once_while_more_is_decided(
 @pytest.mark.parametrize("number", [2, 10**30])
 def test_row_that_no_chain_can_have_is_missing(data_dir: DataDir, number: int) -> None:
     assert missing_head(data_dir, "crm", number, "0123abcd") == f"row {number} is missing"
+
+
+def test_noted_head_that_was_replaced_by_its_sum_is_told(data_dir: DataDir) -> None:
+    with apsw.Connection(str(data_dir.store("crm"))) as db:
+        ((head,),) = db.execute("SELECT hash FROM decisions WHERE number = 1")
+        db.execute("DELETE FROM decisions")
+        db.execute("UPDATE decisions_before SET (last, number, counts) = (3, 7, '{\"delivered\": 3}')")
+
+    (verified,) = verify(data_dir, head=3)
+    fault = missing_head(data_dir, "crm", 1, head.hex())
+
+    assert verified.fault is None  # nothing within the store can tell
+    assert fault == "row 1 is not kept any more, only those from 8 on; that is right if it is older than audit_ttl"

@@ -83,7 +83,7 @@ def before_first(connection: apsw.Connection) -> Before:
     last, number, hash_, counts = rows[0]
     try:
         kept = {word: int(n) for word, n in json.loads(counts).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError("the beginning of the chain cannot be read") from error
     return Before(last, number, hash_, kept)
 
