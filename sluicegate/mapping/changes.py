@@ -46,9 +46,8 @@ class Changes:
     def apply(self, event: dict[str, Any]) -> None:
         """Change the event in place."""
         for name, place in self._identifiers:
-            value = read(event, place)
-            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                event[name] = str(value)
+            if text := _text(read(event, place)):
+                event[name] = text
         for old, new in self._rename:
             for holder, name in holders(event, old):
                 write(event, new, holder.pop(name))
@@ -70,10 +69,18 @@ def hashed(value: Any) -> Any:
     """
     if isinstance(value, list):
         return [hashed(one) for one in value]
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    text = _text(value)
+    if text is None:
         return value
-    text = str(value).strip().lower()
+    text = text.strip().lower()
     return text if not text or _HASH.fullmatch(text) else sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _text(value: Any) -> str | None:
+    """A text, or a whole number as text; 42.0, as some languages write every number, is 42."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 _OTHER_WILDCARDS = compile(r"[?\[]")

@@ -74,6 +74,13 @@ def test_lists_are_hashed_by_element_and_numbers_as_text() -> None:
     assert hashed(["ada@example.com", 42]) == [EMAIL_HASH, sha256(b"42").hexdigest()]
 
 
+def test_whole_number_with_a_point_is_the_same_as_one_without() -> None:
+    event = changed({"traits": {"id": 42.0, "phone": [491511234567.0]}}, user_id="traits.id", hash=("traits.phone",))
+
+    assert event["userId"] == "42"
+    assert event["traits"]["phone"] == [sha256(b"491511234567").hexdigest()]
+
+
 def test_values_are_added_last() -> None:
     event = changed({"a": 1}, drop=("b",), add={"b": 2, "context.site": "shop"})
 
