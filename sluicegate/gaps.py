@@ -26,6 +26,8 @@ _HEADER_BYTES = {2: 12, 5: 12, 10: 8, 13: 8}
 """Of the pages of trees, by their type: inside and leaf of an index, and of a table."""
 _FIRST_HEADER_AT = 100
 """The first page begins with the header of the database."""
+_MAX_FRAGMENT_BYTES = 60
+"""Of a page that are too few to be a free block; they may lie before its first cell."""
 CHUNK_PAGES = 256
 MAX_AT_A_TIME = 2_000
 """Gaps that are overwritten while others wait to write: about 20 ms."""
@@ -61,11 +63,11 @@ def _clear(db: apsw.Connection, path: Path, gaps: list[Gap]) -> int:
         db.execute("BEGIN IMMEDIATE")
         try:
             in_wal = _pages_in_wal(db)
-            size = db.pragma("page_size")
+            size, n_pages = db.pragma("page_size"), db.pragma("page_count")
             n_cleared = 0
             for number, start, end in gaps:
                 page = db.read("main", DATABASE, (number - 1) * size, size)[1]
-                if number not in in_wal and _gap_of(page, number) == (number, start, end):
+                if number not in in_wal and gap_of(page, number, n_pages=n_pages) == (number, start, end):
                     file.write(bytes(end - start), (number - 1) * size + start)
                     n_cleared += 1
             file.sync()
@@ -115,12 +117,12 @@ def _gaps(db: apsw.Connection) -> Iterator[Gap]:
             number = first + at // size
             if maps_every and number > 1 and (number - 2) % maps_every == 0:
                 continue
-            gap = _gap_of(chunk[at : at + size], number)
+            gap = gap_of(chunk[at : at + size], number, n_pages=n_pages)
             if gap is not None:
                 yield gap
 
 
-def _gap_of(page: bytes, number: int) -> Gap | None:
+def gap_of(page: bytes, number: int, *, n_pages: int) -> Gap | None:
     """The gap of a page if it has something in it."""
     at = _FIRST_HEADER_AT if number == 1 else 0
     header = _HEADER_BYTES.get(page[at])
@@ -130,4 +132,17 @@ def _gap_of(page: bytes, number: int) -> Gap | None:
     start, end = at + header + 2 * n_cells, int.from_bytes(page[at + 5 : at + 7]) or 65_536
     if not start < end <= len(page) or not any(page[start:end]):
         return None
+    # A page that goes on with a long value begins with the number of the next one, which may look like a type.
+    if number > 1 and n_pages >= page[0] << 24 and not _is_of_tree(page, header, n_cells, end):
+        return None
     return number, start, end
+
+
+def _is_of_tree(page: bytes, header: int, n_cells: int, end: int) -> bool:
+    """Whether the cells and free blocks that the header of a page tells of lie where its content is said to begin."""
+    first_free = int.from_bytes(page[1:3])
+    cells = [int.from_bytes(page[at : at + 2]) for at in range(header, header + 2 * n_cells, 2)]
+    used = [*cells, first_free] if first_free else cells
+    if not used:
+        return end == len(page)
+    return end <= min(used) <= end + _MAX_FRAGMENT_BYTES and max(used) < len(page) and page[7] <= _MAX_FRAGMENT_BYTES

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from sluicegate.gaps import clear_gaps
+from sluicegate.gaps import clear_gaps, gap_of
 from sluicegate.sqlite import Schema, connect, fetch, transaction
 
 SCHEMA = Schema("test", 0x53475454, 1, "CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)", shrinks=True)
@@ -88,3 +88,22 @@ def _locks_on(path: Path) -> list[str]:
     inode = str(path.stat().st_ino)
     lines = Path("/proc/locks").read_text().splitlines()
     return sorted(" ".join(line.split()[1:]) for line in lines if line.split()[5].split(":")[-1] == inode)
+
+
+def test_page_of_a_long_value_in_a_huge_file_is_not_taken_for_one_of_a_tree() -> None:
+    rng = random.Random(7)
+    # Such a page begins with the number of the page that follows, and the 33,554,432nd begins like an index.
+    pages = [(kind << 24 | rng.randrange(1 << 24)).to_bytes(4) + rng.randbytes(4_092) for kind in (2, 5) * 10_000]
+
+    assert [gap for page in pages if (gap := gap_of(page, 7, n_pages=6 << 24))] == []
+
+
+def test_every_page_of_a_tree_in_a_huge_file_is_known_as_one(path: Path) -> None:
+    data = path.read_bytes()
+    pages = [data[at : at + 4_096] for at in range(0, len(data), 4_096)]
+
+    small = [gap_of(page, number, n_pages=len(pages)) for number, page in enumerate(pages, 1)]
+    huge = [gap_of(page, number, n_pages=1 << 31) for number, page in enumerate(pages, 1)]
+
+    assert small == huge
+    assert any(small)
