@@ -234,7 +234,8 @@ def plain(name: str) -> str:
 def is_personal(name: str, *, of_many: bool = False) -> bool:
     """Whether a member of this name is about a person, whatever is in it; `of_many` for a list of such values."""
     name = plain(name)
-    return _is_personal(name) or (of_many and _is_personal(name.removesuffix("s")))
+    one = name.rstrip("0123456789")  # the second phone, the first line of an address
+    return _is_personal(name) or _is_personal(one) or (of_many and _is_personal(one.removesuffix("s")))
 
 
 def _is_personal(name: str) -> bool:

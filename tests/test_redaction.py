@@ -169,14 +169,15 @@ def test_names_lose_the_texts_of_the_person_and_keep_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["email", "buyer_email", "User ID", "deviceId", "ip", "X-Client-Id", "fbclid", "phone"]
+    "name",
+    ["email", "buyer_email", "User ID", "deviceId", "ip", "X-Client-Id", "fbclid", "phone", "phone_2", "Address 1"],
 )
 def test_members_named_like_a_person_are_personal(name: str) -> None:
     assert is_personal(name)
 
 
 @pytest.mark.parametrize(
-    "name", ["sku", "name", "product_id", "order_id", "total", "category", "shipping", "description"]
+    "name", ["sku", "name", "product_id", "order_id", "total", "category", "shipping", "description", "line2"]
 )
 def test_members_of_shops_are_not_personal(name: str) -> None:
     assert not is_personal(name)
