@@ -104,7 +104,8 @@ def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
         try:
             for row in source.execute(sql, (low,) if has_ids else ()):
                 yield row
-                low, step = (int(row[0]) if has_ids else 0), 1
+                if has_ids and row[0] > low:  # a damaged one may be out of order, and must not lead back
+                    low, step = row[0], 1
             return
         except (apsw.CorruptError, UnicodeDecodeError):
             if not has_ids:

@@ -15,6 +15,7 @@ from sluicegate.delivery.letters import LetterFilter
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.fsck.check import check
+from sluicegate.pages import Pages
 from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about
 from tests.faults.checking import (
@@ -74,6 +75,27 @@ def test_store_is_copied_over_a_letter_that_is_not_even_text(data_dir: DataDir) 
         kept = [one.offset for one in store.letters.list()]
     assert {9, 29, 31} <= {*kept} < {9, *range(21, 61)}
     assert 30 not in kept
+
+
+def test_store_is_copied_over_a_letter_out_of_order_before_a_page_that_cannot_be_read(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    with closing(DestinationStore.open(path, start=0)) as store:
+        letters = [replace(letter(offset), event=b"1" * 400) for offset in range(21, 61)]
+        store.commit(1, cursor=60, dead_letters=letters)
+    with Pages.of_files(path, page_size=PAGE_BYTES, n_frames=0, broken=frozenset()) as pages:
+        leaves = [(place, [*pages.cells(page)]) for place, page in pages.leaves() if page[0] == 13]
+    letters_of = {place: cells for place, cells in leaves if cells and b"refused" in cells[-1].local}
+    _, (place, cells), (after, _), *_ = sorted(letters_of.items())
+    data = bytearray(path.read_bytes())
+    data[data.index(cells[-1].local, (place - 1) * PAGE_BYTES) - 1] = cells[0].rowid - 1
+    path.write_bytes(data)
+    clear_page(path, after)
+
+    repaired(data_dir)
+
+    assert fsck(data_dir).returncode == 0
+    with closing(DestinationStore.open(path, start=0)) as store:
+        assert {one.id for one in store.letters.list()} >= {1, cells[0].rowid, cells[-2].rowid, 41}
 
 
 def test_store_is_copied_after_a_copy_that_was_killed(data_dir: DataDir) -> None:
