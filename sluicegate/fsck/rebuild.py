@@ -43,7 +43,7 @@ def rebuild_log(
     forgotten = _forgotten(path)
     n_frames = len(wal_frames(path))
     broken = broken_frames(path, n_frames)
-    draft = path.with_name(f".{path.name}.repairing")
+    draft = _draft(path)
     remove(draft)
     try:
         with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
@@ -167,23 +167,46 @@ def _without_gaps(
         yield lost_row(due, due_head + 1 - due, at_ms)
 
 
+def replaced_by_nothing(path: Path) -> Path | None:
+    """Where the log is when a repair was killed after it had put it aside, and before the new one was in its place."""
+    if path.exists() or not _draft(path).exists():
+        return None
+    found = [one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(("-wal", "-shm"))]
+    return max(found, default=None)
+
+
+def take_back(path: Path) -> None:
+    """Undo what such a repair has done: the log is whole again with its WAL, as damaged as it was."""
+    old = replaced_by_nothing(path)
+    if old is None:
+        return
+    wal = old.with_name(old.name + "-wal")
+    if wal.exists():
+        os.rename(wal, path.with_name(path.name + "-wal"))
+    os.rename(old, path)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.repairing")
+
+
 def _swap(path: Path, draft: Path) -> Path:
     """Give the new file the name; the old one and its WAL get one with a date. Returns that."""
     old = aside(path)
-    os.link(path, old)
+    _sync(draft, os.O_RDONLY)
+    os.rename(path, old)  # first: without its WAL it must not be taken for the log, nor the WAL for that of the new one
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size:
         os.rename(wal, old.with_name(old.name + "-wal"))
     remove(path, ("-wal", "-shm"))
-    handle = os.open(draft, os.O_RDONLY)
+    os.rename(draft, path)
+    _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return old
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.rename(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return old

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.delivery.store import DestinationStore
@@ -17,7 +20,7 @@ from sluicegate.lock import DataDirLock
 from sluicegate.paths import DataDir
 from sluicegate.testing.batches import batch_of
 from tests.faults.checking import N_EVENTS, checked_dir, clear_page, fsck, held_from, repaired, spoil
-from tests.faults.flipping import event_at, flip, read_everything, record_at, root_of
+from tests.faults.flipping import build, event_at, flip, read_everything, record_at, root_of
 
 
 @pytest.fixture
@@ -135,6 +138,36 @@ def test_repair_that_is_broken_off_leaves_nothing_behind(
         check(data_dir, repair=True, progress=progress)
 
     assert [path.name for path in data_dir.root.iterdir() if "repairing" in path.name or "damaged" in path.name] == []
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_repair_that_is_killed_while_it_exchanges_the_files_loses_nothing(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    data_dir.event_log.unlink()
+    build(data_dir.event_log, N_EVENTS, checkpoint=False)
+    with closing(apsw.Connection(str(data_dir.event_log))) as db:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        db.execute("UPDATE rows SET seal = seal + 1 WHERE first = 1")
+    steps = iter(range(1, step + 1))
+    rename = os.rename
+
+    def killed(source: Path, target: Path) -> None:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        repaired(data_dir)
+    monkeypatch.undo()
+
+    found, mended = check(data_dir, repair=False, progress=lambda *_: None), repaired(data_dir)
+
+    assert found
+    assert [one for one in mended if one.n_events] == []
+    assert len(read_everything(SqliteLog(data_dir.event_log)).intact) == N_EVENTS
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
 
 
 def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
