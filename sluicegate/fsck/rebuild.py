@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 
 from sluicegate.errors import LogDamaged, LogUnavailable, RowDamaged
 from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.packing import MAX_ROW_EVENTS
 from sluicegate.eventlog.quarantine import Quarantine
 from sluicegate.eventlog.rows import lost_row
 from sluicegate.eventlog.salvage import Found, find_at, find_rows, payload_of
@@ -47,9 +49,10 @@ def rebuild_log(
     remove(draft)
     try:
         with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
-            places = _index(pages, forgotten, progress)
+            places, last = _index(pages, forgotten, progress)
             if forgotten is None:
                 forgotten = min([passed, *(first - 1 for first in places)])
+            due_head = max(due_head, _end(path, last))
             rows = _rows(pages, places, progress)
             lost = _write(draft, rows, forgotten=forgotten, due_head=due_head)
     except BaseException:
@@ -81,9 +84,10 @@ def _forgotten(path: Path) -> Offset | None:
         log.close()
 
 
-def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> dict[Offset, list[int]]:
-    """Where each row lies, in all its copies, the newest one last."""
+def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> tuple[dict[Offset, list[int]], Offset]:
+    """Where each row lies, in all its copies, the newest one last; and the last offset of them all."""
     places: dict[Offset, list[int]] = {}
+    last = forgotten or 0
     done = 0
 
     def count(n_pages: int) -> None:
@@ -93,7 +97,22 @@ def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> dict[O
 
     for found in find_rows(pages, (forgotten or 0) + 1, NO_END, progress=count):
         places.setdefault(found.first, []).append(found.place)
-    return places
+        last = max(last, found.row.last)
+    return places, last
+
+
+def _end(path: Path, last: Offset) -> Offset:
+    """Where the log ended: after the row up to `last` also damaged ones had offsets, as long as each fits on."""
+    try:
+        with closing(connect(path, SCHEMA, create=False)) as db, errors_of(path):
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            for first, count in db.execute("SELECT first, count FROM rows WHERE first > ? ORDER BY first", (last,)):
+                if first != last + 1 or not isinstance(count, int) or not 0 < count <= MAX_ROW_EVENTS:
+                    break
+                last += count
+    except LogDamaged:
+        pass  # so far it could be read
+    return last
 
 
 def _rows(pages: Pages, places: dict[Offset, list[int]], progress: Progress) -> Iterator[Columns]:

@@ -114,6 +114,32 @@ def test_repaired_log_goes_on_after_its_last_offset_even_when_the_last_row_was_l
     assert log.append([batch_of([b"next"])], received_at_ms=1) == [N_EVENTS + 1]
 
 
+@pytest.mark.parametrize("column", ["seal", "payload_crc"])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_lost_rows_at_the_end_keep_their_place_when_only_the_log_tells_of_them(
+    data_dir: DataDir, column: str, n_rows: int
+) -> None:
+    data_dir.bell.unlink()  # as after a power cut: it is never synced
+    newest = f"SELECT first FROM rows ORDER BY first DESC LIMIT {n_rows}"
+    spoil(data_dir.event_log, f"UPDATE rows SET {column} = {column} + 1 WHERE first IN ({newest})")
+
+    findings = repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    assert [one.last for one in findings if one.n_events] == [N_EVENTS]
+    assert n_lost(Quarantine(data_dir.root).all()) == sum(one.n_events for one in findings)
+    assert log.append([batch_of([b"next"])], received_at_ms=1) == [N_EVENTS + 1]
+
+
+def test_damaged_number_of_events_in_the_last_row_adds_none_to_the_log(data_dir: DataDir) -> None:
+    data_dir.bell.unlink()
+    spoil(data_dir.event_log, "UPDATE rows SET count = count + (1 << 30) WHERE first = (SELECT max(first) FROM rows)")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() <= N_EVENTS
+
+
 def test_events_that_only_a_cursor_remembers_are_counted_as_lost(data_dir: DataDir) -> None:
     store = DestinationStore.open(data_dir.store("crm"), start=0)
     store.commit(1, cursor=90, delivered=70)
