@@ -183,6 +183,21 @@ def test_store_without_a_readable_cursor_is_left_as_it_was(data_dir: DataDir) ->
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("damage", ["", "denied"])
+def test_store_whose_accounts_cannot_be_set_right_is_left_as_it_was(data_dir: DataDir, damage: str) -> None:
+    path = data_dir.store("crm")
+    spoil(path, "UPDATE state SET cursor = 0, delivered = 7; DELETE FROM decisions; DELETE FROM decisions_before")
+    if damage:
+        clear_page(path, root_of(path, damage))
+    before = path.read_bytes()
+
+    findings = repaired(data_dir)
+
+    assert "not repaired" in findings[-1].what
+    assert path.read_bytes() == before
+    assert list(path.parent.glob("*.damaged-*")) == []
+
+
 def test_damaged_consent_ledger_is_found_and_never_copied_in_part(data_dir: DataDir) -> None:
     db, _ = open_ledger(data_dir.consent, data_dir.consent_key)
     db.executemany("INSERT INTO subjects VALUES (?, 1, x'00')", [(b"%020d" % number,) for number in range(500)])
