@@ -196,6 +196,12 @@ def test_repair_that_is_killed_while_it_exchanges_the_files_loses_nothing(
     assert check(data_dir, repair=False, progress=lambda *_: None) == []
 
 
+def test_number_in_the_bell_that_no_event_can_have_is_not_believed(data_dir: DataDir) -> None:
+    data_dir.bell.write_bytes(b"8%019d\n" % N_EVENTS)
+
+    assert repaired(data_dir) == []
+
+
 def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
     log = SqliteLog(data_dir.event_log)
     log.trim(20)
@@ -210,7 +216,9 @@ def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
     assert log.read(0, max_events=1, max_bytes=1)[0].first == tail
 
 
-@pytest.mark.parametrize("damage", ["", "DELETE FROM trimmed", f"UPDATE trimmed SET last = {N_EVENTS + 5}"])
+@pytest.mark.parametrize(
+    "damage", ["", "DELETE FROM trimmed", f"UPDATE trimmed SET last = {N_EVENTS + 5}", "UPDATE trimmed SET last = -5"]
+)
 def test_nothing_counts_as_lost_that_retention_removed_when_the_log_does_not_tell(
     data_dir: DataDir, damage: str
 ) -> None:
@@ -230,6 +238,17 @@ def test_nothing_counts_as_lost_that_retention_removed_when_the_log_does_not_tel
     log = SqliteLog(data_dir.event_log, create=False)
     assert (log.forgotten(), log.tail(), log.head()) == (n_gone, n_gone + 1, N_EVENTS)
     log.close()
+
+
+def test_damaged_quarantine_is_shown_all_the_same(data_dir: DataDir) -> None:
+    Quarantine(data_dir.root).record(1, 2, why="x", found_by="crm")
+    spoil(data_dir.quarantine, "UPDATE damage SET found_at_ms = 1 << 62, found_by = '[red]' || char(27)")
+
+    result = fsck(data_dir)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"[red]\x1b" in result.stdout
+    assert f"{1 << 62} ms since 1970" in result.stdout
 
 
 def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
