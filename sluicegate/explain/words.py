@@ -12,7 +12,7 @@ from sluicegate.config.model import Requirement
 from sluicegate.consent.policy import UNLISTED
 from sluicegate.consent.requirement import NECESSARY
 from sluicegate.consent.slots import Purposes, Slot, is_denial, time_of
-from sluicegate.event import Combo
+from sluicegate.event import ERASED, Combo
 from sluicegate.explain.fate import Fate
 from sluicegate.explain.find import StoredEvent
 from sluicegate.explain.ledger import LedgerStory
@@ -43,7 +43,8 @@ _EARLIER = {
 }
 """What it was before; all other decisions are final."""
 _MODELS = {"opt-in": "silence means no (opt-in)", "opt-out": "silence means yes (opt-out)"}
-_GONE = "the event itself is gone from the log, and with it what it said and whose it was"
+_GONE, _ERASED = "the event is gone from the log", "the event was erased from the log"
+_WITH_IT = ", and with it what it said and whose it was"
 
 
 def why(fate: Fate, event: StoredEvent | None) -> str:
@@ -52,7 +53,7 @@ def why(fate: Fate, event: StoredEvent | None) -> str:
     if letter is not None and fate.decision is Final.FAILED:
         return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
     parts = [fate.note, *_required(fate)]
-    parts.append(stamp_text(event.combo) if event is not None else "the event is gone from the log")
+    parts.append(_GONE if event is None else _ERASED if _is_erased(event) else stamp_text(event.combo))
     parts.append(_ledger_text(fate, event))
     text = "; ".join(part for part in parts if part)
     return f"{fate.reason}: {text}" if fate.reason and not fate.note.startswith(fate.reason) else text
@@ -64,9 +65,12 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
         yield fate.note
         return
     yield from (f"{fate.destination} {text}" for text in _required(fate))
-    yield stamp_text(event.combo) if event is not None else _GONE
-    if fate.ledger is not None and event is not None:
-        yield from _ledger_story(fate, fate.ledger, event)
+    if event is None or _is_erased(event):
+        yield (_GONE if event is None else _ERASED) + _WITH_IT
+    else:
+        yield stamp_text(event.combo)
+        if fate.ledger is not None:
+            yield from _ledger_story(fate, fate.ledger, event)
     for entry in fate.decided[:-1]:
         yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry, event)}"
     ending = _MEANING[fate.decision] if fate.decision is not None else f"{fate.outcome}: {fate.note}"
@@ -77,6 +81,11 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
         letter = fate.letter
         first = f", first {letter.first_error}" if letter.first_error and letter.first_error != letter.reason else ""
         yield f"dead letter {letter.id} ({letter.status}): {letter.reason} after {letter.attempts} attempts{first}"
+
+
+def _is_erased(event: StoredEvent) -> bool:
+    """Whether only its place in the log is left, which says nothing and is nobody's."""
+    return event.combo.type == ERASED
 
 
 def _ledger_text(fate: Fate, event: StoredEvent | None) -> str:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from sluicegate.config import embedded_config
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo, EventBatch
+from sluicegate.eventlog.erasing import LogEraser
 from sluicegate.paths import DataDir
 from sluicegate.registry import open_data
 from sluicegate.scripts.admin import main
@@ -147,3 +148,17 @@ def test_store_that_cannot_be_read_hides_no_other_destination(
     assert fates["pages"]["outcome"] == "delivered"
     assert fates["crm"]["outcome"] == "unknown"
     assert "its store cannot be read" in fates["crm"]["why"]
+
+
+def test_event_that_was_erased_after_its_delivery_does_not_say_nothing(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    with closing(LogEraser(where.event_log)) as eraser:
+        eraser.erase(1, [0])
+
+    fate = told(where, "--offset", "1", *options)["crm"]
+
+    assert fate["outcome"] == "delivered"
+    assert "the event says nothing" not in fate["why"]
+    assert "silence means" not in " ".join(fate["story"])
+    assert "the event was erased from the log, and with it what it said and whose it was" in fate["story"]
