@@ -162,3 +162,13 @@ def test_event_that_was_erased_after_its_delivery_does_not_say_nothing(
     assert "the event says nothing" not in fate["why"]
     assert "silence means" not in " ".join(fate["story"])
     assert "the event was erased from the log, and with it what it said and whose it was" in fate["story"]
+
+
+def test_empty_message_id_is_wrong_usage(where: DataDir, options: tuple[str, ...]) -> None:
+    with closing(LogEraser(where.event_log)) as eraser:
+        eraser.erase(1, [0])
+
+    answer = explain(where, "", *options)
+
+    assert answer.exit_code == 2
+    assert "name the event by its message id" in answer.stderr
