@@ -133,7 +133,8 @@ def cursors(data_dir: DataDir) -> list[Offset]:
         try:
             with opened(path, schema) as db:
                 if schema is CONTROL:
-                    found.update({id_: start for id_, start in fetch(db, "SELECT id, start FROM destinations")})
+                    starts = fetch(db, "SELECT id, start FROM destinations WHERE typeof(start) = 'integer'")
+                    found.update(dict(starts))
                 elif schema is STORE:
                     found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):

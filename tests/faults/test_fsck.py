@@ -286,6 +286,17 @@ def test_missing_control_database_is_found_and_the_log_is_left_alone(data_dir: D
     assert data_dir.event_log.read_bytes() == before
 
 
+def test_registration_without_a_readable_start_is_found(data_dir: DataDir) -> None:
+    with closing(apsw.Connection(str(data_dir.control))) as db:
+        db.execute("INSERT INTO destinations (id, start, registered_at_ms) VALUES ('new', 77, 1)")
+    record = data_dir.control.read_bytes().index(b"new\x4d")
+    flip(data_dir.control, record - 4, 0)  # what says that the start is a number of one byte now says that it is null
+
+    found = check(data_dir, repair=False, progress=lambda *_: None)
+
+    assert [one.file for one in found] == ["control.db"]
+
+
 def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir: DataDir) -> None:
     held_from(data_dir, 21, 22)
 
