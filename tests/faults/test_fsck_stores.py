@@ -6,9 +6,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
-from sluicegate.accounts import DAMAGED, account_of
+from sluicegate.accounts import DAMAGED, account_of, store_schema
 from sluicegate.consent.store import open_ledger
 from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import LetterFilter
@@ -18,6 +19,7 @@ from sluicegate.fsck.check import check
 from sluicegate.pages import Pages
 from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about
+from tests.delivery.old_layouts import take_back
 from tests.faults.checking import (
     N_EVENTS,
     PAGE_BYTES,
@@ -36,6 +38,21 @@ from tests.faults.flipping import root_of
 @pytest.fixture
 def data_dir(tmp_path: Path) -> DataDir:
     return checked_dir(tmp_path / "data")
+
+
+@pytest.mark.parametrize("version", range(2, store_schema(0).version))
+def test_look_at_a_store_of_an_older_version_changes_nothing(data_dir: DataDir, version: int) -> None:
+    path = data_dir.store("crm")
+    with closing(apsw.Connection(str(path))) as db:
+        take_back(db, version)
+    before = path.read_bytes()
+
+    found = check(data_dir, repair=False, progress=lambda *_: None)
+
+    assert found == []
+    assert path.read_bytes() == before
+    with closing(apsw.Connection(str(path))) as db:
+        assert db.pragma("user_version") == version
 
 
 @pytest.mark.parametrize(
