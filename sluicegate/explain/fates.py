@@ -39,6 +39,7 @@ class Fates:
         self._config = config
         self._data_dir = data_dir
         self._registered = registered
+        self._head = head
         known = {name: registered[name] for name in config.destinations if name in registered}
         self._accounts = read_accounts(data_dir, known, head=head)
         self._damages = Quarantine(data_dir.root).all()
@@ -51,10 +52,10 @@ class Fates:
         registration, account = self._registered.get(name), self._accounts.get(name)
         if registration is None:
             return Fate(name, "not routed", note=DISABLED)
-        if offset <= registration.start:
-            return Fate(name, "not routed", note="the event came before the destination was configured")
         if account is None:
             return Fate(name, UNKNOWN, note=UNREADABLE, requires=destination.requires)
+        if offset <= max(self._head, account.cursor) - account.accepted:
+            return Fate(name, "not routed", note="the event came before the destination was configured")
         if offset > account.cursor:
             if not destination.enabled:
                 return Fate(name, "not routed", note=DISABLED)

@@ -126,6 +126,15 @@ def test_event_that_was_delivered_before_its_destination_was_disabled_is_deliver
     assert (fate["outcome"], fate["decision"]) == ("delivered", "delivered")
 
 
+def test_destination_that_was_registered_again_keeps_what_it_has_delivered_before(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    with closing(apsw.Connection(str(where.control))) as db:  # as when an older one was restored from a backup
+        db.execute("UPDATE destinations SET start = 1 WHERE id = 'crm'")
+
+    assert told(where, "m-1", *options)["crm"]["outcome"] == "delivered"
+
+
 def test_decisions_that_cannot_be_read_hide_no_other_destination(where: DataDir, options: tuple[str, ...]) -> None:
     with closing(apsw.Connection(str(where.store("crm")))) as db:
         db.execute("UPDATE decisions SET story = x'00'")
