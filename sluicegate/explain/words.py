@@ -42,6 +42,7 @@ _EARLIER = {
     Final.FAILED: "given up, and a dead letter",
 }
 """What it was before; all other decisions are final."""
+_BY_NO_LEDGER = (Final.EXPIRED, Final.DAMAGED)
 _MODELS = {"opt-in": "silence means no (opt-in)", "opt-out": "silence means yes (opt-out)"}
 _GONE, _ERASED = "the event is gone from the log", "the event was erased from the log"
 _WITH_IT = ", and with it what it said and whose it was"
@@ -196,8 +197,13 @@ def _decided(entry: Entry, event: StoredEvent | None) -> str:
     moments, since_ms = time_text(entry.until_ms), _since_ms(entry, event)
     if entry.until_ms - since_ms > 1_000:
         moments = f"between {time_text(since_ms)} and {moments}"
-    version = f", by ledger version {entry.version}" if entry.version else ", when the ledger was empty"
-    return f", {moments}{version} (audit row {entry.row})"
+    return f", {moments}{_by_version(entry)} (audit row {entry.row})"
+
+
+def _by_version(entry: Entry) -> str:
+    if entry.version:
+        return f", by ledger version {entry.version}"
+    return "" if final(entry.word) in _BY_NO_LEDGER else ", when the ledger was empty"
 
 
 def _entry_json(entry: Entry, event: StoredEvent | None) -> dict[str, Any]:

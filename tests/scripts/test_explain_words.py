@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sluicegate.accounts import DAMAGED
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import Final
 from sluicegate.config.model import Requirement
@@ -41,6 +42,13 @@ def test_event_was_not_delivered_before_it_was_received() -> None:
 @pytest.mark.parametrize("moment_ms", [1 << 62, -(1 << 62)])
 def test_moment_that_no_calendar_has_is_told_as_its_number(moment_ms: int) -> None:
     assert as_json(fate(0, moment_ms), None)["decided"][0]["until"] == f"{moment_ms} ms since 1970"
+
+
+def test_what_a_repair_has_decided_was_not_decided_by_an_empty_ledger() -> None:
+    entry = Entry(f"expired:{DAMAGED}", 0, RECEIVED_MS, RECEIVED_MS, 7)
+    told = Fate("crm", "expired", Final.DAMAGED, DAMAGED, requires=Requirement(("marketing",)), decided=(entry,))
+
+    assert "empty" not in " ".join(story(told, None))
 
 
 def test_event_that_was_delivered_at_once_has_one_moment() -> None:
