@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 
 from sluicegate.errors import LogDamaged, LogUnavailable, RowDamaged
+from sluicegate.event import decode_meta
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.packing import MAX_ROW_EVENTS
 from sluicegate.eventlog.quarantine import Quarantine
@@ -103,16 +104,26 @@ def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> tuple[
 
 def _end(path: Path, last: Offset) -> Offset:
     """Where the log ended: after the row up to `last` also damaged ones had offsets, as long as each fits on."""
+    sql = "SELECT first, count, meta FROM rows WHERE first > ? ORDER BY first"
     try:
         with closing(connect(path, SCHEMA, create=False)) as db, errors_of(path):
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-            for first, count in db.execute("SELECT first, count FROM rows WHERE first > ? ORDER BY first", (last,)):
-                if first != last + 1 or not isinstance(count, int) or not 0 < count <= MAX_ROW_EVENTS:
+            for first, count, meta in db.execute(sql, (last,)):
+                n_events = _n_events(count, meta)
+                if first != last + 1 or not 0 < n_events <= MAX_ROW_EVENTS:
                     break
-                last += count
+                last += n_events
     except LogDamaged:
         pass  # so far it could be read
     return last
+
+
+def _n_events(count: object, meta: object) -> int:
+    """How many events a damaged row had: when what its meta says is another number, the damage is not in the meta."""
+    try:
+        return len(decode_meta(meta).combo_of) if isinstance(meta, bytes) else 0
+    except LogDamaged:
+        return count if isinstance(count, int) else 0
 
 
 def _rows(pages: Pages, places: dict[Offset, list[int]], progress: Progress) -> Iterator[Columns]:
