@@ -81,6 +81,8 @@ def _forgotten(path: Path) -> Offset | None:
         return None
     try:
         return log.trimmed()
+    except LogDamaged:  # not even its tables can be named
+        return None
     finally:
         log.close()
 

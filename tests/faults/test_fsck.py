@@ -252,6 +252,14 @@ def test_damaged_quarantine_is_shown_all_the_same(data_dir: DataDir) -> None:
     assert f"{1 << 62} ms since 1970" in result.stdout
 
 
+def test_log_whose_tables_cannot_be_named_is_built_again(data_dir: DataDir) -> None:
+    flip(data_dir.event_log, data_dir.event_log.read_bytes().index(b"first INTEGER"), 0)
+
+    repaired(data_dir)
+
+    assert len(read_everything(SqliteLog(data_dir.event_log, create=False)).intact) == N_EVENTS
+
+
 def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
     spoil(data_dir.event_log, f"PRAGMA user_version = {SCHEMA.version + 1}")
     before = data_dir.event_log.read_bytes()
