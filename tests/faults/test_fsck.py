@@ -260,6 +260,29 @@ def test_log_whose_tables_cannot_be_named_is_built_again(data_dir: DataDir) -> N
     assert len(read_everything(SqliteLog(data_dir.event_log, create=False)).intact) == N_EVENTS
 
 
+@pytest.mark.parametrize("change", ["", "null"])
+def test_log_that_retention_has_emptied_and_that_does_not_tell_its_end_is_built_again(
+    data_dir: DataDir, change: str
+) -> None:
+    log = SqliteLog(data_dir.event_log)
+    log.trim(N_EVENTS + 1)
+    log.close()
+    with closing(DestinationStore.open(data_dir.store("crm"), start=0)) as store:
+        store.commit(1, cursor=N_EVENTS, delivered=N_EVENTS - 20)
+    if change:
+        at = (root_of(data_dir.event_log, "trimmed") - 1) * SCHEMA.page_size
+        record = data_dir.event_log.read_bytes().index(b"\x03\x00\x01", at)
+        flip(data_dir.event_log, record + 2, 0)
+    else:
+        spoil(data_dir.event_log, "DELETE FROM trimmed")
+
+    found, _ = check(data_dir, repair=False, progress=lambda *_: None), repaired(data_dir)
+
+    assert found
+    assert SqliteLog(data_dir.event_log, create=False).head() == N_EVENTS
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
+
+
 def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
     spoil(data_dir.event_log, f"PRAGMA user_version = {SCHEMA.version + 1}")
     before = data_dir.event_log.read_bytes()
