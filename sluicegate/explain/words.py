@@ -12,7 +12,7 @@ from sluicegate.config.model import Requirement
 from sluicegate.consent.policy import UNLISTED
 from sluicegate.consent.requirement import NECESSARY
 from sluicegate.consent.slots import Purposes, Slot, is_denial, time_of
-from sluicegate.event import ERASED, Combo
+from sluicegate.event import CONSENT_TYPE, ERASED, Combo
 from sluicegate.explain.fate import Fate
 from sluicegate.explain.find import StoredEvent
 from sluicegate.explain.ledger import LedgerStory
@@ -53,7 +53,7 @@ def why(fate: Fate, event: StoredEvent | None) -> str:
     letter = fate.letter
     if letter is not None and fate.decision is Final.FAILED:
         return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
-    parts = [fate.note, *_required(fate)]
+    parts = [fate.note, *_required(fate, event)]
     parts.append(_GONE if event is None else _ERASED if _is_erased(event) else stamp_text(event.combo))
     parts.append(_ledger_text(fate, event))
     text = "; ".join(part for part in parts if part)
@@ -65,12 +65,12 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
     if fate.requires is None:
         yield fate.note
         return
-    yield from (f"{fate.destination} {text}" for text in _required(fate))
+    yield from (f"{fate.destination} {text}" for text in _required(fate, event))
     if event is None or _is_erased(event):
         yield (_GONE if event is None else _ERASED) + _WITH_IT
     else:
         yield stamp_text(event.combo)
-        if fate.ledger is not None:
+        if fate.ledger is not None and not _is_notice(event):
             yield from _ledger_story(fate, fate.ledger, event)
     for entry in fate.decided[:-1]:
         yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry, event)}"
@@ -89,9 +89,16 @@ def _is_erased(event: StoredEvent) -> bool:
     return event.combo.type == ERASED
 
 
+def _is_notice(event: StoredEvent) -> bool:
+    """Whether it goes to whoever asked for such events, whatever consent says."""
+    return event.combo.type == CONSENT_TYPE
+
+
 def _ledger_text(fate: Fate, event: StoredEvent | None) -> str:
     """How the person stood, on what is required and what the event left open."""
     if event is None or fate.decided_by is None or fate.ledger is None or fate.ledger.known is None:
+        return ""
+    if _is_notice(event):
         return ""
     said = dict(event.combo.stamp)
     asked = [purpose for purpose in fate.decided_by.purposes if purpose not in said and purpose != NECESSARY]
@@ -129,10 +136,12 @@ def requirement_text(requires: Requirement, *, then: bool = False) -> str:
     return f"{'required' if then else 'requires'} {' and '.join(purposes)}"
 
 
-def _required(fate: Fate) -> list[str]:
+def _required(fate: Fate, event: StoredEvent | None) -> list[str]:
     """What was required when the event was decided, and what is now where that is something else."""
     if fate.requires is None:
         return []
+    if event is not None and _is_notice(event):
+        return ["needs no consent for it: it tells of a decision"]
     now = requirement_text(fate.requires)
     if fate.required is None:
         return [now]
