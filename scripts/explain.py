@@ -60,7 +60,7 @@ def explain(
         if destination is not None:
             raise click.UsageError("name the event by its id or by --offset, not by both")
         message_id, destination = None, message_id
-    elif message_id is None:
+    elif not message_id:  # what was erased has an empty one
         raise click.UsageError("name the event by its message id, or by --offset")
     where = find_data_dir(config_path, data_dir)
     if not where.event_log.exists():

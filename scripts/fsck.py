@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from sluicegate.errors import NotRunning
 from sluicegate.eventlog.quarantine import Damage, Quarantine, n_lost
+from sluicegate.explain.times import time_text
 from sluicegate.fsck.check import check
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.lock import AlreadyRunning, DataDirLock
@@ -97,6 +97,5 @@ def _print_quarantine(quarantine: list[Damage]) -> None:
     click.echo(f"{n_lost(quarantine)} events are in quarantine: they were stored and can no longer be read")
     table = table_of("events", "met by", "at", "why")
     for one in quarantine:
-        at = datetime.fromtimestamp(one.found_at_ms / 1000, UTC).isoformat(timespec="seconds")
-        table.add_row(f"{one.first}-{one.last}", one.found_by, at, cell(one.why))
+        table.add_row(f"{one.first}-{one.last}", cell(one.found_by), time_text(one.found_at_ms), cell(one.why))
     Console().print(table)

@@ -61,12 +61,14 @@ def connect(
     synchronous: Synchronous = "FULL",
     create: bool = True,
     readonly: bool = False,
+    bring_up: bool = True,
 ) -> apsw.Connection:
     """Open the database of this kind at `path` in WAL mode; make it when `create` and there is none.
 
-    A file of an older version is brought up first, but not when `readonly`: readers must cope with all versions that
-    have an upgrade. Raises `LogDamaged` for a file that is missing (without `create`), of another kind, of a newer
-    version, or unreadable, and for an SQLite that is not safe to use; `LogUnavailable` when trying again may help.
+    A file of an older version is brought up first, but not when `readonly` or without `bring_up`: readers must cope
+    with all versions that have an upgrade. Raises `LogDamaged` for a file that is missing (without `create`), of
+    another kind, of a newer version, or unreadable, and for an SQLite that is not safe to use; `LogUnavailable` when
+    trying again may help.
     """
     check_version(apsw.sqlite_lib_version())
     with errors_of(path):
@@ -79,7 +81,8 @@ def connect(
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             _check_schema(connection, path, schema)
             if not readonly:
-                _upgrade(connection, schema)
+                if bring_up:
+                    _upgrade(connection, schema)
                 connection.pragma("secure_delete", True)  # what is deleted is overwritten with zeros
             connection.pragma("synchronous", synchronous)
         except BaseException:
@@ -212,12 +215,17 @@ def _upgrade(connection: apsw.Connection, schema: Schema) -> None:
     if connection.pragma("user_version") == schema.version:
         return
     with transaction(connection):
-        version = connection.pragma("user_version")  # another process may have been faster
-        for older, sql in sorted(schema.upgrades):
-            if older == version:
-                connection.execute(sql)
-                version += 1
-        connection.execute(f"PRAGMA user_version = {version}")
+        upgrade(connection, schema)
+
+
+def upgrade(connection: apsw.Connection, schema: Schema) -> None:
+    """Bring an older layout up inside the caller's transaction."""
+    version = connection.pragma("user_version")  # another process may have been faster
+    for older, sql in sorted(schema.upgrades):
+        if older == version:
+            connection.execute(sql)
+            version += 1
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def fetch(connection: apsw.Connection, sql: str, bindings: apsw.Bindings = ()) -> list[Any]:

@@ -280,8 +280,8 @@ def deletions(data_dir: DataDir) -> dict[str, str]:
 
 def _remove_leftovers(data_dir: DataDir) -> int:
     """Copies of damaged files that `fsck` has put aside: they have what is to be erased, and cannot be written to."""
-    patterns = [(data_dir.root, "*.damaged-*"), (data_dir.stores, "*.damaged-*"), (data_dir.root, ".*.repairing*")]
-    found = [path for folder, pattern in patterns for path in folder.glob(pattern)]
+    folders, patterns = (data_dir.root, data_dir.stores), ("*.damaged-*", ".*.repairing*")
+    found = [path for folder in folders for pattern in patterns for path in folder.glob(pattern)]
     for path in found:
         log.warning("%s may hold what is to be erased, and is removed", path)
         path.unlink(missing_ok=True)

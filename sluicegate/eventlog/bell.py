@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 FALLBACK_POLL_S = 0.05
 
+MAX_HEAD = 1 << 62
+"""No log ends later, so who says so is damaged."""
+
 _IN_MODIFY = 0x2  # linux/inotify.h; the flags of inotify_init1 are those of open(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,9 +44,10 @@ def rung(path: Path) -> int:
     Never more than what was acknowledged: the file is written after the commit, and is not synced.
     """
     try:
-        return int(path.read_bytes()[:20])
+        head = int(path.read_bytes()[:20])
     except (OSError, ValueError):
         return 0
+    return head if 0 < head <= MAX_HEAD else 0
 
 
 class BellWatch:

@@ -66,7 +66,7 @@ class Rescue:
                 last, oldest = fetch(self._db, "SELECT (SELECT last FROM trimmed), (SELECT min(first) FROM rows)")[0]
         except PageDamaged:
             return None
-        return last if isinstance(last, int) and (oldest is None or last < oldest) else None
+        return last if isinstance(last, int) and last >= 0 and (oldest is None or last < oldest) else None
 
     def read(self, after: Offset, *, max_events: int, max_bytes: int, why: str, reached: list[Row]) -> list[Row]:
         """Rows from after an offset on at which a plain read failed (`why`) or `reached` only later ones."""

@@ -390,7 +390,9 @@ class SqliteLog(EventLog):
 
     def _number(self, sql: str) -> int:
         with errors_of(self.path):
-            value: int = fetch(self._db, sql)[0][0]
+            value = fetch(self._db, sql)[0][0]
+            if not isinstance(value, int):
+                raise apsw.CorruptError("it does not tell where it ends")
         return value
 
 

@@ -46,6 +46,8 @@ def check_end(path: Path, *, acknowledged: Offset) -> None:
         except RowDamaged as error:
             raise LogDamaged(f"{path}: its last row is damaged: {error}; {_remedy(path)}") from None
         head = last_rows[0][0] + last_rows[0][1] - 1
+    if not isinstance(head, int):
+        raise LogDamaged(f"{path}: is damaged: it does not tell where it ends; {_remedy(path)}")
     if head < acknowledged:
         raise LogDamaged(f"{path}: ends at event {head}, but {acknowledged} were stored; {_remedy(path)}")
 

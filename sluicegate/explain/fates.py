@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from sluicegate.accounts import DAMAGED, read_accounts
 from sluicegate.audit.reading import Entry
@@ -28,6 +28,9 @@ from sluicegate.registry import Registration
 
 NOT_KEPT = "it was settled, but the decision is not kept any more, or was taken before decisions were kept"
 
+DISABLED = "the destination is not enabled"
+UNKNOWN, UNREADABLE = "unknown", "its store cannot be read"
+
 
 class Fates:
     """Tells the fates of events at the destinations of a configuration; `head` was read from the log before."""
@@ -36,6 +39,7 @@ class Fates:
         self._config = config
         self._data_dir = data_dir
         self._registered = registered
+        self._head = head
         known = {name: registered[name] for name in config.destinations if name in registered}
         self._accounts = read_accounts(data_dir, known, head=head)
         self._damages = Quarantine(data_dir.root).all()
@@ -46,14 +50,21 @@ class Fates:
         """The fate of the event with this offset; `event` is what the log still knows of it, None when it is gone."""
         name = destination.id
         registration, account = self._registered.get(name), self._accounts.get(name)
-        if not destination.enabled or registration is None or account is None:
-            return Fate(name, "not routed", note="the destination is not enabled")
-        if offset <= registration.start:
+        if registration is None:
+            return Fate(name, "not routed", note=DISABLED)
+        if account is None:
+            return Fate(name, UNKNOWN, note=UNREADABLE, requires=destination.requires)
+        if offset <= max(self._head, account.cursor) - account.accepted:
             return Fate(name, "not routed", note="the event came before the destination was configured")
         if offset > account.cursor:
+            if not destination.enabled:
+                return Fate(name, "not routed", note=DISABLED)
             return self._damaged(destination, offset) or self._waiting(destination, registration, event)
-        entries = decisions_about(self._data_dir.store(name), offset)
-        letter = self._letter(name, offset)
+        try:
+            entries = decisions_about(self._data_dir.store(name), offset)
+            letter = self._letter(name, offset)
+        except LogError as error:
+            return Fate(name, UNKNOWN, note=f"{UNREADABLE}: {error}", requires=destination.requires)
         return self._told(destination, offset, event, entries or [], letter)
 
     def close(self) -> None:
@@ -164,14 +175,14 @@ def _same(one: Requirement, other: Requirement) -> bool:
 
 
 def offsets_of_letters(config: Config, data_dir: DataDir, message_id: str) -> list[Offset]:
-    """Where events with this message id lay that are dead letters: the log may have let go of them."""
+    """Where events with this message id lay that are dead letters: the log may have let go of them.
+
+    A store that cannot be read has none to find, and hides no others.
+    """
     found: set[Offset] = set()
     for name in config.destinations:
         path = data_dir.store(name)
         if path.exists():
-            store = DestinationStore.open(path, start=0)
-            try:
+            with suppress(LogError), closing(DestinationStore.open(path, start=0)) as store:
                 found.update(letter.offset for letter in store.letters.find(message_id))
-            finally:
-                store.close()
     return sorted(found)

@@ -12,7 +12,7 @@ from sluicegate.config.model import Requirement
 from sluicegate.consent.policy import UNLISTED
 from sluicegate.consent.requirement import NECESSARY
 from sluicegate.consent.slots import Purposes, Slot, is_denial, time_of
-from sluicegate.event import Combo
+from sluicegate.event import CONSENT_TYPE, ERASED, Combo
 from sluicegate.explain.fate import Fate
 from sluicegate.explain.find import StoredEvent
 from sluicegate.explain.ledger import LedgerStory
@@ -42,8 +42,10 @@ _EARLIER = {
     Final.FAILED: "given up, and a dead letter",
 }
 """What it was before; all other decisions are final."""
+_BY_NO_LEDGER = (Final.EXPIRED, Final.DAMAGED)
 _MODELS = {"opt-in": "silence means no (opt-in)", "opt-out": "silence means yes (opt-out)"}
-_GONE = "the event itself is gone from the log, and with it what it said and whose it was"
+_GONE, _ERASED = "the event is gone from the log", "the event was erased from the log"
+_WITH_IT = ", and with it what it said and whose it was"
 
 
 def why(fate: Fate, event: StoredEvent | None) -> str:
@@ -51,8 +53,8 @@ def why(fate: Fate, event: StoredEvent | None) -> str:
     letter = fate.letter
     if letter is not None and fate.decision is Final.FAILED:
         return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
-    parts = [fate.note, *_required(fate)]
-    parts.append(stamp_text(event.combo) if event is not None else "the event is gone from the log")
+    parts = [fate.note, *_required(fate, event)]
+    parts.append(_GONE if event is None else _ERASED if _is_erased(event) else stamp_text(event.combo))
     parts.append(_ledger_text(fate, event))
     text = "; ".join(part for part in parts if part)
     return f"{fate.reason}: {text}" if fate.reason and not fate.note.startswith(fate.reason) else text
@@ -63,10 +65,13 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
     if fate.requires is None:
         yield fate.note
         return
-    yield from (f"{fate.destination} {text}" for text in _required(fate))
-    yield stamp_text(event.combo) if event is not None else _GONE
-    if fate.ledger is not None and event is not None:
-        yield from _ledger_story(fate, fate.ledger, event)
+    yield from (f"{fate.destination} {text}" for text in _required(fate, event))
+    if event is None or _is_erased(event):
+        yield (_GONE if event is None else _ERASED) + _WITH_IT
+    else:
+        yield stamp_text(event.combo)
+        if fate.ledger is not None and not _is_notice(event):
+            yield from _ledger_story(fate, fate.ledger, event)
     for entry in fate.decided[:-1]:
         yield f"first it was {_EARLIER.get(final(entry.word), entry.word)}{_decided(entry, event)}"
     ending = _MEANING[fate.decision] if fate.decision is not None else f"{fate.outcome}: {fate.note}"
@@ -79,9 +84,21 @@ def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
         yield f"dead letter {letter.id} ({letter.status}): {letter.reason} after {letter.attempts} attempts{first}"
 
 
+def _is_erased(event: StoredEvent) -> bool:
+    """Whether only its place in the log is left, which says nothing and is nobody's."""
+    return event.combo.type == ERASED
+
+
+def _is_notice(event: StoredEvent) -> bool:
+    """Whether it goes to whoever asked for such events, whatever consent says."""
+    return event.combo.type == CONSENT_TYPE
+
+
 def _ledger_text(fate: Fate, event: StoredEvent | None) -> str:
     """How the person stood, on what is required and what the event left open."""
     if event is None or fate.decided_by is None or fate.ledger is None or fate.ledger.known is None:
+        return ""
+    if _is_notice(event):
         return ""
     said = dict(event.combo.stamp)
     asked = [purpose for purpose in fate.decided_by.purposes if purpose not in said and purpose != NECESSARY]
@@ -119,10 +136,12 @@ def requirement_text(requires: Requirement, *, then: bool = False) -> str:
     return f"{'required' if then else 'requires'} {' and '.join(purposes)}"
 
 
-def _required(fate: Fate) -> list[str]:
+def _required(fate: Fate, event: StoredEvent | None) -> list[str]:
     """What was required when the event was decided, and what is now where that is something else."""
     if fate.requires is None:
         return []
+    if event is not None and _is_notice(event):
+        return ["needs no consent for it: it tells of a decision"]
     now = requirement_text(fate.requires)
     if fate.required is None:
         return [now]
@@ -187,8 +206,13 @@ def _decided(entry: Entry, event: StoredEvent | None) -> str:
     moments, since_ms = time_text(entry.until_ms), _since_ms(entry, event)
     if entry.until_ms - since_ms > 1_000:
         moments = f"between {time_text(since_ms)} and {moments}"
-    version = f", by ledger version {entry.version}" if entry.version else ", when the ledger was empty"
-    return f", {moments}{version} (audit row {entry.row})"
+    return f", {moments}{_by_version(entry)} (audit row {entry.row})"
+
+
+def _by_version(entry: Entry) -> str:
+    if entry.version:
+        return f", by ledger version {entry.version}"
+    return "" if final(entry.word) in _BY_NO_LEDGER else ", when the ledger was empty"
 
 
 def _entry_json(entry: Entry, event: StoredEvent | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sluicegate.fsck.databases import check_database, cursors, databases
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.fsck.log import check_log
 from sluicegate.fsck.mend import mend_database
-from sluicegate.fsck.rebuild import rebuild_log
+from sluicegate.fsck.rebuild import rebuild_log, take_back
 from sluicegate.paths import DataDir
 from sluicegate.sqlite import Schema
 
@@ -22,6 +22,8 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
 
     Raises `LogTooNew` before anything is changed, `LogUnavailable` when there is no space for a repair.
     """
+    if repair:
+        take_back(data_dir.event_log)
     read_up_to = cursors(data_dir)
     due_head = max([rung(data_dir.bell), *read_up_to])
     passed = min(read_up_to, default=0)

@@ -20,7 +20,7 @@ from sluicegate.fsck.decisions import told_by
 from sluicegate.fsck.findings import Finding
 from sluicegate.paths import DataDir
 from sluicegate.registry import SCHEMA as CONTROL
-from sluicegate.sqlite import Schema, connect, errors_of, fetch
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, upgrade
 
 STORE = store_schema(0)
 
@@ -34,7 +34,7 @@ def databases(data_dir: DataDir) -> list[tuple[Path, Schema]]:
 
 @contextmanager
 def opened(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
-    """A database for a look alone: what its WAL has stays there."""
+    """A database to be repaired: what its WAL has stays there."""
     db = connect(path, schema, create=False)
     try:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
@@ -44,11 +44,25 @@ def opened(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
         db.close()
 
 
+@contextmanager
+def looked_at(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
+    """A database for a look alone, in the newest layout; it keeps its own on the disk, and its WAL what it has."""
+    db = connect(path, schema, create=False, bring_up=False)
+    try:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        with errors_of(path):
+            db.execute("BEGIN IMMEDIATE")
+            upgrade(db, schema)
+            yield db
+    finally:
+        db.close()
+
+
 def check_database(path: Path, schema: Schema, data_dir: DataDir) -> list[Finding]:
     """Everything that is wrong with one database; raises `LogTooNew`."""
     name = str(path.relative_to(data_dir.root))
     try:
-        with opened(path, schema) as db:
+        with looked_at(path, schema) as db:
             faults = [text for (text,) in fetch(db, "PRAGMA integrity_check(20)") if text != "ok"]
             if schema is STORE:
                 faults += store_faults(db)
@@ -131,9 +145,10 @@ def cursors(data_dir: DataDir) -> list[Offset]:
     found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
         try:
-            with opened(path, schema) as db:
+            with looked_at(path, schema) as db:
                 if schema is CONTROL:
-                    found.update({id_: start for id_, start in fetch(db, "SELECT id, start FROM destinations")})
+                    starts = fetch(db, "SELECT id, start FROM destinations WHERE typeof(start) = 'integer'")
+                    found.update(dict(starts))
                 elif schema is STORE:
                     found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from sluicegate.errors import LogDamaged, LogTooNew, RowDamaged
 from sluicegate.eventlog.base import Offset, Row, RowGone
@@ -10,6 +11,7 @@ from sluicegate.eventlog.rows import LOST
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.starting import check_end
 from sluicegate.fsck.findings import Finding, Progress
+from sluicegate.fsck.rebuild import replaced_by_nothing
 from sluicegate.paths import DataDir
 
 READ_EVENTS = 20_000
@@ -24,7 +26,7 @@ def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress, passed
     """
     path = data_dir.event_log
     if not path.exists():
-        return [Finding(path.name, "is missing; restore it from a backup", 1, due_head)] if due_head else []
+        return _missing(path, due_head)
     findings: list[Finding] = []
     try:
         check_end(path, acknowledged=0)
@@ -45,6 +47,12 @@ def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress, passed
     finally:
         log.close()
     return findings
+
+
+def _missing(path: Path, due_head: Offset) -> list[Finding]:
+    if (old := replaced_by_nothing(path)) is not None:
+        return [Finding(path.name, f"is missing: a repair was broken off when it had made {old.name} of it")]
+    return [Finding(path.name, "is missing; restore it from a backup", 1, due_head)] if due_head else []
 
 
 def _check_open(

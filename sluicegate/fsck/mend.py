@@ -41,9 +41,21 @@ def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
         for suffix in _SUFFIXES:
             old.with_name(old.name + suffix).unlink(missing_ok=True)
         raise
-    if schema is STORE and balance(path):
+    if schema is STORE and _balanced(path, old):
         done = f"{done}; {BEGUN_ANEW}"
     return old, done
+
+
+def _balanced(path: Path, old: Path) -> bool:
+    """As `balance`; a store whose accounts cannot be set right is put back as it was."""
+    try:
+        return balance(path)
+    except LogDamaged:
+        remove(path, ("-wal", "-shm"))
+        for suffix in _SUFFIXES:
+            if (part := old.with_name(old.name + suffix)).exists():
+                os.rename(part, path.with_name(path.name + suffix))
+        raise
 
 
 def _reindexed(path: Path, schema: Schema) -> bool:
@@ -104,7 +116,8 @@ def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
         try:
             for row in source.execute(sql, (low,) if has_ids else ()):
                 yield row
-                low, step = (int(row[0]) if has_ids else 0), 1
+                if has_ids and row[0] > low:  # a damaged one may be out of order, and must not lead back
+                    low, step = row[0], 1
             return
         except (apsw.CorruptError, UnicodeDecodeError):
             if not has_ids:

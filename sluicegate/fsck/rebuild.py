@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 
 from sluicegate.errors import LogDamaged, LogUnavailable, RowDamaged
+from sluicegate.event import decode_meta
 from sluicegate.eventlog.base import Offset
+from sluicegate.eventlog.packing import MAX_ROW_EVENTS
 from sluicegate.eventlog.quarantine import Quarantine
 from sluicegate.eventlog.rows import lost_row
 from sluicegate.eventlog.salvage import Found, find_at, find_rows, payload_of
@@ -43,13 +46,14 @@ def rebuild_log(
     forgotten = _forgotten(path)
     n_frames = len(wal_frames(path))
     broken = broken_frames(path, n_frames)
-    draft = path.with_name(f".{path.name}.repairing")
+    draft = _draft(path)
     remove(draft)
     try:
         with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
-            places = _index(pages, forgotten, progress)
+            places, last = _index(pages, forgotten, progress)
             if forgotten is None:
                 forgotten = min([passed, *(first - 1 for first in places)])
+            due_head = max(due_head, _end(path, last))
             rows = _rows(pages, places, progress)
             lost = _write(draft, rows, forgotten=forgotten, due_head=due_head)
     except BaseException:
@@ -77,13 +81,16 @@ def _forgotten(path: Path) -> Offset | None:
         return None
     try:
         return log.trimmed()
+    except LogDamaged:  # not even its tables can be named
+        return None
     finally:
         log.close()
 
 
-def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> dict[Offset, list[int]]:
-    """Where each row lies, in all its copies, the newest one last."""
+def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> tuple[dict[Offset, list[int]], Offset]:
+    """Where each row lies, in all its copies, the newest one last; and the last offset of them all."""
     places: dict[Offset, list[int]] = {}
+    last = forgotten or 0
     done = 0
 
     def count(n_pages: int) -> None:
@@ -93,7 +100,32 @@ def _index(pages: Pages, forgotten: Offset | None, progress: Progress) -> dict[O
 
     for found in find_rows(pages, (forgotten or 0) + 1, NO_END, progress=count):
         places.setdefault(found.first, []).append(found.place)
-    return places
+        last = max(last, found.row.last)
+    return places, last
+
+
+def _end(path: Path, last: Offset) -> Offset:
+    """Where the log ended: after the row up to `last` also damaged ones had offsets, as long as each fits on."""
+    sql = "SELECT first, count, meta FROM rows WHERE first > ? ORDER BY first"
+    try:
+        with closing(connect(path, SCHEMA, create=False)) as db, errors_of(path):
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            for first, count, meta in db.execute(sql, (last,)):
+                n_events = _n_events(count, meta)
+                if first != last + 1 or not 0 < n_events <= MAX_ROW_EVENTS:
+                    break
+                last += n_events
+    except LogDamaged:
+        pass  # so far it could be read
+    return last
+
+
+def _n_events(count: object, meta: object) -> int:
+    """How many events a damaged row had: when what its meta says is another number, the damage is not in the meta."""
+    try:
+        return len(decode_meta(meta).combo_of) if isinstance(meta, bytes) else 0
+    except LogDamaged:
+        return count if isinstance(count, int) else 0
 
 
 def _rows(pages: Pages, places: dict[Offset, list[int]], progress: Progress) -> Iterator[Columns]:
@@ -167,23 +199,46 @@ def _without_gaps(
         yield lost_row(due, due_head + 1 - due, at_ms)
 
 
+def replaced_by_nothing(path: Path) -> Path | None:
+    """Where the log is when a repair was killed after it had put it aside, and before the new one was in its place."""
+    if path.exists() or not _draft(path).exists():
+        return None
+    found = [one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(("-wal", "-shm"))]
+    return max(found, default=None)
+
+
+def take_back(path: Path) -> None:
+    """Undo what such a repair has done: the log is whole again with its WAL, as damaged as it was."""
+    old = replaced_by_nothing(path)
+    if old is None:
+        return
+    wal = old.with_name(old.name + "-wal")
+    if wal.exists():
+        os.rename(wal, path.with_name(path.name + "-wal"))
+    os.rename(old, path)
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.repairing")
+
+
 def _swap(path: Path, draft: Path) -> Path:
     """Give the new file the name; the old one and its WAL get one with a date. Returns that."""
     old = aside(path)
-    os.link(path, old)
+    _sync(draft, os.O_RDONLY)
+    os.rename(path, old)  # first: without its WAL it must not be taken for the log, nor the WAL for that of the new one
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size:
         os.rename(wal, old.with_name(old.name + "-wal"))
     remove(path, ("-wal", "-shm"))
-    handle = os.open(draft, os.O_RDONLY)
+    os.rename(draft, path)
+    _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return old
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.rename(draft, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return old

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from sluicegate.delivery.store import DestinationStore
@@ -17,7 +20,7 @@ from sluicegate.lock import DataDirLock
 from sluicegate.paths import DataDir
 from sluicegate.testing.batches import batch_of
 from tests.faults.checking import N_EVENTS, checked_dir, clear_page, fsck, held_from, repaired, spoil
-from tests.faults.flipping import event_at, flip, read_everything, record_at, root_of
+from tests.faults.flipping import build, event_at, flip, read_everything, record_at, root_of
 
 
 @pytest.fixture
@@ -111,6 +114,33 @@ def test_repaired_log_goes_on_after_its_last_offset_even_when_the_last_row_was_l
     assert log.append([batch_of([b"next"])], received_at_ms=1) == [N_EVENTS + 1]
 
 
+@pytest.mark.parametrize("column", ["seal", "payload_crc"])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_lost_rows_at_the_end_keep_their_place_when_only_the_log_tells_of_them(
+    data_dir: DataDir, column: str, n_rows: int
+) -> None:
+    data_dir.bell.unlink()  # as after a power cut: it is never synced
+    newest = f"SELECT first FROM rows ORDER BY first DESC LIMIT {n_rows}"
+    spoil(data_dir.event_log, f"UPDATE rows SET {column} = {column} + 1 WHERE first IN ({newest})")
+
+    findings = repaired(data_dir)
+
+    log = SqliteLog(data_dir.event_log)
+    assert [one.last for one in findings if one.n_events] == [N_EVENTS]
+    assert n_lost(Quarantine(data_dir.root).all()) == sum(one.n_events for one in findings)
+    assert log.append([batch_of([b"next"])], received_at_ms=1) == [N_EVENTS + 1]
+
+
+@pytest.mark.parametrize("more", [-1, 16, 1 << 30])
+def test_damaged_number_of_events_in_the_last_row_adds_none_to_the_log(data_dir: DataDir, more: int) -> None:
+    data_dir.bell.unlink()
+    spoil(data_dir.event_log, f"UPDATE rows SET count = count + {more} WHERE first = (SELECT max(first) FROM rows)")
+
+    repaired(data_dir)
+
+    assert SqliteLog(data_dir.event_log).head() == N_EVENTS
+
+
 def test_events_that_only_a_cursor_remembers_are_counted_as_lost(data_dir: DataDir) -> None:
     store = DestinationStore.open(data_dir.store("crm"), start=0)
     store.commit(1, cursor=90, delivered=70)
@@ -137,6 +167,42 @@ def test_repair_that_is_broken_off_leaves_nothing_behind(
     assert [path.name for path in data_dir.root.iterdir() if "repairing" in path.name or "damaged" in path.name] == []
 
 
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_repair_that_is_killed_while_it_exchanges_the_files_loses_nothing(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    data_dir.event_log.unlink()
+    build(data_dir.event_log, N_EVENTS, checkpoint=False)
+    with closing(apsw.Connection(str(data_dir.event_log))) as db:
+        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        db.execute("UPDATE rows SET seal = seal + 1 WHERE first = 1")
+    steps = iter(range(1, step + 1))
+    rename = os.rename
+
+    def killed(source: Path, target: Path) -> None:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        repaired(data_dir)
+    monkeypatch.undo()
+
+    found, mended = check(data_dir, repair=False, progress=lambda *_: None), repaired(data_dir)
+
+    assert found
+    assert [one for one in mended if one.n_events] == []
+    assert len(read_everything(SqliteLog(data_dir.event_log)).intact) == N_EVENTS
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
+
+
+def test_number_in_the_bell_that_no_event_can_have_is_not_believed(data_dir: DataDir) -> None:
+    data_dir.bell.write_bytes(b"8%019d\n" % N_EVENTS)
+
+    assert repaired(data_dir) == []
+
+
 def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
     log = SqliteLog(data_dir.event_log)
     log.trim(20)
@@ -151,7 +217,9 @@ def test_repair_remembers_what_retention_removed(data_dir: DataDir) -> None:
     assert log.read(0, max_events=1, max_bytes=1)[0].first == tail
 
 
-@pytest.mark.parametrize("damage", ["", "DELETE FROM trimmed", f"UPDATE trimmed SET last = {N_EVENTS + 5}"])
+@pytest.mark.parametrize(
+    "damage", ["", "DELETE FROM trimmed", f"UPDATE trimmed SET last = {N_EVENTS + 5}", "UPDATE trimmed SET last = -5"]
+)
 def test_nothing_counts_as_lost_that_retention_removed_when_the_log_does_not_tell(
     data_dir: DataDir, damage: str
 ) -> None:
@@ -171,6 +239,48 @@ def test_nothing_counts_as_lost_that_retention_removed_when_the_log_does_not_tel
     log = SqliteLog(data_dir.event_log, create=False)
     assert (log.forgotten(), log.tail(), log.head()) == (n_gone, n_gone + 1, N_EVENTS)
     log.close()
+
+
+def test_damaged_quarantine_is_shown_all_the_same(data_dir: DataDir) -> None:
+    Quarantine(data_dir.root).record(1, 2, why="x", found_by="crm")
+    spoil(data_dir.quarantine, "UPDATE damage SET found_at_ms = 1 << 62, found_by = '[red]' || char(27)")
+
+    result = fsck(data_dir)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"[red]\x1b" in result.stdout
+    assert f"{1 << 62} ms since 1970" in result.stdout
+
+
+def test_log_whose_tables_cannot_be_named_is_built_again(data_dir: DataDir) -> None:
+    flip(data_dir.event_log, data_dir.event_log.read_bytes().index(b"first INTEGER"), 0)
+
+    repaired(data_dir)
+
+    assert len(read_everything(SqliteLog(data_dir.event_log, create=False)).intact) == N_EVENTS
+
+
+@pytest.mark.parametrize("change", ["", "null"])
+def test_log_that_retention_has_emptied_and_that_does_not_tell_its_end_is_built_again(
+    data_dir: DataDir, change: str
+) -> None:
+    log = SqliteLog(data_dir.event_log)
+    log.trim(N_EVENTS + 1)
+    log.close()
+    with closing(DestinationStore.open(data_dir.store("crm"), start=0)) as store:
+        store.commit(1, cursor=N_EVENTS, delivered=N_EVENTS - 20)
+    if change:
+        at = (root_of(data_dir.event_log, "trimmed") - 1) * SCHEMA.page_size
+        record = data_dir.event_log.read_bytes().index(b"\x03\x00\x01", at)
+        flip(data_dir.event_log, record + 2, 0)
+    else:
+        spoil(data_dir.event_log, "DELETE FROM trimmed")
+
+    found, _ = check(data_dir, repair=False, progress=lambda *_: None), repaired(data_dir)
+
+    assert found
+    assert SqliteLog(data_dir.event_log, create=False).head() == N_EVENTS
+    assert check(data_dir, repair=False, progress=lambda *_: None) == []
 
 
 def test_newer_log_is_not_touched(data_dir: DataDir) -> None:
@@ -206,6 +316,17 @@ def test_missing_control_database_is_found_and_the_log_is_left_alone(data_dir: D
 
     assert [(one.file, one.repaired) for one in findings] == [("control.db", None)]
     assert data_dir.event_log.read_bytes() == before
+
+
+def test_registration_without_a_readable_start_is_found(data_dir: DataDir) -> None:
+    with closing(apsw.Connection(str(data_dir.control))) as db:
+        db.execute("INSERT INTO destinations (id, start, registered_at_ms) VALUES ('new', 77, 1)")
+    record = data_dir.control.read_bytes().index(b"new\x4d")
+    flip(data_dir.control, record - 4, 0)  # what says that the start is a number of one byte now says that it is null
+
+    found = check(data_dir, repair=False, progress=lambda *_: None)
+
+    assert [one.file for one in found] == ["control.db"]
 
 
 def test_a_held_event_is_needed_still_although_the_cursor_has_passed_it(data_dir: DataDir) -> None:

@@ -6,17 +6,20 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
-from sluicegate.accounts import DAMAGED, account_of
+from sluicegate.accounts import DAMAGED, account_of, store_schema
 from sluicegate.consent.store import open_ledger
 from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import LetterFilter
 from sluicegate.delivery.settlement import HeldRow
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.fsck.check import check
+from sluicegate.pages import Pages
 from sluicegate.paths import DataDir
 from sluicegate.proof import decisions_about
+from tests.delivery.old_layouts import take_back
 from tests.faults.checking import (
     N_EVENTS,
     PAGE_BYTES,
@@ -35,6 +38,21 @@ from tests.faults.flipping import root_of
 @pytest.fixture
 def data_dir(tmp_path: Path) -> DataDir:
     return checked_dir(tmp_path / "data")
+
+
+@pytest.mark.parametrize("version", range(2, store_schema(0).version))
+def test_look_at_a_store_of_an_older_version_changes_nothing(data_dir: DataDir, version: int) -> None:
+    path = data_dir.store("crm")
+    with closing(apsw.Connection(str(path))) as db:
+        take_back(db, version)
+    before = path.read_bytes()
+
+    found = check(data_dir, repair=False, progress=lambda *_: None)
+
+    assert found == []
+    assert path.read_bytes() == before
+    with closing(apsw.Connection(str(path))) as db:
+        assert db.pragma("user_version") == version
 
 
 @pytest.mark.parametrize(
@@ -74,6 +92,27 @@ def test_store_is_copied_over_a_letter_that_is_not_even_text(data_dir: DataDir) 
         kept = [one.offset for one in store.letters.list()]
     assert {9, 29, 31} <= {*kept} < {9, *range(21, 61)}
     assert 30 not in kept
+
+
+def test_store_is_copied_over_a_letter_out_of_order_before_a_page_that_cannot_be_read(data_dir: DataDir) -> None:
+    path = data_dir.store("crm")
+    with closing(DestinationStore.open(path, start=0)) as store:
+        letters = [replace(letter(offset), event=b"1" * 400) for offset in range(21, 61)]
+        store.commit(1, cursor=60, dead_letters=letters)
+    with Pages.of_files(path, page_size=PAGE_BYTES, n_frames=0, broken=frozenset()) as pages:
+        leaves = [(place, [*pages.cells(page)]) for place, page in pages.leaves() if page[0] == 13]
+    letters_of = {place: cells for place, cells in leaves if cells and b"refused" in cells[-1].local}
+    _, (place, cells), (after, _), *_ = sorted(letters_of.items())
+    data = bytearray(path.read_bytes())
+    data[data.index(cells[-1].local, (place - 1) * PAGE_BYTES) - 1] = cells[0].rowid - 1
+    path.write_bytes(data)
+    clear_page(path, after)
+
+    repaired(data_dir)
+
+    assert fsck(data_dir).returncode == 0
+    with closing(DestinationStore.open(path, start=0)) as store:
+        assert {one.id for one in store.letters.list()} >= {1, cells[0].rowid, cells[-2].rowid, 41}
 
 
 def test_store_is_copied_after_a_copy_that_was_killed(data_dir: DataDir) -> None:
@@ -159,6 +198,21 @@ def test_store_without_a_readable_cursor_is_left_as_it_was(data_dir: DataDir) ->
 
     assert any("not repaired" in one.what and "everything since its registration" in one.what for one in findings)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["", "denied"])
+def test_store_whose_accounts_cannot_be_set_right_is_left_as_it_was(data_dir: DataDir, damage: str) -> None:
+    path = data_dir.store("crm")
+    spoil(path, "UPDATE state SET cursor = 0, delivered = 7; DELETE FROM decisions; DELETE FROM decisions_before")
+    if damage:
+        clear_page(path, root_of(path, damage))
+    before = path.read_bytes()
+
+    findings = repaired(data_dir)
+
+    assert "not repaired" in findings[-1].what
+    assert path.read_bytes() == before
+    assert list(path.parent.glob("*.damaged-*")) == []
 
 
 def test_damaged_consent_ledger_is_found_and_never_copied_in_part(data_dir: DataDir) -> None:

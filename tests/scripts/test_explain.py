@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate.config import embedded_config
+from sluicegate.delivery.store import DestinationStore
+from sluicegate.event import Combo, EventBatch
+from sluicegate.eventlog.erasing import LogEraser
 from sluicegate.paths import DataDir
+from sluicegate.registry import open_data
 from sluicegate.scripts.admin import main
+from sluicegate.testing.batches import add_event
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +73,111 @@ def test_system_without_a_configuration_file_is_explained_by_the_built_in_one(wh
     assert answer.exit_code == 1
     assert "there is no destination 'crm'" in answer.stderr and "archive" in answer.stderr
     assert everything(where) == before
+
+
+CONFIG = """
+[gateway.write_keys]
+web = "0123456789abcdef"
+[destinations.crm]
+type = "null"
+requires = ["marketing"]
+[destinations.pages]
+type = "null"
+requires = ["necessary"]
+"""
+
+
+@pytest.fixture
+def options(where: DataDir, tmp_path: Path) -> tuple[str, ...]:
+    """A stopped system with one event, `m-1`, that both destinations have delivered, and its configuration."""
+    where.create()
+    registry, log = open_data(where)
+    registry.register(["crm", "pages"], head=0)
+    registry.close()
+    batch = EventBatch()
+    combo = Combo("track", "web", (("marketing", True),))
+    add_event(batch, b'{"messageId": "m-1"}', combo=combo, message_id="m-1", user_id="anne")
+    log.append([batch], received_at_ms=1_700_000_000_000)
+    log.close()
+    for name in ("crm", "pages"):
+        with closing(DestinationStore.open(where.store(name), start=0)) as store:
+            store.claim(1)
+            store.commit(1, cursor=1, delivered=1)
+    config = tmp_path / "sluicegate.toml"
+    config.write_text(CONFIG)
+    return ("--config", str(config))
+
+
+def told(where: DataDir, *arguments: str) -> dict[str, Any]:
+    answer = explain(where, *arguments, "--json")
+    assert answer.exit_code == 0, answer
+    (event,) = json.loads(answer.stdout)["events"]
+    return {one["destination"]: one for one in event["destinations"]}
+
+
+def test_event_that_was_delivered_before_its_destination_was_disabled_is_delivered(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    config = Path(options[1])
+    config.write_text(CONFIG.replace('["marketing"]', '["marketing"]\nenabled = false'))
+
+    fate = told(where, "m-1", *options)["crm"]
+
+    assert (fate["outcome"], fate["decision"]) == ("delivered", "delivered")
+
+
+def test_destination_that_was_registered_again_keeps_what_it_has_delivered_before(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    with closing(apsw.Connection(str(where.control))) as db:  # as when an older one was restored from a backup
+        db.execute("UPDATE destinations SET start = 1 WHERE id = 'crm'")
+
+    assert told(where, "m-1", *options)["crm"]["outcome"] == "delivered"
+
+
+def test_decisions_that_cannot_be_read_hide_no_other_destination(where: DataDir, options: tuple[str, ...]) -> None:
+    with closing(apsw.Connection(str(where.store("crm")))) as db:
+        db.execute("UPDATE decisions SET story = x'00'")
+
+    fates = told(where, "m-1", *options)
+
+    assert fates["pages"]["outcome"] == "delivered"
+    assert fates["crm"]["outcome"] == "unknown"
+    assert "see `sluicegate audit verify`" in fates["crm"]["why"]
+
+
+@pytest.mark.parametrize("event", [("m-1",), ("--offset", "1")])
+def test_store_that_cannot_be_read_hides_no_other_destination(
+    where: DataDir, options: tuple[str, ...], event: tuple[str, ...]
+) -> None:
+    where.store("crm").write_bytes(b"damaged" * 1000)
+
+    fates = told(where, *event, *options)
+
+    assert fates["pages"]["outcome"] == "delivered"
+    assert fates["crm"]["outcome"] == "unknown"
+    assert "its store cannot be read" in fates["crm"]["why"]
+
+
+def test_event_that_was_erased_after_its_delivery_does_not_say_nothing(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    with closing(LogEraser(where.event_log)) as eraser:
+        eraser.erase(1, [0])
+
+    fate = told(where, "--offset", "1", *options)["crm"]
+
+    assert fate["outcome"] == "delivered"
+    assert "the event says nothing" not in fate["why"]
+    assert "silence means" not in " ".join(fate["story"])
+    assert "the event was erased from the log, and with it what it said and whose it was" in fate["story"]
+
+
+def test_empty_message_id_is_wrong_usage(where: DataDir, options: tuple[str, ...]) -> None:
+    with closing(LogEraser(where.event_log)) as eraser:
+        eraser.erase(1, [0])
+
+    answer = explain(where, "", *options)
+
+    assert answer.exit_code == 2
+    assert "name the event by its message id" in answer.stderr

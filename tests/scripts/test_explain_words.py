@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sluicegate.accounts import DAMAGED
 from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import Final
 from sluicegate.config.model import Requirement
 from sluicegate.consent.subject import Subject
-from sluicegate.event import Combo
+from sluicegate.event import CONSENT_TYPE, Combo
 from sluicegate.explain.fate import Fate
 from sluicegate.explain.find import StoredEvent
+from sluicegate.explain.ledger import LedgerStory
 from sluicegate.explain.words import as_json, story
 from tests.end_to_end.harness import ARCHIVE, MakeSystem
 
@@ -41,6 +44,31 @@ def test_event_was_not_delivered_before_it_was_received() -> None:
 @pytest.mark.parametrize("moment_ms", [1 << 62, -(1 << 62)])
 def test_moment_that_no_calendar_has_is_told_as_its_number(moment_ms: int) -> None:
     assert as_json(fate(0, moment_ms), None)["decided"][0]["until"] == f"{moment_ms} ms since 1970"
+
+
+def test_what_a_repair_has_decided_was_not_decided_by_an_empty_ledger() -> None:
+    entry = Entry(f"expired:{DAMAGED}", 0, RECEIVED_MS, RECEIVED_MS, 7)
+    told = Fate("crm", "expired", Final.DAMAGED, DAMAGED, requires=Requirement(("marketing",)), decided=(entry,))
+
+    assert "empty" not in " ".join(story(told, None))
+
+
+def test_notice_of_a_denial_was_delivered_because_it_needs_no_consent() -> None:
+    entry = Entry("delivered", 1, RECEIVED_MS, RECEIVED_MS, 7)
+    ledger = LedgerStory(1, "opt-in", accepted_version=1)
+    told = Fate(
+        "crm", "delivered", Final.DELIVERED, requires=Requirement(("marketing",)), decided=(entry,), ledger=ledger
+    )
+    notice = replace(event(), combo=Combo(CONSENT_TYPE, "web", (("marketing", False),)))
+
+    told_why, sentences = as_json(told, notice)["why"], list(story(told, notice))
+
+    assert told_why == "needs no consent for it: it tells of a decision; the event says marketing: denied"
+    assert sentences[:2] == [
+        "crm needs no consent for it: it tells of a decision",
+        "the event says marketing: denied",
+    ]
+    assert sentences[2].startswith("delivered: ")
 
 
 def test_event_that_was_delivered_at_once_has_one_moment() -> None:
