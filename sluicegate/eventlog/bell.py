@@ -12,12 +12,12 @@ import select
 import time
 from pathlib import Path
 
+from google_crc32c import value as crc32c
+
 logger = logging.getLogger(__name__)
 
 FALLBACK_POLL_S = 0.05
-
-MAX_HEAD = 1 << 62
-"""No log ends later, so who says so is damaged."""
+_DIGITS = 20
 
 _IN_MODIFY = 0x2  # linux/inotify.h; the flags of inotify_init1 are those of open(2)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +31,7 @@ class Bell:
 
     def ring(self, head: int = 0) -> None:
         """Wake every `BellWatch` of this file; about 2 us. `head` is the newest offset that is on disk, for `rung`."""
-        os.pwrite(self._fd, b"%020d\n" % head, 0)
+        os.pwrite(self._fd, _line(head), 0)
 
     def close(self) -> None:
         """Release the file."""
@@ -39,15 +39,22 @@ class Bell:
 
 
 def rung(path: Path) -> int:
-    """An offset that was on disk when the bell was last rung, 0 when that is not known.
+    """An offset that was on disk when the bell was last rung, 0 when that is not known or the file is damaged.
 
     Never more than what was acknowledged: the file is written after the commit, and is not synced.
     """
     try:
-        head = int(path.read_bytes()[:20])
+        line = path.read_bytes()
+        head = int(line[:_DIGITS])
     except (OSError, ValueError):
         return 0
-    return head if 0 < head <= MAX_HEAD else 0
+    return head if line == _line(head) else 0
+
+
+def _line(head: int) -> bytes:
+    """The file: the offset and its CRC-32C, or a changed digit would tell of a log with ten times as many events."""
+    digits = b"%0*d" % (_DIGITS, head)
+    return b"%b %08x\n" % (digits, crc32c(digits))
 
 
 class BellWatch:

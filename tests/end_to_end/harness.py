@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sluicegate.actors.processes import processes
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning
 from sluicegate.messages.status import DestinationStatus
@@ -163,16 +164,14 @@ class System:
         return self._process.wait(timeout=timeout_s)
 
     def close(self) -> None:
-        """End it, whatever state it is in."""
+        """Kill it, whatever state it is in, and wait until nothing of it is left."""
         self.detach()
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        if self._process is None or self._process.poll() is not None:
+            return
+        below = _below(self._process.pid)
+        self._process.kill()
+        self._process.wait()
+        poll("its processes to end", lambda: below.isdisjoint(p.pid for p in processes() if not p.zombie))
 
     def log(self) -> str:
         """What serve and the actors have logged."""
@@ -258,3 +257,9 @@ class System:
 
 MakeSystem = Callable[..., System]
 """The fixture `system`: a system with these destinations, as TOML, that is yet to be started."""
+
+
+def _below(pid: int) -> set[int]:
+    """The descendants of a process."""
+    below = {p.pid for p in processes() if p.parent == pid}
+    return below.union(*map(_below, below))

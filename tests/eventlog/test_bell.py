@@ -116,3 +116,16 @@ def test_bell_that_was_never_rung_or_lost_its_content_tells_nothing(tmp_path: Pa
         (tmp_path / "bell").write_bytes(content)
 
     assert rung(tmp_path / "bell") == 0
+
+
+def test_damaged_bell_tells_nothing(bell: Bell, tmp_path: Path) -> None:
+    bell.ring(4_711)
+    whole = (tmp_path / "bell").read_bytes()
+
+    for place in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            (tmp_path / "bell").write_bytes(damaged)
+            assert rung(tmp_path / "bell") == 0, bytes(damaged)
+    assert rung(tmp_path / "no bell") == 0
