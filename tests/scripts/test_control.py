@@ -128,3 +128,4 @@ def test_load_that_takes_longer_than_a_command_waits_is_not_told_as_a_system_tha
 
     assert told.exit_code == 1, told.output
     assert "not all loads have ended" in told.stderr
+    running.kill()  # a stop would wait for the load
