@@ -96,7 +96,7 @@ def test_stopped_receivers_hold_up_nobody_else(started: Started) -> None:
     spawned = started.system.ask(parent, Spawn("one more"), timeout_s=5)
     answer = started.system.ask(parent, Do("report", "after"), timeout_s=5)
     for pid in stopped:
-        os.kill(pid, signal.SIGKILL)  # going on, they would keep the system from its end for ten seconds
+        os.kill(pid, signal.SIGCONT)
 
     assert isinstance(spawned, Told)
     assert isinstance(answer, Told)
