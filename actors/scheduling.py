@@ -33,19 +33,23 @@ class Room:
 
     A gateway that shares its processor with destinations gets it back late after each wait for the disk: the kernel
     moves one of them there meanwhile, and owes it the rest of its turn. Off it they have the others between them.
+    Where a sandbox forbids it all stays as it is.
     """
 
     def __init__(self) -> None:
-        self._all = os.sched_getaffinity(0)
-        self._others = self._all - {max(self._all)}
+        self._all: set[int] = set()
+        with contextlib.suppress(OSError):
+            self._all = os.sched_getaffinity(0)
+        self._others = self._all - {max(self._all, default=0)}
 
     def leave(self, leaves: bool) -> None:
         """Stay off the last of the processors that this process may use, if it has several, or use all again."""
         if not self._others:
             return
-        for task in os.listdir("/proc/self/task"):
-            with contextlib.suppress(OSError):  # it has ended; or a sandbox forbids it, and all stays as it is
-                os.sched_setaffinity(int(task), self._others if leaves else self._all)
+        with contextlib.suppress(OSError):
+            for task in os.listdir("/proc/self/task"):
+                with contextlib.suppress(ProcessLookupError):  # it has ended
+                    os.sched_setaffinity(int(task), self._others if leaves else self._all)
 
 
 def _ask_for_slices(slice_s: float) -> None:
