@@ -165,7 +165,7 @@ def _build(path: Path, schema: Schema) -> None:
             os.fsync(handle)
         with suppress(FileExistsError):  # another process was faster, with the same
             os.link(name, path)
-        _fsync_folder(path.parent)
+        fsync(path.parent)
     finally:
         os.unlink(name)
 
@@ -185,8 +185,9 @@ def _image(schema: Schema) -> bytes:
     return bytes(image)
 
 
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def fsync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -19,6 +19,7 @@ from sluicegate.destinations.objectstore_settings import Kind, ObjectStoreSettin
 from sluicegate.destinations.tunnel import Tunnel
 from sluicegate.errors import CredentialsRefused, DestinationError, Retry
 from sluicegate.network import AddressRefused
+from sluicegate.sqlite import fsync
 
 CONNECT_TIMEOUT_S = 5
 _SOONER = 0.9
@@ -144,10 +145,6 @@ def _sync(root: Path, name: str) -> None:
     """Bring a file, and the folders that lead to it, onto the disk: obstore renames it into place and no more."""
     path = root / name
     for one in (path, *path.parents):
-        fd = os.open(one, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fsync(one)
         if one == root:
             return

@@ -93,8 +93,7 @@ class SplitSet:
         """Add all of these if none is there and none comes twice; else change nothing and say False."""
         if hashes.are_few:
             return self._add_few(hashes)
-        if not self._settled:
-            self._settle(range(N_PARTS))
+        self._settle(range(N_PARTS))
         for there, ours in zip(self._parts, hashes.parts, strict=True):
             if not there.isdisjoint(ours):
                 return False

@@ -33,9 +33,9 @@ def databases(data_dir: DataDir) -> list[tuple[Path, Schema]]:
 
 
 @contextmanager
-def opened(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
+def opened(path: Path, schema: Schema, *, bring_up: bool = True) -> Iterator[apsw.Connection]:
     """A database to be repaired: what its WAL has stays there."""
-    db = connect(path, schema, create=False)
+    db = connect(path, schema, create=False, bring_up=bring_up)
     try:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         with errors_of(path):
@@ -47,15 +47,10 @@ def opened(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
 @contextmanager
 def looked_at(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
     """A database for a look alone, in the newest layout; it keeps its own on the disk, and its WAL what it has."""
-    db = connect(path, schema, create=False, bring_up=False)
-    try:
-        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        with errors_of(path):
-            db.execute("BEGIN IMMEDIATE")
-            upgrade(db, schema)
-            yield db
-    finally:
-        db.close()
+    with opened(path, schema, bring_up=False) as db:
+        db.execute("BEGIN IMMEDIATE")
+        upgrade(db, schema)
+        yield db
 
 
 def check_database(path: Path, schema: Schema, data_dir: DataDir) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,18 @@ def aside(path: Path) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     names = (path.with_name(f"{path.name}.damaged-{stamp}{f'-{n}' if n else ''}") for n in range(1_000))
     return next(name for name in names if not name.exists())
+
+
+def draft_of(path: Path) -> Path:
+    """Where a file is built that is to take this one's place; erasing people removes what a killed repair has left."""
+    return path.with_name(f".{path.name}.repairing")
+
+
+def put_back(path: Path, old: Path) -> None:
+    """Give a database that was put aside its name again, last of all, after what SQLite keeps beside it."""
+    for suffix in ("-wal", ""):
+        if (part := old.with_name(old.name + suffix)).exists():
+            os.rename(part, path.with_name(path.name + suffix))
 
 
 def remove(path: Path, suffixes: Iterable[str] = ("", "-wal", "-shm")) -> None:

@@ -15,7 +15,7 @@ from sluicegate.errors import LogDamaged
 from sluicegate.fsck.balance import balance
 from sluicegate.fsck.databases import STORE, opened
 from sluicegate.fsck.decisions import BEGUN_ANEW
-from sluicegate.fsck.findings import aside, remove
+from sluicegate.fsck.findings import aside, draft_of, put_back, remove
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -52,9 +52,7 @@ def _balanced(path: Path, old: Path) -> bool:
         return balance(path)
     except LogDamaged:
         remove(path, ("-wal", "-shm"))
-        for suffix in _SUFFIXES:
-            if (part := old.with_name(old.name + suffix)).exists():
-                os.rename(part, path.with_name(path.name + suffix))
+        put_back(path, old)
         raise
 
 
@@ -71,7 +69,7 @@ def _reindexed(path: Path, schema: Schema) -> bool:
 def _copied(path: Path, schema: Schema) -> str:
     if schema is CONSENT:
         raise LogDamaged(f"{path}: restore it from a backup: without the denials that are lost, too much would go out")
-    draft = path.with_name(f".{path.name}.repairing")
+    draft = draft_of(path)
     remove(draft)
     target = connect(draft, schema)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -20,10 +19,11 @@ from sluicegate.eventlog.salvage import Found, find_at, find_rows, payload_of
 from sluicegate.eventlog.schema import SCHEMA
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.eventlog.walfile import broken_frames, wal_frames
-from sluicegate.fsck.findings import Progress, aside, remove
+from sluicegate.fsck.databases import opened
+from sluicegate.fsck.findings import Progress, aside, draft_of, put_back, remove
 from sluicegate.pages import Pages
 from sluicegate.paths import DataDir
-from sluicegate.sqlite import connect, errors_of
+from sluicegate.sqlite import connect, errors_of, fsync
 
 NO_END = 2**62
 COMMIT_BYTES = 32 * 1024 * 1024
@@ -46,7 +46,7 @@ def rebuild_log(
     forgotten = _forgotten(path)
     n_frames = len(wal_frames(path))
     broken = broken_frames(path, n_frames)
-    draft = _draft(path)
+    draft = draft_of(path)
     remove(draft)
     try:
         with Pages.of_files(path, page_size=SCHEMA.page_size, n_frames=n_frames, broken=broken) as pages:
@@ -108,8 +108,7 @@ def _end(path: Path, last: Offset) -> Offset:
     """Where the log ended: after the row up to `last` also damaged ones had offsets, as long as each fits on."""
     sql = "SELECT first, count, meta FROM rows WHERE first > ? ORDER BY first"
     try:
-        with closing(connect(path, SCHEMA, create=False)) as db, errors_of(path):
-            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        with opened(path, SCHEMA) as db:
             for first, count, meta in db.execute(sql, (last,)):
                 n_events = _n_events(count, meta)
                 if first != last + 1 or not 0 < n_events <= MAX_ROW_EVENTS:
@@ -201,7 +200,7 @@ def _without_gaps(
 
 def replaced_by_nothing(path: Path) -> Path | None:
     """Where the log is when a repair was killed after it had put it aside, and before the new one was in its place."""
-    if path.exists() or not _draft(path).exists():
+    if path.exists() or not draft_of(path).exists():
         return None
     found = [one for one in path.parent.glob(f"{path.name}.damaged-*") if not one.name.endswith(("-wal", "-shm"))]
     return max(found, default=None)
@@ -210,35 +209,19 @@ def replaced_by_nothing(path: Path) -> Path | None:
 def take_back(path: Path) -> None:
     """Undo what such a repair has done: the log is whole again with its WAL, as damaged as it was."""
     old = replaced_by_nothing(path)
-    if old is None:
-        return
-    wal = old.with_name(old.name + "-wal")
-    if wal.exists():
-        os.rename(wal, path.with_name(path.name + "-wal"))
-    os.rename(old, path)
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.repairing")
+    if old is not None:
+        put_back(path, old)
 
 
 def _swap(path: Path, draft: Path) -> Path:
     """Give the new file the name; the old one and its WAL get one with a date. Returns that."""
     old = aside(path)
-    _sync(draft, os.O_RDONLY)
+    fsync(draft)
     os.rename(path, old)  # first: without its WAL it must not be taken for the log, nor the WAL for that of the new one
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size:
         os.rename(wal, old.with_name(old.name + "-wal"))
     remove(path, ("-wal", "-shm"))
     os.rename(draft, path)
-    _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fsync(path.parent)
     return old
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sluicegate.actors.processes import processes
+from sluicegate.actors.processes import processes, tree
 from sluicegate.client import Client
 from sluicegate.errors import NotRunning
 from sluicegate.messages.status import DestinationStatus
@@ -168,10 +168,10 @@ class System:
         self.detach()
         if self._process is None or self._process.poll() is not None:
             return
-        below = _below(self._process.pid)
+        ours = {p.pid for p in tree(self._process.pid)}
         self._process.kill()
         self._process.wait()
-        poll("its processes to end", lambda: below.isdisjoint(p.pid for p in processes() if not p.zombie))
+        poll("its processes to end", lambda: ours.isdisjoint(p.pid for p in processes() if not p.zombie))
 
     def log(self) -> str:
         """What serve and the actors have logged."""
@@ -257,9 +257,3 @@ class System:
 
 MakeSystem = Callable[..., System]
 """The fixture `system`: a system with these destinations, as TOML, that is yet to be started."""
-
-
-def _below(pid: int) -> set[int]:
-    """The descendants of a process."""
-    below = {p.pid for p in processes() if p.parent == pid}
-    return below.union(*map(_below, below))
