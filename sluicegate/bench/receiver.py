@@ -3,7 +3,7 @@
 While events arrive it does as little as it can: take the time, keep the bytes. It writes `{"port": n}` when it
 listens and then answers commands, one JSON object a line:
 
-    {"do": "reset", "delay_ms": 0}                            forget everything; answer requests after this delay
+    {"do": "reset", "expected_bytes": n, "delay_ms": 0}       forget everything; answer requests after this delay
     {"do": "poll"}                                            how much has arrived
     {"do": "count", "run": ..., "count": n, "purpose": ...}   a `ReceiverReport` of that run
 """
@@ -25,6 +25,7 @@ from sluicegate.bench.events import permitted
 from sluicegate.bench.peer import RequestPeer
 from sluicegate.bench.spool import Spool
 from sluicegate.bench.tally import Tally
+from sluicegate.memory import keep_freed_memory
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -40,7 +41,7 @@ class Receiver:
         """Carry out one command; returns the answer."""
         match command["do"]:
             case "reset":
-                self.spool.clear()
+                self.spool.reserve(command.get("expected_bytes", 0))
                 self.delay_s = command.get("delay_ms", 0) / 1000
                 return {}
             case "poll":
@@ -106,6 +107,7 @@ def _say(message: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run as `python -m sluicegate.bench.receiver [PORT]`."""
+    keep_freed_memory()
     gc.disable()  # bodies are many and hold no references; walking over them would be most of the work
     uvloop.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
 

@@ -22,6 +22,8 @@ SETTLE_S = 0.2
 STALL_S = 20.0
 """With no arrival for this long the rest counts as lost."""
 LOAD_TIMEOUT_S = 600.0
+ENVELOPES = 2
+"""Receivers have memory for so many times the bytes of the events: their bodies have more around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,10 @@ class Trial:
 def run_trial(system: System, receivers: Sequence[Helper], *, run: str, shape: Shape) -> Trial:
     """Send the load, wait for the deliveries, count them."""
     timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    for receiver, delay_ms in zip(receivers, shape.delays_ms, strict=True):
-        receiver.ask({"do": "reset", "delay_ms": delay_ms})
+    workload = Workload(run, timestamp, shape.says)
+    due = _due_bytes(workload, shape)
+    for receiver, n_bytes, delay_ms in zip(receivers, due, shape.delays_ms, strict=True):
+        receiver.ask({"do": "reset", "expected_bytes": n_bytes * ENVELOPES, "delay_ms": delay_ms})
     generator = Helper("generator")
     try:
         amount = shape.count, shape.per_request, shape.connections, shape.rate
@@ -113,9 +117,15 @@ def run_trial(system: System, receivers: Sequence[Helper], *, run: str, shape: S
         load = msgspec.convert(generator.ask({}, timeout_s=LOAD_TIMEOUT_S), LoadReport)
     finally:
         generator.stop()
-    reports = _wait_for_arrivals(receivers, Workload(run, timestamp, shape.says), shape)
+    reports = _wait_for_arrivals(receivers, workload, shape)
     time.sleep(SETTLE_S)
     return Trial(system.name, run, shape, tree_cpu_s(system.pid) - before_s, load, reports)
+
+
+def _due_bytes(workload: Workload, shape: Shape) -> list[int]:
+    """The bytes of the events that each receiver has to get."""
+    size = len(workload.event(0))
+    return [size * n_permitted(shape.count, purpose) for purpose in shape.purposes]
 
 
 def _wait_for_arrivals(receivers: Sequence[Helper], workload: Workload, shape: Shape) -> tuple[ReceiverReport, ...]:
@@ -123,8 +133,7 @@ def _wait_for_arrivals(receivers: Sequence[Helper], workload: Workload, shape: S
 
     Bytes are looked at first, since counting ids costs CPU that the system may still need.
     """
-    size = len(workload.event(0))
-    due = [size * n_permitted(shape.count, purpose) for purpose in shape.purposes]
+    due = _due_bytes(workload, shape)
     seen: list[int] = []
     counted: list[int] = []
     changed_at = time.monotonic()
