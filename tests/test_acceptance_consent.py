@@ -86,8 +86,7 @@ def telling(*args: Any, **kwargs: Any) -> Telling:
         '"context":{"jurisdiction":"US","gdpr_consent":null,"gdpr_consent":1}',
         '"context":{"\\u0067pc":true,"gpc":false}',
         '"context":{"\\u0067pc":true},"properties":{"tcf":1,"t\\u0063f":2}',
-        '"properties":{"context":1,"context":2}',
-        '"context":{"page":{"context":1,"context":2}}',
+        '"context":{},"context":null',
         '"groupId":"a","groupId":"b"',
         '"previousId":"a","previousId":"b"',
     ],
@@ -103,7 +102,7 @@ def test_an_event_that_says_it_twice_is_rejected_in_every_way(members: str) -> N
         assert [rejection.reason for rejection in accepted.rejected] == [Reason.DUPLICATE_KEY]
 
 
-@pytest.mark.parametrize("name", ["tcf", "gdpr_consent", "gpc", "jurisdiction"])
+@pytest.mark.parametrize("name", ["tcf", "gdpr_consent", "gpc", "jurisdiction", "context"])
 @pytest.mark.parametrize("odd", ["", ',"x":"\\u0041"', ',"consent":{"marketing":true},"context":{"consent":{}}'])
 def test_what_tells_no_consent_may_be_there_twice_in_every_way(name: str, odd: str) -> None:
     text = json.dumps(event())[:-1] + f',"properties":{{"{name}":1,"{name}":2}}{odd}}}'

@@ -5,7 +5,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.acceptance import Acceptance, Acceptor
-from sluicegate.acceptance.acceptor import FEW
 from sluicegate.acceptance.body import open_batch
 from sluicegate.acceptance.combining import Combiner
 from sluicegate.acceptance.times import Clock, read_ms
@@ -19,6 +18,7 @@ from tests.consent.test_tcf import MEASURE
 RECEIVED_MS = 1_795_453_200_000
 FILLED = {"receivedAt", "messageId", "type", "timestamp", "originalTimestamp"}
 LIMITS = GatewayConfig()
+SEVERAL = 6
 NOT_PLAIN = {"context", "consent", "integrations", "gdpr_consent"}
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=10))
@@ -223,8 +223,8 @@ def test_destination_gets_an_event_only_when_the_event_or_its_batch_says_true(
 
 @given(
     st.one_of(
-        st.lists(uniform_events, min_size=1, max_size=2 * FEW),
-        st.lists(st.one_of(uniform_events, events), min_size=FEW, max_size=FEW + 1),
+        st.lists(uniform_events, min_size=1, max_size=2 * SEVERAL),
+        st.lists(st.one_of(uniform_events, events), min_size=SEVERAL, max_size=SEVERAL + 1),
     ),
     st.sampled_from(["track", "page"]),
 )
@@ -248,11 +248,27 @@ def test_singles_are_accepted_together_as_they_are_one_by_one(singles: list[Any]
 
 
 @given(st.lists(st.one_of(st.binary(max_size=30), st.text('{}[]",:\\bat ch', max_size=30).map(str.encode)), min_size=1))
-@example([b'{"a":1},{"b":2}', *[b"{}"] * FEW])
-@example([b'{}],"batch":[{"b":2}', *[b"{}"] * FEW])
+@example([b'{"a":1},{"b":2}', *[b"{}"] * SEVERAL])
+@example([b'{}],"batch":[{"b":2}', *[b"{}"] * SEVERAL])
 def test_bodies_that_are_no_events_are_never_accepted_together(bodies: list[bytes]) -> None:
     together = Acceptor(LIMITS).accept_singles(
         bodies, types=["track"] * len(bodies), source="web", received_at_ms=RECEIVED_MS
     )
 
     assert together is None
+
+
+def test_bodies_that_are_events_only_as_they_lie_beside_each_other_are_not_accepted_together() -> None:
+    first, second = [
+        dumped({"type": "track", "event": "A", "messageId": one, "userId": one, "timestamp": "2026-11-23T16:59:59Z"})
+        for one in ("m1", "m2")
+    ]
+    bodies = [first + b',{"properties":{"x":[{}', b"{}]}," + second[1:]]
+    assert len(json.loads(b"[" + b",".join(bodies) + b"]")) == len(bodies)
+    acceptor = Acceptor(LIMITS)
+
+    together = acceptor.accept_singles(bodies, types=["track"] * 2, source="web", received_at_ms=RECEIVED_MS)
+    told = acceptor.accept_events(bodies, consent=None, source="app", received_at_ms=RECEIVED_MS)
+
+    assert together is None
+    assert [rejection.index for rejection in told.rejected] == [0, 1]

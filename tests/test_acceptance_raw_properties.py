@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.acceptance import Acceptance, Acceptor
-from sluicegate.acceptance.acceptor import FEW
 from sluicegate.acceptance.body import check_own_keys, open_batch
 from sluicegate.acceptance.combining import Scope, Telling, Told
 from sluicegate.acceptance.plain import read_plain
@@ -23,6 +22,7 @@ from sluicegate.errors import BodyRefused
 
 RECEIVED_MS = 1_795_453_200_000
 LIMITS = GatewayConfig()
+SEVERAL = 6
 PURPOSES = PurposesConfig(aliases={"C2": "measurement"})
 CONSENT = ConsentConfig(jurisdictions={"US": ConsentModel.OPT_OUT, "*": ConsentModel.OPT_IN})
 
@@ -185,7 +185,7 @@ def test_odd_event_is_read_as_a_plain_one_as_closely(seed: int) -> None:
 @settings(max_examples=300)
 def test_odd_event_among_others_is_read_as_alone(seed: int) -> None:
     odd, acceptor = Odd(seed), Acceptor(LIMITS, PURPOSES, CONSENT)
-    raw = [odd.event().encode()] * FEW + [odd.event().encode()]
+    raw = [odd.event().encode()] * SEVERAL + [odd.event().encode()]
 
     together = acceptor.accept_singles(raw, types=["track"] * len(raw), source="web", received_at_ms=RECEIVED_MS)
 

@@ -95,6 +95,18 @@ def test_a_stamp_that_is_known_is_not_looked_at_again_whatever_the_type_of_event
     assert world.consent().settled_until_ms == T + 1 + REFRESH_MS
 
 
+def test_a_stamp_that_was_known_is_looked_at_again_after_a_decision(world: World) -> None:
+    quiet = [world.take(at_ms=T + n) for n in range(1, 5)][-1]
+    phone = Subject(anonymous_id="phone")
+    denies = decision({"marketing": False}, T + 5, received_ms=T + 5)
+    world.ledger.record([Told(phone, denies, Evidence.API)], now_ms=T + 5)
+
+    world.take(at_ms=T + 6)
+
+    assert quiet == []
+    assert world.collector.counts.conflicts == 1
+
+
 def test_statement_24_a_site_that_only_stamps_is_granted_from_the_newer_event_on(world: World) -> None:
     world.take(at_ms=T, granted=False)
     refused = world.state()

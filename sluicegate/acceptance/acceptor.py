@@ -6,22 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sluicegate.acceptance.body import check_batch_size, check_own_keys, checked_text, open_batch
+from sluicegate.acceptance.body import check_batch_size, check_own_keys, checked_text, is_text, open_batch
 from sluicegate.acceptance.combining import Combiner, Scope, Told
 from sluicegate.acceptance.message_id import MessageIds
 from sluicegate.acceptance.plain import read_plain
 from sluicegate.acceptance.single import SingleReader
 from sluicegate.acceptance.times import Clock
-from sluicegate.acceptance.uniform import read_uniform
+from sluicegate.acceptance.uniform import read_together, read_uniform
 from sluicegate.acceptance.verdict import Acceptance, BadEvent, Reason, Rejection
 from sluicegate.acceptance.ways import NO_SIGNALS, Signals, Ways
 from sluicegate.config.model import ConsentConfig, GatewayConfig, PurposesConfig
 from sluicegate.consent.stamp import Parts
 from sluicegate.errors import BodyRefused
 from sluicegate.event import EventBatch
-
-FEW = 6
-"""Fewer single events than these cost less one by one than as a batch."""
 
 _TOLD_NOTHING = Told()
 
@@ -87,28 +84,12 @@ class Acceptor:
         if max(map(len, bodies)) > limits.max_event_bytes:
             return None
         scope, clock = self._combiner.scope(source, _TOLD_NOTHING), Clock(received_at_ms)
-        if len(bodies) < FEW:
-            return self._each_plain(bodies, types, scope, clock)
-        accepted = self._joined(bodies, scope, clock)
+        if len(bodies) == 1:
+            return read_plain(bodies[0], types[0], scope, clock, limits) if is_text(bodies[0]) else None
+        accepted = read_together(bodies, scope, clock, limits)
         if accepted is None or any([c.type != type_ for c, type_ in zip(accepted.batch.combos, types, strict=True)]):
             return None
         return accepted
-
-    def _each_plain(
-        self, bodies: Sequence[bytes], types: Sequence[str], scope: Scope, clock: Clock
-    ) -> Acceptance | None:
-        together = Acceptance(EventBatch())
-        for body, type_ in zip(bodies, types, strict=True):
-            try:
-                body = checked_text(body)
-            except BodyRefused:
-                return None
-            plain = read_plain(body, type_, scope, clock, self.limits)
-            if plain is None:
-                return None
-            together.batch.extend(plain.batch)
-            together.malformed_consent += plain.malformed_consent
-        return together
 
     def accept_events(
         self, events: Sequence[bytes], *, consent: Mapping[str, bool] | None, source: str, received_at_ms: int
@@ -121,20 +102,8 @@ class Acceptor:
         default = Told(Parts(consent=b"" if consent is None else msgspec.json.encode(consent)))
         scope = self._combiner.scope(source, default)
         clock = Clock(received_at_ms)
-        return self._joined(events, scope, clock) or self._one_by_one(events, scope, clock)
-
-    def _joined(self, events: Sequence[bytes], scope: Scope, clock: Clock) -> Acceptance | None:
-        """The events read like a batch body; None when they are not one in the same pieces."""
-        body = b'{"batch":[' + b",".join(events) + b"]}"
-        limits = self.limits
-        try:
-            body = checked_text(body)
-            opened = open_batch(body, max_events=limits.max_batch_events, max_depth=limits.max_depth)
-        except BodyRefused:
-            return None
-        if opened.events != list(events):
-            return None
-        return read_uniform(body, opened, scope, clock, limits)
+        together = read_together(events, scope, clock, limits) if events else None
+        return together or self._one_by_one(events, scope, clock)
 
     def _one_by_one(
         self, events: Sequence[bytes], scope: Scope, clock: Clock, *, kind: str | None = None

@@ -77,8 +77,6 @@ class Opened(NamedTuple):
     """How many of the members that tell consent the body itself has, beside its events; those of `MORE_NAMES` apart."""
     is_plain: bool = True
     """Whether it has none of `MORE_NAMES`, not even null."""
-    has_context: bool = False
-    """Whether the body itself has one, even null."""
 
 
 def check_batch_size(body: bytes, *, max_bytes: int) -> None:
@@ -91,6 +89,15 @@ def check_batch_size(body: bytes, *, max_bytes: int) -> None:
 def checked_text(body: bytes) -> bytes:
     """The body without a byte order mark; raises `BodyRefused` when it is not UTF-8."""
     return body if body.isascii() else utf8_text(body)
+
+
+def is_text(body: bytes) -> bool:
+    """Whether the body is UTF-8."""
+    try:
+        checked_text(body)
+    except BodyRefused:
+        return False
+    return True
 
 
 def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
@@ -110,8 +117,8 @@ def open_batch(body: bytes, *, max_events: int, max_depth: int) -> Opened:
     default = _defaults(decoded, context, max_depth=max_depth)
     more = (decoded.gdpr_consent, context.tcf, context.gpc, context.jurisdiction)
     is_plain = all([raw is ABSENT for raw in more])
-    n_consent, has_context = sum(map(bool, default.parts[:3])), decoded.context is not ABSENT
-    return Opened(events, default, _sent_ms(decoded.sentAt), sound, n_consent, is_plain, has_context)
+    n_consent = sum(map(bool, default.parts[:3]))
+    return Opened(events, default, _sent_ms(decoded.sentAt), sound, n_consent, is_plain)
 
 
 def check_own_keys(body: bytes, opened: Opened) -> None:

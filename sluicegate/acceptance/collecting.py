@@ -74,17 +74,31 @@ class Collector:
         if tokens is None:
             return []
         self._refresh()
-        known = self._ledger.of_many(list(zip(batch.user_ids, batch.anonymous_ids, strict=True)))
-        entries: list[Entry] = []
         # In bulk: mostly everybody has said so within the last minute.
-        told = any(map(is_not, [who.settled for who in known], tokens))
-        if told or min([who.settled_until_ms for who in known]) < received_ms:
-            for place, (token, who) in enumerate(zip(tokens, known, strict=True)):
-                if token is not _SILENT and (who.settled is not token or who.settled_until_ms < received_ms):
-                    entries += self._entries(batch, place, who, token, received_ms)
+        settled = self._ledger.settled_ones
+        columns = batch.user_ids, batch.anonymous_ids, tokens
+        entries: list[Entry] = []
+        if settled is None or not settled.cover(*columns, now_ms=received_ms):
+            entries = self._news(batch, tokens, received_ms)
         if self._refreshes.is_due(now_ms=received_ms):
             entries += self._kept_back()
-        self.counts.written.update([entry.evidence.name.lower() for entry in entries])
+        if entries:
+            self.counts.written.update([entry.evidence.name.lower() for entry in entries])
+        return entries
+
+    def _news(self, batch: EventBatch, tokens: list[object], received_ms: int) -> list[Entry]:
+        """What some of these events may tell that is new."""
+        known = self._ledger.of_many(list(zip(batch.user_ids, batch.anonymous_ids, strict=True)))
+        until_ms = min([who.settled_until_ms for who in known])
+        if until_ms >= received_ms and not any(map(is_not, [who.settled for who in known], tokens)):
+            settled = self._ledger.settled_ones
+            if settled is not None:
+                settled.note(batch.user_ids, batch.anonymous_ids, tokens, until_ms=until_ms)
+            return []
+        entries: list[Entry] = []
+        for place, (token, who) in enumerate(zip(tokens, known, strict=True)):
+            if token is not _SILENT and (who.settled is not token or who.settled_until_ms < received_ms):
+                entries += self._entries(batch, place, who, token, received_ms)
         return entries
 
     def rest(self) -> list[Told]:

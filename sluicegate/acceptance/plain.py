@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from sluicegate.acceptance.body import BRACE, BRACKET, KEYED_BYTES
-from sluicegate.acceptance.combining import Key, Scope
-from sluicegate.acceptance.head import ABSENT, StrictContext, StrictHead, WideHead, contexts_decoded
+from sluicegate.acceptance.combining import Key, More, Scope
+from sluicegate.acceptance.head import ABSENT, StrictHead, WideContext, WideHead, contexts_decoded, said
 from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     BACKSLASH,
@@ -23,14 +23,13 @@ from sluicegate.acceptance.repeats import (
 )
 from sluicegate.acceptance.screen import surely_fit
 from sluicegate.acceptance.times import EPOCH, MAX_SKEW_MS, MILLISECOND, Clock, read_ms, write_ms
-from sluicegate.acceptance.uniform import more_of
 from sluicegate.acceptance.verdict import Acceptance, BadEvent
 from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
 
 _STRICT = msgspec.json.Decoder(StrictHead)
 _WIDE = msgspec.json.Decoder(WideHead)
-_NO_CONTEXT = StrictContext()
+_NO_CONTEXT = WideContext()
 _NEED_NO_MORE = frozenset({"track", "page", "screen", "identify"})
 
 
@@ -57,12 +56,14 @@ def read_plain(raw: bytes, kind: str, scope: Scope, clock: Clock, limits: Gatewa
     if isinstance(head, WideHead):
         if more_repeats(raw):
             return None
-        key = (*key[:5], more_of(head))
+        wide = head.context or _NO_CONTEXT
+        raws = wide.tcf, head.gdpr_consent, wide.gpc, wide.jurisdiction
+        key = (*key[:5], More(*map(said, raws)))
     try:
         combined = scope[key]
     except BadEvent:
         return None
-    if telling_may_repeat(raw, n_consent=combined.own_members, n_contexts=head.context is not None):
+    if telling_may_repeat(raw, combined.own_members):
         return None
     if _repeats(raw, head) or not surely_fit(raw):
         return None

@@ -16,9 +16,7 @@ from sluicegate.consent.stamp import DuplicateKey
 BACKSLASH = b"\\"[0]
 WHITESPACE = b" \t\r\n"
 CONSENT, CONTEXT = b'"consent', b'"context"'
-"""What the keys that tell consent begin with; `consentManagement` is one of them."""
-_BEGINNING = b'"con'
-"""Of both."""
+"""What the keys that tell consent begin with, `consentManagement` among them, and the other place where they can be."""
 
 MORE_NAMES = TCF, GDPR_CONSENT, GPC, JURISDICTION = b'"tcf"', b'"gdpr_consent"', b'"gpc"', b'"jurisdiction"'
 """The keys that few events have, in the order of `More`."""
@@ -35,13 +33,13 @@ INTEGRATIONS = b'"integrations"'
 ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 """A letter written as an escape, which hides a key from a search for its name; no serializer does that."""
 
-_TELLING = frozenset({"context", "consent", "consentManagement"})
+_TELLING = frozenset({"consent", "consentManagement"})
 """Once in any object."""
 _TELLING_MORE = _TELLING | {"tcf", "gdpr_consent", "gpc", "jurisdiction"}
 """Once in any object where one of the last four tells consent."""
-_OF_EVENT = frozenset({"userId", "anonymousId", "messageId", "groupId", "previousId", "integrations"})
+_OF_EVENT = frozenset({"userId", "anonymousId", "messageId", "groupId", "previousId", "integrations", "context"})
 """Once in the event itself."""
-_OF_BATCH = frozenset({"batch", "writeKey", "sentAt", "integrations"})
+_OF_BATCH = frozenset({"batch", "writeKey", "sentAt", "integrations", "context"})
 """Once in the body of a batch itself."""
 
 _EVENT_NAMES = tuple(f'"{name}"'.encode() for name in sorted(_OF_EVENT))
@@ -50,7 +48,7 @@ _BATCH_NAMES = tuple(f'"{name}"'.encode() for name in sorted(_OF_BATCH))
 
 def may_repeat(raw: bytes) -> bool:
     """Whether a key that may be there once can be there twice; asks for the names before anybody parses for them."""
-    if raw.count(CONSENT) > 1 or raw.count(CONTEXT) > 1 or any([raw.count(name) > 1 for name in _EVENT_NAMES]):
+    if raw.count(CONSENT) > 1 or any([raw.count(name) > 1 for name in _EVENT_NAMES]):
         return True
     return _hides_names(raw)
 
@@ -74,12 +72,9 @@ def batch_has_duplicate(rest: bytes, *, more: bool) -> bool:
     return _repeats(rest, _OF_BATCH, more=more)
 
 
-def telling_may_repeat(body: bytes, *, n_consent: int, n_contexts: int) -> bool:
+def telling_may_repeat(text: bytes, n_consent: int) -> bool:
     """Whether what tells consent can be there more often than so many times: in a value, or twice in some object."""
-    # One search tells it of both, unless there are keys such as `content`.
-    if body.count(_BEGINNING) == n_consent + n_contexts:
-        return False
-    return body.count(CONSENT) != n_consent or body.count(CONTEXT) > n_contexts
+    return text.count(CONSENT) != n_consent
 
 
 def ids_may_repeat(body: bytes, n_ids: int) -> bool:
@@ -102,7 +97,7 @@ def any_repeats(name: bytes, n_seen: int, body: bytes, events: Sequence[bytes]) 
 def batch_may_repeat(body: bytes, events: Sequence[bytes], n_bytes: int) -> bool:
     """Whether a batch body beside its events, which have `n_bytes` together, can have a key twice."""
     rest = _beside(body, events, n_bytes) if events else body
-    if rest is None or rest.count(CONTEXT) > 1 or any([rest.count(name) > 1 for name in _BATCH_NAMES]):
+    if rest is None or any([rest.count(name) > 1 for name in _BATCH_NAMES]):
         return True
     return BACKSLASH in rest
 

@@ -1,38 +1,27 @@
-"""A batch in which nothing is odd, column by column: the path that nearly every request takes.
+"""Events in which nothing is odd, column by column: the path that nearly every request takes.
 
 Checks that hold for all events at once cost a fraction of the same checks event by event. Whatever is odd about any of
-the events makes `read_uniform` give up, and the batch is read one by one (`single`), with the same result.
+the events makes `read_uniform` and `read_together` give up, and they are read one by one (`single`), with the same
+result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET
 
-from sluicegate.acceptance.body import KEYED_BYTES, Opened
-from sluicegate.acceptance.combining import Combined, Key, More, Scope
-from sluicegate.acceptance.head import (
-    ABSENT,
-    StrictBatch,
-    StrictHead,
-    WideBatch,
-    WideContext,
-    WideHead,
-    contexts_decoded,
-    said,
-)
+from sluicegate.acceptance.body import KEYED_BYTES, Opened, is_text
+from sluicegate.acceptance.columns import Columns, Id, of_batch, of_events
+from sluicegate.acceptance.combining import Combined, Key, Scope
+from sluicegate.acceptance.head import ABSENT
 from sluicegate.acceptance.notice import CONSENT_EVENT
 from sluicegate.acceptance.repeats import (
     ANONYMOUS_ID,
-    BACKSLASH,
-    ESCAPED_LETTER,
     GROUP_ID,
     INTEGRATIONS,
     MESSAGE_ID,
-    MORE_NAMES,
     PREVIOUS_ID,
     USER_ID,
     any_repeats,
@@ -42,24 +31,18 @@ from sluicegate.acceptance.repeats import (
 )
 from sluicegate.acceptance.screen import surely_fits
 from sluicegate.acceptance.times import MAX_SKEW_MS, Clock, milliseconds, read_ms, write_ms
-from sluicegate.acceptance.verdict import Acceptance, BadEvent, Reason
+from sluicegate.acceptance.verdict import Acceptance, BadEvent
 from sluicegate.config.model import GatewayConfig
 from sluicegate.event import EventBatch
 
-Id = str | int | UnsetType | None
-"""As decoded: UNSET when the event does not have it."""
-
 DEPTH_OF_BATCH = 2
-"""An event lies in a list, in an object."""
+"""An event of a batch lies in a list, in an object."""
+DEPTH_OF_LIST = 1
 
 _TRACK = {"track"}
 _NEED_MORE_IDS = {"group", "alias"}
-
-_NO_CONTEXT = WideContext()
-
-_STRICT = msgspec.json.Decoder(StrictBatch)
-_WIDE = msgspec.json.Decoder(WideBatch)
-_DECODERS: tuple[msgspec.json.Decoder[Any], ...] = (_STRICT, _WIDE)
+_BRACES = b"{}"
+_TEXT_OR_NONE = frozenset({str, type(None)})
 
 
 def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
@@ -67,153 +50,130 @@ def read_uniform(body: bytes, opened: Opened, scope: Scope, clock: Clock, limits
     events = opened.events
     if not opened.sound or not opened.is_plain or clock.wrong or not events:
         return None
+    n_bytes = _size(events, limits)
+    if n_bytes is None or not surely_fits(body, max_depth=limits.max_depth + DEPTH_OF_BATCH):
+        return None
+    columns = of_batch(body)
+    if columns is None or batch_may_repeat(body, events, n_bytes):
+        return None
+    return _accepted(body, events, columns, scope, clock, n_bytes=n_bytes, n_consent=opened.consent_members)
+
+
+def read_together(events: Sequence[bytes], scope: Scope, clock: Clock, limits: GatewayConfig) -> Acceptance | None:
+    """The same of events that came apart, such as in a request each."""
+    n_bytes = _size(events, limits)
+    if n_bytes is None or any([event[:1] + event[-1:] != _BRACES for event in events]):
+        return None
+    text = b"[" + b",".join(events) + b"]"
+    columns = of_events(events, text) if is_text(text) else None
+    if columns is None or not surely_fits(text, max_depth=limits.max_depth + DEPTH_OF_LIST):
+        return None
+    return _accepted(text, events, columns, scope, clock, n_bytes=n_bytes, n_consent=0)
+
+
+def _size(events: Sequence[bytes], limits: GatewayConfig) -> int | None:
+    """How many bytes the events have together; None when one is too large for this path."""
     sizes = list(map(len, events))
-    if max(sizes) > min(limits.max_event_bytes, KEYED_BYTES):
+    return None if max(sizes) > min(limits.max_event_bytes, KEYED_BYTES) else sum(sizes)
+
+
+def _accepted(
+    text: bytes,
+    events: Sequence[bytes],
+    columns: Columns,
+    scope: Scope,
+    clock: Clock,
+    *,
+    n_bytes: int,
+    n_consent: int,
+) -> Acceptance | None:
+    """Those of the `text`, which has `n_consent` members beside them that tell consent."""
+    if not _plain(columns, clock) or _repeated(text, events, columns):
         return None
-    if not surely_fits(body, max_depth=limits.max_depth + DEPTH_OF_BATCH):
-        return None
-    heads = _heads(body)
-    if heads is None or not _plain(heads, clock):
-        return None
-    ids = [head.userId for head in heads], [head.anonymousId for head in heads]
-    n_bytes = sum(sizes)
-    if batch_may_repeat(body, events, n_bytes) or _repeated(body, events, heads, ids):
-        return None
-    times_ms = milliseconds([head.timestamp for head in heads])
+    times_ms = milliseconds(columns.moments)
     if min(times_ms) < 0 or max(times_ms) > clock.latest_ms:
         return None
     try:
-        combined = _combined(heads, _more(heads, body), scope)
+        combined = _combined(columns, text, scope)
     except BadEvent:
         return None
-    n_consent = opened.consent_members + sum([one.own_members for one in combined])
-    n_contexts = opened.has_context + sum([head.context is not None for head in heads])
-    if telling_may_repeat(body, n_consent=n_consent, n_contexts=n_contexts):
+    combos, malformed, own_members = zip(*combined, strict=True)
+    if telling_may_repeat(text, n_consent + sum(own_members)):
         return None
-    batch = _batch(heads, events, ids, combined, times_ms, clock, n_bytes=n_bytes)
-    return Acceptance(batch, malformed_consent=sum([one.malformed for one in combined]))
+    opening = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
+    batch = EventBatch(
+        combos=list(combos),
+        message_ids=list(columns.message_ids),
+        user_ids=_texts(columns.user_ids),
+        anonymous_ids=_texts(columns.anonymous_ids),
+        times_ms=times_ms,
+        events=[event.replace(b"{", opening, 1) for event in events],  # each begins with it
+        n_bytes=n_bytes + len(events) * (len(opening) - 1),
+    )
+    return Acceptance(batch, malformed_consent=sum(malformed))
 
 
-def _heads(body: bytes) -> list[StrictHead] | None:
-    """The heads of all events, if none is odd and none has two contexts."""
-    if BACKSLASH in body and ESCAPED_LETTER.search(body):
-        return None
-    for decoder in _DECODERS:
-        before = next(contexts_decoded)
-        try:
-            heads: list[StrictHead] = decoder.decode(body).batch
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        decoded = next(contexts_decoded) - before - 1
-        return heads if decoded == sum([head.context is not None for head in heads]) else None
-    return None
-
-
-def _plain(heads: list[StrictHead], clock: Clock) -> bool:
+def _plain(columns: Columns, clock: Clock) -> bool:
     """Whether every event has what its type needs, and times that need no correction."""
-    types = {head.type for head in heads}
-    if types != _TRACK and (types & _NEED_MORE_IDS or not all([h.event or h.type != "track" for h in heads])):
+    kinds, names = set(columns.kinds), columns.names
+    if kinds != _TRACK:
+        named = [name or kind != "track" for name, kind in zip(names, columns.kinds, strict=True)]
+        if kinds & _NEED_MORE_IDS or not all(named):
+            return False
+    elif not all(names):
         return False
-    names = [head.event for head in heads]
-    if (types == _TRACK and not all(names)) or CONSENT_EVENT in names:
+    if CONSENT_EVENT in names or columns.received_at.count(ABSENT) != len(names):
         return False
-    if not all([head.anonymousId or head.userId for head in heads]):
-        return False
-    if [head for head in heads if head.receivedAt is not ABSENT]:
-        return False
-    for sent_at in {head.sentAt for head in heads}:
+    if not all(columns.anonymous_ids):
+        ids = zip(columns.anonymous_ids, columns.user_ids, strict=True)
+        if not all([anonymous or user for anonymous, user in ids]):
+            return False
+    for sent_at in set(columns.sent_at):
         sent_ms = read_ms(sent_at)
         if sent_ms is not None and abs(clock.received_ms - sent_ms) > MAX_SKEW_MS:
             return False
     return True
 
 
-def _repeated(body: bytes, events: list[bytes], heads: list[StrictHead], ids: tuple[list[Id], list[Id]]) -> bool:
+def _repeated(text: bytes, events: Sequence[bytes], columns: Columns) -> bool:
     """Whether one of the events has a key twice that it may have once."""
-    n_heads = len(heads)
-    n_integrations = n_heads - [head.integrations for head in heads].count(ABSENT)
-    if any_repeats(INTEGRATIONS, n_integrations, body, events):
+    n_events = len(events)
+    n_integrations = n_events - columns.integrations.count(ABSENT)
+    if any_repeats(INTEGRATIONS, n_integrations, text, events):
         return True
-    n_user, n_anonymous = [n_heads - column.count(UNSET) for column in ids]
-    return ids_may_repeat(body, n_user + n_anonymous + n_heads) and (
-        any_repeats(MESSAGE_ID, n_heads, body, events)
-        or any_repeats(USER_ID, n_user, body, events)
-        or any_repeats(ANONYMOUS_ID, n_anonymous, body, events)
-        or any([any_repeats(name, 1, body, events) for name in (GROUP_ID, PREVIOUS_ID)])  # nobody decodes them here
+    n_user, n_anonymous = n_events - columns.user_ids.count(UNSET), n_events - columns.anonymous_ids.count(UNSET)
+    return ids_may_repeat(text, n_user + n_anonymous + n_events) and (
+        any_repeats(MESSAGE_ID, n_events, text, events)
+        or any_repeats(USER_ID, n_user, text, events)
+        or any_repeats(ANONYMOUS_ID, n_anonymous, text, events)
+        or any([any_repeats(name, 1, text, events) for name in (GROUP_ID, PREVIOUS_ID)])  # nobody decodes them here
     )
 
 
-def _more(heads: list[StrictHead], body: bytes) -> list[More] | None:
-    """What only few events have, None when no event has any of it; raises `BadEvent` when it may be there twice."""
-    if not isinstance(heads[0], WideHead):
-        return None
-    rows = list(map(_raws_of, cast(list[WideHead], heads)))
-    for name, column in zip(MORE_NAMES, zip(*rows, strict=True), strict=True):
-        n_seen = sum([raw is not ABSENT for raw in column])
-        if body.count(name) != n_seen:
-            raise BadEvent(Reason.DUPLICATE_KEY)
-    return [More(*map(said, row)) for row in rows]
-
-
-def more_of(head: WideHead) -> More:
-    """What this event has of what only few have."""
-    return More(*map(said, _raws_of(head)))
-
-
-def _raws_of(head: WideHead) -> tuple[Raw, Raw, Raw, Raw]:
-    context = head.context or _NO_CONTEXT
-    return context.tcf, head.gdpr_consent, context.gpc, context.jurisdiction
-
-
-def _combined(heads: list[StrictHead], more: list[More] | None, scope: Scope) -> list[Combined]:
+def _combined(columns: Columns, text: bytes, scope: Scope) -> list[Combined]:
     """The combination of every event; raises `BadEvent`."""
-    contexts = [head.context or _NO_CONTEXT for head in heads]
-    stamps = [context.consent for context in contexts]
-    others = (
-        [head.consent for head in heads],
-        [context.consentManagement for context in contexts],
-        [head.integrations for head in heads],
-    )
-    kinds = [head.type for head in heads]
+    contexts = columns.whole_contexts
+    more = columns.more(contexts, text)
+    kinds = columns.kinds
+    stamps = map(bytes, [one.consent for one in contexts])
+    others = (columns.consents, [one.consentManagement for one in contexts], columns.integrations)
     # Most batches have one of these members or none: a column that nobody fills costs a comparison.
-    filled = [column.count(ABSENT) != len(heads) for column in others]
-    if more is None and not any(filled) and len(set(kinds)) == 1:
-        return scope.of_stamps(kinds[0], map(bytes, stamps))
+    filled = [column.count(ABSENT) != len(kinds) for column in others]
+    if more is None and not any(filled) and kinds.count(kinds[0]) == len(kinds):
+        return scope.of_stamps(kinds[0], stamps)
     consents, managed, integrations = [
-        list(map(bytes, column)) if is_filled else [b""] * len(heads)
+        list(map(bytes, column)) if is_filled else [b""] * len(kinds)
         for column, is_filled in zip(others, filled, strict=True)
     ]
-    columns: list[list[Any]] = [kinds, consents, list(map(bytes, stamps)), managed, integrations]
+    parts: list[Iterable[Any]] = [kinds, consents, stamps, managed, integrations]
     if more is not None:
-        columns.append(more)
-    keys: Iterable[Key] = zip(*columns, strict=True)
+        parts.append(more)
+    keys: Iterable[Key] = zip(*parts, strict=True)
     return [scope[key] for key in keys]
 
 
-def _batch(
-    heads: list[StrictHead],
-    events: list[bytes],
-    ids: tuple[list[Id], list[Id]],
-    combined: list[Combined],
-    times_ms: list[int],
-    clock: Clock,
-    *,
-    n_bytes: int,
-) -> EventBatch:
-    opening = b'{"receivedAt":"' + write_ms(clock.received_ms).encode() + b'",'
-    return EventBatch(
-        combos=[one.combo for one in combined],
-        message_ids=[head.messageId for head in heads],
-        user_ids=_texts(ids[0]),
-        anonymous_ids=_texts(ids[1]),
-        times_ms=times_ms,
-        events=[event.replace(b"{", opening, 1) for event in events],  # each begins with it
-        n_bytes=n_bytes + len(events) * (len(opening) - 1),
-    )
-
-
-def _texts(ids: list[Id]) -> list[str | None]:
+def _texts(ids: Sequence[Id]) -> list[str | None]:
     """Numbers as text and empty ids as none; the ids as they are when there is neither."""
-    if "" not in ids and {str, type(None)}.issuperset(map(type, ids)):
-        return ids  # type: ignore[return-value]
+    if "" not in ids and _TEXT_OR_NONE.issuperset(map(type, ids)):
+        return list(ids)  # type: ignore[arg-type]
     return [None if one is UNSET or one is None or one == "" else str(one) for one in ids]

@@ -22,8 +22,6 @@ SETTLE_S = 0.2
 STALL_S = 20.0
 """With no arrival for this long the rest counts as lost."""
 LOAD_TIMEOUT_S = 600.0
-ENVELOPES = 2
-"""Receivers have memory for so many times the bytes of the events: their bodies have more around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +104,9 @@ def run_trial(system: System, receivers: Sequence[Helper], *, run: str, shape: S
     timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     workload = Workload(run, timestamp, shape.says)
     due = _due_bytes(workload, shape)
+    # A quarter more for what is around the events and put into them.
     for receiver, n_bytes, delay_ms in zip(receivers, due, shape.delays_ms, strict=True):
-        receiver.ask({"do": "reset", "expected_bytes": n_bytes * ENVELOPES, "delay_ms": delay_ms})
+        receiver.ask({"do": "reset", "expected_bytes": n_bytes + n_bytes // 4, "delay_ms": delay_ms})
     generator = Helper("generator")
     try:
         amount = shape.count, shape.per_request, shape.connections, shape.rate

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from sluicegate.consent.settled import SettledOnes
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import open_ledger
 from sluicegate.consent.subject import Ids, Subject, SubjectKeys
@@ -91,6 +92,12 @@ class LedgerReader:
         """As `LedgerView.are_clear`."""
         view = self._readable()
         return view is not None and view.are_clear(user_ids, anonymous_ids)
+
+    @property
+    def settled_ones(self) -> SettledOnes | None:
+        """As `LedgerView.settled_ones`; None while there is no ledger."""
+        view = self._readable()
+        return None if view is None else view.settled_ones
 
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """As `LedgerView.changed_since`."""

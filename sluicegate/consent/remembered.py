@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 from sluicegate.consent.clear import ClearOnes
+from sluicegate.consent.settled import SettledOnes
 from sluicegate.consent.subject import Ids
 
 V = TypeVar("V")
@@ -29,8 +30,13 @@ class Remembered(Generic[V]):
         self._old: dict[Ids, V] = {}
         self._young_users: dict[bytes, Ids | set[Ids]] = {}
         self._old_users: dict[bytes, Ids | set[Ids]] = {}
+        self._forget_notes()
+
+    def _forget_notes(self) -> None:
         self.clear_ones = ClearOnes()
         """Those of the remembered that their user has put here; who is forgotten is not here any more."""
+        self.settled_ones = SettledOnes()
+        """The same."""
 
     def get_all(self, subjects: Sequence[Ids]) -> list[V | None]:
         """What is remembered of each of these subjects."""
@@ -47,7 +53,7 @@ class Remembered(Generic[V]):
             self._size = size
             self._old, self._young = self._young, {}
             self._old_users, self._young_users = self._young_users, {}
-            self.clear_ones = ClearOnes()
+            self._forget_notes()
         self._young[subject] = value
         users = self._young_users
         for key in keys:
@@ -71,6 +77,7 @@ class Remembered(Generic[V]):
                 for subject in found if isinstance(found, set) else (found,):
                     values.pop(subject, None)
                     self.clear_ones.discard(subject)
+                    self.settled_ones.discard(subject)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

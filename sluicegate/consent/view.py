@@ -13,6 +13,7 @@ from sluicegate.consent.ledger import MAX_OWNERS
 from sluicegate.consent.past import Kinds, newest_denials, with_members
 from sluicegate.consent.record import Record, decode_record
 from sluicegate.consent.remembered import Remembered
+from sluicegate.consent.settled import SettledOnes
 from sluicegate.consent.slots import merge, without_seen
 from sluicegate.consent.standing import NO_END, UNKNOWN_SUBJECT, Rules, SubjectConsent
 from sluicegate.consent.store import StoredNames, open_ledger
@@ -155,6 +156,14 @@ class LedgerView:
         A quarter of the work of looking them up.
         """
         return self._known.clear_ones.cover(user_ids, anonymous_ids)
+
+    @property
+    def settled_ones(self) -> SettledOnes:
+        """For whoever reads what events tell: of whom nothing has changed since it noted them there.
+
+        Only those may be noted whom one look-up found as they were remembered.
+        """
+        return self._known.settled_ones
 
     def changed_since(self, version: int) -> frozenset[bytes] | None:
         """The keys of the subjects whose standing may have changed after a version, None when it may be anybody's.

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sluicegate.acceptance.acceptor import FEW
 from sluicegate.config.model import LogConfig
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.gateway.protocol import Connection
@@ -13,6 +12,7 @@ from sluicegate.paths import DataDir
 from tests.gateway.conftest import StartGateway
 from tests.gateway.harness import BASIC, Answered, Client, RunningGateway, batch, request, track
 
+SEVERAL = 6
 SHOP = b"Authorization: Bearer shop-key\r\n"
 PLAIN = {"timestamp": "2026-01-01T00:00:00.000Z"}
 
@@ -48,7 +48,7 @@ class Crowd:
 @pytest.fixture
 def crowd(gateway: RunningGateway, client: Client) -> Iterator[Crowd]:
     client.get("/health")
-    made = Crowd(gateway, FEW + 4)
+    made = Crowd(gateway, SEVERAL + 4)
     yield made
     made.close()
 
@@ -75,7 +75,7 @@ def ids(events: Sequence[dict[str, object]]) -> list[object]:
     return [event["messageId"] for event in events]
 
 
-@pytest.mark.parametrize("n_singles", [1, 2, FEW - 1, FEW, FEW + 3])
+@pytest.mark.parametrize("n_singles", [1, 2, SEVERAL])
 def test_singles_of_one_turn_are_one_row_and_each_is_answered(
     gateway: RunningGateway, client: Client, crowd: Crowd, n_singles: int
 ) -> None:
@@ -88,7 +88,7 @@ def test_singles_of_one_turn_are_one_row_and_each_is_answered(
     assert rows_of(gateway) == [1, n_singles]
 
 
-@pytest.mark.parametrize("n_others", [2, FEW])
+@pytest.mark.parametrize("n_others", [2, SEVERAL])
 def test_odd_event_among_singles_is_answered_for_itself(
     gateway: RunningGateway, client: Client, crowd: Crowd, n_others: int
 ) -> None:
@@ -120,12 +120,12 @@ def test_body_that_would_break_out_of_its_place_is_refused_alone(
 ) -> None:
     learn(client, request("/v1/track", plain("m0")), request("/v1/track", body))
 
-    others = [request("/v1/track", plain(f"m{number}")) for number in range(1, FEW + 1)]
+    others = [request("/v1/track", plain(f"m{number}")) for number in range(1, SEVERAL + 1)]
 
     answers = crowd.ask(others[0], request("/v1/track", body), *others[1:])
 
-    assert [answer.status for answer in answers] == [200, 400, *[200] * (FEW - 1)]
-    assert ids(gateway.stored()) == [f"m{number}" for number in range(FEW + 1)]
+    assert [answer.status for answer in answers] == [200, 400, *[200] * (SEVERAL - 1)]
+    assert ids(gateway.stored()) == [f"m{number}" for number in range(SEVERAL + 1)]
 
 
 def test_type_is_checked_against_the_address_of_its_own_request(
