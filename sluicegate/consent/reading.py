@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sluicegate.consent.settled import SettledOnes
 from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
-from sluicegate.consent.store import open_ledger
+from sluicegate.consent.store import NotBegun, open_ledger
 from sluicegate.consent.subject import Ids, Subject, SubjectKeys
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogError
@@ -62,14 +62,18 @@ class LedgerReader:
         try:
             if self._view is not None and self._failure is None:
                 self.generation += self._view.refresh() is not None
-            elif self._is_there():
-                self._view = LedgerView(self._path, self._key_path, self._rules)
-                self.generation += 1
             else:
-                self._view = None
+                self._view = self._opened() if self._is_there() else None
+                self.generation += self._view is not None
             self._failure = None
         except LogError as error:
             raise self._failed(error) from error
+
+    def _opened(self) -> LedgerView | None:
+        try:
+            return LedgerView(self._path, self._key_path, self._rules)
+        except NotBegun:
+            return None
 
     def _is_there(self) -> bool:
         """Whether there is a ledger or its key; a disk that does not tell is no sign that there is none."""

@@ -22,7 +22,7 @@ import apsw
 from sluicegate.consent.record import MAX_NUMBER
 from sluicegate.consent.stamp import MAX_CATEGORY_LENGTH
 from sluicegate.consent.subject import SubjectKeys, load_secret
-from sluicegate.errors import LogDamaged
+from sluicegate.errors import LogDamaged, LogUnavailable
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, transaction
 
 REGULATED_SQL = """
@@ -72,13 +72,17 @@ OTHER = "(other)"
 """Stands for the sources that had no room."""
 
 
+class NotBegun(LogUnavailable):
+    """A ledger whose key is not made yet: it has never held anything."""
+
+
 def open_ledger(
     path: Path, key_path: Path, *, create: bool = True, readonly: bool = False
 ) -> tuple[apsw.Connection, SubjectKeys]:
     """The ledger in this file with the key in that one; both are made when `create` and there is no ledger.
 
     Raises `LogDamaged` when one of the two is missing or they don't belong together, `LogUnavailable` when trying again
-    may help.
+    may help: `NotBegun` for one that somebody is just making, or has died making, unless this is to `create` it.
     """
     with errors_of(path):
         is_missing = key_path.exists() and not path.exists()
@@ -92,8 +96,10 @@ def open_ledger(
                 with transaction(db):
                     db.execute(REGULATED_SQL)
             is_new = fetch(db, "SELECT fingerprint = x'' FROM facts")[0][0]
-            keys = SubjectKeys(load_secret(key_path, create=create and bool(is_new)))
-            if create and is_new:
+            if is_new and not create:
+                raise NotBegun(f"{path}: the {SCHEMA.what} is being begun; try again")
+            keys = SubjectKeys(load_secret(key_path, create=bool(is_new)))
+            if is_new:
                 db.execute("UPDATE facts SET fingerprint = ? WHERE fingerprint = x''", (keys.fingerprint,))
             fingerprint = fetch(db, "SELECT fingerprint FROM facts")[0][0]
         if fingerprint != keys.fingerprint:

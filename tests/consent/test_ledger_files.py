@@ -7,7 +7,7 @@ import pytest
 
 from sluicegate.consent.ledger import Ledger
 from sluicegate.consent.standing import Rules
-from sluicegate.consent.store import SCHEMA
+from sluicegate.consent.store import SCHEMA, NotBegun
 from sluicegate.consent.subject import Subject
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import LogDamaged, LogUnavailable
@@ -65,6 +65,8 @@ def test_statement_32_a_ledger_without_its_other_half_is_damage(tmp_path: Path, 
 def test_a_start_that_ended_before_the_key_was_made_is_made_good(tmp_path: Path) -> None:
     path, key = tmp_path / "consent.db", tmp_path / "consent.key"
     connect(path, SCHEMA).close()
+    with pytest.raises(NotBegun, match="try again"):
+        Ledger(path, key, create=False)
 
     Ledger(path, key).close()
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from sluicegate.consent.reading import LedgerReader
-from sluicegate.consent.standing import Rules, SubjectConsent
-from sluicegate.consent.store import open_ledger
-from sluicegate.consent.subject import Ids, Subject
+from sluicegate.consent.standing import UNKNOWN_SUBJECT, Rules, SubjectConsent
+from sluicegate.consent.store import SCHEMA, open_ledger
+from sluicegate.consent.subject import Ids, Subject, load_secret
 from sluicegate.consent.view import LedgerView
 from sluicegate.errors import ConsentUnreadable, LogUnavailable
 from sluicegate.paths import DataDir
+from sluicegate.sqlite import connect
 from tests.delivery.consenting import record, told
 
 ANNE: Ids = (None, "anne")
@@ -24,6 +25,7 @@ LOOKS: dict[str, Callable[[LedgerReader], object]] = {
     "are_clear": lambda reader: reader.are_clear([None], ["anne"]),
     "changed_since": lambda reader: reader.changed_since(0),
     "newest_denials": lambda reader: reader.newest_denials(Subject(*ANNE), {"marketing"}, gpc=True),
+    "settled_ones": lambda reader: reader.settled_ones,
     "keys": lambda reader: reader.keys,
 }
 
@@ -70,6 +72,25 @@ def test_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one(reader: Ledger
     assert reader.version == version > 0
     assert not reader.is_empty
     assert reader.generation != generation  # nothing that was looked up before stands for what is asked now
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+def test_ledger_that_is_just_being_begun_is_an_empty_one(tmp_path: Path, has_key: bool) -> None:
+    data_dir = DataDir(tmp_path)
+    connect(data_dir.consent, SCHEMA).close()
+    if has_key:
+        load_secret(data_dir.consent_key, create=True)
+    reader = LedgerReader(data_dir.consent, data_dir.consent_key, Rules())
+
+    reader.refresh()
+
+    assert reader.is_empty
+    assert reader.of_many([ANNE]) == [UNKNOWN_SUBJECT]
+    record(data_dir, [told(False, visitor="anne")])
+    reader.refresh()
+    assert not reader.is_empty
+    assert reader.of_many([ANNE]) != [UNKNOWN_SUBJECT]
+    reader.close()
 
 
 def test_ledger_that_could_never_be_read_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
