@@ -45,7 +45,7 @@ class Columns(NamedTuple):
     names: Sequence[str | None]
     sent_at: Sequence[str | None]
     received_at: Sequence[Raw]
-    contexts: Sequence[WideContext | None]
+    contexts: Sequence[WideContext | UnsetType]
     consents: Sequence[Raw]
     integrations: Sequence[Raw]
     gdpr_consents: Sequence[Raw | UnsetType]
@@ -97,5 +97,5 @@ def _decoded(
             continue
         n_decoded = next(contexts_decoded) - before - 1
         columns = Columns(*zip(*map(astuple, heads), strict=True))
-        return columns if n_decoded == len(heads) - columns.contexts.count(None) else None
+        return columns if n_decoded == len(heads) - columns.contexts.count(UNSET) else None
     return None

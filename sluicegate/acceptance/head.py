@@ -19,7 +19,10 @@ ABSENT = Raw(b"")
 """The value of a raw member that an event does not have; compare by identity."""
 
 contexts_decoded = itertools.count()
-"""Counts decoded `context` objects: as many as events have one, or some event has two. Not for several threads."""
+"""Counts decoded `context` objects: as many as events have one, or some event has two. Not for several threads.
+
+So that none goes uncounted, decoding fails for null.
+"""
 
 MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 SubjectId = Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -51,7 +54,7 @@ class StrictHead(Struct, gc=False):
     event: str | None = None
     sentAt: str | None = None
     receivedAt: Raw = ABSENT
-    context: StrictContext | None = None
+    context: StrictContext | UnsetType = UNSET
     consent: Raw = ABSENT
     integrations: Raw = ABSENT
     gdpr_consent: UnsetType = UNSET
@@ -74,7 +77,7 @@ class WideContext(StrictContext, gc=False):
 class WideHead(StrictHead, gc=False):
     """The same with what only few events have."""
 
-    context: WideContext | None = None
+    context: WideContext | UnsetType = UNSET
     gdpr_consent: Raw = ABSENT  # type: ignore[assignment]
 
 

@@ -91,7 +91,7 @@ def _decode(raw: bytes) -> StrictHead | None:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         decoded = next(contexts_decoded) - before - 1
-        return head if decoded == (head.context is not None) else None
+        return head if decoded == (head.context is not UNSET) else None
     return None
 
 
