@@ -99,17 +99,28 @@ def check_version(version: str) -> None:
     raise LogDamaged(f"SQLite {version} can corrupt databases in WAL mode; install apsw 3.51.3 or newer")
 
 
-@contextmanager
-def errors_of(path: Path) -> Iterator[None]:
+class errors_of:
     """Turn SQLite's errors into `LogUnavailable` and `LogDamaged`, with the path in their text."""
-    try:
-        yield
-    except apsw.Error as error:
-        raise translated(error, path) from error
-    except UnicodeDecodeError as error:  # a number or a blob of which a changed bit has made a text
-        raise _damage(path, error) from error
-    except OSError as error:
-        raise LogUnavailable(f"{path}: {error.strerror or error}") from error
+
+    # No generator, which takes four times as long: this is around every append and every read.
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
+        if isinstance(error, apsw.Error):
+            raise translated(error, self._path) from error
+        if isinstance(error, UnicodeDecodeError):  # a number or a blob of which a changed bit has made a text
+            raise _damage(self._path, error) from error
+        if isinstance(error, OSError):
+            raise LogUnavailable(f"{self._path}: {error.strerror or error}") from error
 
 
 def translated(error: apsw.Error, path: Path) -> LogDamaged | LogUnavailable:

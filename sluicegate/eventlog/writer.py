@@ -61,12 +61,12 @@ class Commit(Generic[T]):
             self._on_failed([token for _, token in group], as_damage(error))
             raise
         else:
-            n_events = sum(len(batch) for batch, _ in group)
+            n_events = sum([len(batch.events) for batch, _ in group])
             self._note(time.monotonic() - began, n_events)
             n_stored = n_events - log.n_left_out
             if n_stored:
                 # Where a batch that brings nothing new would be is not told (0); what is stored lies side by side.
-                self._ring(min(offset for offset in offsets if offset) + n_stored - 1)
+                self._ring(min([offset for offset in offsets if offset]) + n_stored - 1)
             done = [(token, offset) for (_, token), offset in zip(group, offsets, strict=True)]
             self._on_committed(done, log.n_left_out)
 

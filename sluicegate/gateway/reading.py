@@ -111,9 +111,7 @@ class Reader:
         exchange = self.begin(head.method, head.fields)
         exchange.keep_alive = True
         exchange.head, exchange.route, exchange.query = head, head.route, head.query
-        self._traffic.admit(exchange, head.length)
-        if exchange.decided is None:
-            self._traffic.hold(exchange, head.length)
+        self._traffic.admit_whole(exchange, head.length)
         self._connection.complete(exchange, data[end:])
         return True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from sluicegate.acceptance import Acceptance, Acceptor
@@ -25,6 +26,7 @@ MAX_TOGETHER = MAX_COMBOS
 _PLAIN_FIELDS = {b"host", b"content-length", b"authorization", b"origin"}
 """Header fields that say nothing about how the body is to be read."""
 _CLOSER_LOOK = ""
+_SOURCE = attrgetter("source")
 
 
 class Single(NamedTuple):
@@ -85,7 +87,7 @@ class Singles:
         self._is_bringing_in = True
         waiting, self._waiting = self._waiting, []
         try:
-            for source, of_source in groupby(waiting, key=lambda single: single.source):
+            for source, of_source in groupby(waiting, key=_SOURCE):
                 group = list(of_source)
                 for start in range(0, len(group), MAX_TOGETHER):
                     self._take(source, group[start : start + MAX_TOGETHER])

@@ -122,6 +122,18 @@ class Traffic:
         exchange.held_bytes += n_more
         return True
 
+    def admit_whole(self, exchange: Exchange, n_bytes: int) -> None:
+        """`admit` and `hold` for a body that is there already: both in one step when there is room for it."""
+        limits = self.limits
+        buffered_bytes = self.buffered_bytes + n_bytes
+        if self.in_hand <= limits.max_requests and buffered_bytes <= limits.max_buffered_bytes:
+            self.buffered_bytes = buffered_bytes
+            exchange.held_bytes = n_bytes
+            return
+        self.admit(exchange, n_bytes)
+        if exchange.decided is None:
+            self.hold(exchange, n_bytes)
+
     def _has_room(self, n_bytes: int) -> bool:
         return n_bytes <= 0 or self.buffered_bytes + n_bytes <= self.limits.max_buffered_bytes
 
