@@ -10,9 +10,11 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import apsw
+from google_crc32c import value as crc32c
 
 from sluicegate.audit.chain import SQL as AUDIT_SQL
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired
@@ -47,7 +49,8 @@ _STORE_SQL = """
     {on_their_way};
     {held};
     {audit};
-    {restraint}
+    {restraint};
+    {beyond}
 """
 
 _MORE_ABOUT_LETTERS = (
@@ -95,6 +98,13 @@ _RESTRAINT = """
         not_before_ms INTEGER, tokens REAL
     ) STRICT
 """
+_BEYOND = """
+    CREATE TABLE beyond (
+        block INTEGER PRIMARY KEY, last INTEGER NOT NULL, requires TEXT NOT NULL, told BLOB NOT NULL,
+        seal INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE beyond_dead (log_offset INTEGER PRIMARY KEY, story BLOB NOT NULL, seal INTEGER NOT NULL) STRICT
+"""
 _UPGRADES = (
     (
         1,
@@ -112,17 +122,31 @@ _UPGRADES = (
     (3, _RESTRAINT),
     (4, "".join(f"ALTER TABLE dead_letters ADD COLUMN {column};" for column in _BY_WHAT_LETTERS)),
     (5, f"ALTER TABLE held ADD COLUMN {_WHO_DIED}; ALTER TABLE state ADD COLUMN {_FORGOTTEN};"),
+    (6, _BEYOND),
 )
 
 # One statement, so that counts and cursor are of one moment.
 _STATE = """
     SELECT epoch, start, cursor, delivered, dead, expired, (SELECT json_group_object(reason, n) FROM denied),
-        (SELECT json_group_object(reason, n) FROM expired_by), held, considered, held_under, redacted
+        (SELECT json_group_object(reason, n) FROM expired_by), held, considered, held_under, redacted, {settled_to}
     FROM state
 """
-_STATE_OF_VERSION_2 = _STATE.replace("held, considered, held_under, redacted", "0, 0, '', 0")
+_SETTLED_TO = """
+    (SELECT coalesce(max(last), 0) FROM (
+        SELECT last FROM beyond WHERE last > cursor
+        UNION ALL SELECT log_offset FROM beyond_dead WHERE log_offset > cursor
+    ))
+"""
+_STATE_OF_VERSION_6 = _STATE.replace("{settled_to}", "0")
+_STATE_OF_VERSION_2 = _STATE_OF_VERSION_6.replace("held, considered, held_under, redacted", "0, 0, '', 0")
 _STATE_OF_VERSION_1 = _STATE_OF_VERSION_2.replace("(SELECT json_group_object(reason, n) FROM expired_by)", "'{}'")
-"""Who may not write to a store cannot bring it up."""
+_STATES = (
+    (1, _STATE_OF_VERSION_1),
+    (2, _STATE_OF_VERSION_2),
+    (6, _STATE_OF_VERSION_6),
+    (7, _STATE.replace("{settled_to}", _SETTLED_TO)),
+)
+"""By the newest version that they are for: who may not write to a store cannot bring it up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +155,8 @@ class StoreState:
 
     The counts add up: delivered + held + dead + expired + all of `denied` = cursor - start. `epoch` 0: never claimed.
     Every held event was judged by the ledger as of version `considered` at least, for a requirement and policy that
-    `held_under` stands for. `redacted` of the delivered events went redacted.
+    `held_under` stands for. `redacted` of the delivered events went redacted. `settled_to` is the last event that is
+    settled although one before it is not; it counts when the cursor passes it. 0 when there is none.
     """
 
     epoch: int
@@ -146,6 +171,7 @@ class StoreState:
     considered: int = 0
     held_under: str = ""
     redacted: int = 0
+    settled_to: Offset = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +201,7 @@ def store_schema(start: Offset) -> Schema:
     return Schema(
         what="destination store",
         application_id=0x53477374,  # "SGst"
-        version=6,
+        version=7,
         sql=_STORE_SQL.format(
             start=int(start),
             more_about_state="".join(f", {column}" for column in (*_MORE_ABOUT_STATE, _FORGOTTEN)),
@@ -184,6 +210,7 @@ def store_schema(start: Offset) -> Schema:
             held=_HELD.format(more_about_held=", " + _WHO_DIED),
             audit=AUDIT_SQL,
             restraint=_RESTRAINT,
+            beyond=_BEYOND,
         ),
         upgrades=_UPGRADES,
     )
@@ -192,10 +219,30 @@ def store_schema(start: Offset) -> Schema:
 def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
     version = connection.pragma("user_version")
-    sql = _STATE if version > 2 else _STATE_OF_VERSION_2 if version == 2 else _STATE_OF_VERSION_1
+    sql = next(sql for newest, sql in _STATES if version <= newest)
     epoch, start, cursor, delivered, dead, expired, denied, expired_by, *hold = fetch_one(connection, sql)
     by_reason = json.loads(denied), json.loads(expired_by)
     return StoreState(epoch, start, cursor, delivered, dead, expired, *by_reason, *hold)
+
+
+def seal_of(*columns: int | str | bytes) -> int:
+    """The checksum of a row that says what is settled beyond the cursor."""
+    seal: int = crc32c(b"\0".join([one if isinstance(one, bytes) else str(one).encode() for one in columns]))
+    return seal
+
+
+def settled_end(connection: apsw.Connection) -> Offset:
+    """The last event that is settled beyond the cursor, by rows that are what was written; 0 when there is none."""
+    if not read_state(connection).settled_to:
+        return 0
+    ends = [0]
+    for sql in (
+        "SELECT last, seal, block, last, requires, told FROM beyond ORDER BY last DESC",
+        "SELECT log_offset, seal, log_offset, story FROM beyond_dead ORDER BY log_offset DESC",
+    ):
+        rows = fetch(connection, sql)
+        ends += islice((end for end, seal, *columns in rows if seal_of(*columns) == seal), 1)
+    return max(ends)
 
 
 def words_of(state: StoreState) -> dict[str, int]:
@@ -263,15 +310,15 @@ def check_cursors(data_dir: DataDir, registered: Iterable[str], *, head: Offset)
     """
     for id_ in _stored(data_dir).intersection(registered):
         try:
-            cursor = _read_store(data_dir.store(id_)).cursor
+            read = _read_up_to(data_dir.store(id_))
         except LogTooNew:
             raise
         except LogError as error:
             logger.warning("how far %s has read is not known: %s", id_, error)
             continue
-        if cursor > head:
+        if read > head:
             raise LogDamaged(
-                f"the event log ends at event {head}, but destination {id_!r} has read up to {cursor}; "
+                f"the event log ends at event {head}, but destination {id_!r} has read up to {read}; "
                 "restore the newest log"
             )
 
@@ -296,6 +343,15 @@ def _stored(data_dir: DataDir) -> set[str]:
         return {name[:-3] for name in os.listdir(data_dir.stores) if name.endswith(".db")}
     except FileNotFoundError:
         return set()
+
+
+def _read_up_to(path: Path) -> Offset:
+    connection = connect(path, store_schema(0), readonly=True)
+    try:
+        with errors_of(path):
+            return max(read_state(connection).cursor, settled_end(connection))
+    finally:
+        connection.close()
 
 
 def _read_store(path: Path) -> StoreState:

@@ -70,7 +70,7 @@ class Column:
                 table[code] = self._code(word)
         for start in range(0, len(codes), MAX_PIECE):
             piece = bytes(codes[start : start + MAX_PIECE].translate(table))
-            self._add(len(piece), _packed(piece))
+            self._add(len(piece), packed_codes(piece))
 
     def extend(self, other: Column) -> None:
         """Append another column."""
@@ -80,7 +80,9 @@ class Column:
             if isinstance(data, int):
                 self._add(n, table[data])
             else:
-                self._add(n, data if same else _packed(_unpacked(n, data).translate(table.ljust(256, b"\x00"))))
+                self._add(
+                    n, data if same else packed_codes(unpacked_codes(n, data).translate(table.ljust(256, b"\x00")))
+                )
 
     def fits(self, other: Column) -> bool:
         """Whether there is room for the words of another column."""
@@ -90,7 +92,7 @@ class Column:
         """How the event at this place ended; raises `IndexError`."""
         for n, data in self.pieces:
             if place < n:
-                return self._word(data if isinstance(data, int) else _unpacked(n, data)[place])
+                return self._word(data if isinstance(data, int) else unpacked_codes(n, data)[place])
             place -= n
         raise IndexError(place)
 
@@ -100,7 +102,7 @@ class Column:
             if isinstance(data, int):
                 yield self._word(data), n
             else:
-                yield from ((self._word(code), length) for code, length in _code_runs(_unpacked(n, data)))
+                yield from ((self._word(code), length) for code, length in _code_runs(unpacked_codes(n, data)))
 
     def counts(self) -> Counter[str]:
         """How many events ended in each word; raises `ValueError` for a column that makes no sense."""
@@ -109,7 +111,7 @@ class Column:
             if isinstance(data, int):
                 found[self._word(data)] += n
                 continue
-            codes = _unpacked(n, data)
+            codes = unpacked_codes(n, data)
             for code in set(codes):
                 found[self._word(code)] += codes.count(code)
         return found
@@ -134,7 +136,7 @@ class Column:
         if isinstance(data, int) and data == last:
             self.pieces[-1] = (before + n, last)
         elif before + n <= MERGE_EVENTS:
-            self.pieces[-1] = (before + n, _packed(_unpacked(before, last) + _unpacked(n, data)))
+            self.pieces[-1] = (before + n, packed_codes(unpacked_codes(before, last) + unpacked_codes(n, data)))
         else:
             self.pieces.append((n, data))
 
@@ -177,12 +179,13 @@ def version_at(versions: Sequence[tuple[int, int]], place: int) -> int:
     raise IndexError(place)
 
 
-def _packed(codes: bytes) -> bytes:
+def packed_codes(codes: bytes) -> bytes:
+    """One byte per event as it is stored: a frame where that is shorter."""
     frame = _codec.compress(codes)
     return frame if len(frame) < len(codes) else codes
 
 
-def _unpacked(n: int, data: int | bytes) -> bytes:
+def unpacked_codes(n: int, data: int | bytes) -> bytes:
     """One byte per event; raises `ValueError` for what was not packed by us."""
     if isinstance(data, int):
         return bytes((data,)) * n

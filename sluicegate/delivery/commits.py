@@ -12,6 +12,7 @@ from sluicegate import failpoints
 from sluicegate.audit.column import set_version, version_at
 from sluicegate.consent.moment import read_moment_ms
 from sluicegate.delivery import trace
+from sluicegate.delivery.beyond import Beyond
 from sluicegate.delivery.decided import decisions_of
 from sluicegate.delivery.held import HeldChanges
 from sluicegate.delivery.holding import Holding
@@ -68,8 +69,13 @@ class Commits:
     @property
     def pending(self) -> bool:
         """Whether there is something to commit."""
+        return bool(self._moves or self._replayed or self._released)
+
+    @property
+    def _moves(self) -> bool:
+        """Whether something of the log has changed: the cursor, or what is known of the events beyond it."""
         changed = self._retries is not None or self._restraint is not None
-        return bool(len(self._gathered) or self._replayed or self._released or changed)
+        return bool(len(self._gathered) or changed or self._lanes.settlement.news)
 
     @property
     def holds_some(self) -> bool:
@@ -100,9 +106,11 @@ class Commits:
         if failpoints.ARMED:
             failpoints.hit(failpoints.Point.BEFORE_CURSOR_COMMIT)
         gathered = self._gathered
-        if len(gathered) or self._retries is not None or self._restraint is not None:
+        if self._moves:
             self._bar(gathered)
             letters = self._letters(gathered.dead, _versions_of(gathered))
+            news = self._lanes.settlement.news
+            dead = list(news.dead.values())
             self._store.commit(
                 self._epoch,
                 cursor=gathered.cursor,
@@ -116,8 +124,10 @@ class Commits:
                 held=self._holding.holds(gathered.held) if self._holding is not None and gathered.held else None,
                 decisions=decisions_of(gathered, self._lanes.settlement.reasons),
                 redacted=gathered.redacted,
+                beyond=self._beyond(dead),
             )
             trace.dead(letters)
+            news.kept(one.offset for one in dead)
             if self._holding is not None:
                 self._holding.n_gathered = 0
             self._retries = self._restraint = None
@@ -131,6 +141,15 @@ class Commits:
             self.delivered += len(self._replayed.delivered)
             self._replayed = Aside()
             self.more_replays = self._store_version is None
+
+    def _beyond(self, dead: Sequence[Dead]) -> Beyond | None:
+        """What was settled beyond the cursor since the last commit, and why these are dead."""
+        settlement = self._lanes.settlement
+        if not settlement.news:
+            return None
+        kept = [one for one, reason in zip(dead, self._barred(dead), strict=True) if reason is None]
+        versions = {one.offset: settlement.version_of(one.offset) for one in kept}
+        return Beyond(settlement.blocks(), [replace(one, event=b"") for one in self._letters(kept, versions)])
 
     def _bar(self, gathered: Progress) -> None:
         """What was erased during its last call is no dead letter, which would keep it."""
@@ -228,8 +247,8 @@ class Commits:
                 first_error=self._mask(one.first_error),
                 http_status=one.status,
                 response=self._mask(one.response, max_chars=MAX_RESPONSE_CHARS),
-                epoch=self._epoch,
-                config_hash=self._store.config_hash,
+                epoch=one.epoch or self._epoch,
+                config_hash=one.config_hash or self._store.config_hash,
                 ledger_version=versions.get(one.offset, self._lanes.version),
             )
             for one in dead

@@ -13,6 +13,7 @@ from sluicegate.accounts import store_schema
 from sluicegate.audit.chain import add_later, later
 from sluicegate.audit.words import DEAD, denied
 from sluicegate.consent.standing import ERASED
+from sluicegate.delivery.beyond_store import forget_words
 from sluicegate.delivery.erasing_texts import erased_words
 from sluicegate.delivery.letters import letter_offsets
 from sluicegate.delivery.whose import Whose
@@ -108,3 +109,4 @@ def _forget_words(db: apsw.Connection, whose: Whose, was_erased: WasErased) -> N
     ]
     with transaction(db):
         db.executemany("UPDATE retries SET first_error = ? WHERE offsets = ? AND first_error = ?", words)
+    forget_words(db, was_erased, lambda text: erased_words(text, whose))

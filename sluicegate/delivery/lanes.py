@@ -61,7 +61,8 @@ class Lanes:
         gate: Gate | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        self._outcomes = Outcomes(cursor)
+        remembered = None if recovery is None else recovery.remembered
+        self._outcomes = Outcomes(cursor, remembered)
         self.settlement = self._outcomes.settlement
         self.halted: str | None = None
         """Why the vendor refuses us as a whole; nothing goes out any more."""
@@ -75,6 +76,7 @@ class Lanes:
         self._limits = replace(limits, max_events=self._pace.max_events)
         self._random = random
         self._backlog = Backlog(max_events=self._limits.max_events, max_bytes=limits.max_bytes)
+        self._backlog.parted_to = 0 if remembered is None else remembered.last
         self._calls_of = partial(calls_of, max_events=self._limits.max_events, max_bytes=limits.max_bytes)
         self._fresh = Fresh(self._backlog, self._limits, self._pace)
         self._recovery = recovery if recovery is not None and recovery.pending else None
@@ -124,6 +126,7 @@ class Lanes:
     def add(self, states: bytes, events: Events) -> None:
         """Add the offsets after the last known one; `events` has those whose state is unfinished."""
         self.settlement.extend(states, self.version)
+        events = self._outcomes.take_dead(events, self.version)
         if self._recovery is not None:
             events = self._recover(self._recovery, events)
         self._backlog.extend(events)

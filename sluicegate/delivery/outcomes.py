@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from sluicegate import masking
 from sluicegate.consent.standing import ERASED
+from sluicegate.delivery.beyond import Remembered
 from sluicegate.delivery.gate import REDACT
 from sluicegate.delivery.lane import Lane, Origin, Part
 from sluicegate.delivery.settlement import Aside, Dead, Settlement, Stage
@@ -27,8 +28,8 @@ that refused."""
 class Outcomes:
     """The accounts of one destination since the last commit."""
 
-    def __init__(self, cursor: int) -> None:
-        self.settlement = Settlement(cursor)
+    def __init__(self, cursor: int, remembered: Remembered | None = None) -> None:
+        self.settlement = Settlement(cursor, remembered)
         self._aside: dict[Origin, Aside] = {Origin.LETTERS: Aside(), Origin.HELD: Aside()}
 
     @property
@@ -40,6 +41,13 @@ class Outcomes:
         """How events ended that are not settled by the cursor, since the last call."""
         settled, self._aside[origin] = self._aside[origin], Aside()
         return settled
+
+    def take_dead(self, events: Events, version: int) -> Events:
+        """Settle what an earlier process has given up of events that were read; return the others."""
+        rest, redacted = self.settlement.take_dead(events)
+        for offset in redacted:
+            self.settlement.deny(offset, REDACTED_REFUSED, version)
+        return rest
 
     def deliver(self, lane: Lane, events: Events) -> None:
         """These of the lane were delivered."""

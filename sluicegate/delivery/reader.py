@@ -11,7 +11,7 @@ from sluicegate.delivery.gate import HELD as HOLD
 from sluicegate.delivery.gate import REDACT, Gate
 from sluicegate.delivery.held_log import Numbers
 from sluicegate.delivery.lanes import Lanes
-from sluicegate.delivery.settlement import HELD, UNFINISHED, HeldRow
+from sluicegate.delivery.settlement import DELIVERED, HELD, UNFINISHED, HeldRow
 from sluicegate.errors import RowDamaged
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import EventLog, Offset, Row, RowGone
@@ -100,7 +100,7 @@ class Reader:
         lanes, meta = self._lanes, row.meta
         states = meta.combo_of.translate(self._table(meta.combos))
         known = max(0, lanes.settlement.last + 1 - row.first)
-        states = states[known:]
+        states = self._without_settled(states[known:], row.first + known)
         held: Sequence[HeldRow] = ()
         to_redact: Sequence[int] = ()
         if lanes.gate is not None:
@@ -123,6 +123,13 @@ class Reader:
         lanes.settlement.hold(held)
         lanes.add(states, events)
         return True
+
+    def _without_settled(self, states: bytes, first: Offset) -> bytes:
+        """The states without those that are settled already: nothing is to be decided or fetched of these."""
+        marks = self._lanes.settlement.marks(first, len(states))
+        if not any(marks):
+            return states
+        return bytes([DELIVERED if mark else state for mark, state in zip(marks, states, strict=True)])
 
     def _in_order(self, gate: Gate, row: Row, states: bytes) -> _Completed | None:
         """The states with what the ledger says; where it moved on meanwhile, held events are let go of before.

@@ -1,4 +1,4 @@
-"""What an earlier process knew of events that it did not settle: how they failed, and whether it died of them.
+"""What an earlier process knew of events beyond its cursor: how they failed, and whether it died of them.
 
 Pure. Such events are held back when they are read from the log again, until all that were on their way together have
 come; they then go out as they did before, so that a repeated call has the same idempotency key and what failed keeps
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sluicegate.delivery.beyond import Remembered
 from sluicegate.delivery.budget import TRANSIENT_COST
 from sluicegate.delivery.lane import Lane, Part, PendingRetry
 from sluicegate.delivery.restraint import Restraint
@@ -63,6 +64,8 @@ class Recovery:
     """When this process took over (monotonic)."""
     restraint: Restraint | None = None
     """What held calls back then."""
+    remembered: Remembered = field(default_factory=Remembered)
+    """What was settled beyond the cursor."""
     _plans: list[Plan] = field(init=False)
     _wanted: frozenset[int] = field(init=False)
     _doomed: frozenset[int] = field(init=False)

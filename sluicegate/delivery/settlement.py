@@ -7,13 +7,16 @@ counted at the speed of memory.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from sluicegate.audit import words
 from sluicegate.audit.column import Versions, add_version, add_versions
+from sluicegate.delivery.beyond import BLOCK, Block, News, Remembered, block_of
+from sluicegate.eventlog.runs import Events
 
 UNFINISHED = 0
 DELIVERED = 1
@@ -23,6 +26,8 @@ DAMAGED = 4
 HELD = 5
 REDACTED = 6
 """Delivered without the person in it."""
+_KEPT = {DELIVERED: words.DELIVERED, REDACTED: words.REDACTED}
+_STATES = {word: state for state, word in _KEPT.items()}
 FIRST_REASON = 7
 """The first byte that stands for a reason of denial; there is room for 248 of them and "other"."""
 
@@ -57,6 +62,9 @@ class Dead:
     first_error: str = ""
     status: int | None = None
     response: str = ""
+    epoch: int = 0
+    """Of the process that gave it up, 0 for the one that runs; `config_hash` tells how that was configured."""
+    config_hash: str = ""
 
 
 class HeldRow(NamedTuple):
@@ -154,7 +162,8 @@ class Aside:
 class Settlement:
     """The states of all offsets after `cursor`, of which the first is unfinished once `advance` has run."""
 
-    def __init__(self, cursor: int) -> None:
+    def __init__(self, cursor: int, remembered: Remembered | None = None) -> None:
+        """`remembered` is what earlier processes have settled beyond the cursor: it stays as they left it."""
         self.cursor = cursor
         self._states = bytearray()
         self._dead: dict[int, Dead] = {}
@@ -163,6 +172,9 @@ class Settlement:
         self._version = 0
         self._versions: array[int] | None = None
         """Of each offset, while they are not all decided under `_version`."""
+        self._remembered = Remembered() if remembered is None else remembered
+        self.news = News(self._remembered)
+        """What the next process is to know, should this one end."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -196,6 +208,8 @@ class Settlement:
         if version != self._version or self._versions is not None:
             self._extend_versions(len(states), version)
         self._states += states
+        if self._remembered:
+            self._recall(len(states))
 
     def expire(self, count: int) -> None:
         """Add offsets that are no longer in the log."""
@@ -210,6 +224,7 @@ class Settlement:
         if not offsets:
             return
         self._decide(offsets, version)
+        self.news.touch(offsets[0], offsets[-1])
         states, before = self._states, self.cursor + 1
         first, last = offsets[0] - before, offsets[-1] - before
         state = REDACTED if redacted else DELIVERED
@@ -222,6 +237,7 @@ class Settlement:
     def deny(self, offset: int, reason: str, version: int = 0) -> None:
         """Mark an unfinished offset as denied."""
         self._decide((offset,), version)
+        self.news.touch(offset, offset)
         self._states[offset - self.cursor - 1] = self.code(reason)
 
     def hold(self, rows: Iterable[HeldRow]) -> None:
@@ -248,6 +264,7 @@ class Settlement:
     def end_hold(self, offset: int, reason: str, version: int = 0) -> None:
         """Mark a held offset as denied."""
         self._decide((offset,), version)
+        self.news.touch(offset, offset)
         del self._held[offset]
         self._states[offset - self.cursor - 1] = self.code(reason)
 
@@ -261,6 +278,7 @@ class Settlement:
         self._decide((dead.offset,), version)
         self._states[dead.offset - self.cursor - 1] = DEAD
         self._dead[dead.offset] = dead
+        self.news.bury(dead)
 
     def advance(self) -> Progress:
         """Move the cursor to before the first unfinished offset, and forget and return what it passed."""
@@ -270,11 +288,60 @@ class Settlement:
         passed = self._states[:length]
         del self._states[:length]
         self.cursor += length
+        if length:
+            self.news.passed(self.cursor)
         progress = Progress(self.cursor, delivered=passed.count(DELIVERED), codes=passed)
         self._pass_versions(length, progress.versions)
         if progress.delivered < length:
             self._count_rest(passed, progress)
         return progress
+
+    # What is settled beyond the cursor
+
+    def blocks(self) -> list[Block]:
+        """The blocks that have changed since they were kept last; asked after `advance`."""
+        reasons = enumerate(self._reasons, FIRST_REASON)
+        kept = _KEPT | {code: words.denied(reason) for code, reason in reasons}
+        return [block for number in self.news.numbers if (block := self._block(number, kept)) is not None]
+
+    def marks(self, first: int, n: int) -> bytes:
+        """Which of so many offsets that are to be added are settled already, a byte that is not 0 for each; perhaps
+        none at all."""
+        return self._remembered.marks(first, n) if self._remembered else b""
+
+    def take_dead(self, events: Events) -> tuple[Events, list[int]]:
+        """Bury the events that are dead already, after their offsets were added.
+
+        Returns the others, and the offsets of those that have to go redacted now, so that no letter may keep them.
+        """
+        if not self._remembered.dead:
+            return events, []
+        rest, dead, redacted = self._remembered.take_dead(events)
+        for one, version in dead:
+            self.bury(one, version)
+        return rest, redacted
+
+    def version_of(self, offset: int) -> int:
+        """The version of the ledger by which an offset after the cursor was decided."""
+        return self._version if self._versions is None else self._versions[offset - self.cursor - 1]
+
+    def _block(self, number: int, kept: Mapping[int, str]) -> Block | None:
+        first, end = max(number * BLOCK, self.cursor + 1), min((number + 1) * BLOCK, self.last + 1)
+        place = slice(first - self.cursor - 1, end - self.cursor - 1)
+        versions = self._version if self._versions is None else self._versions[place]
+        rest = self._remembered.blocks.get(number)
+        return block_of(number, first, self._states[place], versions, words=kept, rest=rest)
+
+    def _recall(self, n: int) -> None:
+        """Put the offsets that were added last into the states that are remembered."""
+        for ending, offsets in self._remembered.endings(self.last - n + 1, n):
+            self._decide(offsets, ending.version)
+            state = _STATES.get(ending.word) or self.code(words.reason_of(ending.word))
+            for offset in offsets:
+                self._states[offset - self.cursor - 1] = state
+        self._remembered.forget(self.last)
+
+    # Versions of the ledger
 
     def _extend_versions(self, count: int, version: int) -> None:
         if not self._states:

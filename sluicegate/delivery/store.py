@@ -18,6 +18,8 @@ from sluicegate.audit.words import denied as denied_word
 from sluicegate.audit.words import expired as expired_word
 from sluicegate.config.model import Requirement
 from sluicegate.consent.standing import ERASED
+from sluicegate.delivery.beyond import Beyond, Remembered
+from sluicegate.delivery.beyond_store import BeyondTable
 from sluicegate.delivery.decided import delivered_words, in_order
 from sluicegate.delivery.held import (
     HOLD_LIMIT,
@@ -75,6 +77,7 @@ class DestinationStore:
         self.letters = DeadLetters(connection, path)
         self.held = HeldEvents(connection, path)
         self._knows_deaths = False
+        self._beyond = BeyondTable(connection, requires)
 
     @classmethod
     def open(
@@ -136,6 +139,14 @@ class DestinationStore:
             self._knows_deaths = bool(suspects)
             return load_retries(self._db), suspects
 
+    def remembered(self, epoch: int, *, head: Offset) -> Remembered:
+        """What earlier processes have settled beyond the cursor of a log that ends at `head`."""
+        with errors_of(self.path), transaction(self._db):
+            state = read_state(self._db)
+            if state.epoch != epoch:
+                self._refuse(epoch, "")
+            return self._beyond.load(cursor=state.cursor, head=head)
+
     def restrained(self, epoch: int, config_hash: str) -> Restraint | None:
         """What held calls back when the last process ended; None when the destination was configured otherwise."""
         with errors_of(self.path), transaction(self._db):
@@ -166,13 +177,15 @@ class DestinationStore:
         held: Holds | None = None,
         decisions: Decisions | None = None,
         redacted: int = 0,
+        beyond: Beyond | None = None,
     ) -> None:
         """Move the cursor and count what it passed, all or nothing.
 
         `damaged` counts as expired, for that reason; `retries` and `restraint`, if given, replace those remembered. Of
         `held` those are denied for which there is no room. `redacted` of the delivered events went redacted.
         `decisions` tells of every event what is counted here, in order; who leaves it out has settled them in the order
-        of the counts.
+        of the counts. `beyond` is what has been settled beyond the new cursor since the last commit; it counts when the
+        cursor passes it.
         Raises `StaleEpoch` when another epoch has claimed the store, `ValueError` when the counts are not what the
         cursor moves by.
         """
@@ -190,7 +203,7 @@ class DestinationStore:
             self._count_damaged(damaged)
             self._count_redacted(redacted)
             if dead_letters:
-                insert_letters(self._db, self._without_erased_words(dead_letters))
+                insert_letters(self._db, self._beyond.as_told(self._without_erased_words(dead_letters)))
             if decisions is None:
                 offsets = [letter.offset for letter in dead_letters]
                 first = cursor - counted + 1
@@ -205,6 +218,10 @@ class DestinationStore:
                 save_restraint(self._db, restraint)
             if self._knows_deaths:
                 self._db.execute("DELETE FROM deaths WHERE log_offset <= ?", (cursor,))
+            if beyond is not None and beyond.dead:
+                beyond = replace(beyond, dead=self._without_erased_words(beyond.dead))
+            self._beyond.write(cursor, beyond)
+        self._beyond.written(cursor, beyond)
 
     def _without_erased_words(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         erased = erased_words_of(self._db)
@@ -224,14 +241,17 @@ class DestinationStore:
     ) -> bool:
         """Move the cursor over events that need no delivery yet, if epoch and cursor still are as expected.
 
-        For the router, on destinations that are not loaded; False and no change when somebody was faster.
+        For the router, on destinations that are not loaded; False and no change when somebody was faster, or when some
+        of the events beyond have been settled: their process knows which.
         """
         counted = _total(0, expired + damaged, denied) + _n_held(held)
         if counted != cursor - expected_cursor:
             raise ValueError(f"the cursor moves by {cursor - expected_cursor} but {counted} events are counted")
         with errors_of(self.path), transaction(self._db):
             self._db.execute(
-                "UPDATE state SET cursor = ?, expired = expired + ? WHERE epoch = ? AND cursor = ?",
+                "UPDATE state SET cursor = ?, expired = expired + ? WHERE epoch = ? AND cursor = ? "
+                "AND NOT EXISTS (SELECT 1 FROM beyond WHERE last > cursor) "
+                "AND NOT EXISTS (SELECT 1 FROM beyond_dead WHERE log_offset > cursor)",
                 (cursor, expired + damaged, expected_epoch, expected_cursor),
             )
             if not self._db.changes():

@@ -260,7 +260,8 @@ class Sweeper:
         store = DestinationStore.open(path, start=self._starts[name])
         try:
             state = store.state
-            wanted = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
+            waits = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
+            wanted = waits or state.settled_to > 0  # only its process moves the cursor over what is settled already
             self._sweep.watch(name, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
             self._held.watch(name, state)
         finally:

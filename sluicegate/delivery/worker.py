@@ -215,7 +215,8 @@ class DeliveryWorker:
             )
         retries, suspects = store.unsettled()
         restraint = store.restrained(self._epoch, store.config_hash)
-        return Recovery(retries, suspects, time.monotonic(), restraint)
+        remembered = store.remembered(self._epoch, head=log.head())
+        return Recovery(retries, suspects, time.monotonic(), restraint, remembered)
 
     def _halted(self, store: DestinationStore, reason: str) -> Report:
         """The vendor refuses us as we are configured now."""

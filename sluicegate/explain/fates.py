@@ -11,6 +11,7 @@ from sluicegate.audit.reading import Entry
 from sluicegate.audit.words import EXPIRED, HELD, Final, denied, final, reason_of
 from sluicegate.config import Config
 from sluicegate.config.model import DestinationConfig, Requirement
+from sluicegate.delivery.beyond_store import ending_of
 from sluicegate.delivery.gate import REDACT, open_ledger_reader
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
@@ -27,6 +28,7 @@ from sluicegate.proof import decisions_about
 from sluicegate.registry import Registration
 
 NOT_KEPT = "it was settled, but the decision is not kept any more, or was taken before decisions were kept"
+BEYOND = "it counts as pending until the events before it have ended"
 
 DISABLED = "the destination is not enabled"
 UNKNOWN, UNREADABLE = "unknown", "its store cannot be read"
@@ -59,7 +61,8 @@ class Fates:
         if offset > account.cursor:
             if not destination.enabled:
                 return Fate(name, "not routed", note=DISABLED)
-            return self._damaged(destination, offset) or self._waiting(destination, registration, event)
+            settled = self._settled_beyond(destination, offset) or self._damaged(destination, offset)
+            return settled or self._waiting(destination, registration, event)
         try:
             entries = decisions_about(self._data_dir.store(name), offset)
             letter = self._letter(name, offset)
@@ -117,6 +120,18 @@ class Fates:
                 return "somebody has decided: it is on its way"
         until_ms = event.received_at_ms + round(self._config.consent.hold_ttl_s * 1_000)
         return f"until {time_text(until_ms)}"
+
+    def _settled_beyond(self, destination: DestinationConfig, offset: Offset) -> Fate | None:
+        """The event has ended, though one before it has not; None when it has not, or that is not known yet."""
+        name, requires = destination.id, destination.requires
+        try:
+            ending = ending_of(self._data_dir.store(name), offset)
+        except LogError as error:
+            return Fate(name, UNKNOWN, note=f"{UNREADABLE}: {error}", requires=requires)
+        if ending is None:
+            return None
+        decision = final(ending.word)
+        return Fate(name, _outcome(ending.word, decision), decision, reason_of(ending.word), BEYOND, requires)
 
     def _damaged(self, destination: DestinationConfig, offset: Offset) -> Fate | None:
         for one in self._damages:

@@ -14,6 +14,7 @@ import apsw
 
 from sluicegate.accounts import DAMAGED, read_state, words_of
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired, reason_of
+from sluicegate.delivery.beyond_store import drop_bad_beyond
 from sluicegate.errors import LogDamaged
 from sluicegate.fsck.databases import STORE, bad_letters, believed_cursor, known_letters, n_counted, store_faults
 from sluicegate.fsck.decisions import mend_decisions, told_by
@@ -35,6 +36,7 @@ def balance(path: Path) -> bool:
         with errors_of(path), transaction(db):
             for id_ in bad_letters(db):
                 db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
+            drop_bad_beyond(db)
             _mend_cursor(db)
             _mend_counts(db)
             _count_lost(db)

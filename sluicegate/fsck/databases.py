@@ -9,9 +9,10 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from sluicegate.accounts import StoreState, read_state, store_schema
+from sluicegate.accounts import StoreState, read_state, settled_end, store_schema
 from sluicegate.audit.reading import before_first
 from sluicegate.consent.store import SCHEMA as CONSENT
+from sluicegate.delivery.beyond_store import beyond_faults
 from sluicegate.delivery.letters import LetterStatus, read_letter
 from sluicegate.errors import LogDamaged, LogTooNew
 from sluicegate.eventlog.base import Offset
@@ -91,7 +92,7 @@ def store_faults(db: apsw.Connection) -> list[str]:
         faults.append(f"it holds {n_held} events, but {state.held} are counted")
     if last is not None and last > state.cursor:
         faults.append(f"it holds event {last}, but its cursor is at {state.cursor}")
-    return faults
+    return faults + beyond_faults(db)
 
 
 def n_counted(state: StoreState) -> int:
@@ -135,7 +136,8 @@ def cursors(data_dir: DataDir) -> list[Offset]:
     """How far each destination has read, or where it begins when it never did; as far as their files can be read.
 
     Of a store whose cursor cannot be believed only its beginning counts: a repair would add to the log what such a
-    cursor speaks of. Also what is before the first event that a destination holds, for it needs that one still.
+    cursor speaks of. Also what is before the first event that a destination holds, for it needs that one still, and the
+    last one that it has settled beyond its cursor, for no other event must get that offset.
     """
     found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
@@ -146,6 +148,8 @@ def cursors(data_dir: DataDir) -> list[Offset]:
                     found.update(dict(starts))
                 elif schema is STORE:
                     found[path.stem] = passed = _passed(db)
+                    if (settled := settled_end(db)) > passed:
+                        found[f"{path.stem}, settled"] = settled
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
                         found[f"{path.stem}, held"] = min(oldest - 1, passed)
         except LogDamaged:

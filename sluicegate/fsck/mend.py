@@ -22,7 +22,13 @@ _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE
 _NEEDED = {"state", "facts"}
 """Tables of one row, without which the rest says nothing."""
 _SUFFIXES = ("", "-wal")
-_IDS = {"dead_letters": "id", "held": "log_offset", "decisions": "number"}
+_IDS = {
+    "dead_letters": "id",
+    "held": "log_offset",
+    "decisions": "number",
+    "beyond": "block",
+    "beyond_dead": "log_offset",
+}
 """The first columns of tables whose rows can be found by them, over gaps."""
 
 

@@ -16,9 +16,10 @@ from zlib import crc32
 
 from sluicegate.config.declaration import Limits
 from sluicegate.delivery import backlog, lane
+from sluicegate.delivery.beyond import Block, Remembered
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.recovery import Recovery, Suspect
-from sluicegate.delivery.settlement import Progress
+from sluicegate.delivery.settlement import Dead, Progress
 from sluicegate.destinations.base import Batch
 from sluicegate.errors import Rejected, Retry
 from tests.delivery.lanes_harness import Harness
@@ -64,6 +65,12 @@ class History:
     _random: Random = field(init=False)
     _deaths: dict[int, list[tuple[int, int, bool]]] = field(default_factory=dict)
     _retries: list[PendingRetry] = field(default_factory=list)
+    _blocks: dict[int, Block] = field(default_factory=dict)
+    _stories: dict[int, tuple[Dead, int]] = field(default_factory=dict)
+    _settled: set[int] = field(default_factory=set)
+    """What earlier processes have kept of events beyond the cursor."""
+    _forgets: bool = False
+    """Whether nothing of that is kept, as after a change of what is required."""
 
     @classmethod
     def of(cls, seed: int, *, n_events: int, n_subjects: int, max_events: int, in_flight: int, killers: int) -> History:
@@ -87,6 +94,7 @@ class History:
 
     def __post_init__(self) -> None:
         self._random = Random(self.seed + 1)
+        self._forgets = Random(self.seed + 2).random() < 0.5
 
     def run(self) -> History:
         """One life after the other, until all events have ended."""
@@ -114,7 +122,7 @@ class History:
             duration_s=lambda: random.choice([0.01, 3.0]),
             seed=self.seed + epoch,
             cursor=self.total.cursor,
-            recovery=Recovery(self._retries, suspects),
+            recovery=Recovery(self._retries, suspects, remembered=Remembered(dict(self._blocks), dict(self._stories))),
         )
         try:
             with _spread_anew(random.randrange(1_000), random.choice([5, 50, 255])):
@@ -127,6 +135,7 @@ class History:
     def _vendor(self, batch: Batch, now: float) -> BaseException | None:
         said = f"{now:9.3f} {[(offset, self.subjects[offset - 1]) for offset in batch.offsets]}"
         offsets, chance = set(batch.offsets), self._random.random
+        assert not offsets & self._settled, f"{offsets & self._settled} were settled, and go out again"
         if self.deadly & offsets or chance() < self.death_rate:
             self.calls.append(f"{said} kills")
             raise Killed
@@ -151,6 +160,13 @@ class History:
                 self._deaths.setdefault(offset, []).append((epoch, number, alone))
         self.calls.append(f"in flight: {calls}")
         self._retries = harness.lanes.retries(harness.now, anyway=True) or []
+        if self._forgets:
+            return
+        settlement = harness.lanes.settlement
+        self._blocks |= {block.number: block for block in settlement.blocks()}
+        self._stories |= {offset: (dead, 0) for offset, dead in settlement.news.dead.items()}
+        endings = Remembered(self._blocks).endings(1, len(self.subjects))
+        self._settled = {offset for _, offsets in endings for offset in offsets} | self._stories.keys()
 
 
 def _sample(random: Random) -> History:

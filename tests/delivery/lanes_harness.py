@@ -12,7 +12,7 @@ from sluicegate.delivery.lane import Work
 from sluicegate.delivery.lanes import Lanes
 from sluicegate.delivery.recovery import Recovery
 from sluicegate.delivery.result import Result
-from sluicegate.delivery.settlement import Progress
+from sluicegate.delivery.settlement import DELIVERED, Progress
 from sluicegate.destinations.base import Batch
 from sluicegate.eventlog.runs import Events
 
@@ -73,8 +73,11 @@ class Harness:
         while self.added < len(self.subjects) and self.lanes.wants_more:
             stop = min(len(self.subjects), self.added + 17)
             indices = range(self.added, stop)
-            states = bytes(self.lanes.settlement.code("no") if i in self.denied else 0 for i in indices)
-            allowed = [i for i in indices if i not in self.denied]
+            marks = self.lanes.settlement.marks(self.added + 1, len(indices))
+            known = {self.added + place for place, mark in enumerate(marks) if mark}
+            code = self.lanes.settlement.code("no")
+            states = bytes(DELIVERED if i in known else code * (i in self.denied) for i in indices)
+            allowed = [i for i in indices if not states[i - self.added]]
             self.lanes.add(
                 states,
                 Events.of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import apsw
 
 _ADDED = (
+    (6, "DROP TABLE beyond; DROP TABLE beyond_dead;"),
     (5, "ALTER TABLE held DROP COLUMN died; ALTER TABLE state DROP COLUMN forgotten;"),
     (4, "".join(f"ALTER TABLE dead_letters DROP COLUMN {name};" for name in ("config_hash", "ledger_version"))),
     (3, "DROP TABLE restraint;"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.delivery.beyond import Beyond, Block, Ending
 from sluicegate.errors import LogUnavailable
 from sluicegate.event import Combo
 from sluicegate.eventlog.base import Row
@@ -54,6 +55,20 @@ def test_letter_that_is_marked_for_replay_is_found_without_a_request(
     store.close()
 
     world.wait(lambda: world.wanted[-1:] == [("crm",)])
+
+
+def test_what_is_settled_beyond_a_cursor_is_left_to_its_process_whatever_it_may_not_have_now(world: World) -> None:
+    store = world.store("crm")
+    store.claim(1)
+    world.append(3)
+    store.commit(1, cursor=0, beyond=Beyond([Block(0, b"\0\0\1", [Ending("delivered", 0)])]))
+    store.close()
+
+    world.sweeper.set_running(())
+    world.sweeper.start()
+
+    world.wait(lambda: world.wanted[-1:] == [("crm",)] and world.state("ads").cursor == 3)
+    assert (world.state("crm").cursor, world.state("crm").denied) == (0, {})
 
 
 def test_statement_35_what_the_ledger_denies_wakes_nobody(world: World) -> None:

@@ -49,6 +49,9 @@ class DestinationProcess(Process):
         self.calls: list[Call] = []
         self.settled: set[int] = set()
         """Offsets that the vendor has confirmed to this process."""
+        self.tried: set[int] = set()
+        """Offsets that it has sent; `suspects` are those of its first calls under way of which an earlier one died."""
+        self.suspects: set[int] = set()
         self.not_before: dict[int, float] = {}
         """When an event that failed may go out again."""
         self.quiet_until = 0.0
@@ -160,7 +163,8 @@ class DestinationProcess(Process):
                 self.epoch, died, calls=calls, replayed=replayed, reason=DIED_IN_REPLAY, released=released
             )
         retries, suspects = self._store.unsettled()
-        return Recovery(retries, suspects, self._world.clock.now, self.site.store.content.restraint)
+        remembered = self._store.remembered(self.epoch, head=self._world.log.head())
+        return Recovery(retries, suspects, self._world.clock.now, self.site.store.content.restraint, remembered)
 
     def _fail(self, reason: str) -> None:
         self.supervisor.tell_failed(self, reason)
@@ -293,6 +297,7 @@ class DestinationProcess(Process):
             return
         now = self._world.clock.now
         self.calls.remove(call)
+        self.suspects.difference_update(call.offsets)
         assert self._flight is not None
         self._flight.ended(call.work)
         self._note(call, answer, now)
@@ -340,6 +345,7 @@ class DestinationProcess(Process):
             self._core.commits.commit()
         except ValueError as error:  # nobody else moves the cursor
             raise Violation(f"{self.name}: {error}") from error
+        self._world.oracle.committed(self)
 
     def _trouble(self, error: LogUnavailable, now: float) -> None:
         self._reporter.set_error(str(error))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.audit.words import DEAD, DELIVERED, HELD
 from sluicegate.consent.regulation import Kind
+from sluicegate.delivery.beyond import BLOCK, Beyond, Remembered
 from sluicegate.delivery.erasing import Report
 from sluicegate.delivery.holding import DEATHS_TO_BURY as RELEASED_DEATHS_TO_BURY
 from sluicegate.delivery.lane import Origin
@@ -146,10 +147,22 @@ class Oracle:
                 self._must(offset in released, f"{id} is sent event {offset}, which is not there to be released")
             elif process.epoch == store.epoch:
                 self._must(offset > store.cursor, f"{id} is sent event {offset} again: its cursor is {store.cursor}")
+                ending = store.ending(offset)
+                self._must(ending is None, f"{id} is sent event {offset} again, which was committed as {ending}")
             self._must(offset not in process.settled, f"{process.name} sends event {offset} again, which was settled")
             earliest = process.not_before.get(offset, 0.0)
             self._must(now >= earliest - 1e-6, f"{process.name} sends event {offset} at once, due at {earliest:.3f}")
         self._limits(process, offsets, replay=replay)
+        self._suspects(process, offsets, origin=origin)
+
+    def _suspects(self, process: DestinationProcess, offsets: Sequence[int], *, origin: Origin) -> None:
+        """The first call of an event in which an earlier process died has nothing beside it."""
+        deaths = {offset for offset, _ in self._world.sites[process.id].store.content.deaths}
+        suspects = deaths.intersection(offsets) - process.tried if origin is Origin.LOG else set[int]()
+        beside = suspects if process.calls else process.suspects
+        self._must(not beside, f"{process.name} sends {sorted(beside)}, of which one died, beside others")
+        process.suspects |= suspects
+        process.tried.update(offsets)
 
     def _tried_ms(self, id: str, offset: Offset) -> int:
         """When the event of a dead letter was first tried, as that says."""
@@ -238,6 +251,8 @@ class Oracle:
         for offset, word in enumerate(change.words, change.before + 1):
             if (word == DEAD) != (offset in letters):
                 raise Violation(f"{id}: event {offset} is {word}, and letters are of {[*letters]}")
+            ended = change.settled.get(offset, word)
+            self._must(word == ended, f"{id}: event {offset} is {word}, but was committed as {ended}")
             self._endings.check(id, offset, word)
             self.seen["held"] += word == HELD
         for letter in change.letters:
@@ -246,6 +261,30 @@ class Oracle:
             self._endings.had_no_room(id, change.refused)
         self.seen["hold limit"] += len(change.refused)
         self._endings.exact(id)
+
+    def committed(self, process: DestinationProcess) -> None:
+        """A process has committed: what the vendor has confirmed to it is settled now, on disk and for good."""
+        store = self._world.sites[process.id].store.content
+        for offset in [offset for offset in process.settled if offset > store.cursor]:
+            barred = self.judge.now(offset, process.id) in (ERASED, SUPPRESSED)
+            kept = store.ending(offset) is not None
+            self._must(kept or barred, f"{process.name} commits, but not that event {offset} has ended")
+
+    def settled_beyond(self, id: str, beyond: Beyond, before: Mapping[Offset, str]) -> None:
+        """A store says how events beyond its cursor have ended: they must have, and what it said before must stay."""
+        store = self._world.sites[id].store.content
+        for offset, word in before.items():
+            stays = offset <= store.cursor or store.ending(offset) == word
+            self._must(stays, f"{id}: event {offset} was committed as {word} and is {store.ending(offset)} now")
+        for block in beyond.blocks:
+            for ending, offsets in Remembered({block.number: block}).endings(block.first, BLOCK):
+                for offset in offsets:
+                    self._must(offset > store.cursor, f"{id}: event {offset} is kept, which the cursor has passed")
+                    self._endings.check(id, offset, ending.word)
+                    self.seen["settled beyond the cursor"] += 1
+        for story in beyond.dead:
+            self._endings.check(id, story.offset, DEAD)
+            self.seen["dead beyond the cursor"] += 1
 
     def unheld(self, id: str, epoch: int, words: Mapping[Offset, str], letters: Sequence[DeadLetter]) -> None:
         """Events that were held have ended."""

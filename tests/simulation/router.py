@@ -124,7 +124,8 @@ class Router:
             if id not in watched and id not in self._running:
                 store = self._open(id)
                 state = store.state
-                wanted = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
+                waits = bool(store.letters.replays(limit=1) or store.held.released(limit=1))
+                wanted = waits or state.settled_to > 0
                 self._sweep.watch(id, epoch=state.epoch, cursor=state.cursor, wanted=wanted)
                 self._held.watch(id, state)
                 if self._is_present(id):

@@ -13,6 +13,7 @@ from sluicegate.accounts import StoreState
 from sluicegate.audit.chain import Decisions
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD
 from sluicegate.audit.words import denied as denied_word
+from sluicegate.delivery.beyond import Beyond, Remembered
 from sluicegate.delivery.decided import in_order
 from sluicegate.delivery.held import (
     HOLD_LIMIT,
@@ -27,6 +28,8 @@ from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.recovery import Suspect
 from sluicegate.delivery.restraint import Restraint
+from sluicegate.delivery.settlement import Dead
+from sluicegate.delivery.walltime import monotonic_s
 from sluicegate.errors import StaleEpoch
 from sluicegate.eventlog.base import Offset
 from tests.simulation.held import ModelHeld
@@ -47,6 +50,18 @@ def _counted(delivered: int, expired: int, denied: Mapping[str, int], *, dead: i
 
 
 CONFIG_HASH = "as configured"
+
+
+def _in_words_of(story: DeadLetter | None, letter: DeadLetter) -> DeadLetter:
+    if story is None:
+        return letter
+    return replace(letter, reason=story.reason, first_error=story.first_error, response=story.response)
+
+
+def _dead(story: DeadLetter) -> Dead:
+    first, last = monotonic_s(story.first_attempt_at_ms), monotonic_s(story.last_attempt_at_ms)
+    how = story.stage, story.first_error, story.http_status, story.response, story.epoch, story.config_hash
+    return Dead(story.offset, "", b"", story.reason, story.attempts, first, last, *how)
 
 
 class _Letters:
@@ -98,6 +113,7 @@ class ModelStore:
         held: Holds | None = None,
         decisions: Decisions | None = None,
         redacted: int = 0,
+        beyond: Beyond | None = None,
     ) -> None:
         assert not damaged, "the model log does not decay"
         assert not redacted, "nothing goes redacted in the model"
@@ -115,18 +131,37 @@ class ModelStore:
             decisions = in_order(delivered, expired, 0, denied, held=counted[HELD], dead=dead, first=before + 1)
         told = _told(counted, decisions)
         content = self._change()
+        settled = content.endings(before + 1, cursor - before)
+        said = content.endings(cursor + 1, max(0, content.settled_to - cursor))
         content.decided += told
         content.cursor = cursor
         content.delivered += delivered
         content.expired += expired
         content.denied.update(denied)
-        self._bury(content, dead_letters)
+        told_before = content.stories
+        self._bury(content, [_in_words_of(told_before.get(one.offset), one) for one in dead_letters])
+        if beyond is not None:
+            content.blocks |= {block.number: block for block in beyond.blocks}
+            content.stories |= {one.offset: one for one in beyond.dead}
+        content.pass_beyond()
         if retries is not None:
             content.retries = [replace(retry, offsets=list(retry.offsets)) for retry in retries]
         content.restraint = restraint or content.restraint
         self._forget_deaths(content)
         refused = self._hold(content, held)
-        self.file.watcher.moved(self.file.id, epoch, Moved(before, cursor, told, dead_letters, refused))
+        self.file.watcher.moved(
+            self.file.id, epoch, Moved(before, cursor, told, dead_letters, refused, settled=settled)
+        )
+        if beyond is not None:
+            self.file.watcher.settled_beyond(self.file.id, beyond, said)
+
+    def remembered(self, epoch: int, *, head: Offset) -> Remembered:
+        self.enter()
+        self.check_epoch(epoch)
+        content = self.file.content
+        assert content.settled_to <= head, "the log ends before what was settled"
+        stories = {offset: (_dead(story), story.ledger_version) for offset, story in content.stories.items()}
+        return Remembered(dict(content.blocks), stories)
 
     def _hold(self, content: Content, held: Holds | None) -> list[Offset]:
         """Hold these, as they were counted; those for which there is no room are denied, and returned."""
@@ -240,12 +275,16 @@ class ModelStore:
         told = _told(counted, decisions or in_order(0, expired, 0, denied, held=counted[HELD]))
         if (self.file.content.epoch, self.file.content.cursor) != (expected_epoch, expected_cursor):
             return False
+        if self.file.content.settled_to:
+            return False
         content = self._change()
+        settled = content.endings(expected_cursor + 1, cursor - expected_cursor)
         content.decided += told
         content.cursor = cursor
         content.expired += expired
         content.denied.update(denied)
-        change = Moved(expected_cursor, cursor, told, (), self._hold(content, held), by_router=True)
+        refused = self._hold(content, held)
+        change = Moved(expected_cursor, cursor, told, (), refused, by_router=True, settled=settled)
         self.file.watcher.moved(self.file.id, expected_epoch, change)
         return True
 

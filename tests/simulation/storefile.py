@@ -10,6 +10,7 @@ from typing import Protocol
 from sluicegate.accounts import StoreState
 from sluicegate.audit.words import DEAD, denied
 from sluicegate.consent.standing import ERASED
+from sluicegate.delivery.beyond import Beyond, Block, Remembered
 from sluicegate.delivery.lane import PendingRetry
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.delivery.restraint import Restraint
@@ -29,6 +30,8 @@ class Moved:
     refused: Sequence[Offset] = ()
     """Those of the held for which there was no room."""
     by_router: bool = False
+    settled: Mapping[Offset, str] = field(default_factory=dict)
+    """How those of them had ended that were settled before the cursor came to them."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,9 @@ class Content:
     deaths: dict[tuple[int, int], tuple[int, bool]] = field(default_factory=dict)
     """By offset and epoch the number of the call, and whether the event was alone."""
     held: HeldState = NOTHING_HELD
+    blocks: dict[int, Block] = field(default_factory=dict)
+    """What is settled beyond the cursor, by the number of the block; `stories` are of the dead there."""
+    stories: dict[Offset, DeadLetter] = field(default_factory=dict)
     decided: list[str] = field(default_factory=list)
     """How each event after `start` up to the cursor stands, in the words of the audit."""
 
@@ -59,7 +65,31 @@ class Content:
             letters=dict(self.letters),
             deaths=dict(self.deaths),
             decided=list(self.decided),
+            blocks=dict(self.blocks),
+            stories=dict(self.stories),
         )
+
+    @property
+    def settled_to(self) -> Offset:
+        """The last offset that is settled beyond the cursor, 0 when none is."""
+        ends = [*(block.last for block in self.blocks.values()), *self.stories]
+        return max((offset for offset in ends if offset > self.cursor), default=0)
+
+    def ending(self, offset: Offset) -> str | None:
+        """How an event beyond the cursor has ended, as far as that was committed."""
+        if offset in self.stories:
+            return DEAD
+        return next((ending.word for ending, _ in Remembered(self.blocks).endings(offset, 1)), None)
+
+    def endings(self, first: Offset, n: int) -> dict[Offset, str]:
+        """The same of all of so many events, but for the dead: their letters may be forbidden since."""
+        found = Remembered(self.blocks).endings(first, n)
+        return {offset: ending.word for ending, offsets in found for offset in offsets}
+
+    def pass_beyond(self) -> None:
+        """Let go of what the cursor has passed."""
+        self.blocks = {number: block for number, block in self.blocks.items() if block.last > self.cursor}
+        self.stories = {offset: story for offset, story in self.stories.items() if offset > self.cursor}
 
     def decide(self, offset: Offset, word: str, *, was: str) -> None:
         """An event that the cursor has passed goes from one account to another."""
@@ -73,6 +103,7 @@ class Watcher(Protocol):
     """Hears of every change of a store."""
 
     def claimed(self, id: str, epoch: int) -> None: ...
+    def settled_beyond(self, id: str, beyond: Beyond, before: Mapping[Offset, str]) -> None: ...
     def moved(self, id: str, epoch: int, change: Moved) -> None: ...
     def unheld(self, id: str, epoch: int, words: Mapping[Offset, str], letters: Sequence[DeadLetter]) -> None: ...
     def released(self, id: str, offsets: Sequence[Offset]) -> None: ...
@@ -104,6 +135,7 @@ class StoreFile:
             held=now.held.n_held,
             considered=now.held.considered,
             held_under=now.held.under,
+            settled_to=now.settled_to,
         )
 
     def restrained_s(self, now: float) -> float:
@@ -161,5 +193,8 @@ class StoreFile:
                 replace(retry, first_error=ERASED) if is_told else retry
                 for retry, is_told in zip(content.retries, told, strict=True)
             ]
+        if any(map(was_erased, self.content.stories)):
+            content = self.change()
+            content.stories = {o: story for o, story in content.stories.items() if not was_erased(o)}
         self.sync()
         return len(theirs)

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation import mutations, mutations_held
+from tests.simulation import mutations, mutations_beyond, mutations_held
 from tests.simulation.mutations import Mutation
 from tests.simulation.runner import explore
 
-FOUND_WITHIN = mutations.FOUND_WITHIN | mutations_held.FOUND_WITHIN
+FOUND_WITHIN = mutations.FOUND_WITHIN | mutations_beyond.FOUND_WITHIN | mutations_held.FOUND_WITHIN
 
 
 @pytest.mark.parametrize("mutation", FOUND_WITHIN, ids=lambda mutation: mutation.__name__)

@@ -10,6 +10,7 @@ SHARDS = 4
 SEEN = (
     "completed after it had waited",
     "completed by the ledger",
+    "dead beyond the cursor",
     "dead letter: crashed",
     "dead letter: given_up",
     "dead letter: rejected",
@@ -34,6 +35,7 @@ SEEN = (
     "regulated while dead",
     "regulated while held",
     "regulated: UNSUPPRESS",
+    "settled beyond the cursor",
     "skip",
     "suppressed after it was tried",
     "wish at the last moment",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.accounts import words_of
+from sluicegate.delivery.beyond import Beyond, Block, Ending
 from sluicegate.delivery.held import HeldChanges, HoldBounds, Holds
 from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.settlement import HeldRow
@@ -26,6 +28,7 @@ class Deaf:
     """Hears nothing."""
 
     def claimed(self, id: str, epoch: int) -> None: ...
+    def settled_beyond(self, id: str, beyond: Beyond, before: Mapping[Offset, str]) -> None: ...
     def moved(self, id: str, epoch: int, change: Moved) -> None: ...
     def unheld(self, id: str, epoch: int, words: Mapping[Offset, str], letters: Sequence[DeadLetter]) -> None: ...
     def released(self, id: str, offsets: Sequence[Offset]) -> None: ...
@@ -44,6 +47,13 @@ def holds(before: Offset, random: Random) -> Holds | None:
     return Holds(rows, random.randrange(9), "rule", bounds) if n_held else None
 
 
+def beyond(after: Offset, random: Random) -> Beyond | None:
+    """Some events beyond an offset have ended."""
+    codes = bytes(after + 2) + bytes(random.randrange(2) for _ in range(3)) + b"\1"
+    dead = [replace(letter(after + 2 + random.randrange(4)), event=b"")] if random.random() < 0.3 else []
+    return Beyond([Block(0, codes, [Ending("delivered", 1)])], dead) if random.random() < 0.5 else None
+
+
 def held_changes(offsets: Sequence[Offset], random: Random) -> HeldChanges:
     """Something happens to each of the held events, and to one that is not held."""
     how = {offset: random.randrange(6) for offset in (*offsets, 99_999)}
@@ -57,6 +67,11 @@ def held_changes(offsets: Sequence[Offset], random: Random) -> HeldChanges:
         considered=random.choice((None, 7)),
         under="other",
     )
+
+
+def remembered(store: DestinationStore | ModelStore, epoch: int) -> object:
+    found = store.remembered(epoch, head=99_999)
+    return found.blocks, {offset: (dead.reason, version) for offset, (dead, version) in found.dead.items()}
 
 
 def outcome(call: Callable[[], object]) -> object:
@@ -91,7 +106,7 @@ class Pair:
 def act(pair: Pair, random: Random) -> None:
     epoch = random.randrange(4)
     state = pair.model.state
-    match random.randrange(8):
+    match random.randrange(9):
         case 0:
             pair.both(lambda store: store.claim(epoch))
         case 1 | 2:
@@ -99,10 +114,13 @@ def act(pair: Pair, random: Random) -> None:
             letters = [letter(state.cursor + 1 + i) for i in range(counts[3])]
             wrong = random.random() < 0.2
             held = holds(state.cursor + counts[0] + counts[1] + counts[3], random)
+            cursor = state.cursor + sum(counts) + wrong + (len(held.rows) if held else 0)
+            ended = beyond(cursor, random)
             pair.both(
                 lambda store: store.commit(
                     epoch,
-                    cursor=state.cursor + sum(counts) + wrong + (len(held.rows) if held else 0),
+                    cursor=cursor,
+                    beyond=ended,
                     held=held,
                     delivered=counts[0],
                     expired=counts[1],
@@ -130,6 +148,8 @@ def act(pair: Pair, random: Random) -> None:
             ids = pair.real.held.of(None)[:2]
             pair.both(lambda store: store.note_deaths(epoch, 0, calls=[], replayed=[], reason="", released=ids))
         case 6:
+            pair.both(lambda store: remembered(store, epoch))
+        case 7:
             assert pair.real.letters.mark_replay() == pair.file.mark_replay()
             pair.both(lambda store: store.state)
         case _:
