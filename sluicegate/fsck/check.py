@@ -9,7 +9,7 @@ from sluicegate.errors import LogDamaged
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.bell import rung
 from sluicegate.fsck.databases import check_database, cursors, databases
-from sluicegate.fsck.findings import Finding, Progress
+from sluicegate.fsck.findings import Finding, Progress, draft_of, remove
 from sluicegate.fsck.log import check_log
 from sluicegate.fsck.mend import mend_database
 from sluicegate.fsck.rebuild import rebuild_log, take_back
@@ -24,6 +24,8 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
     """
     if repair:
         take_back(data_dir.event_log)
+        for path, _ in databases(data_dir):
+            remove(draft_of(path))  # of a repair that was killed
     read_up_to = cursors(data_dir)
     due_head = max([rung(data_dir.bell), *read_up_to])
     passed = min(read_up_to, default=0)
