@@ -13,7 +13,7 @@ from sluicegate.accounts import StoreState, read_state, store_schema
 from sluicegate.audit.reading import before_first
 from sluicegate.consent.store import SCHEMA as CONSENT
 from sluicegate.delivery.letters import LetterStatus, read_letter
-from sluicegate.errors import LogDamaged, LogTooNew
+from sluicegate.errors import LogError, LogTooNew
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import SCHEMA as QUARANTINE
 from sluicegate.fsck.decisions import told_by
@@ -63,7 +63,7 @@ def check_database(path: Path, schema: Schema, data_dir: DataDir) -> list[Findin
                 faults += store_faults(db)
     except LogTooNew:
         raise
-    except LogDamaged as error:
+    except LogError as error:
         faults = [str(error)]
     return [Finding(name, fault) for fault in faults]
 
@@ -148,7 +148,7 @@ def cursors(data_dir: DataDir) -> list[Offset]:
                     found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
                         found[f"{path.stem}, held"] = min(oldest - 1, passed)
-        except LogDamaged:
+        except LogError:
             continue
     return list(found.values())
 

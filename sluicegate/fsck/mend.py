@@ -16,7 +16,7 @@ from sluicegate.fsck.balance import balance
 from sluicegate.fsck.databases import STORE, looked_at, opened
 from sluicegate.fsck.decisions import BEGUN_ANEW
 from sluicegate.fsck.findings import aside, draft_of, remove
-from sluicegate.sqlite import Schema, connect, errors_of, fetch, fsync, transaction, upgrade
+from sluicegate.sqlite import Schema, connect, errors_of, fetch, fsync, require_files, transaction, upgrade
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 _NEEDED = {"state", "facts"}
@@ -31,8 +31,9 @@ def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
     """Repair a database; returns where a copy of the damaged one is, and what was done.
 
     All of it is one commit, so that a process that is killed has repaired it or has changed nothing. Raises
-    `LogDamaged` when it cannot be repaired; it is then as it was.
+    `LogDamaged` when it cannot be repaired, `LogUnavailable` when it cannot be now; it is then as it was.
     """
+    require_files(path)
     old = aside(path)
     try:
         _copy_aside(path, old)
@@ -43,12 +44,13 @@ def mend_database(path: Path, schema: Schema) -> tuple[Path, str]:
 
 
 def _copy_aside(path: Path, old: Path) -> None:
-    for suffix in _SUFFIXES:
-        if (part := path.with_name(path.name + suffix)).exists():
-            copy = old.with_name(old.name + suffix)
-            shutil.copy2(part, copy)
-            fsync(copy)
-    fsync(old.parent)
+    with errors_of(path):
+        for suffix in _SUFFIXES:
+            if (part := path.with_name(path.name + suffix)).exists():
+                copy = old.with_name(old.name + suffix)
+                shutil.copy2(part, copy)
+                fsync(copy)
+        fsync(old.parent)
 
 
 def _reindexed(path: Path, schema: Schema) -> str | None:
