@@ -13,6 +13,7 @@ from sluicegate.fsck.findings import Finding, Progress, draft_of, remove
 from sluicegate.fsck.log import check_log
 from sluicegate.fsck.mend import mend_database
 from sluicegate.fsck.rebuild import rebuild_log, take_back
+from sluicegate.fsck.starts import check_starts
 from sluicegate.paths import DataDir
 from sluicegate.sqlite import Schema, no_file
 
@@ -26,8 +27,9 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
         take_back(data_dir.event_log)
         for path, _ in databases(data_dir):
             remove(draft_of(path))  # of a repair that was killed
-    read_up_to = cursors(data_dir)
-    due_head = max([rung(data_dir.bell), *read_up_to])
+    last_rung = rung(data_dir.bell)
+    read_up_to = cursors(data_dir, rung=last_rung)
+    due_head = max([last_rung, *read_up_to])
     passed = min(read_up_to, default=0)
     found = check_log(data_dir, due_head=due_head, progress=progress, passed=passed)
     others = [(path, schema, check_database(path, schema, data_dir)) for path, schema in databases(data_dir)]
@@ -37,7 +39,8 @@ def check(data_dir: DataDir, *, repair: bool, progress: Progress) -> list[Findin
             found = _rebuilt(data_dir, found, passed, due_head, progress)
     if data_dir.event_log.exists() and not data_dir.control.exists():
         found = [*found, Finding(data_dir.control.name, "is missing; restore it from a backup")]
-    return [*found, *(one for _, _, faults in others for one in faults)]
+    starts = check_starts(data_dir, seen=due_head, repair=repair)
+    return [*found, *(one for _, _, faults in others for one in faults), *starts]
 
 
 def _mended(path: Path, schema: Schema, faults: list[Finding]) -> list[Finding]:

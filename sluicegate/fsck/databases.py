@@ -131,25 +131,30 @@ def _is_readable(db: apsw.Connection, id_: int) -> bool:
     return True
 
 
-def cursors(data_dir: DataDir) -> list[Offset]:
+def cursors(data_dir: DataDir, *, rung: Offset = 0) -> list[Offset]:
     """How far each destination has read, or where it begins when it never did; as far as their files can be read.
 
     Of a store whose cursor cannot be believed only its beginning counts: a repair would add to the log what such a
-    cursor speaks of. Also what is before the first event that a destination holds, for it needs that one still.
+    cursor speaks of. For the same reason a registration counts as one at the beginning of the log when it is after an
+    event of which neither the bell (`rung`, 0 when that says nothing) nor a store has heard. Also what is before the
+    first event that a destination holds, for it needs that one still.
     """
+    starts: dict[str, Offset] = {}
     found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
         try:
             with looked_at(path, schema) as db:
                 if schema is CONTROL:
-                    starts = fetch(db, "SELECT id, start FROM destinations WHERE typeof(start) = 'integer'")
-                    found.update(dict(starts))
+                    starts = dict(fetch(db, "SELECT id, start FROM destinations WHERE typeof(start) = 'integer'"))
                 elif schema is STORE:
                     found[path.stem] = passed = _passed(db)
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
                         found[f"{path.stem}, held"] = min(oldest - 1, passed)
         except LogError:
             continue
+    known = max([rung, *found.values()])
+    for id_, start in starts.items():
+        found.setdefault(id_, 0 if start < 0 or (rung and start > known) else start)
     return list(found.values())
 
 

@@ -16,6 +16,7 @@ from sluicegate.fsck.balance import balance
 from sluicegate.fsck.databases import STORE, looked_at, opened
 from sluicegate.fsck.decisions import BEGUN_ANEW
 from sluicegate.fsck.findings import aside, draft_of, remove
+from sluicegate.fsck.starts import NO_START
 from sluicegate.sqlite import Schema, connect, errors_of, fetch, fsync, require_files, transaction, upgrade
 
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -107,16 +108,25 @@ def _copy_tables(source: apsw.Connection, target: apsw.Connection, path: Path) -
 
 
 def _copy_table(source: apsw.Connection, target: apsw.Connection, table: str) -> int:
-    n_rows = 0
     target.execute(f"DELETE FROM {table}")
-    for row in _readable(source, table):
-        marks = ", ".join("?" * len(row))
-        try:
-            target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
-        except (apsw.ConstraintError, apsw.MismatchError):
-            continue  # a value of another type: damaged
-        n_rows += target.changes()
+    n_rows = sum(_copy_row(target, table, row) for row in _readable(source, table))
+    if table == "destinations":  # one that is not there would begin where the log ends when the system starts
+        with suppress(apsw.CorruptError, UnicodeDecodeError):
+            ids = source.execute("SELECT id FROM destinations INDEXED BY sqlite_autoindex_destinations_1")
+            n_rows += sum(_copy_row(target, table, (id_, NO_START, 0, None, None)) for (id_,) in ids)
     return n_rows
+
+
+def _copy_row(target: apsw.Connection, table: str, row: tuple[Any, ...]) -> int:
+    """How many rows came of it: none when it is there already or has a value of another type, and so is damaged."""
+    if table == "destinations" and not isinstance(row[1], int):
+        row = (row[0], NO_START, *row[2:])
+    marks = ", ".join("?" * len(row))
+    try:
+        target.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+    except (apsw.ConstraintError, apsw.MismatchError):
+        return 0
+    return target.changes()
 
 
 def _readable(source: apsw.Connection, table: str) -> Iterator[tuple[Any, ...]]:
