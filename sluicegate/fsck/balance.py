@@ -16,7 +16,7 @@ from sluicegate.accounts import DAMAGED, read_state, words_of
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired, reason_of
 from sluicegate.errors import LogDamaged
 from sluicegate.fsck.databases import bad_letters, believed_cursor, known_letters, n_counted, store_faults
-from sluicegate.fsck.decisions import mend_decisions, told_by
+from sluicegate.fsck.decisions import mend_beginning, mend_decisions, told_by
 from sluicegate.sqlite import fetch
 
 UNKNOWN = "unknown since a repair"
@@ -33,6 +33,7 @@ def balance(db: apsw.Connection, path: Path) -> bool:
     """
     for id_ in bad_letters(db):
         db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
+    mend_beginning(db)
     _mend_cursor(db)
     _mend_counts(db)
     _count_lost(db)
@@ -53,9 +54,7 @@ def _mend_cursor(db: apsw.Connection) -> None:
 
 
 def _mend_counts(db: apsw.Connection) -> None:
-    """Take counts that do not add up from the decisions, when these do."""
-    if _missing(db) == 0:
-        return
+    """Take the counts from the decisions, when these add up: they have hashes."""
     state, told = read_state(db), told_by(db)
     if told is None or told.reached != state.cursor or told.counts.total() != state.cursor - state.start:
         return
