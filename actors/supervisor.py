@@ -259,6 +259,7 @@ class SupervisorActor(SafeActor):
             reason=message.reason,
             unknown_outcomes=message.unknown_outcomes,
             delivered_unenforced=message.delivered_unenforced,
+            rests_s=message.rests_s,
         )
         self._carry_out(effects)
 

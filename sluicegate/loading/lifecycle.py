@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.model import SupervisorConfig
@@ -21,6 +21,8 @@ HEALTHY_S = 60.0
 """Loaded for so long, its earlier failures are forgotten."""
 HEALTHY_DELIVERED = 100
 """The same after so many delivered events: a poisoned event must not hide behind an idle minute."""
+
+GAVE_PLACE = "its place went to another until its vendor is tried again"
 
 
 class Lifecycle:
@@ -65,6 +67,14 @@ class Lifecycle:
         """Stop one that has nothing to deliver, until somebody wants it again."""
         slot.wanted = False
         slot.reason = reason
+        self.stop(slot, now)
+
+    def give_place(self, slot: Slot, process: Process, now: float) -> None:
+        """Stop one whose vendor is in an outage; it is started again when its next attempt is due."""
+        slot.rest = State.BACKING_OFF
+        slot.next_attempt_at = process.rests_until
+        slot.error = slot.error or "its vendor is in an outage"
+        slot.reason = GAVE_PLACE
         self.stop(slot, now)
 
     def pause(self, slot: Slot, now: float, *, reason: str) -> None:
@@ -125,7 +135,7 @@ class Lifecycle:
     def exited(self, slot: Slot, process: Process, now: float, *, how: str = "") -> None:
         """Its process is gone."""
         slot.process = None
-        if slot.rest not in (State.PAUSED, State.FAILED) and slot.reason != EVICTED:
+        if slot.rest not in (State.PAUSED, State.FAILED) and slot.reason not in (EVICTED, GAVE_PLACE):
             slot.reason = None
         if not process.ending:
             what = process.doing if process.phase is Phase.STARTING else "running"
@@ -163,6 +173,16 @@ class Lifecycle:
         if process is None or process.phase is not Phase.READY or not process.caught_up:
             return None
         return process.idle_since + self.config.idle_ttl_s if self.config.idle_ttl_s > 0 else None
+
+    def deadlines(self, slot: Slot) -> Iterator[float]:
+        """When something is due for one with a process."""
+        if slot.process is not None:
+            yield slot.process.deadline
+        idle_at = self.idle_at(slot)
+        if idle_at is not None:
+            yield idle_at
+        if slot.retry_count and slot.loaded:
+            yield self.healthy_at(slot)
 
     def rest(self, slot: Slot, now: float) -> None:
         """A failed one that nobody wants any more has nothing to wait for once its time comes."""

@@ -42,6 +42,8 @@ class Process:
     idle_since: float = 0.0
     breaker: str = "closed"
     """State of its circuit breaker."""
+    rests_until: float = -math.inf
+    """When its next call goes out, while an outage of its vendor keeps all of them back."""
     unknown_outcomes: int = 0
     delivered_unenforced: int = 0
     awake_since: float = -math.inf

@@ -266,11 +266,15 @@ class LoadingTable:
         delivered: int,
         error: str | None = None,
         breaker: str = "closed",
+        rests_s: float = 0.0,
         reason: str | None = None,
         unknown_outcomes: int = 0,
         delivered_unenforced: int = 0,
     ) -> list[Effect]:
-        """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not."""
+        """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not.
+
+        For `rests_s` from now on no call goes out to its vendor.
+        """
         self._arrive(now)
         slot = self._slots.get(id)
         process = slot.running(epoch) if slot is not None else None
@@ -287,6 +291,7 @@ class LoadingTable:
         slot.error = error
         slot.reason = reason
         process.breaker, process.unknown_outcomes = breaker, unknown_outcomes
+        process.rests_until = now + rests_s
         process.delivered_unenforced = delivered_unenforced
         if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
@@ -315,26 +320,13 @@ class LoadingTable:
         """When `tick` is to be called if nothing else happens; None for never. May lie in the past."""
         found: list[float] = []
         for slot in self._slots.values():
-            if slot.process is not None or slot.next_attempt_at is not None:
-                found += self._deadlines(slot)
             if slot.process is not None:
-                found.append(now + LOOK_S)
+                found += [*self._life.deadlines(slot), now + LOOK_S]
+            elif slot.next_attempt_at is not None and not self._places.awaits(slot.id):
+                found.append(slot.next_attempt_at)
         more_at = self._places.next_deadline() if self._drains is None else None
         found += [at for at in (more_at, self._batches.next_deadline()) if at is not None]
         return min(found, default=None)
-
-    def _deadlines(self, slot: Slot) -> Iterable[float]:
-        process = slot.process
-        if process is None:
-            if slot.next_attempt_at is not None and not self._places.awaits(slot.id):
-                yield slot.next_attempt_at
-            return
-        yield process.deadline
-        idle_at = self._life.idle_at(slot)
-        if idle_at is not None:
-            yield idle_at
-        if slot.retry_count and slot.loaded:
-            yield self._life.healthy_at(slot)
 
     # Rules over all
 
