@@ -15,6 +15,9 @@ STOP_DEADLINE_S = 20.0
 """How long a process may take to finish and commit (under the 30 s that containers grant)."""
 END_GRACE_S = 5.0
 """How long a process that reported its own end may take to be gone."""
+STILL_S = 2.0
+"""How long a process may stand still while all are to end, in case that somebody has stopped them all and lets them go
+on one after the other: it cannot end by itself."""
 KILL_AGAIN_S = 2.0
 """When a killed process whose exit was not seen is looked after again."""
 HEALTHY_S = 60.0
@@ -130,7 +133,12 @@ class Lifecycle:
         if process.phase is not Phase.STOPPING:
             process.phase = Phase.CONDEMNED
         process.deadline = now + KILL_AGAIN_S
+        process.still_since = None
         self._out.append(Kill(slot.id, process.epoch))
+
+    def is_stuck(self, process: Process, now: float) -> bool:
+        """Whether it has been stopped by a signal for so long that nobody is about to let it go on."""
+        return process.still_since is not None and now >= process.still_since + STILL_S
 
     def exited(self, slot: Slot, process: Process, now: float, *, how: str = "") -> None:
         """Its process is gone."""

@@ -425,6 +425,20 @@ def test_drain_answers_when_every_process_has_ended_and_starts_nothing_more(make
     assert supervised.status("a").pid is None
 
 
+def test_drain_does_not_wait_for_a_process_that_stands_still(make: Make) -> None:
+    supervised = make(destination("a"), destination("b"))
+    supervised.ask(LoadBatch, ("a", "b"))
+    pids = [supervised.status(id).pid or 0 for id in ("a", "b")]
+    os.kill(pids[0], signal.SIGSTOP)
+    began = time.monotonic()
+
+    done = supervised.ask(Drain, 15.0)
+
+    assert isinstance(done, Done)
+    assert time.monotonic() - began < 8.0
+    assert all(is_gone(pid) for pid in pids)
+
+
 def test_call_that_outlasts_a_stop_is_not_taken_for_what_ended_its_process(make: Make) -> None:
     called, over = threading.Event(), threading.Event()
 
