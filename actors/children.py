@@ -14,7 +14,7 @@ from thespian.actors import ActorAddress
 
 from sluicegate.actors.base import Child, SafeActor
 from sluicegate.actors.destination import DestinationActor
-from sluicegate.actors.processes import exited
+from sluicegate.actors.processes import exited, is_stopped
 from sluicegate.actors.stages import StageCell, handed_down
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,11 @@ class Running:
     child: Child
     pidfd: int
     stage: StageCell
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it is stopped by a signal at this moment."""
+        return is_stopped(self.child.pid)
 
 
 class Children:

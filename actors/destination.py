@@ -106,6 +106,7 @@ class DestinationActor(SafeActor):
                 reason=now.reason,
                 unknown_outcomes=now.unknown_outcomes,
                 delivered_unenforced=now.delivered_unenforced,
+                rests_s=now.rests_s,
             )
         )
 

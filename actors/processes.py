@@ -20,12 +20,13 @@ _POLL_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One line of /proc: a process, its parent, its session, and whether it is only waiting to be reaped."""
+    """One line of /proc: a process, its parent, its session, whether it only waits to be reaped, or for SIGCONT."""
 
     pid: int
     parent: int
     session: int
     zombie: bool
+    stopped: bool = False
 
 
 def set_subreaper() -> None:
@@ -82,6 +83,12 @@ def exited(pidfds: Iterable[int], *, timeout_s: float | None) -> list[int]:
     for pidfd in pidfds:
         poller.register(pidfd, select.POLLIN)
     return [fd for fd, _ in poller.poll(None if timeout_s is None else max(0.0, timeout_s) * 1000)]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal and does not run before SIGCONT."""
+    found = _read_stat(pid)
+    return found is not None and found.stopped
 
 
 def processes() -> list[Process]:
@@ -149,7 +156,7 @@ def _read_stat(pid: int) -> Process | None:
     except OSError:
         return None
     state, parent, _group, session = text.rpartition(")")[2].split()[:4]
-    return Process(pid, int(parent), int(session), state in "ZX")
+    return Process(pid, int(parent), int(session), state in "ZX", state == "T")
 
 
 def _is_socket(fd: int) -> bool:

@@ -198,6 +198,7 @@ class SupervisorActor(SafeActor):
             return
         for running in self._children:
             table.at(running.id, running.epoch, running.stage.read())
+            table.seen(running.id, running.epoch, now=now, still=table.draining and running.stands_still)
         self._carry_out(table.tick(now=now))
 
     # -- the router -------------------------------------------------------------------------------------------------
@@ -259,6 +260,7 @@ class SupervisorActor(SafeActor):
             reason=message.reason,
             unknown_outcomes=message.unknown_outcomes,
             delivered_unenforced=message.delivered_unenforced,
+            rests_s=message.rests_s,
         )
         self._carry_out(effects)
 

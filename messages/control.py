@@ -241,7 +241,8 @@ class Progress(Message):
     had an event to deliver, `stalled_s` how long its oldest call to the vendor has run, `delivered` how many events
     went out in this epoch. `error` is the last delivery error, None once a batch went through. `breaker` is the state
     of its circuit breaker, `reason` why nothing or little goes out, `unknown_outcomes` how many calls got no answer,
-    `delivered_unenforced` how many events went although nobody said anything about consent.
+    `delivered_unenforced` how many events went although nobody said anything about consent. For `rests_s` its open
+    breaker lets no call out.
     """
 
     id: str
@@ -256,3 +257,4 @@ class Progress(Message):
     reason: str | None = None
     unknown_outcomes: int = 0
     delivered_unenforced: int = 0
+    rests_s: float = 0.0

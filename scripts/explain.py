@@ -16,13 +16,13 @@ from sluicegate.errors import Refused
 from sluicegate.eventlog.quarantine import Quarantine, n_lost
 from sluicegate.eventlog.sqlite import SqliteLog
 from sluicegate.explain.fate import Fate
-from sluicegate.explain.fates import Fates, offsets_of_letters
+from sluicegate.explain.fates import Fates, offsets_of_letters, removed
 from sluicegate.explain.find import StoredEvent, event_at, find_events
 from sluicegate.explain.times import time_text
 from sluicegate.explain.words import as_json, story, why
 from sluicegate.logs import printable
 from sluicegate.paths import DataDir
-from sluicegate.registry import Registry
+from sluicegate.registry import Registry, registrations
 from sluicegate.scripts.options import find_config, find_data_dir, json_option, system_options
 from sluicegate.scripts.tables import cell, table_of
 
@@ -53,7 +53,8 @@ def explain(
     """Tell what happened to an event at each destination, and why; works on a stopped system too.
 
     With DESTINATION the whole story of that one: what it requires, what the event said, what the ledger knew, what was
-    decided when, and what became of it. An event that the log has let go of is found by its --offset.
+    decided when, and what became of it. An event that the log has let go of is found by its --offset. What is known of
+    destinations that are no longer configured is told too, and marked.
     An event that was sent again is not stored again: what is told is the story of the first one.
     """
     if offset is not None:
@@ -68,7 +69,7 @@ def explain(
     config = find_config(config_path, data_dir) or kept_embedded_config(where.root)
     if config is None:
         raise click.UsageError("name the configuration with --config: it says what the destinations require")
-    if destination is not None and destination not in config.destinations:
+    if destination is not None and destination not in (*config.destinations, *_removed(config, where)):
         hint = did_you_mean(destination, config.destinations)
         raise Refused(f"there is no destination {destination!r}; {hint}")
     found = _told(message_id, offset, destination, config, where)
@@ -94,13 +95,28 @@ def _told(
         head = log.head()
         fates = Fates(config, where, registry.all(), head)
         events = _events(log, message_id, offset, config, where, head)
-        chosen = [one for name, one in config.destinations.items() if destination in (None, name)]
-        return [_Told(at, event, [fates.of(one, at, event) for one in chosen]) for at, event in events.items()]
+        return [_Told(at, event, _fates(fates, at, event, destination, config, where)) for at, event in events.items()]
     finally:
         if fates is not None:
             fates.close()
         registry.close()
         log.close()
+
+
+def _fates(
+    fates: Fates, at: int, event: StoredEvent | None, destination: str | None, config: Config, where: DataDir
+) -> list[Fate]:
+    """At the chosen destination, or at all; of those that are no longer configured, where anything became of it."""
+    chosen = [one for name, one in config.destinations.items() if destination in (None, name)]
+    others = [fates.of_removed(one, at, event) for one in _removed(config, where) if destination in (None, one)]
+    return [
+        *(fates.of(one, at, event) for one in chosen),
+        *(fate for fate in others if fate.says_something or destination),
+    ]
+
+
+def _removed(config: Config, where: DataDir) -> list[str]:
+    return removed(config, where, registrations(where) if where.control.exists() else ())
 
 
 def _events(
@@ -112,7 +128,7 @@ def _events(
         return {offset: event_at(log, offset)}
     assert message_id is not None
     found: dict[int, StoredEvent | None] = {event.offset: event for event in find_events(log, message_id)}
-    for at in offsets_of_letters(config, where, message_id):
+    for at in offsets_of_letters([*config.destinations, *_removed(config, where)], where, message_id):
         found.setdefault(at, None)
     return found
 

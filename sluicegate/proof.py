@@ -12,11 +12,11 @@ from pathlib import Path
 import apsw
 
 from sluicegate.accounts import read_state, store_schema, words_of
+from sluicegate.audit.beginning import before_first
 from sluicegate.audit.chain import N_GROWING
 from sluicegate.audit.reading import (
     Checked,
     Entry,
-    before_first,
     check,
     entries_of,
     has_chain,

@@ -50,7 +50,7 @@ class Registry:
         """Registrations of these destinations; those that are new start after `head`.
 
         One that was registered before keeps its start, also when it was out of the configuration in between. Raises
-        `LogDamaged` when one starts beyond `head`: the log has been replaced by an older one.
+        `LogDamaged` when one starts beyond `head`, because the log has been replaced by an older one, or before it.
         """
         wanted = list(ids)
         now_ms = _now_ms()
@@ -61,12 +61,21 @@ class Registry:
             )
         known = self.all()
         for registration in known.values():
-            if registration.start > head:
-                raise LogDamaged(
-                    f"the event log ends at event {head}, before event {registration.start} at which destination "
-                    f"{registration.id!r} was registered; restore the newest log"
-                )
+            self._check_start(registration, head)
         return {id_: known[id_] for id_ in wanted}
+
+    def _check_start(self, registration: Registration, head: Offset) -> None:
+        id_, start = registration.id, registration.start
+        if not isinstance(start, int) or start < 0:
+            raise LogDamaged(
+                f"{self.path}: destination {id_!r} was registered at event {start}, which cannot be; "
+                "run `sluicegate fsck --repair`, or restore a backup"
+            )
+        if start > head:
+            raise LogDamaged(
+                f"the event log ends at event {head}, before event {start} at which destination {id_!r} was "
+                "registered; restore the newest log, or run `sluicegate fsck --repair`"
+            )
 
     def all(self) -> dict[str, Registration]:
         """Every destination that was ever registered, configured or not, by id."""

@@ -72,6 +72,7 @@ def connect(
     """
     check_version(apsw.sqlite_lib_version())
     with errors_of(path):
+        require_files(path)
         if not path.exists():
             _require_creatable(path, schema, create=create and not readonly)
             _build(path, schema)
@@ -97,6 +98,19 @@ def check_version(version: str) -> None:
     if (major, minor, patch) >= FIRST_SAFE or patch >= SAFE_BACKPORTS.get((major, minor), 1_000):
         return
     raise LogDamaged(f"SQLite {version} can corrupt databases in WAL mode; install apsw 3.51.3 or newer")
+
+
+def require_files(path: Path) -> None:
+    """Raise `LogDamaged` when what has the name of this database, or of its WAL, is there and is no file."""
+    if (place := no_file(path)) is not None:
+        kind = "a directory" if place.is_dir() else "no file"
+        raise LogDamaged(f"{place}: is {kind}, and a database is expected there; move it away")
+
+
+def no_file(path: Path) -> Path | None:
+    """What has the name of a database, or of its WAL, and is no file."""
+    places = (path, path.with_name(path.name + "-wal"))
+    return next((place for place in places if place.exists() and not place.is_file()), None)
 
 
 class errors_of:

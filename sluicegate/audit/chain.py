@@ -8,18 +8,20 @@ one, of single events between them that had ended otherwise before, such as a de
 event the newest later row counts, else the one of the cursor. `story` is msgpack
 
     [from_ms, words, [n, outcome, n, outcome, ...], [n, version, n, version, ...], was, [offset, distance, ...],
-     [[purpose, ...], [purpose, ...]]]
+     [[purpose, ...], [purpose, ...]], {word: n, ...}]
 
 as `audit.column` has it; `was` is the word before and the offsets are there in later rows alone. The purposes are what
-the destination required, all of the first and one of the others, null where nothing was decided by that. `hash` is the
-BLAKE2b of the hash before and all other columns. The newest row of each kind grows with every commit for up to
-`GROW_MS`, so that a destination that gets one event a second has one row a minute and not sixty.
+the destination required, all of the first and one of the others, null where nothing was decided by that. The counts by
+word at the end are what all rows up to this one came to, with what stood before the first: so its hash covers that too.
+`hash` is the BLAKE2b of the hash before and all other columns. The newest row of each kind grows with every commit for
+up to `GROW_MS`, so that a destination that gets one event a second has one row a minute and not sixty.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -28,6 +30,7 @@ import apsw
 import msgpack
 import msgspec
 
+from sluicegate.audit.beginning import before_first
 from sluicegate.audit.column import Column, Versions, add_versions
 from sluicegate.config.model import Requirement
 from sluicegate.sqlite import fetch, fetch_one
@@ -39,6 +42,8 @@ GROW_BYTES = 2_048
 N_GROWING = 3
 """Only so many of the newest rows are looked at for one to add to."""
 HASH_BYTES = 32
+MAX_ADDED_UP = 5_000
+"""A chain of an older version, whose rows tell no counts, is added up when it has no more of them: a second of work."""
 
 SQL = """
     CREATE TABLE IF NOT EXISTS decisions (
@@ -66,6 +71,7 @@ SQL = """
 
 _COLUMNS = "number, later, first, last, at_ms, story, hash"
 _NEWEST = f"SELECT {_COLUMNS} FROM decisions ORDER BY number DESC LIMIT {N_GROWING}"
+_ALL = f"SELECT {_COLUMNS} FROM decisions ORDER BY number LIMIT ?"
 _STORE = f"INSERT OR REPLACE INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -93,7 +99,7 @@ class Row:
 
 
 class _Packed(msgspec.Struct, array_like=True):
-    """A story as it is stored; rows from before requirements were kept end without them."""
+    """A story as it is stored; rows from before requirements, or totals, were kept end without them."""
 
     from_ms: int
     words: list[str]
@@ -102,6 +108,7 @@ class _Packed(msgspec.Struct, array_like=True):
     was: str
     distances: list[int]
     requires: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    totals: dict[str, int] | None = None
 
 
 _unpack = msgspec.msgpack.Decoder(_Packed).decode
@@ -119,7 +126,8 @@ def _numbers(given: Sequence[int | bytes]) -> list[int]:
 class Story:
     """What a row tells: `from_ms` is when it was begun; `was` and `offsets` are those of a later row.
 
-    `requires` is what the destination required, None where nothing was decided by that.
+    `requires` is what the destination required, None where nothing was decided by that. `totals` are the counts by word
+    with this row and all before it, None where that is not known.
     """
 
     from_ms: int
@@ -128,6 +136,7 @@ class Story:
     was: str = ""
     offsets: list[int] = field(default_factory=list)
     requires: Requirement | None = None
+    totals: dict[str, int] | None = None
 
     def packed(self) -> bytes:
         """As it is stored."""
@@ -136,7 +145,7 @@ class Story:
         distances = [self.offsets[0], *(b - a for a, b in pairwise(self.offsets))] if self.offsets else []
         requires = None if self.requires is None else [self.requires.all, self.requires.any]
         packed: bytes = msgpack.packb(
-            [self.from_ms, self.column.words, pieces, versions, self.was, distances, requires]
+            [self.from_ms, self.column.words, pieces, versions, self.was, distances, requires, self.totals]
         )
         return packed
 
@@ -148,9 +157,37 @@ class Story:
             column = Column(told.words, list(zip(_numbers(told.pieces[::2]), told.pieces[1::2], strict=True)))
             runs = list(zip(_numbers(told.versions[::2]), told.versions[1::2], strict=True))
             requires = None if told.requires is None else Requirement(*told.requires)
-            return cls(told.from_ms, column, runs, told.was, list(accumulate(told.distances)), requires)
+            offsets = list(accumulate(told.distances))
+            return cls(told.from_ms, column, runs, told.was, offsets, requires, told.totals)
         except ValueError as error:
             raise ValueError(f"it cannot be decoded: {error}") from error
+
+    def counts(self) -> Counter[str]:
+        """What it adds to the counts by word, and takes from them; raises `ValueError`."""
+        counts = self.column.counts()
+        if self.was:
+            counts[self.was] -= len(self.offsets)
+        return counts
+
+    def add_totals(self, more: Counter[str] | None) -> None:
+        """Let the totals be so much more; unknown when either is."""
+        self.totals = None if self.totals is None or more is None else _sum(self.totals, more)
+
+
+def counts_of(row: Row, story: Story | None = None) -> Counter[str]:
+    """What a row adds to the counts by word; a later one takes away what it replaces. Raises `ValueError`."""
+    story = story or Story.unpacked(row.story)
+    counts = story.column.counts()
+    n, n_offsets = counts.total(), row.last - row.first + 1
+    if sum([n for n, _ in story.versions]) != n:
+        raise ValueError("it has not one ledger version for each decision")
+    if row.later:
+        if n != len(story.offsets) or (min(story.offsets), max(story.offsets)) != (row.first, row.last):
+            raise ValueError("it has not one decision for each event")
+        counts[story.was] -= n
+    elif n != n_offsets:
+        raise ValueError(f"it has {n} decisions for {n_offsets} events")
+    return counts
 
 
 @dataclass(slots=True)
@@ -208,21 +245,61 @@ def _add(connection: apsw.Connection, row: Row, more: Story) -> None:
     growing = _growing(connection, newest, row, more)
     if growing is None:
         number, before = (newest[0].number, newest[0].hash) if newest else _before(connection)
+        more.totals = _totals(connection, newest)
+        more.add_totals(more.counts())
         rows = [replace(row, number=number + 1, story=more.packed()).hashed(before)]
     else:
-        at, story = growing
-        old = newest[at]
-        story.column.extend(more.column)
-        add_versions(story.versions, more.versions)
-        story.offsets += more.offsets
-        grown = replace(
-            old, first=min(old.first, row.first), last=max(old.last, row.last), at_ms=row.at_ms, story=story.packed()
-        )
-        rows, before = [], newest[at + 1].hash if at + 1 < len(newest) else _before(connection)[1]
-        for one in [grown, *reversed(newest[:at])]:
-            rows.append(one.hashed(before))
-            before = rows[-1].hash
+        rows = _grown(connection, newest, growing, row, more)
     connection.executemany(_STORE, [one.columns for one in rows])
+
+
+def _grown(
+    connection: apsw.Connection, newest: Sequence[Row], growing: tuple[int, Story], row: Row, more: Story
+) -> list[Row]:
+    """The row that takes these decisions, and those after it, which follow from it."""
+    at, story = growing
+    old, counts = newest[at], more.counts()
+    story.column.extend(more.column)
+    add_versions(story.versions, more.versions)
+    story.offsets += more.offsets
+    story.add_totals(counts)
+    grown = replace(
+        old, first=min(old.first, row.first), last=max(old.last, row.last), at_ms=row.at_ms, story=story.packed()
+    )
+    rows, before = [], newest[at + 1].hash if at + 1 < len(newest) else _before(connection)[1]
+    for one in [grown, *(_with_more(after, counts) for after in reversed(newest[:at]))]:
+        rows.append(one.hashed(before))
+        before = rows[-1].hash
+    return rows
+
+
+def _with_more(row: Row, counts: Counter[str]) -> Row:
+    story = Story.unpacked(row.story)
+    if story.totals is None:
+        return row
+    story.add_totals(counts)
+    return replace(row, story=story.packed())
+
+
+def _totals(connection: apsw.Connection, newest: Sequence[Row]) -> dict[str, int] | None:
+    """The counts by word with all rows; None when that cannot be read, or would take too long."""
+    try:
+        if newest and (totals := Story.unpacked(newest[0].story).totals) is not None:
+            return totals
+        begin = before_first(connection)
+        rows = fetch(connection, _ALL, (MAX_ADDED_UP + 1,)) if newest else []
+        if len(rows) > MAX_ADDED_UP:
+            return None
+        totals = dict(begin.counts)
+        for columns in rows:
+            totals = _sum(totals, counts_of(Row(*columns)))
+    except ValueError:
+        return None
+    return totals
+
+
+def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {word: n for word in {**counts, **more} if (n := counts.get(word, 0) + more.get(word, 0))}
 
 
 def _growing(connection: apsw.Connection, newest: Sequence[Row], row: Row, more: Story) -> tuple[int, Story] | None:

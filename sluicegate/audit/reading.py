@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import NamedTuple
 
 import apsw
 
-from sluicegate.audit.chain import GROW_MS, N_GROWING, Row, Story
+from sluicegate.audit.beginning import before_first
+from sluicegate.audit.chain import GROW_MS, N_GROWING, Row, Story, counts_of
 from sluicegate.audit.column import version_at
 from sluicegate.config.model import Requirement
 from sluicegate.sqlite import fetch
@@ -24,15 +24,6 @@ _AFTER = f"SELECT {_COLUMNS} FROM decisions WHERE number > ? ORDER BY number LIM
 _OF_CURSOR = f"SELECT {_COLUMNS} FROM decisions WHERE later = 0 AND first <= ? ORDER BY first DESC LIMIT 1"
 _LATER = f"SELECT {_COLUMNS} FROM decisions WHERE later = 1 AND first <= ?1 AND last >= ?1 ORDER BY number"
 _HAS_CHAIN = "SELECT 1 FROM sqlite_schema WHERE name = 'decisions_before'"
-
-
-class Before(NamedTuple):
-    """What stood before the first row: the cursor, the newest row's number and hash, and the counts by word."""
-
-    last: int
-    number: int
-    hash: bytes
-    counts: Mapping[str, int]
 
 
 class Entry(NamedTuple):
@@ -67,25 +58,14 @@ class Checked:
     reached: int | None = None
     """The offset that the rows lead to; None when one of them is not what was written."""
     counts: Counter[str] = field(default_factory=Counter)
+    due_before: Mapping[str, int] | None = None
+    """The counts before the first row as the rows have them, when these are others than those that are kept."""
     fault: str | None = None
 
 
 def has_chain(connection: apsw.Connection) -> bool:
     """Whether a store, opened for reading alone, is of a version that keeps decisions."""
     return bool(fetch(connection, _HAS_CHAIN))
-
-
-def before_first(connection: apsw.Connection) -> Before:
-    """What stood before the first row; raises `ValueError` when that is not there, or cannot be read."""
-    rows = fetch(connection, "SELECT last, number, hash, counts FROM decisions_before")
-    if len(rows) != 1:
-        raise ValueError("the beginning of the chain is missing")
-    last, number, hash_, counts = rows[0]
-    try:
-        kept = {word: int(n) for word, n in json.loads(counts).items()}
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError("the beginning of the chain cannot be read") from error
-    return Before(last, number, hash_, kept)
 
 
 def rows_after(connection: apsw.Connection, number: int) -> Iterator[Row]:
@@ -147,22 +127,6 @@ def ranges(row: Row) -> Iterator[tuple[int, int, str, int]]:
                 del runs[0]
 
 
-def counts_of(row: Row) -> Counter[str]:
-    """What a row adds to the counts by word; a later one takes away what it replaces. Raises `ValueError`."""
-    story = Story.unpacked(row.story)
-    counts = story.column.counts()
-    n, n_offsets = counts.total(), row.last - row.first + 1
-    if sum([n for n, _ in story.versions]) != n:
-        raise ValueError("it has not one ledger version for each decision")
-    if row.later:
-        if n != len(story.offsets) or (min(story.offsets), max(story.offsets)) != (row.first, row.last):
-            raise ValueError("it has not one decision for each event")
-        counts[story.was] -= n
-    elif n != n_offsets:
-        raise ValueError(f"it has {n} decisions for {n_offsets} events")
-    return counts
-
-
 def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int], now_ms: int) -> Checked:
     """Check every row, and that they add up to the counts by word and reach the cursor.
 
@@ -183,7 +147,9 @@ def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int]
         fault = _fault(row, number, passed, hash_)
         if fault is None:
             try:
-                checked.counts.update(counts_of(row))
+                story = Story.unpacked(row.story)
+                checked.counts.update(counts_of(row, story))
+                _compare(checked, begin.counts, story.totals, row.number)
             except ValueError as error:
                 fault = f"row {row.number} is broken: {error}"
         if fault is not None:
@@ -199,7 +165,7 @@ def check(connection: apsw.Connection, *, cursor: int, counts: Mapping[str, int]
         if place and Story.unpacked(row.story).from_ms + 2 * GROW_MS > now_ms:
             break  # it may grow, and the hashes after it change then, however old those rows say that they are
         checked.head, checked.head_hash = row.number, row.hash.hex()
-    checked.fault = _unbalanced(checked, passed, cursor, counts)
+    checked.fault = checked.fault or _unbalanced(checked, passed, cursor, counts)
     return checked
 
 
@@ -221,6 +187,17 @@ def _fault(row: Row, before: int, passed: int, hash_: bytes) -> str | None:
     if not row.later and row.first != passed + 1:
         return f"row {row.number} begins at event {row.first}, but the row before ends at {passed}"
     return None
+
+
+def _compare(checked: Checked, begin: Mapping[str, int], totals: Mapping[str, int] | None, number: int) -> None:
+    """What a row says was counted by then must follow from the counts before the first row, which have no hash."""
+    if totals is None or checked.fault is not None or totals == {word: n for word, n in checked.counts.items() if n}:
+        return
+    due = Counter(begin)
+    due.update(totals)
+    due.subtract(checked.counts)
+    checked.due_before = {word: n for word, n in due.items() if n}
+    checked.fault = f"the counts before row {checked.first_row} are not those from which row {number} goes on"
 
 
 def _unbalanced(checked: Checked, passed: int, cursor: int, counts: Mapping[str, int]) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 
 import apsw
 
-from sluicegate.audit.reading import before_first, counts_of, rows_after
-from sluicegate.sqlite import transaction
+from sluicegate.audit.beginning import Before, before_first, set_before
+from sluicegate.audit.chain import counts_of
+from sluicegate.audit.reading import rows_after
+from sluicegate.sqlite import fetch_one, transaction
 
 CHUNK = 500
 """Rows removed in one transaction, so that deliveries can be committed in between."""
@@ -17,7 +18,8 @@ CHUNK = 500
 def forget_decisions(connection: apsw.Connection, *, before_ms: int, max_chunks: int = 1_000_000) -> int:
     """Remove the rows that were last added to before a time; returns how many went.
 
-    A row that cannot be read stays, and all after it, so that a check still finds it.
+    A row that cannot be read stays, and all after it, so that a check still finds it. So does the newest one: only the
+    hash of a row that is kept covers the counts before it.
     """
     gone = 0
     for _ in range(max_chunks):
@@ -31,10 +33,11 @@ def forget_decisions(connection: apsw.Connection, *, before_ms: int, max_chunks:
 def _forget_some(connection: apsw.Connection, before_ms: int) -> int:
     with transaction(connection):
         begin = before_first(connection)
+        (newest,) = fetch_one(connection, "SELECT max(number) FROM decisions")
         counts, last, number, hash_, n_rows = Counter(begin.counts), begin.last, begin.number, begin.hash, 0
         for row in rows_after(connection, begin.number):
             broken = row.number != number + 1 or row.hashed(hash_).hash != row.hash
-            if broken or row.at_ms >= before_ms or n_rows == CHUNK:
+            if broken or row.at_ms >= before_ms or n_rows == CHUNK or row.number == newest:
                 break
             counts.update(counts_of(row))
             last = last if row.later else row.last
@@ -42,8 +45,5 @@ def _forget_some(connection: apsw.Connection, before_ms: int) -> int:
             n_rows += 1
         if n_rows:
             connection.execute("DELETE FROM decisions WHERE number <= ?", (number,))
-            kept = json.dumps({word: n for word, n in counts.items() if n})
-            connection.execute(
-                "UPDATE decisions_before SET (last, number, hash, counts) = (?, ?, ?, ?)", (last, number, hash_, kept)
-            )
+            set_before(connection, Before(last, number, hash_, counts))
     return n_rows

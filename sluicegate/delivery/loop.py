@@ -187,6 +187,7 @@ class DeliveryLoop:
             return
         self._breaker_state = breaker.state
         self._vitals.breaker = breaker.state.value
+        self._vitals.rests_until = breaker.until if breaker.state is BreakerState.OPEN else -math.inf
         self._vitals.reason = reason_of(breaker)
         logger.warning(self._vitals.reason or "circuit breaker closed")
 

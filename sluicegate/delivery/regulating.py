@@ -26,6 +26,7 @@ from sluicegate.sqlite import errors_of
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+STOP_S = 5.0
 RUNNING, FINISHED, PARTIAL_SUCCESS, NOT_SUPPORTED = "RUNNING", "FINISHED", "PARTIAL_SUCCESS", "NOT_SUPPORTED"
 """Of Segment's words for how a regulation stands (docs.segmentapis.com, Get Regulation) those that are used here."""
 
@@ -183,10 +184,12 @@ class ErasingThread:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End it; what was begun is begun again after the next start."""
+    def stop(self, *, timeout_s: float = STOP_S) -> None:
+        """End it, without waiting for ever; what was begun is begun again after the next start."""
         self._asked_to_stop.set()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("erasing does not end within %g s; the process ends without it", timeout_s)
 
     def _run(self) -> None:
         while not self._asked_to_stop.is_set():

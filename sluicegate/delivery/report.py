@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,7 +58,8 @@ class Snapshot:
     through. `breaker` is the state of the circuit breaker, and `reason` says why nothing or little goes out, None when
     nothing holds it back.
     `unknown_outcomes` counts the calls whose request went out and that got no answer,
-    `delivered_unenforced` the events that went although nobody said anything about consent.
+    `delivered_unenforced` the events that went although nobody said anything about consent. For `rests_s` an open
+    circuit breaker lets no call out.
     """
 
     cursor: int
@@ -70,6 +72,7 @@ class Snapshot:
     reason: str | None = None
     unknown_outcomes: int = 0
     delivered_unenforced: int = 0
+    rests_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -85,15 +88,16 @@ class Vitals:
     reason: str | None = None
     unknown_outcomes: int = 0
     delivered_unenforced: int = 0
+    rests_until: float = -math.inf
     oldest_call_s: Callable[[], float] = lambda: 0.0
 
     def snapshot(self) -> Snapshot:
         """All of them at this moment."""
-        idle_s = time.monotonic() - self.last_event_at
+        now = time.monotonic()
         return Snapshot(
             self.cursor,
             self.caught_up,
-            idle_s,
+            now - self.last_event_at,
             self.oldest_call_s(),
             self.delivered,
             self.error,
@@ -101,4 +105,5 @@ class Vitals:
             self.reason,
             self.unknown_outcomes,
             self.delivered_unenforced,
+            max(0.0, self.rests_until - now),
         )

@@ -48,6 +48,7 @@ MAX_HELD = 50_000
 """Events to be held that may be in memory before they are stored."""
 _CONSENT_DECIDES = frozenset({Decision.ALLOW, Decision.CONSENT_UNDECIDED})
 READ_BYTES = 64 * 1024 * 1024  # of the rows' sizes; only their meta is read
+STOP_S = 5.0
 
 
 class Sweeper:
@@ -111,11 +112,13 @@ class Sweeper:
         self._running = frozenset(ids)
         os.eventfd_write(self._nudge, 1)
 
-    def stop(self) -> None:
-        """End the thread and wait for it."""
+    def stop(self, *, timeout_s: float = STOP_S) -> None:
+        """End the thread and wait for it, but not for one that the disk holds: a commit is whole or not there."""
         self._stopping = True
         os.eventfd_write(self._nudge, 1)
-        self._thread.join()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("the sweeper does not end within %g s; the process ends without it", timeout_s)
 
     # -- the thread -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from sluicegate.config.model import Requirement
 from sluicegate.delivery.letters import DeadLetter, LetterStatus
 from sluicegate.explain.ledger import LedgerStory
 
+NOT_ROUTED = "not routed"
 _LETTERS = {LetterStatus.REPLAY: "being replayed", LetterStatus.DROPPED: "dead, dropped"}
 
 
@@ -20,7 +21,7 @@ class Fate:
     `outcome` is the account that it is counted in, or will be; `decision` what it comes to, None while nothing is
     final, with its `reason`. `note` says what else there is to say. `decided` has the decisions that the audit keeps,
     the final one last. `requires` is what the destination requires now, `required` what it required when the event was
-    decided, where that was something else.
+    decided, where that was something else. One that is not `configured` any more requires nothing now.
     """
 
     destination: str
@@ -33,6 +34,12 @@ class Fate:
     decided: tuple[Entry, ...] = ()
     ledger: LedgerStory | None = None
     letter: DeadLetter | None = None
+    configured: bool = True
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything became of the event here, or may have."""
+        return self.outcome != NOT_ROUTED
 
     @property
     def decided_by(self) -> Requirement | None:

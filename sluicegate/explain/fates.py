@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 
 from sluicegate.accounts import DAMAGED, read_accounts
 from sluicegate.audit.reading import Entry
@@ -18,7 +19,7 @@ from sluicegate.delivery.store import DestinationStore
 from sluicegate.errors import LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import Quarantine
-from sluicegate.explain.fate import Fate, letter_outcome
+from sluicegate.explain.fate import NOT_ROUTED, Fate, letter_outcome
 from sluicegate.explain.find import StoredEvent
 from sluicegate.explain.ledger import LedgerTeller
 from sluicegate.explain.now import Considering
@@ -31,36 +32,47 @@ NOT_KEPT = "it was settled, but the decision is not kept any more, or was taken 
 BEYOND = "it counts as pending until the events before it have ended"
 
 DISABLED = "the destination is not enabled"
+NOT_PASSED = "it had not come to this event"
 UNKNOWN, UNREADABLE = "unknown", "its store cannot be read"
 
 
 class Fates:
-    """Tells the fates of events at the destinations of a configuration; `head` was read from the log before."""
+    """Tells the fates of events at the destinations of a configuration, and at those that are in it no longer.
+
+    `head` was read from the log before.
+    """
 
     def __init__(self, config: Config, data_dir: DataDir, registered: Mapping[str, Registration], head: Offset) -> None:
+        without = {name: Registration(name, 0, 0) for name in removed(config, data_dir, registered)}
         self._config = config
         self._data_dir = data_dir
-        self._registered = registered
+        self._registered = {**without, **registered}
         self._head = head
-        known = {name: registered[name] for name in config.destinations if name in registered}
+        known = {name: self._registered[name] for name in (*config.destinations, *without) if name in self._registered}
         self._accounts = read_accounts(data_dir, known, head=head)
         self._damages = Quarantine(data_dir.root).all()
         self._reader = open_ledger_reader(data_dir, config.consent)
         self._teller = LedgerTeller(data_dir, config.consent)
+
+    def of_removed(self, name: str, offset: Offset, event: StoredEvent | None) -> Fate:
+        """The fate of the event at a destination that is in the configuration no longer: what is left of it says."""
+        fate = self.of(DestinationConfig(name, "", Requirement(), enabled=False), offset, event)
+        note = NOT_PASSED if fate.note == DISABLED else fate.note
+        return replace(fate, configured=False, requires=None, note=note)
 
     def of(self, destination: DestinationConfig, offset: Offset, event: StoredEvent | None) -> Fate:
         """The fate of the event with this offset; `event` is what the log still knows of it, None when it is gone."""
         name = destination.id
         registration, account = self._registered.get(name), self._accounts.get(name)
         if registration is None:
-            return Fate(name, "not routed", note=DISABLED)
+            return Fate(name, NOT_ROUTED, note=DISABLED)
         if account is None:
             return Fate(name, UNKNOWN, note=UNREADABLE, requires=destination.requires)
         if offset <= max(self._head, account.cursor) - account.accepted:
-            return Fate(name, "not routed", note="the event came before the destination was configured")
+            return Fate(name, NOT_ROUTED, note="the event came before the destination was configured")
         if offset > account.cursor:
             if not destination.enabled:
-                return Fate(name, "not routed", note=DISABLED)
+                return Fate(name, NOT_ROUTED, note=DISABLED)
             settled = self._settled_beyond(destination, offset) or self._damaged(destination, offset)
             return settled or self._waiting(destination, registration, event)
         try:
@@ -189,13 +201,19 @@ def _same(one: Requirement, other: Requirement) -> bool:
     return (set(one.all), set(one.any)) == (set(other.all), set(other.any))
 
 
-def offsets_of_letters(config: Config, data_dir: DataDir, message_id: str) -> list[Offset]:
-    """Where events with this message id lay that are dead letters: the log may have let go of them.
+def removed(config: Config, data_dir: DataDir, registered: Iterable[str]) -> list[str]:
+    """The destinations of which something is known, and that are in the configuration no longer."""
+    stores = [path.stem for path in data_dir.stores.glob("*.db")] if data_dir.stores.is_dir() else []
+    return sorted({*registered, *stores} - {*config.destinations})
+
+
+def offsets_of_letters(destinations: Iterable[str], data_dir: DataDir, message_id: str) -> list[Offset]:
+    """Where events with this message id lay that are dead letters of these: the log may have let go of them.
 
     A store that cannot be read has none to find, and hides no others.
     """
     found: set[Offset] = set()
-    for name in config.destinations:
+    for name in destinations:
         path = data_dir.store(name)
         if path.exists():
             with suppress(LogError), closing(DestinationStore.open(path, start=0)) as store:

@@ -44,16 +44,18 @@ _EARLIER = {
 """What it was before; all other decisions are final."""
 _BY_NO_LEDGER = (Final.EXPIRED, Final.DAMAGED)
 _MODELS = {"opt-in": "silence means no (opt-in)", "opt-out": "silence means yes (opt-out)"}
+REMOVED = "no longer configured"
 _GONE, _ERASED = "the event is gone from the log", "the event was erased from the log"
 _WITH_IT = ", and with it what it said and whose it was"
 
 
 def why(fate: Fate, event: StoredEvent | None) -> str:
     """The short answer."""
-    letter = fate.letter
+    letter, mark = fate.letter, "" if fate.configured else REMOVED
     if letter is not None and fate.decision is Final.FAILED:
-        return f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
-    parts = [fate.note, *_required(fate, event)]
+        text = f"{letter.reason} (after {letter.attempts} attempts; dead letter {letter.id})"
+        return f"{mark}; {text}" if mark else text
+    parts = [mark, fate.note, *_required(fate, event)]
     parts.append(_GONE if event is None else _ERASED if _is_erased(event) else stamp_text(event.combo))
     parts.append(_ledger_text(fate, event))
     text = "; ".join(part for part in parts if part)
@@ -62,7 +64,9 @@ def why(fate: Fate, event: StoredEvent | None) -> str:
 
 def story(fate: Fate, event: StoredEvent | None) -> Iterator[str]:
     """The whole of it, in sentences without a full stop."""
-    if fate.requires is None:
+    if not fate.configured:
+        yield f"{fate.destination} is {REMOVED}"
+    if fate.requires is None and fate.decision is None:
         yield fate.note
         return
     yield from (f"{fate.destination} {text}" for text in _required(fate, event))
@@ -111,6 +115,7 @@ def as_json(fate: Fate, event: StoredEvent | None) -> dict[str, Any]:
     letter = fate.letter
     return {
         "destination": fate.destination,
+        "configured": fate.configured,
         "outcome": fate.outcome,
         "why": why(fate, event),
         "decision": fate.decision,
@@ -138,14 +143,13 @@ def requirement_text(requires: Requirement, *, then: bool = False) -> str:
 
 def _required(fate: Fate, event: StoredEvent | None) -> list[str]:
     """What was required when the event was decided, and what is now where that is something else."""
+    then = [] if fate.required is None else [f"{requirement_text(fate.required, then=True)} when this was decided"]
     if fate.requires is None:
-        return []
+        return then
     if event is not None and _is_notice(event):
         return ["needs no consent for it: it tells of a decision"]
     now = requirement_text(fate.requires)
-    if fate.required is None:
-        return [now]
-    return [f"{requirement_text(fate.required, then=True)} when this was decided", f"{now} now"]
+    return [*then, f"{now} now"] if then else [now]
 
 
 def stamp_text(combo: Combo) -> str:

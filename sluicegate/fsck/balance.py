@@ -16,9 +16,9 @@ from sluicegate.accounts import DAMAGED, read_state, words_of
 from sluicegate.audit.words import DEAD, DELIVERED, EXPIRED, HELD, REDACTED, denied, expired, reason_of
 from sluicegate.delivery.beyond_store import drop_bad_beyond
 from sluicegate.errors import LogDamaged
-from sluicegate.fsck.databases import STORE, bad_letters, believed_cursor, known_letters, n_counted, store_faults
-from sluicegate.fsck.decisions import mend_decisions, told_by
-from sluicegate.sqlite import connect, errors_of, fetch, transaction
+from sluicegate.fsck.databases import bad_letters, believed_cursor, known_letters, n_counted, store_faults
+from sluicegate.fsck.decisions import mend_beginning, mend_decisions, told_by
+from sluicegate.sqlite import fetch
 
 UNKNOWN = "unknown since a repair"
 
@@ -26,25 +26,22 @@ _LETTERS = "(SELECT count(*) FROM dead_letters)"
 _COUNTS = "UPDATE state SET delivered = ?, redacted = ?, dead = ?, held = ?, expired = ?"
 
 
-def balance(path: Path) -> bool:
-    """Count what was lost, so that the accounts add up: the events of lost letters have expired by damage.
+def balance(db: apsw.Connection, path: Path) -> bool:
+    """Count what was lost, so that the accounts add up; inside the caller's transaction on the store for `path`.
 
-    Returns whether the proof of decisions had to begin anew. Raises `LogDamaged` when the accounts cannot be set right.
+    The events of lost letters have expired by damage. Returns whether the proof of decisions had to begin anew. Raises
+    `LogDamaged` when the accounts cannot be set right.
     """
-    db = connect(path, STORE, create=False)
-    try:
-        with errors_of(path), transaction(db):
-            for id_ in bad_letters(db):
-                db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
-            drop_bad_beyond(db)
-            _mend_cursor(db)
-            _mend_counts(db)
-            _count_lost(db)
-            begun_anew = mend_decisions(db)
-            if faults := store_faults(db):
-                raise LogDamaged(f"{path}: {faults[0]}; restore it from a backup")
-    finally:
-        db.close()
+    for id_ in bad_letters(db):
+        db.execute("DELETE FROM dead_letters WHERE id = ?", (id_,))
+    drop_bad_beyond(db)
+    mend_beginning(db)
+    _mend_cursor(db)
+    _mend_counts(db)
+    _count_lost(db)
+    begun_anew = mend_decisions(db)
+    if faults := store_faults(db):
+        raise LogDamaged(f"{path}: {faults[0]}; restore it from a backup")
     return begun_anew
 
 
@@ -59,9 +56,7 @@ def _mend_cursor(db: apsw.Connection) -> None:
 
 
 def _mend_counts(db: apsw.Connection) -> None:
-    """Take counts that do not add up from the decisions, when these do."""
-    if _missing(db) == 0:
-        return
+    """Take the counts from the decisions, when these add up: they have hashes."""
     state, told = read_state(db), told_by(db)
     if told is None or told.reached != state.cursor or told.counts.total() != state.cursor - state.start:
         return

@@ -10,14 +10,13 @@ import apsw
 import msgspec
 
 from sluicegate.accounts import StoreState, read_state, settled_end, store_schema
-from sluicegate.audit.reading import before_first
 from sluicegate.consent.store import SCHEMA as CONSENT
 from sluicegate.delivery.beyond_store import beyond_faults
 from sluicegate.delivery.letters import LetterStatus, read_letter
-from sluicegate.errors import LogDamaged, LogTooNew
+from sluicegate.errors import LogError, LogTooNew
 from sluicegate.eventlog.base import Offset
 from sluicegate.eventlog.quarantine import SCHEMA as QUARANTINE
-from sluicegate.fsck.decisions import told_by
+from sluicegate.fsck.decisions import check_proof, told_by
 from sluicegate.fsck.findings import Finding
 from sluicegate.paths import DataDir
 from sluicegate.registry import SCHEMA as CONTROL
@@ -64,7 +63,7 @@ def check_database(path: Path, schema: Schema, data_dir: DataDir) -> list[Findin
                 faults += store_faults(db)
     except LogTooNew:
         raise
-    except LogDamaged as error:
+    except LogError as error:
         faults = [str(error)]
     return [Finding(name, fault) for fault in faults]
 
@@ -74,10 +73,6 @@ def store_faults(db: apsw.Connection) -> list[str]:
     if len(fetch(db, "SELECT 1 FROM state")) != 1:
         return ["it does not have one cursor"]
     state, faults = read_state(db), []
-    try:
-        before_first(db)
-    except ValueError as error:
-        faults.append(f"its proof of decisions: {error}")
     counted = n_counted(state)
     if counted != state.cursor - state.start:
         faults.append(f"its cursor has moved by {state.cursor - state.start}, but {counted} events are counted")
@@ -92,6 +87,9 @@ def store_faults(db: apsw.Connection) -> list[str]:
         faults.append(f"it holds {n_held} events, but {state.held} are counted")
     if last is not None and last > state.cursor:
         faults.append(f"it holds event {last}, but its cursor is at {state.cursor}")
+    whole, fault = check_proof(db)
+    if fault is not None and not (faults and whole):  # what contradicts the store's counts is told of them already
+        faults.append(f"its proof of decisions: {fault}")
     return faults + beyond_faults(db)
 
 
@@ -132,28 +130,33 @@ def _is_readable(db: apsw.Connection, id_: int) -> bool:
     return True
 
 
-def cursors(data_dir: DataDir) -> list[Offset]:
+def cursors(data_dir: DataDir, *, rung: Offset = 0) -> list[Offset]:
     """How far each destination has read, or where it begins when it never did; as far as their files can be read.
 
     Of a store whose cursor cannot be believed only its beginning counts: a repair would add to the log what such a
-    cursor speaks of. Also what is before the first event that a destination holds, for it needs that one still, and the
-    last one that it has settled beyond its cursor, for no other event must get that offset.
+    cursor speaks of. For the same reason a registration counts as one at the beginning of the log when it is after an
+    event of which neither the bell (`rung`, 0 when that says nothing) nor a store has heard. Also what is before the
+    first event that a destination holds, for it needs that one still, and the last one that it has settled beyond its
+    cursor, for no other event must get that offset.
     """
+    starts: dict[str, Offset] = {}
     found: dict[str, Offset] = {}
     for path, schema in databases(data_dir):
         try:
             with looked_at(path, schema) as db:
                 if schema is CONTROL:
-                    starts = fetch(db, "SELECT id, start FROM destinations WHERE typeof(start) = 'integer'")
-                    found.update(dict(starts))
+                    starts = dict(fetch(db, "SELECT id, start FROM destinations WHERE typeof(start) = 'integer'"))
                 elif schema is STORE:
                     found[path.stem] = passed = _passed(db)
                     if (settled := settled_end(db)) > passed:
                         found[f"{path.stem}, settled"] = settled
                     for (oldest,) in fetch(db, "SELECT log_offset FROM held ORDER BY log_offset LIMIT 1"):
                         found[f"{path.stem}, held"] = min(oldest - 1, passed)
-        except LogDamaged:
+        except LogError:
             continue
+    known = max([rung, *found.values()])
+    for id_, start in starts.items():
+        found.setdefault(id_, 0 if start < 0 or (rung and start > known) else start)
     return list(found.values())
 
 

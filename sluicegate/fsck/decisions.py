@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,14 +9,22 @@ from collections.abc import Iterator, Mapping
 import apsw
 
 from sluicegate.accounts import DAMAGED, read_state, words_of
+from sluicegate.audit.beginning import before_first, set_before
 from sluicegate.audit.chain import Row, add_later, later
-from sluicegate.audit.reading import Checked, before_first, check, ranges, rows_after
+from sluicegate.audit.reading import Checked, check, ranges, rows_after
 from sluicegate.audit.words import DEAD, HELD, expired
 from sluicegate.sqlite import fetch
 
 BEGUN_ANEW = "the proof of its decisions was damaged too and begins anew"
 
 _WHERE = {DEAD: "SELECT log_offset FROM dead_letters", HELD: "SELECT log_offset FROM held"}
+
+
+def mend_beginning(db: apsw.Connection) -> None:
+    """Set the counts before the first row to those from which the rows go on; inside the caller's transaction."""
+    told = told_by(db)
+    if told is not None and told.due_before is not None:
+        _put_before(db, told.due_before)
 
 
 def mend_decisions(db: apsw.Connection) -> bool:
@@ -49,6 +56,16 @@ def mend_decisions(db: apsw.Connection) -> bool:
                 return False
     _begin_anew(db, state.cursor, counts)
     return True
+
+
+def check_proof(db: apsw.Connection) -> tuple[bool, str | None]:
+    """Whether the chain is whole by itself, and what is wrong with it or how it contradicts the accounts."""
+    state = read_state(db)
+    try:
+        checked = check(db, cursor=state.cursor, counts=words_of(state), now_ms=0)
+    except (ValueError, IndexError) as error:
+        return False, str(error)
+    return checked.reached is not None, checked.fault
 
 
 def told_by(db: apsw.Connection) -> Checked | None:
@@ -93,9 +110,8 @@ def _later_last(db: apsw.Connection) -> Iterator[Row]:
         yield from (row for row in rows_after(db, before_first(db).number) if bool(row.later) is later_ones)
 
 
-def _put_before(db: apsw.Connection, counts: Counter[str]) -> None:
-    kept = json.dumps({word: n for word, n in counts.items() if n})
-    db.execute("UPDATE decisions_before SET counts = ?", (kept,))
+def _put_before(db: apsw.Connection, counts: Mapping[str, int]) -> None:
+    set_before(db, before_first(db)._replace(counts=counts))
 
 
 def _begin_anew(db: apsw.Connection, cursor: int, counts: dict[str, int]) -> None:
@@ -106,4 +122,4 @@ def _begin_anew(db: apsw.Connection, cursor: int, counts: dict[str, int]) -> Non
     db.execute("DELETE FROM decisions")
     db.execute("DELETE FROM decisions_before")
     db.execute("INSERT INTO decisions_before VALUES (?, ?, zeroblob(32), '{}')", (cursor, number))
-    _put_before(db, Counter(counts))
+    _put_before(db, counts)

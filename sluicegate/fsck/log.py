@@ -13,6 +13,7 @@ from sluicegate.eventlog.starting import check_end
 from sluicegate.fsck.findings import Finding, Progress
 from sluicegate.fsck.rebuild import replaced_by_nothing
 from sluicegate.paths import DataDir
+from sluicegate.sqlite import require_files
 
 READ_EVENTS = 20_000
 READ_BYTES = 64 * 1024 * 1024
@@ -29,6 +30,7 @@ def check_log(data_dir: DataDir, *, due_head: Offset, progress: Progress, passed
         return _missing(path, due_head)
     findings: list[Finding] = []
     try:
+        require_files(path)
         check_end(path, acknowledged=0)
     except LogTooNew:
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sluicegate.backoff import backoff_s
 from sluicegate.config.model import SupervisorConfig
@@ -15,12 +15,17 @@ STOP_DEADLINE_S = 20.0
 """How long a process may take to finish and commit (under the 30 s that containers grant)."""
 END_GRACE_S = 5.0
 """How long a process that reported its own end may take to be gone."""
+STILL_S = 2.0
+"""How long a process may stand still while all are to end, in case that somebody has stopped them all and lets them go
+on one after the other: it cannot end by itself."""
 KILL_AGAIN_S = 2.0
 """When a killed process whose exit was not seen is looked after again."""
 HEALTHY_S = 60.0
 """Loaded for so long, its earlier failures are forgotten."""
 HEALTHY_DELIVERED = 100
 """The same after so many delivered events: a poisoned event must not hide behind an idle minute."""
+
+GAVE_PLACE = "its place went to another until its vendor is tried again"
 
 
 class Lifecycle:
@@ -65,6 +70,14 @@ class Lifecycle:
         """Stop one that has nothing to deliver, until somebody wants it again."""
         slot.wanted = False
         slot.reason = reason
+        self.stop(slot, now)
+
+    def give_place(self, slot: Slot, process: Process, now: float) -> None:
+        """Stop one whose vendor is in an outage; it is started again when its next attempt is due."""
+        slot.rest = State.BACKING_OFF
+        slot.next_attempt_at = process.rests_until
+        slot.error = slot.error or "its vendor is in an outage"
+        slot.reason = GAVE_PLACE
         self.stop(slot, now)
 
     def pause(self, slot: Slot, now: float, *, reason: str) -> None:
@@ -120,12 +133,17 @@ class Lifecycle:
         if process.phase is not Phase.STOPPING:
             process.phase = Phase.CONDEMNED
         process.deadline = now + KILL_AGAIN_S
+        process.still_since = None
         self._out.append(Kill(slot.id, process.epoch))
+
+    def is_stuck(self, process: Process, now: float) -> bool:
+        """Whether it has been stopped by a signal for so long that nobody is about to let it go on."""
+        return process.still_since is not None and now >= process.still_since + STILL_S
 
     def exited(self, slot: Slot, process: Process, now: float, *, how: str = "") -> None:
         """Its process is gone."""
         slot.process = None
-        if slot.rest not in (State.PAUSED, State.FAILED) and slot.reason != EVICTED:
+        if slot.rest not in (State.PAUSED, State.FAILED) and slot.reason not in (EVICTED, GAVE_PLACE):
             slot.reason = None
         if not process.ending:
             what = process.doing if process.phase is Phase.STARTING else "running"
@@ -163,6 +181,16 @@ class Lifecycle:
         if process is None or process.phase is not Phase.READY or not process.caught_up:
             return None
         return process.idle_since + self.config.idle_ttl_s if self.config.idle_ttl_s > 0 else None
+
+    def deadlines(self, slot: Slot) -> Iterator[float]:
+        """When something is due for one with a process."""
+        if slot.process is not None:
+            yield slot.process.deadline
+        idle_at = self.idle_at(slot)
+        if idle_at is not None:
+            yield idle_at
+        if slot.retry_count and slot.loaded:
+            yield self.healthy_at(slot)
 
     def rest(self, slot: Slot, now: float) -> None:
         """A failed one that nobody wants any more has nothing to wait for once its time comes."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sluicegate.loading.bursts import Bursts
 from sluicegate.loading.lifecycle import Lifecycle
 from sluicegate.loading.slot import Slot
-from sluicegate.loading.waiting import Waiting, victims
+from sluicegate.loading.waiting import Waiting, resting, victims
 
 
 class Places:
@@ -37,10 +37,17 @@ class Places:
         while free > 0 and self._waiting and self._bursts.take():
             self._life.spawn(self._waiting.next(), now)
             free -= 1
-        ending = sum(process.ending for process in processes)
-        for slot in victims(slots, len(self._waiting) - free - ending):
-            self._life.evict(slot, now)
+        self._make_room(slots, len(self._waiting) - free - sum(process.ending for process in processes), now)
         self._waiting.mark()
+
+    def _make_room(self, slots: Collection[Slot], n_places: int, now: float) -> None:
+        """Of those that have nothing to deliver, then of those that an outage keeps from it."""
+        idle = victims(slots, n_places)
+        for slot in idle:
+            self._life.evict(slot, now)
+        for slot in resting(slots, n_places - len(idle), now):
+            if slot.process is not None:
+                self._life.give_place(slot, slot.process, now)
 
     def next_deadline(self) -> float | None:
         """When more may be started that wait; None when that depends on others."""

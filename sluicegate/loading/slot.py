@@ -42,8 +42,12 @@ class Process:
     idle_since: float = 0.0
     breaker: str = "closed"
     """State of its circuit breaker."""
+    rests_until: float = -math.inf
+    """When its next call goes out, while an outage of its vendor keeps all of them back."""
     unknown_outcomes: int = 0
     delivered_unenforced: int = 0
+    still_since: float | None = None
+    """Since when it has been seen to be stopped by a signal; None when it was not at the last look."""
     awake_since: float = -math.inf
     """When everybody last woke up: no call is taken for hung because of what it lasted before that."""
 

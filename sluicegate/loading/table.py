@@ -27,6 +27,8 @@ from sluicegate.pressure import MemoryUse
 
 LOOK_S = 5.0
 """The table wants to be looked at this often while anything runs."""
+STILL_LOOK_S = 0.5
+"""So often when all are to end, to find those that stand still."""
 ABSENT_S = 3 * LOOK_S
 """Not called for so long, its owner was stopped or starved; the processes get that time on top of their deadlines."""
 GOING_DOWN = "the system is going down"
@@ -73,6 +75,11 @@ class LoadingTable:
     def running(self) -> tuple[str, ...]:
         """Those that have a process, in whatever state, and so may write to their stores."""
         return tuple(slot.id for slot in self._slots.values() if slot.process is not None)
+
+    @property
+    def draining(self) -> bool:
+        """Whether all are to end for good."""
+        return self._drains is not None
 
     def status(self, id: str) -> LoadingStatus:
         """Snapshot of one destination; raises `Refused` for an unknown one."""
@@ -245,6 +252,13 @@ class LoadingTable:
         if process is not None:
             process.doing = doing
 
+    def seen(self, id: str, epoch: int, *, now: float, still: bool) -> None:
+        """Whether its process is stopped by a signal; the next `tick` does what follows."""
+        slot = self._slots.get(id)
+        process = slot.running(epoch) if slot is not None else None
+        if process is not None:
+            process.still_since = (now if process.still_since is None else process.still_since) if still else None
+
     def exited(self, id: str, epoch: int, *, now: float, how: str = "") -> list[Effect]:
         """Its process is gone, with this exit code or signal; may be reported any number of times."""
         self._arrive(now)
@@ -266,11 +280,15 @@ class LoadingTable:
         delivered: int,
         error: str | None = None,
         breaker: str = "closed",
+        rests_s: float = 0.0,
         reason: str | None = None,
         unknown_outcomes: int = 0,
         delivered_unenforced: int = 0,
     ) -> list[Effect]:
-        """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not."""
+        """A sign of life; `delivered` counts from its start. One that has read the log has loaded, heard or not.
+
+        For `rests_s` from now on no call goes out to its vendor.
+        """
         self._arrive(now)
         slot = self._slots.get(id)
         process = slot.running(epoch) if slot is not None else None
@@ -287,6 +305,7 @@ class LoadingTable:
         slot.error = error
         slot.reason = reason
         process.breaker, process.unknown_outcomes = breaker, unknown_outcomes
+        process.rests_until = now + rests_s
         process.delivered_unenforced = delivered_unenforced
         if delivered >= HEALTHY_DELIVERED:
             slot.retry_count = 0
@@ -315,26 +334,13 @@ class LoadingTable:
         """When `tick` is to be called if nothing else happens; None for never. May lie in the past."""
         found: list[float] = []
         for slot in self._slots.values():
-            if slot.process is not None or slot.next_attempt_at is not None:
-                found += self._deadlines(slot)
             if slot.process is not None:
-                found.append(now + LOOK_S)
+                found += [*self._life.deadlines(slot), now + (STILL_LOOK_S if self.draining else LOOK_S)]
+            elif slot.next_attempt_at is not None and not self._places.awaits(slot.id):
+                found.append(slot.next_attempt_at)
         more_at = self._places.next_deadline() if self._drains is None else None
         found += [at for at in (more_at, self._batches.next_deadline()) if at is not None]
         return min(found, default=None)
-
-    def _deadlines(self, slot: Slot) -> Iterable[float]:
-        process = slot.process
-        if process is None:
-            if slot.next_attempt_at is not None and not self._places.awaits(slot.id):
-                yield slot.next_attempt_at
-            return
-        yield process.deadline
-        idle_at = self._life.idle_at(slot)
-        if idle_at is not None:
-            yield idle_at
-        if slot.retry_count and slot.loaded:
-            yield self._life.healthy_at(slot)
 
     # Rules over all
 
@@ -361,6 +367,7 @@ class LoadingTable:
                     slot.process.deadline += now - self._seen_at
                     slot.process.idle_since += now - self._seen_at
                     slot.process.awake_since = now
+                    slot.process.still_since = None
         self._seen_at = now if self._seen_at is None else max(now, self._seen_at)
 
     def _settle(self, now: float) -> list[Effect]:
@@ -370,7 +377,7 @@ class LoadingTable:
             if process is None:
                 if slot.next_attempt_at is not None:
                     self._life.rest(slot, now)
-            elif now >= process.deadline:
+            elif now >= process.deadline or (self.draining and self._life.is_stuck(process, now)):
                 self._life.overdue(slot, process, now)
             elif process.phase is Phase.READY:
                 self._life.check_health(slot, now)

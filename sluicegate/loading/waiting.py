@@ -47,6 +47,21 @@ class Waiting:
             slot.reason = None
 
 
+MIN_REST_S = 10.0
+"""Whose next attempt is nearer keeps its place: a stop and a start would take a good part of that."""
+
+
+def resting(slots: Iterable[Slot], count: int, now: float) -> list[Slot]:
+    """The `count` of those that can deliver nothing for a while whose next attempt is furthest away."""
+    found = [
+        (slot.process.rests_until, slot.id, slot)
+        for slot in slots
+        if slot.process is not None and slot.loaded and not slot.process.caught_up
+    ]
+    found = sorted((one for one in found if one[0] >= now + MIN_REST_S), reverse=True)
+    return [slot for _, _, slot in found[: max(count, 0)]]
+
+
 def victims(slots: Iterable[Slot], count: int) -> list[Slot]:
     """The `count` least recently used of the loaded destinations that have nothing left to deliver."""
     idle = [slot for slot in slots if slot.process is not None and slot.loaded and slot.process.caught_up]

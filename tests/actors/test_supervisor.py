@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,36 @@ def test_a_needed_destination_takes_the_place_of_an_idle_one(make: Make) -> None
     assert supervised.status("a").state == "registered"
 
 
+def in_an_outage(store: Path, *, for_s: float) -> None:
+    """As a process leaves its store whose circuit breaker was open."""
+    now_ms = time.time_ns() // 1_000_000
+    with closing(sqlite3.connect(store)) as db, db:
+        db.execute(
+            "UPDATE restraint SET at_ms = ?, open_until_ms = ?, open_ms = 60000, general = 1",
+            (now_ms, now_ms + int(for_s * 1_000)),
+        )
+
+
+def test_a_needed_destination_takes_the_place_of_one_whose_vendor_is_in_an_outage(make: Make) -> None:
+    supervised = make(destination("a"), destination("b"), supervisor=dataclasses.replace(QUICK, max_loaded=1))
+    supervised.ensure("a")
+    supervised.until("a", lambda s: s.loaded)
+    supervised.ask(Unload, "a")
+    supervised.until("a", lambda s: s.pid is None)
+    in_an_outage(supervised.data_dir.store("a"), for_s=60.0)
+    supervised.append(b"{}")
+    supervised.ensure("a")
+    supervised.until("a", lambda s: s.breaker == "open")
+
+    supervised.ensure("b")
+    supervised.until("b", lambda s: s.loaded)
+
+    given = supervised.status("a")
+    assert (given.state, given.retry_count, given.lag_events) == ("backing_off", 0, 1)
+    assert given.reason == "its place went to another until its vendor is tried again"
+    assert given.next_attempt_at is not None and 30 < given.next_attempt_at - time.time() < 61
+
+
 def test_unload_and_clear_stop_what_runs(make: Make) -> None:
     supervised = make(destination("a"), destination("b"))
     supervised.ask(LoadBatch, ("a", "b"))
@@ -392,6 +423,20 @@ def test_drain_answers_when_every_process_has_ended_and_starts_nothing_more(make
     assert isinstance(done, Done)
     assert all(pid is not None and is_gone(pid) for pid in pids)
     assert supervised.status("a").pid is None
+
+
+def test_drain_does_not_wait_for_a_process_that_stands_still(make: Make) -> None:
+    supervised = make(destination("a"), destination("b"))
+    supervised.ask(LoadBatch, ("a", "b"))
+    pids = [supervised.status(id).pid or 0 for id in ("a", "b")]
+    os.kill(pids[0], signal.SIGSTOP)
+    began = time.monotonic()
+
+    done = supervised.ask(Drain, 15.0)
+
+    assert isinstance(done, Done)
+    assert time.monotonic() - began < 8.0
+    assert all(is_gone(pid) for pid in pids)
 
 
 def test_call_that_outlasts_a_stop_is_not_taken_for_what_ended_its_process(make: Make) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 
 from sluicegate.accounts import read_state, store_schema, words_of
 from sluicegate.audit import chain
-from sluicegate.audit.chain import Decisions, add_decisions, add_later, later
+from sluicegate.audit.beginning import before_first
+from sluicegate.audit.chain import Decisions, add_decisions, add_later, counts_of, later
 from sluicegate.audit.column import add_version
-from sluicegate.audit.reading import Checked, before_first, check, counts_of, entries_of, hash_at, ranges, rows_after
+from sluicegate.audit.reading import Checked, check, entries_of, hash_at, ranges, rows_after
 from sluicegate.audit.trim import forget_decisions
 from sluicegate.audit.words import Final, final
 from sluicegate.config.model import Requirement
@@ -129,7 +131,7 @@ def test_whole_chain_adds_up_and_reaches_the_cursor(told: Chain) -> None:
             "row 13 ",
         ),
         ("UPDATE decisions_before SET hash = zeroblob(31)", "row 1 "),
-        ("UPDATE decisions_before SET counts = '{\"delivered\": 1}'", "the rows add up to 13 delivered"),
+        ("UPDATE decisions_before SET counts = '{\"delivered\": 1}'", "the counts before row 1 "),
         ("DELETE FROM decisions_before", "the beginning of the chain is missing"),
     ],
 )
@@ -202,13 +204,60 @@ def test_old_decisions_go_and_the_rest_still_verifies(told: Chain) -> None:
     assert entries_of(told.db, START + 10)[-1].word == DELIVERED
 
 
-def test_chain_of_which_everything_has_gone_goes_on(told: Chain) -> None:
+def test_chain_of_which_all_is_old_keeps_its_newest_row_and_goes_on(told: Chain) -> None:
     forget_decisions(told.db, before_ms=10**15)
 
     told.settle((DENIED, 3), at_ms=10**15)
 
     checked = told.check()
-    assert (checked.fault, checked.n_rows, checked.first_row) == (None, 1, 13)
+    assert (checked.fault, checked.n_rows, checked.first_row) == (None, 2, 12)
+
+
+@pytest.mark.parametrize("before_ms", [0, 3 * chain.GROW_MS, 10**15])
+def test_counts_before_the_first_row_that_were_changed_with_the_accounts_are_told(told: Chain, before_ms: int) -> None:
+    forget_decisions(told.db, before_ms=before_ms)
+    changes = {DELIVERED: 1, DENIED: -1}
+    counts = Counter(before_first(told.db).counts)
+    counts.update(changes)
+    told.db.execute("UPDATE decisions_before SET counts = ?", (json.dumps(counts),))
+
+    changed = {word: told.counts[word] + n for word, n in changes.items()}
+
+    assert (told.check(**changed).fault or "").startswith("the counts before row ")
+
+
+def test_chain_from_before_its_rows_told_the_counts_goes_on_with_them(told: Chain) -> None:
+    without_totals(told)
+    old = told.check()
+    told.settle((DELIVERED, 1), at_ms=9 * chain.GROW_MS)
+
+    totals = [chain.Story.unpacked(row.story).totals for row in rows(told.db)]
+
+    assert old.fault is told.check().fault is None
+    assert totals == [None] * 12 + [told.counts]
+
+
+def test_chain_that_is_too_long_to_be_added_up_goes_on_without_counts(
+    told: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_totals(told)
+    monkeypatch.setattr(chain, "MAX_ADDED_UP", 11)
+
+    told.settle((DELIVERED, 1), at_ms=9 * chain.GROW_MS)
+
+    assert chain.Story.unpacked(rows(told.db)[-1].story).totals is None
+    assert told.check().fault is None
+
+
+def without_totals(told: Chain) -> None:
+    """Make the chain one of an older version."""
+    hash_ = before_first(told.db).hash
+    for row in rows(told.db):
+        row = replace(row, story=msgpack.packb(msgpack.unpackb(row.story)[:7])).hashed(hash_)
+        told.db.execute(
+            "UPDATE decisions SET (story, hash) = (?, ?) WHERE number = ?", (row.story, row.hash, row.number)
+        )
+        hash_ = row.hash
 
 
 def test_broken_row_is_not_forgotten_for_its_age(told: Chain) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sluicegate.accounts import store_schema
+from sluicegate.audit.beginning import before_first
 from sluicegate.audit.chain import add_decisions
-from sluicegate.audit.reading import before_first
 from sluicegate.config.model import (
     Config,
     ConsentConfig,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import threading
 from typing import Any
 
 import pytest
@@ -76,3 +78,26 @@ def test_the_log_is_read_once_while_something_else_cannot_be_erased(
 
     assert n_rows == 1
     assert traces(world.data_dir, ANNE, CANARY) == []
+
+
+def test_erasing_that_cannot_go_on_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "sluicegate")
+    held, arrived = threading.Event(), threading.Event()
+
+    def serve(_: ErasingThread) -> None:
+        arrived.set()
+        held.wait(60)
+
+    monkeypatch.setattr(ErasingThread, "_serve", serve)
+    put_in_force(world.data_dir, Kind.SUPPRESS_ONLY, SubjectKind.USER_ID, ["anne"])
+    thread = ErasingThread(world.data_dir)
+    thread.start()
+    assert arrived.wait(60)
+
+    try:
+        thread.stop(timeout_s=0.01)
+        assert "erasing does not end within 0.01 s" in caplog.text
+    finally:
+        held.set()

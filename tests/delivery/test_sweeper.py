@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,27 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield world
     world.sweeper.stop()
     world.log.close()
+
+
+def test_sweeper_that_cannot_go_on_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "sluicegate")
+    held, arrived = threading.Event(), threading.Event()
+
+    def pass_(_: SqliteLog) -> None:
+        arrived.set()
+        held.wait(60)
+
+    monkeypatch.setattr(world.sweeper, "_pass", pass_)
+    world.sweeper.start()
+    assert arrived.wait(60)
+
+    try:
+        world.sweeper.stop(timeout_s=0.01)
+        assert "the sweeper does not end within 0.01 s" in caplog.text
+    finally:
+        held.set()
 
 
 def test_cursors_are_left_alone_until_it_is_known_who_runs(world: World) -> None:

@@ -94,6 +94,25 @@ def test_stop_ends_in_time_while_a_part_hangs(system: MakeSystem, receiver: Rece
     assert took_s < STOP_S
 
 
+def test_stop_does_not_wait_for_a_destination_that_stands_still(system: MakeSystem, receiver: Receiver) -> None:
+    running = system(CONFIG.format(url=receiver.url)).start()
+    load = Load(running)
+    victim = running.until("crm", "loaded", lambda s: s.loaded).pid
+    running.detach()
+    assert victim is not None
+
+    os.kill(victim, signal.SIGSTOP)
+    began = time.monotonic()
+    code = running.stop()
+    took_s = time.monotonic() - began
+    owed = load.cut()
+    running.start()
+
+    all_delivered(running, receiver, owed)
+    assert code == 0
+    assert took_s < 12.0
+
+
 def test_stop_is_heard_while_a_part_that_hung_is_replaced(system: MakeSystem, receiver: Receiver) -> None:
     running = started(system, receiver)
     load = Load(running)

@@ -308,6 +308,42 @@ def test_directory_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert fsck(DataDir(tmp_path / "nothing")).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["destinations/x.db", "destinations/crm.db-wal", "control.db", "consent.db", "events.db", "events.db-wal"],
+)
+def test_directory_in_the_place_of_a_file_is_found_and_the_rest_is_checked(data_dir: DataDir, name: str) -> None:
+    spoil(data_dir.store("crm"), "DELETE FROM denied")
+    place = data_dir.root / name
+    place.unlink(missing_ok=True)
+    place.mkdir()
+
+    found = fsck(data_dir, "--json")
+    repair = fsck(data_dir, "--repair", "--json")
+
+    assert (found.returncode, repair.returncode) == (1, 1), found.stderr + repair.stderr
+    told = {one["file"]: one["what"] for one in json.loads(found.stdout)["findings"]}
+    file = name.removesuffix("-wal")
+    assert f"{name.removeprefix('destinations/')}: is a directory" in told[file]
+    assert "destinations/crm.db" in told
+    mended = [one["file"] for one in json.loads(repair.stdout)["findings"] if one["repaired"]]
+    assert mended == [] if file == "destinations/crm.db" else ["destinations/crm.db"]
+    assert place.is_dir()
+
+
+def test_file_that_is_no_database_is_found_and_the_rest_is_checked(data_dir: DataDir) -> None:
+    spoil(data_dir.store("crm"), "DELETE FROM denied")
+    data_dir.store("notes").write_text("a text, " * 1_000)
+    os.mkfifo(data_dir.store("pipe"))
+
+    findings = repaired(data_dir)
+
+    assert {one.file for one in findings if one.repaired} == {"destinations/crm.db"}
+    told = {one.file: one.what for one in findings if not one.repaired}
+    assert "is no file" in told["destinations/pipe.db"]
+    assert "destinations/notes.db" in told
+
+
 def test_missing_control_database_is_found_and_the_log_is_left_alone(data_dir: DataDir) -> None:
     data_dir.control.unlink()
     before = data_dir.event_log.read_bytes()

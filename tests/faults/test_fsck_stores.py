@@ -177,6 +177,35 @@ def test_new_store_that_lost_the_beginning_of_its_chain_begins_a_new_one(
     assert fsck(data_dir).returncode == 0
 
 
+def test_proof_that_is_broken_alone_is_found_and_begins_anew(data_dir: DataDir) -> None:
+    spoil(data_dir.store("crm"), "UPDATE decisions SET at_ms = at_ms + 1")
+
+    found = fsck(data_dir)
+    findings = repaired(data_dir)
+
+    assert "its proof of decisions: row 1 is not what was written" in found.stdout
+    assert "begins anew" in (findings[0].repaired or "")
+    assert proof_of(data_dir) == (None, {"delivered": 17, "skipped": 2, "failed": 1}, 0)
+    assert fsck(data_dir).returncode == 0
+
+
+@pytest.mark.parametrize("accounts", ["", "UPDATE state SET delivered = 19; UPDATE denied SET n = 1"])
+def test_counts_before_the_proof_that_were_changed_are_set_right_by_it(data_dir: DataDir, accounts: str) -> None:
+    path = data_dir.store("crm")
+    with closing(DestinationStore.open(path, start=0)) as store:
+        store.commit(1, cursor=21, delivered=1)
+    began = """'{"delivered": 1, "denied:no consent": -1}'"""
+    spoil(path, f"UPDATE decisions_before SET counts = {began}; {accounts}")
+
+    found = fsck(data_dir)
+    findings = repaired(data_dir)
+
+    assert "its proof of decisions: the counts before row 1 are not those from which row 1 goes on" in found.stdout
+    assert "begins anew" not in (findings[0].repaired or "")
+    assert proof_of(data_dir) == (None, {"delivered": 18, "skipped": 2, "failed": 1}, 0)
+    assert fsck(data_dir).returncode == 0
+
+
 def test_store_with_a_broken_index_gets_it_built_again(data_dir: DataDir) -> None:
     path = data_dir.store("crm")
     clear_page(path, root_of(path, "dead_letters_message_id"))

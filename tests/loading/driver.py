@@ -42,7 +42,14 @@ class Driver:
         return self.table.exited(id, self.table.status(id).epoch, now=self.now)
 
     def progress(
-        self, id: str, *, caught_up: bool = True, idle_s: float = 0.0, stalled_s: float = 0.0, delivered: int = 0
+        self,
+        id: str,
+        *,
+        caught_up: bool = True,
+        idle_s: float = 0.0,
+        stalled_s: float = 0.0,
+        delivered: int = 0,
+        rests_s: float = 0.0,
     ) -> list[Effect]:
         return self.table.progress(
             id,
@@ -52,6 +59,7 @@ class Driver:
             idle_s=idle_s,
             stalled_s=stalled_s,
             delivered=delivered,
+            rests_s=rests_s,
         )
 
     def wait(self, seconds: float) -> list[Effect]:

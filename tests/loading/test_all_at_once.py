@@ -38,6 +38,67 @@ def test_drain_ends_when_the_last_process_is_gone_and_starts_nothing_more() -> N
     assert driver.table.drain_all("again", now=driver.now) == [Drained("again")]
 
 
+def draining() -> Driver:
+    driver = Driver("a", "b")
+    driver.load("a", "b")
+    driver.table.drain_all("d", now=driver.now, deadline_s=19.0)
+    return driver
+
+
+def seen(driver: Driver, id: str, *, still: bool) -> None:
+    driver.table.seen(id, driver.table.status(id).epoch, now=driver.now, still=still)
+
+
+def test_process_that_stands_still_is_not_waited_for_when_all_are_to_end() -> None:
+    driver = draining()
+    seen(driver, "a", still=True)
+
+    early = driver.wait(1.9)
+    seen(driver, "a", still=True)
+    late = driver.wait(0.1)
+
+    assert (early, late) == ([], [Kill("a", 1)])
+    assert driver.exit("a") == []
+    assert driver.exit("b") == [Drained("d")]
+    assert driver.table.status("a").error is None
+
+
+def test_process_that_goes_on_again_may_end_by_itself() -> None:
+    driver = draining()
+    seen(driver, "a", still=True)
+    driver.wait(1.9)
+    seen(driver, "a", still=False)
+    driver.wait(0.1)
+    seen(driver, "a", still=True)
+
+    assert driver.wait(1.9) == []
+
+
+def test_supervisor_that_was_stopped_itself_blames_nobody_for_standing_still_meanwhile() -> None:
+    driver = draining()
+    seen(driver, "a", still=True)
+    driver.now += 16.0
+
+    assert driver.table.tick(now=driver.now) == []
+
+
+def test_standing_still_is_looked_for_often_when_all_are_to_end() -> None:
+    driver = draining()
+
+    deadline = driver.table.next_deadline(now=driver.now)
+
+    assert deadline is not None and deadline <= driver.now + 0.5
+
+
+def test_process_that_stands_still_keeps_its_time_when_only_it_is_to_end() -> None:
+    driver = Driver("a")
+    driver.load("a")
+    driver.table.unload("a", now=driver.now)
+    seen(driver, "a", still=True)
+
+    assert driver.wait(19.0) == []
+
+
 def test_batch_under_way_is_answered_by_the_drain() -> None:
     driver = Driver("a")
     driver.table.load_batch("r", ["a"], now=driver.now)

@@ -46,6 +46,11 @@ class TableMachine(RuleBasedStateMachine):
         if fate == "arrives twice":
             self.world.network.append(call)
 
+    @rule(id=IDS, seconds=st.floats(0.0, 60.0))
+    def vendor_is_in_an_outage(self, id: str, seconds: float) -> None:
+        if id in self.world.ids:
+            self.world.outage_until[id] = self.world.now + seconds
+
     @rule(seconds=st.floats(0.0, 30.0))
     def time_passes(self, seconds: float) -> None:
         self.world.pass_time(seconds)

@@ -56,6 +56,8 @@ class World:
         self.now = 0.0
         self.pending = dict.fromkeys(self.ids, 0)
         self.store_epoch = dict.fromkeys(self.ids, 0)
+        self.outage_until = dict.fromkeys(self.ids, 0.0)
+        """As the store keeps it: over the lives of workers, nothing goes out before."""
         self.paused: set[str] = set()
         self.workers: list[Worker] = []
         self.network: list[Callable[[], list[Effect]]] = []
@@ -160,7 +162,8 @@ class World:
             self.die(worker)
             return
         assert self.store_epoch[id] == epoch, "a stale epoch commits"
-        if self.pending[id]:
+        rests_s = max(0.0, self.outage_until[id] - self.now)
+        if self.pending[id] and not rests_s:
             taken = self.pending[id] if not self.faults else 1
             self.pending[id] -= taken
             worker.delivered += taken
@@ -168,7 +171,14 @@ class World:
         said = (self.pending[id] == 0, self.now - worker.idle_since, worker.delivered)
         self.say(
             lambda: self.table.progress(
-                id, epoch, now=self.now, caught_up=said[0], idle_s=said[1], stalled_s=0.0, delivered=said[2]
+                id,
+                epoch,
+                now=self.now,
+                caught_up=said[0],
+                idle_s=said[1],
+                stalled_s=0.0,
+                delivered=said[2],
+                rests_s=rests_s,
             )
         )
 
@@ -187,7 +197,9 @@ class World:
                 self.apply(self.table.ensure([id], now=self.now))
         elif choice < 0.88:
             self.pass_time(self.rng.random() * 3.0)
-        elif choice < 0.93 and self.workers:
+        elif choice < 0.91:
+            self.outage_until[self.ids[int(self.rng.random() * len(self.ids))]] = self.now + self.rng.random() * 60.0
+        elif choice < 0.95 and self.workers:
             worker = self.workers[int(self.rng.random() * len(self.workers))]
             if worker.alive:
                 if self.rng.random() < 0.6:

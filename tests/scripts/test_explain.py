@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sluicegate.config import embedded_config
+from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.store import DestinationStore
 from sluicegate.event import Combo, EventBatch
 from sluicegate.eventlog.erasing import LogEraser
@@ -133,6 +134,79 @@ def test_destination_that_was_registered_again_keeps_what_it_has_delivered_befor
         db.execute("UPDATE destinations SET start = 1 WHERE id = 'crm'")
 
     assert told(where, "m-1", *options)["crm"]["outcome"] == "delivered"
+
+
+def remove_crm(options: tuple[str, ...]) -> None:
+    Path(options[1]).write_text(CONFIG.replace('[destinations.crm]\ntype = "null"\nrequires = ["marketing"]\n', ""))
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_destination_that_is_no_longer_configured_tells_what_it_has_got(
+    where: DataDir, options: tuple[str, ...], is_registered: bool
+) -> None:
+    remove_crm(options)
+    if not is_registered:
+        with closing(apsw.Connection(str(where.control))) as db:
+            db.execute("DELETE FROM destinations WHERE id = 'crm'")
+
+    of_all = told(where, "m-1", *options)
+    of_one = told(where, "m-1", "crm", *options)
+    shown = explain(where, "m-1", "crm", *options).stdout
+
+    fate = of_all["crm"]
+    assert (fate["outcome"], fate["decision"], fate["configured"]) == ("delivered", "delivered", False)
+    assert (of_all["pages"]["outcome"], of_all["pages"]["configured"]) == ("delivered", True)
+    assert fate["why"].startswith("no longer configured; ")
+    assert fate["requires"] is None
+    assert of_one == {"crm": fate}
+    assert "  crm is no longer configured.\n" in shown
+    assert "  Delivered: the destination has confirmed it" in shown
+
+
+def test_dead_letter_of_a_destination_that_is_no_longer_configured_is_found_when_the_log_has_let_go_of_it(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    remove_crm(options)
+    dead = DeadLetter(2, "m-2", Combo("track", "web"), b"{}", "refused", 1, 1, 1, 1)
+    with closing(DestinationStore.open(where.store("crm"), start=0)) as store:
+        store.commit(1, cursor=2, dead_letters=[dead])
+
+    fates = told(where, "m-2", *options)
+
+    assert (fates["crm"]["outcome"], fates["crm"]["configured"]) == ("dead", False)
+    assert fates["crm"]["why"] == "no longer configured; refused (after 1 attempts; dead letter 1)"
+
+
+def test_destination_that_was_removed_before_the_event_is_left_out_unless_it_is_named(
+    where: DataDir, options: tuple[str, ...]
+) -> None:
+    remove_crm(options)
+    with closing(apsw.Connection(str(where.store("crm")))) as db:
+        db.execute("UPDATE state SET cursor = 0, delivered = 0; DELETE FROM decisions")
+
+    of_all = told(where, "m-1", *options)
+    of_one = told(where, "m-1", "crm", *options)
+
+    assert set(of_all) == {"pages"}
+    assert (of_one["crm"]["outcome"], of_one["crm"]["configured"]) == ("not routed", False)
+    assert "no longer configured; it had not come to this event" in of_one["crm"]["why"]
+
+
+@pytest.mark.parametrize("damage", [b"damaged" * 1000, None])
+def test_store_of_a_destination_that_is_no_longer_configured_and_that_cannot_be_read_hides_no_other(
+    where: DataDir, options: tuple[str, ...], damage: bytes | None
+) -> None:
+    remove_crm(options)
+    where.store("crm").unlink()
+    if damage is None:
+        where.store("crm").mkdir()
+    else:
+        where.store("crm").write_bytes(damage)
+
+    fates = told(where, "m-1", *options)
+
+    assert fates["pages"]["outcome"] == "delivered"
+    assert (fates["crm"]["outcome"], fates["crm"]["configured"]) == ("unknown", False)
 
 
 def test_decisions_that_cannot_be_read_hide_no_other_destination(where: DataDir, options: tuple[str, ...]) -> None:

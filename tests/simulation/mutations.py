@@ -138,6 +138,17 @@ def capacity_is_one_too_many() -> AbstractContextManager[object]:
     return _replace(LoadingTable, "__init__", init)
 
 
+def place_is_given_away_for_ever() -> AbstractContextManager[object]:
+    def give_place(original: Callable[..., None]) -> Callable[..., None]:
+        def for_ever(self: Lifecycle, slot: Slot, process: Process, now: float) -> None:
+            original(self, slot, process, now)
+            slot.next_attempt_at = math.inf
+
+        return for_ever
+
+    return _replace(Lifecycle, "give_place", give_place)
+
+
 def no_backoff_between_calls() -> AbstractContextManager[object]:
     return mock.patch.object(lanes_module, "backoff_s", lambda *args, **kwargs: 0.0)
 
@@ -350,6 +361,7 @@ FOUND_WITHIN: dict[Mutation, Sequence[int]] = {
     no_backoff_between_starts: (17, 25, 30),
     one_death_alone_is_enough: (7, 25, 36, 38),
     pause_is_not_remembered: (0, 9, 11),
+    place_is_given_away_for_ever: (8, 27, 39, 68),
     presence_is_overlooked: (226, 328, 527, 1_127),
     replays_are_not_judged: (3_013, 6_249, 6_854),
     retries_are_not_judged: (1, 45, 68),

@@ -71,7 +71,7 @@ class Reporter:
         process, error, caught_up = self._process, self._error, self._caught_up
         idle_s = now - process.last_event_at
         stalled_s = max((now - call.began for call in process.calls), default=0.0)
-        delivered = process.delivered
+        delivered, rests_s = process.delivered, process.rests_s
         process.supervisor.tell(
             f"{process.name}: progress{', caught up' if caught_up else ''}",
             lambda table, at: table.progress(
@@ -83,5 +83,6 @@ class Reporter:
                 stalled_s=stalled_s,
                 delivered=delivered,
                 error=error,
+                rests_s=rests_s,
             ),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.errors import Refused
 from sluicegate.loading.effects import BatchDone, Drained, Effect, Kill, PersistPause, RequestStop, Spawn
+from sluicegate.loading.lifecycle import GAVE_PLACE
 from sluicegate.loading.pauses import by_operator
 from sluicegate.loading.table import LoadingTable
 from tests.simulation.clock import Timer, Violation
@@ -234,7 +235,9 @@ class Supervisor:
 
     def _note_failures(self) -> None:
         for id in self._world.sites:
-            count = self.table.status(id).retry_count
+            status = self.table.status(id)
+            count = status.retry_count
+            self._world.oracle.seen["place given in an outage"] += status.reason == GAVE_PLACE
             if count > self._retries.get(id, 0):
                 self._world.oracle.ledgers[id].failed_at = self._world.clock.now
             self._retries[id] = count

@@ -31,6 +31,7 @@ SEEN = (
     "held, then expired",
     "hold limit",
     "not taken",
+    "place given in an outage",
     "regulated in flight",
     "regulated while dead",
     "regulated while held",

@@ -21,7 +21,8 @@ SUPERVISOR = Table(
         Key(
             "max_loaded",
             Kind.COUNT,
-            "Most destinations loaded at a time; the one idle for longest makes room.",
+            "Most destinations loaded at a time; the one idle for longest makes room, else the one in an outage whose "
+            "next attempt is furthest away.",
             "",
             1,
             10_000,
