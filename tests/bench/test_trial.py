@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import pytest
 
 from sluicegate.bench import trial as trial_module
 from sluicegate.bench.errors import BenchError
+from sluicegate.bench.events import Workload
 from sluicegate.bench.systems import Straight
-from sluicegate.bench.trial import Shape, Trial, run_trial
+from sluicegate.bench.tally import Tally
+from sluicegate.bench.trial import Shape, Trial, _wait_for_arrivals, run_trial
 
 
 class Elsewhere:
@@ -75,3 +78,32 @@ def test_events_at_the_wrong_receiver_are_lost_and_unexpected(
     trial = run_trial(straight, swapped, run="t5", shape=Shape(count=200, per_request=100))
 
     assert _faults(trial) == (100, 0, 100)
+
+
+class Filling:
+    """Takes the place of a receiver to which more comes between two looks; it fails if it has to count too early."""
+
+    def __init__(self, n_bytes: list[int]) -> None:
+        self.n_bytes = n_bytes
+        self.n_counts = 0
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert message == {"do": "poll"}
+        return {"n_bytes": self.n_bytes.pop(0) if len(self.n_bytes) > 1 else self.n_bytes[0]}
+
+    def tell(self, message: dict[str, Any]) -> None:
+        assert len(self.n_bytes) == 1, "something still comes"
+        self.n_counts += 1
+
+    def answer(self, *, timeout_s: float) -> dict[str, Any]:
+        return asdict(Tally("t1", 0, lambda number: True).report())
+
+
+def test_nothing_is_counted_while_something_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_module, "POLL_S", 0.0)
+    receivers: Any = [Filling([10**9, 10**9 + 1, 10**9 + 2]), Filling([10**9]), Filling([10**9])]
+
+    reports = _wait_for_arrivals(receivers, Workload("t1"), Shape(count=100, per_request=100))
+
+    assert len(reports) == 3
+    assert [one.n_counts for one in receivers] == [1, 1, 1]
