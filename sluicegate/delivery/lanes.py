@@ -114,6 +114,16 @@ class Lanes:
         """Whether calls go out at all."""
         return self._pace.breaker
 
+    @property
+    def rests_until(self) -> float:
+        """When an outage of the vendor lets the next call out, -inf when none keeps calls back.
+
+        Nor does it rest, for all that a stop should mind, while events from elsewhere than the log are under way: how
+        often those have failed is not kept, so that another process would begin with the same one again.
+        """
+        rests = self.breaker.state is BreakerState.OPEN and self._underway.are_from_log
+        return self.breaker.until if rests else -math.inf
+
     def restraint(self, now: float) -> Restraint:
         """What the next process has to know of when calls may go out."""
         return self._pace.restraint(now)

@@ -139,6 +139,7 @@ class DeliveryLoop:
         self._start_calls(time.monotonic())
         self._commit(time.monotonic(), at_once=self._lanes.careful)  # what goes through now must not come again
         self._look_at_pace(now)
+        self._vitals.rests_until = self._lanes.rests_until
 
     def _look_at_pace(self, now: float) -> None:
         if now < self._paced_at + PACE_EVERY_S:
@@ -187,7 +188,6 @@ class DeliveryLoop:
             return
         self._breaker_state = breaker.state
         self._vitals.breaker = breaker.state.value
-        self._vitals.rests_until = breaker.until if breaker.state is BreakerState.OPEN else -math.inf
         self._vitals.reason = reason_of(breaker)
         logger.warning(self._vitals.reason or "circuit breaker closed")
 

@@ -39,6 +39,11 @@ class Underway:
         return sum(1 for lane in self.lanes if lane.origin is Origin.HELD) - self.n_alone(released=True)
 
     @property
+    def are_from_log(self) -> bool:
+        """Whether none of them had to wait or is a replay."""
+        return all(lane.origin is Origin.LOG for lane in self.lanes)
+
+    @property
     def letters(self) -> Set[int]:
         """The ids of the dead letters among their events."""
         parts = [part for lane in self.lanes if lane.replay for part in lane.parts]

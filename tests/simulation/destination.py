@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from sluicegate.delivery.breaker import BreakerState
 from sluicegate.delivery.lane import Work
 from sluicegate.delivery.loop import COMMIT_EVERY_S, LOOK_EVERY_S, STORE_RETRY_S
 from sluicegate.delivery.pacing import PACE_S
@@ -109,9 +108,7 @@ class DestinationProcess(Process):
     @property
     def rests_s(self) -> float:
         """For how long its open breaker lets no call out."""
-        if self._parts is None or self._core.lanes.breaker.state is not BreakerState.OPEN:
-            return 0.0
-        return max(0.0, self._core.lanes.breaker.until - self._world.clock.now)
+        return 0.0 if self._parts is None else max(0.0, self._core.lanes.rests_until - self._world.clock.now)
 
     @property
     def delivers(self) -> bool:
