@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -216,6 +217,17 @@ def store_schema(start: Offset) -> Schema:
     )
 
 
+@contextmanager
+def reading_store(path: Path) -> Iterator[apsw.Connection]:
+    """The store at `path`, to be read only; raises `LogError` when it cannot be opened or what is asked of it fails."""
+    connection = connect(path, store_schema(0), readonly=True)
+    try:
+        with errors_of(path):
+            yield connection
+    finally:
+        connection.close()
+
+
 def read_state(connection: apsw.Connection) -> StoreState:
     """The state in an open store."""
     version = connection.pragma("user_version")
@@ -327,14 +339,10 @@ def refused_config(path: Path) -> str | None:
     """The hash of the configuration that the vendor of this store refused last; None when none was, or no store is."""
     if not path.exists():
         return None
-    connection = connect(path, store_schema(0), readonly=True)
-    try:
-        with errors_of(path):
-            if not fetch(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'refused'"):
-                return None  # of a version that did not keep it
-            rows = fetch(connection, "SELECT config_hash FROM refused")
-    finally:
-        connection.close()
+    with reading_store(path) as connection:
+        if not fetch(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'refused'"):
+            return None  # of a version that did not keep it
+        rows = fetch(connection, "SELECT config_hash FROM refused")
     return rows[0][0] if rows else None
 
 
@@ -346,18 +354,10 @@ def _stored(data_dir: DataDir) -> set[str]:
 
 
 def _read_up_to(path: Path) -> Offset:
-    connection = connect(path, store_schema(0), readonly=True)
-    try:
-        with errors_of(path):
-            return max(read_state(connection).cursor, settled_end(connection))
-    finally:
-        connection.close()
+    with reading_store(path) as connection:
+        return max(read_state(connection).cursor, settled_end(connection))
 
 
 def _read_store(path: Path) -> StoreState:
-    connection = connect(path, store_schema(0), readonly=True)
-    try:
-        with errors_of(path):
-            return read_state(connection)
-    finally:
-        connection.close()
+    with reading_store(path) as connection:
+        return read_state(connection)

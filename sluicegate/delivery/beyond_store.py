@@ -18,7 +18,7 @@ from pathlib import Path
 import apsw
 import msgspec
 
-from sluicegate.accounts import seal_of, store_schema
+from sluicegate.accounts import reading_store, seal_of
 from sluicegate.audit.words import DEAD
 from sluicegate.config.model import Requirement
 from sluicegate.delivery.beyond import BLOCK, Beyond, Block, Ending, Remembered
@@ -26,7 +26,7 @@ from sluicegate.delivery.letters import DeadLetter
 from sluicegate.delivery.settlement import Dead, Stage
 from sluicegate.delivery.walltime import monotonic_s
 from sluicegate.eventlog.base import Offset
-from sluicegate.sqlite import connect, errors_of, fetch, transaction
+from sluicegate.sqlite import fetch, transaction
 
 logger = logging.getLogger(__name__)
 
@@ -171,16 +171,12 @@ def ending_of(path: Path, offset: Offset) -> Ending | None:
     """How an event ended that the cursor has not passed yet, None when it has not, or nobody can say."""
     if not path.exists():
         return None
-    connection = connect(path, store_schema(0), readonly=True)
-    try:
-        with errors_of(path):
-            if not fetch(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'beyond'"):
-                return None  # of a version that did not keep it
-            if offset in (stories := _stories(connection)):
-                return Ending(DEAD, stories[offset].ledger_version)
-            found = Remembered(_blocks(connection, offset // BLOCK))
-    finally:
-        connection.close()
+    with reading_store(path) as connection:
+        if not fetch(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'beyond'"):
+            return None  # of a version that did not keep it
+        if offset in (stories := _stories(connection)):
+            return Ending(DEAD, stories[offset].ledger_version)
+        found = Remembered(_blocks(connection, offset // BLOCK))
     return next((ending for ending, _ in found.endings(offset, 1)), None)
 
 
