@@ -32,6 +32,24 @@ def test_nobody_is_waited_for_longer_than_a_part_of_a_commit() -> None:
     assert commit(company, 1.0, 1.0 + FIRST * COMMIT_S * 2) == 1
 
 
+def test_each_that_comes_is_waited_for_anew() -> None:
+    company = Company()
+    commit(company, *[0.0] * 4)
+
+    step = 0.7 * FIRST * COMMIT_S
+
+    assert commit(company, *[1.0 + number * step for number in range(4)]) == 4
+
+
+def test_all_of_them_are_waited_for_no_longer_than_a_commit_takes() -> None:
+    company = Company()
+    commit(company, *[0.0] * 20)
+
+    step = 0.7 * FIRST * COMMIT_S
+
+    assert commit(company, *[1.0 + number * step for number in range(20)]) == 1 + int(COMMIT_S / step)
+
+
 def test_waiting_that_is_worth_it_becomes_longer_up_to_a_whole_commit() -> None:
     company = Company()
     commit(company, 0.0, 0.0)
