@@ -10,7 +10,7 @@ PACE_S = 0.004
 """From the beginning of one cycle to that of the next."""
 BUSY_PER_S = 5_000.0
 """From this many events a second on, the processor is what all wait for, and cycles become fewer and larger."""
-MAX_PACE_S = 0.012
+MAX_PACE_S = 0.025
 
 
 def pace_s(n_events: int, period_s: float, *, goal: float) -> float:
