@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
-from sluicegate.accounts import read_state, store_schema, words_of
+from sluicegate.accounts import read_state, reading_store, words_of
 from sluicegate.audit.beginning import before_first
 from sluicegate.audit.chain import N_GROWING
 from sluicegate.audit.reading import (
@@ -29,7 +29,7 @@ from sluicegate.audit.words import Final, final
 from sluicegate.errors import LogDamaged, LogError
 from sluicegate.eventlog.base import Offset
 from sluicegate.paths import DataDir
-from sluicegate.sqlite import connect, errors_of, fetch
+from sluicegate.sqlite import fetch
 
 MAX_ROW = (1 << 63) - 1
 
@@ -80,14 +80,10 @@ class Decided:
 @contextmanager
 def opened(path: Path) -> Iterator[apsw.Connection]:
     """A store as it is at one moment, for reading alone; nothing is written, whoever uses it meanwhile."""
-    connection = connect(path, store_schema(0), readonly=True)
-    try:
-        with errors_of(path):
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
-    finally:
-        connection.close()
+    with reading_store(path) as connection:
+        connection.execute("BEGIN")
+        yield connection
+        connection.execute("COMMIT")
 
 
 def verify(data_dir: DataDir, *, head: Offset) -> list[Verified]:
@@ -198,7 +194,7 @@ def export(data_dir: DataDir, destination: str) -> Iterator[Decided]:
     Takes as long as whoever reads it likes, and so goes on with what is decided meanwhile.
     """
     path = data_dir.store(destination)
-    with closing(connect(path, store_schema(0), readonly=True)) as connection, errors_of(path):
+    with reading_store(path) as connection:
         if not has_chain(connection):
             return
         try:
