@@ -174,10 +174,12 @@ def ending_of(path: Path, offset: Offset) -> Ending | None:
     with reading_store(path) as connection:
         if not fetch(connection, "SELECT 1 FROM sqlite_schema WHERE name = 'beyond'"):
             return None  # of a version that did not keep it
-        if offset in (stories := _stories(connection)):
-            return Ending(DEAD, stories[offset].ledger_version)
         found = Remembered(_blocks(connection, offset // BLOCK))
-    return next((ending for ending, _ in found.endings(offset, 1)), None)
+        stories = _stories(connection)
+    # One that died may be forbidden when the next process reads it: the block says so, and its story is still here.
+    for ending, _ in found.endings(offset, 1):
+        return ending
+    return Ending(DEAD, stories[offset].ledger_version) if offset in stories else None
 
 
 def _columns(block: Block, requires: str) -> tuple[int, int, str, bytes, int]:

@@ -239,6 +239,15 @@ def test_one_can_ask_how_an_event_beyond_the_cursor_has_ended(store: Destination
     assert ending_of(path.with_name("other.db"), 3) is None
 
 
+def test_event_that_died_and_was_forbidden_since_has_ended_as_forbidden(store: DestinationStore, path: Path) -> None:
+    erased = Block(0, b"\0\0\0\1\1\0\2", [Ending("delivered", 7), Ending("denied:erased", 9)])
+
+    store.commit(2, cursor=1, beyond=Beyond([erased]))
+
+    assert ending_of(path, 6) == ("denied:erased", 9)
+    assert store.remembered(2, head=9).blocks[0].endings[1] == ("denied:erased", 9)
+
+
 def test_nothing_is_written_for_it_while_nothing_is_beyond(path: Path) -> None:
     store = DestinationStore.open(path, start=0)
     store.claim(1)

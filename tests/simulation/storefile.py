@@ -77,9 +77,10 @@ class Content:
 
     def ending(self, offset: Offset) -> str | None:
         """How an event beyond the cursor has ended, as far as that was committed."""
-        if offset in self.stories:
-            return DEAD
-        return next((ending.word for ending, _ in Remembered(self.blocks).endings(offset, 1)), None)
+        # One that died may be forbidden when the next process reads it; its story stays until the cursor has passed.
+        for ending, _ in Remembered(self.blocks).endings(offset, 1):
+            return ending.word
+        return DEAD if offset in self.stories else None
 
     def endings(self, first: Offset, n: int) -> dict[Offset, str]:
         """The same of all of so many events, but for the dead: their letters may be forbidden since."""
